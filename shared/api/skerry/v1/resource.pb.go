@@ -2073,7 +2073,9 @@ type Node struct {
 	// Since when it is in its state.
 	StateSince *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=state_since,json=stateSince,proto3" json:"state_since,omitempty"`
 	// Raft ID of its replica; 0 when it has none. Never used again.
-	RaftId        uint64 `protobuf:"varint,22,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	RaftId uint64 `protobuf:"varint,22,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	// DER certificate of the CA that the node made to become a voter.
+	Authority     []byte `protobuf:"bytes,23,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2246,6 +2248,13 @@ func (x *Node) GetRaftId() uint64 {
 		return x.RaftId
 	}
 	return 0
+}
+
+func (x *Node) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
 }
 
 // Capacity of a node.
@@ -2744,7 +2753,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\x91\x06\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xaf\x06\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2771,7 +2780,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x0fkey_fingerprint\x18\x14 \x01(\fR\x0ekeyFingerprint\x12;\n" +
 	"\vstate_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"stateSince\x12\x17\n" +
-	"\araft_id\x18\x16 \x01(\x04R\x06raftId\x1a9\n" +
+	"\araft_id\x18\x16 \x01(\x04R\x06raftId\x12\x1c\n" +
+	"\tauthority\x18\x17 \x01(\fR\tauthority\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +

@@ -1215,7 +1215,10 @@ type NodeFacts struct {
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	Conditions    []*v1.Condition        `protobuf:"bytes,5,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	// Manifest digests of images that the node holds wholly.
-	Images        []string `protobuf:"bytes,6,rep,name=images,proto3" json:"images,omitempty"`
+	Images []string `protobuf:"bytes,6,rep,name=images,proto3" json:"images,omitempty"`
+	// DER certificate of the CA that the node made to become a voter; empty when
+	// it has none.
+	Authority     []byte `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1291,13 @@ func (x *NodeFacts) GetConditions() []*v1.Condition {
 func (x *NodeFacts) GetImages() []string {
 	if x != nil {
 		return x.Images
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
 	}
 	return nil
 }
@@ -2130,7 +2140,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xe5\x01\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x83\x02\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2139,7 +2149,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"conditions\x18\x05 \x03(\v2\x14.skerry.v1.ConditionR\n" +
 	"conditions\x12\x16\n" +
-	"\x06images\x18\x06 \x03(\tR\x06images\"f\n" +
+	"\x06images\x18\x06 \x03(\tR\x06images\x12\x1c\n" +
+	"\tauthority\x18\a \x01(\fR\tauthority\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +

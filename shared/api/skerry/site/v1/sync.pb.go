@@ -90,6 +90,9 @@ func (x *Order) GetIndex() uint64 {
 
 type SyncRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the reports of this agent process; rises with each message that
+	// carries one. The coordinator acknowledges it when the report is in the log.
+	ReportNumber uint64 `protobuf:"varint,4,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncRequest_Hello
@@ -128,6 +131,13 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
 	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SyncRequest) GetReportNumber() uint64 {
+	if x != nil {
+		return x.ReportNumber
+	}
+	return 0
 }
 
 func (x *SyncRequest) GetMessage() isSyncRequest_Message {
@@ -194,9 +204,7 @@ type SyncHello struct {
 	// Highest order that the agent has seen.
 	Seen *Order `protobuf:"bytes,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Everything that the agent knows of its placements.
-	Report *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
-	// The reports' number; the coordinator acknowledges it.
-	ReportNumber  uint64 `protobuf:"varint,4,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
+	Report        *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,13 +260,6 @@ func (x *SyncHello) GetReport() *NodeReport {
 	return nil
 }
 
-func (x *SyncHello) GetReportNumber() uint64 {
-	if x != nil {
-		return x.ReportNumber
-	}
-	return 0
-}
-
 type SyncHeartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent's wall clock, for site time.
@@ -306,6 +307,8 @@ func (x *SyncHeartbeat) GetClock() *timestamppb.Timestamp {
 
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// Highest report number of this stream that is in the log.
+	Acknowledged uint64 `protobuf:"varint,4,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncResponse_Redirect
@@ -344,6 +347,13 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
 	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SyncResponse) GetAcknowledged() uint64 {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return 0
 }
 
 func (x *SyncResponse) GetMessage() isSyncResponse_Message {
@@ -727,20 +737,21 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"\xc0\x01\n" +
-	"\vSyncRequest\x121\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\xe5\x01\n" +
+	"\vSyncRequest\x12#\n" +
+	"\rreport_number\x18\x04 \x01(\x04R\freportNumber\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.skerry.site.v1.SyncHelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeat\x124\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportH\x00R\x06reportB\t\n" +
-	"\amessage\"\xa3\x01\n" +
+	"\amessage\"~\n" +
 	"\tSyncHello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12)\n" +
 	"\x04seen\x18\x02 \x01(\v2\x15.skerry.site.v1.OrderR\x04seen\x122\n" +
-	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\x12#\n" +
-	"\rreport_number\x18\x04 \x01(\x04R\freportNumber\"A\n" +
+	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
-	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\xd5\x01\n" +
-	"\fSyncResponse\x12:\n" +
+	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\xf9\x01\n" +
+	"\fSyncResponse\x12\"\n" +
+	"\facknowledged\x18\x04 \x01(\x04R\facknowledged\x12:\n" +
 	"\bredirect\x18\x01 \x01(\v2\x1c.skerry.site.v1.SyncRedirectH\x00R\bredirect\x12?\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1b.skerry.site.v1.AssignmentsH\x00R\vassignments\x12=\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeatB\t\n" +
