@@ -1,0 +1,53 @@
+// Package check holds what must always be true of a site, as rules over what
+// was seen: each is told events, or looks at a state, and says what it finds
+// wrong. It is pure and knows nothing of how the site is run, so that the
+// simulator and tests with real processes share it.
+package check
+
+import "fmt"
+
+// Rule that can be broken.
+type Rule string
+
+// The rules.
+const (
+	// OneLeader: at most one coordinator a term.
+	OneLeader Rule = "one leader a term"
+	// NothingLost: what was acknowledged stays in the log.
+	NothingLost Rule = "no acknowledged write lost"
+	// SameLog: all replicas apply the same entry at the same index.
+	SameLog Rule = "same log"
+	// SameState: equal index, equal state.
+	SameState Rule = "same state"
+	// FreshReads: a linearizable read sees every write that was acknowledged
+	// before the read began.
+	FreshReads Rule = "fresh reads"
+	// OrdersRise: an agent never acts on a lower order than it has seen.
+	OrdersRise Rule = "orders rise"
+	// Capacity: what is bound to a node fits it, and its host ports are unique.
+	Capacity Rule = "capacity"
+	// OncePerPlacement: one placement runs on one node.
+	OncePerPlacement Rule = "placement on one node"
+	// StayOnce: a workload that stays never runs more often than it is asked
+	// for.
+	StayOnce Rule = "stay never twice"
+	// HealthyStays: a healthy instance ends only when somebody asked for it.
+	HealthyStays Rule = "healthy work is left alone"
+	// Converges: soon after the last fault everything is as it should be.
+	Converges Rule = "convergence"
+	// NoHalt: no voter halts, and no core returns an error or panics, while
+	// hardware keeps its promises.
+	NoHalt Rule = "no halt"
+)
+
+// Violation says which rule was broken and how.
+type Violation struct {
+	Rule    Rule
+	Message string
+}
+
+func (v *Violation) Error() string { return string(v.Rule) + ": " + v.Message }
+
+func violated(rule Rule, format string, args ...any) *Violation {
+	return &Violation{Rule: rule, Message: fmt.Sprintf(format, args...)}
+}
