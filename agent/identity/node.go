@@ -1,0 +1,245 @@
+// Package identity keeps who this node is: its key, its SVID, the chain of
+// trust it believes, the site's gossip key and, on voters, a CA of its own. It
+// also keeps operators' credentials, which are made the same way.
+//
+// Files are 0600 in a 0700 directory, each written whole or not at all.
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// Names of the files.
+const (
+	keyFile       = "key.pem"
+	svidFile      = "svid.pem"
+	trustFile     = "trust.pb"
+	caFile        = "ca.pem" // what curl's --cacert takes
+	gossipFile    = "gossip.key"
+	nodeFile      = "node.pb"
+	authorityKey  = "authority-key.pem"
+	authorityCert = "authority.pem"
+)
+
+const dirPerm, filePerm = 0o700, 0o600
+
+// ErrNone says that this machine belongs to no site yet.
+var ErrNone = errors.New("this machine belongs to no site yet")
+
+// Node is the identity of this node. It implements mtls.Source.
+type Node struct {
+	dir   string
+	fs    env.FS
+	clock env.Clock
+	rand  env.Rand
+
+	mu        sync.RWMutex
+	cert      tls.Certificate
+	chain     []*sitev1.TrustVersion
+	bundle    *certs.Bundle
+	gossipKey []byte
+	record    *skerryv1.Node
+	authority *certs.Authority
+}
+
+// Dir is where the identity of the agent with this state directory is.
+func Dir(stateDir string) string { return filepath.Join(stateDir, "identity") }
+
+// Load reads the identity in dir; ErrNone when there is none.
+func Load(system env.System, dir string) (*Node, error) {
+	n := &Node{dir: dir, fs: system.FS, clock: system.Clock, rand: system.Rand, record: &skerryv1.Node{}}
+	encoded, err := n.fs.ReadFile(filepath.Join(dir, nodeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNone
+	}
+	if err == nil {
+		err = proto.Unmarshal(encoded, n.record)
+	}
+	if err == nil {
+		err = n.load()
+	}
+	if err != nil {
+		return nil, problem.New(problem.Internal, dir, "the node's identity cannot be read: %w", err).
+			WithHint("restore the directory from a backup, or move it away and join again")
+	}
+	return n, nil
+}
+
+func (n *Node) load() error {
+	cert, chain, bundle, err := loadCredentials(n.fs, n.dir)
+	if err != nil {
+		return err
+	}
+	n.cert, n.chain, n.bundle = cert, chain, bundle
+	if n.gossipKey, err = n.fs.ReadFile(filepath.Join(n.dir, gossipFile)); err != nil {
+		return err
+	}
+	return n.loadAuthority()
+}
+
+func (n *Node) loadAuthority() error {
+	cert, err := n.fs.ReadFile(filepath.Join(n.dir, authorityCert))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	key, err := readKey(n.fs, filepath.Join(n.dir, authorityKey))
+	if err != nil {
+		return err
+	}
+	ders, err := decodeCerts(cert)
+	if err != nil {
+		return err
+	}
+	n.authority, err = certs.LoadAuthority(n.rand, key, ders[0])
+	return err
+}
+
+// Name of the node.
+func (n *Node) Name() string { return n.Record().GetName() }
+
+// Record is the node as the site recorded it at join. It must not be changed.
+func (n *Node) Record() *skerryv1.Node {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.record
+}
+
+// Site is the name of the site, SiteID its ID.
+func (n *Node) Site() string { return n.Bundle().Site() }
+
+// SiteID is the hash of the site's first trust version.
+func (n *Node) SiteID() string { return n.Bundle().SiteID() }
+
+// Certificate implements mtls.Source.
+func (n *Node) Certificate() *tls.Certificate {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return &n.cert
+}
+
+// Bundle implements mtls.Source.
+func (n *Node) Bundle() *certs.Bundle {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.bundle
+}
+
+// Now implements mtls.Source: the wall clock, but never before the node's own
+// SVID was issued, so that a clock that starts in 1970 locks nobody out.
+func (n *Node) Now() time.Time {
+	return notBefore(n.clock.Now(), n.Certificate())
+}
+
+// GossipKey encrypts the pool's gossip.
+func (n *Node) GossipKey() []byte {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.gossipKey
+}
+
+// Trust is the chain of trust that the node believes.
+func (n *Node) Trust() []*sitev1.TrustVersion {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.chain
+}
+
+// UpdateTrust takes over a longer chain of trust, durably. A chain that is not
+// longer changes nothing; one that is broken or of another site is an error.
+func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(chain) <= len(n.chain) {
+		return nil
+	}
+	if !proto.Equal(chain[len(n.chain)-1], n.chain[len(n.chain)-1]) {
+		return problem.New(problem.Conflict, "chain of trust", "what came does not continue what this node believes")
+	}
+	bundle, err := certs.VerifyTrust(n.bundle.SiteID(), chain)
+	if err != nil {
+		return err
+	}
+	if err := storeTrust(n.fs, n.dir, chain, bundle); err != nil {
+		return err
+	}
+	n.chain, n.bundle = chain, bundle
+	return nil
+}
+
+// Authority is this node's CA, nil when it has none.
+func (n *Node) Authority() *certs.Authority {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.authority
+}
+
+// EnsureAuthority makes this node's CA unless it has one.
+func (n *Node) EnsureAuthority() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.authority != nil {
+		return nil
+	}
+	authority, err := certs.NewAuthority(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.clock.Now(), &n.cert))
+	if err != nil {
+		return err
+	}
+	if err := storeAuthority(n.fs, n.dir, authority); err != nil {
+		return err
+	}
+	n.authority = authority
+	return nil
+}
+
+// storeAuthority writes the key first: a certificate without key is of no use.
+func storeAuthority(files env.FS, dir string, authority *certs.Authority) error {
+	if err := writeKey(files, filepath.Join(dir, authorityKey), authority.Key()); err != nil {
+		return err
+	}
+	return files.WriteFile(filepath.Join(dir, authorityCert), encodeCerts(authority.Certificate().Raw), filePerm)
+}
+
+// store writes a whole identity; the node's record last, because Load takes it
+// as the sign that everything is there.
+func store(files env.FS, dir string, key *ecdsa.PrivateKey, svid [][]byte, chain []*sitev1.TrustVersion, bundle *certs.Bundle,
+	gossipKey []byte, record *skerryv1.Node) error {
+	if err := storeCredentials(files, dir, key, svid, chain, bundle); err != nil {
+		return err
+	}
+	if err := files.WriteFile(filepath.Join(dir, gossipFile), gossipKey, filePerm); err != nil {
+		return err
+	}
+	encoded, err := proto.Marshal(record)
+	if err != nil {
+		return err
+	}
+	if err := files.WriteFile(filepath.Join(dir, nodeFile), encoded, filePerm); err != nil {
+		return fmt.Errorf("the node's record: %w", err)
+	}
+	return nil
+}
+
+func notBefore(now time.Time, cert *tls.Certificate) time.Time {
+	if cert.Leaf != nil && now.Before(cert.Leaf.NotBefore) {
+		return cert.Leaf.NotBefore
+	}
+	return now
+}

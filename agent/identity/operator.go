@@ -1,0 +1,110 @@
+package identity
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"skerry.dev/certs"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	siteFile = "site.json"
+	// maxAddresses are remembered.
+	maxAddresses = 32
+)
+
+// Operator is an operator's credentials for one site: a directory that also
+// curl can use (svid.pem, key.pem, ca.pem). It implements mtls.Source.
+type Operator struct {
+	// Addresses of nodes, host:port, to try in this order.
+	Addresses []string
+
+	cert   tls.Certificate
+	bundle *certs.Bundle
+	clock  env.Clock
+}
+
+// operatorSite is what site.json holds.
+type operatorSite struct {
+	Site      string   `json:"site"`
+	Addresses []string `json:"addresses"`
+}
+
+// LoadOperator reads the credentials for a site below home; an empty site
+// means the only one there is.
+func LoadOperator(system env.System, home, site string) (*Operator, error) {
+	if site == "" {
+		only, err := onlySite(system.FS, home)
+		if err != nil {
+			return nil, err
+		}
+		site = only
+	}
+	dir := filepath.Join(home, site)
+	var o operatorSite
+	encoded, err := system.FS.ReadFile(filepath.Join(dir, siteFile))
+	if err == nil {
+		err = json.Unmarshal(encoded, &o)
+	}
+	if err != nil {
+		return nil, problem.New(problem.Invalid, dir, "there are no usable credentials for site %s: %w", site, err).
+			WithHint("skerry join TOKEN ADDRESS with an operator's token")
+	}
+	cert, _, bundle, err := loadCredentials(system.FS, dir)
+	if err != nil {
+		return nil, problem.New(problem.Invalid, dir, "the credentials for site %s cannot be read: %w", site, err).
+			WithHint("skerry join TOKEN ADDRESS with a new operator's token")
+	}
+	return &Operator{Addresses: o.Addresses, cert: cert, bundle: bundle, clock: system.Clock}, nil
+}
+
+func onlySite(files env.FS, home string) (string, error) {
+	names, err := files.ReadDir(home)
+	if err != nil {
+		return "", problem.New(problem.Invalid, home, "it cannot be read: %w", err)
+	}
+	var sites []string
+	for _, name := range names {
+		if _, err := files.ReadFile(filepath.Join(home, name, siteFile)); err == nil {
+			sites = append(sites, name)
+		}
+	}
+	switch len(sites) {
+	case 0:
+		return "", problem.New(problem.Unauthenticated, home, "there are no credentials for any site").
+			WithHint("on a new site: skerry site init NAME; else ask an operator for a token and run: skerry join TOKEN ADDRESS")
+	case 1:
+		return sites[0], nil
+	default:
+		return "", problem.New(problem.Invalid, home, "there are credentials for several sites: %v", sites).
+			WithHint("choose one with --site NAME")
+	}
+}
+
+// storeSite writes where the site is found; last, because it is what
+// LoadOperator looks for.
+func storeSite(files env.FS, dir, site string, addresses []string) error {
+	addresses = slices.Compact(addresses)
+	encoded, err := json.MarshalIndent(operatorSite{Site: site, Addresses: addresses[:min(len(addresses), maxAddresses)]}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return files.WriteFile(filepath.Join(dir, siteFile), append(encoded, '\n'), filePerm)
+}
+
+// Site is the name of the site.
+func (o *Operator) Site() string { return o.bundle.Site() }
+
+// Certificate implements mtls.Source.
+func (o *Operator) Certificate() *tls.Certificate { return &o.cert }
+
+// Bundle implements mtls.Source.
+func (o *Operator) Bundle() *certs.Bundle { return o.bundle }
+
+// Now implements mtls.Source.
+func (o *Operator) Now() time.Time { return notBefore(o.clock.Now(), &o.cert) }

@@ -1,0 +1,12 @@
+package certs
+
+import "time"
+
+// Lifetimes of what a site issues. Renewal is not built yet; until it is, a
+// short life would lock nodes out (docs/decisions/0003-identity.md).
+const (
+	authorityLifetime = 30 * 365 * 24 * time.Hour
+	svidLifetime      = 2 * 365 * 24 * time.Hour
+	// backdate lets certificates count on machines whose clock is behind.
+	backdate = 24 * time.Hour
+)

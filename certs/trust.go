@@ -1,0 +1,197 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// maxTrustVersions and maxAuthorities bound what is parsed.
+	maxTrustVersions = 10_000
+	maxAuthorities   = 64
+)
+
+// Bundle is what a trust version says: the CAs that count. It is immutable.
+type Bundle struct {
+	domain      spiffeid.TrustDomain
+	version     uint64
+	hash        []byte
+	siteID      string
+	authorities []*x509.Certificate
+}
+
+// Site is the name of the site, its trust domain.
+func (b *Bundle) Site() string { return b.domain.Name() }
+
+// SiteID is the hash of the first version of the chain.
+func (b *Bundle) SiteID() string { return b.siteID }
+
+// Version of the chain that the bundle is of.
+func (b *Bundle) Version() uint64 { return b.version }
+
+// Authorities that count. The slice must not be changed.
+func (b *Bundle) Authorities() []*x509.Certificate { return b.authorities }
+
+// Has tells whether a CA counts.
+func (b *Bundle) Has(authority *x509.Certificate) bool {
+	for _, known := range b.authorities {
+		if known.Equal(authority) {
+			return true
+		}
+	}
+	return false
+}
+
+// GetX509BundleForTrustDomain implements x509bundle.Source.
+func (b *Bundle) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
+	if domain != b.domain {
+		return nil, fmt.Errorf("trust domain %s is not that of this site, %s", domain, b.domain)
+	}
+	return x509bundle.FromX509Authorities(domain, b.authorities), nil
+}
+
+// FirstTrust begins a site's chain of trust with one CA, which signs itself.
+func FirstTrust(site string, authority *Authority) (*sitev1.TrustVersion, error) {
+	return signTrust(authority, &sitev1.TrustBody{
+		Site:        site,
+		Version:     1,
+		Authorities: [][]byte{authority.cert.Raw},
+	})
+}
+
+// SiteID of the site whose chain begins with first: hex SHA-256 of its body.
+func SiteID(first *sitev1.TrustVersion) string {
+	sum := sha256.Sum256(first.GetBody())
+	return hex.EncodeToString(sum[:])
+}
+
+// ExtendTrust returns the version that follows the last one of a verified
+// chain: the same CAs and those added. The signer must count in the last one.
+func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Certificate) (*sitev1.TrustVersion, error) {
+	body := &sitev1.TrustBody{}
+	if err := proto.Unmarshal(last.GetBody(), body); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(last.GetBody())
+	next := &sitev1.TrustBody{
+		Site:        body.GetSite(),
+		Version:     body.GetVersion() + 1,
+		Previous:    sum[:],
+		Authorities: body.GetAuthorities(),
+	}
+	for _, cert := range add {
+		next.Authorities = append(next.Authorities, cert.Raw)
+	}
+	return signTrust(signer, next)
+}
+
+func signTrust(signer *Authority, body *sitev1.TrustBody) (*sitev1.TrustVersion, error) {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(encoded)
+	signature, err := ecdsa.SignASN1(signer.rand, signer.key, digest[:])
+	if err != nil {
+		return nil, err
+	}
+	return &sitev1.TrustVersion{Body: encoded, Signer: signer.cert.Raw, Signature: signature}, nil
+}
+
+// VerifyTrust walks a chain from the site ID on and returns its last bundle.
+// A chain that is of another site, broken, forked or forged gives an error.
+func VerifyTrust(siteID string, chain []*sitev1.TrustVersion) (*Bundle, error) {
+	if len(chain) == 0 || len(chain) > maxTrustVersions {
+		return nil, problem.New(problem.Invalid, "chain of trust", "it has %d versions, 1 to %d are possible", len(chain), maxTrustVersions)
+	}
+	if got := SiteID(chain[0]); got != siteID {
+		return nil, problem.New(problem.Invalid, "chain of trust", "it is that of site %.12s, expected was %.12s", got, siteID).
+			WithHint("is the address that of another site?")
+	}
+	var bundle *Bundle
+	for _, version := range chain {
+		next, err := extendBundle(bundle, version, siteID)
+		if err != nil {
+			return nil, err
+		}
+		bundle = next
+	}
+	return bundle, nil
+}
+
+// extendBundle checks one version against the one before, nil for none.
+func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (*Bundle, error) {
+	body := &sitev1.TrustBody{}
+	if err := proto.Unmarshal(version.GetBody(), body); err != nil {
+		return nil, problem.New(problem.Invalid, "chain of trust", "a version does not parse: %w", err)
+	}
+	broken := func(format string, args ...any) error {
+		return problem.New(problem.Invalid, fmt.Sprintf("chain of trust, version %d", body.GetVersion()), format, args...)
+	}
+	domain, err := spiffeid.TrustDomainFromString(body.GetSite())
+	if err != nil {
+		return nil, broken("%w", err)
+	}
+	sum := sha256.Sum256(version.GetBody())
+	next := &Bundle{domain: domain, version: body.GetVersion(), hash: sum[:], siteID: siteID}
+	if next.authorities, err = parseAuthorities(body.GetAuthorities()); err != nil {
+		return nil, broken("%w", err)
+	}
+	signers := before
+	if before == nil {
+		signers = next // the first version signs itself; its hash is the site ID
+		if body.GetVersion() != 1 || len(body.GetPrevious()) != 0 {
+			return nil, broken("the first version must be number 1 and follow none")
+		}
+	} else if body.GetVersion() != before.version+1 || !bytes.Equal(body.GetPrevious(), before.hash) || domain != before.domain {
+		return nil, broken("it does not follow version %d", before.version)
+	}
+	if err := checkSignature(signers, version, sum[:]); err != nil {
+		return nil, broken("%w", err)
+	}
+	return next, nil
+}
+
+func parseAuthorities(encoded [][]byte) ([]*x509.Certificate, error) {
+	if len(encoded) == 0 || len(encoded) > maxAuthorities {
+		return nil, fmt.Errorf("it names %d CAs, 1 to %d are possible", len(encoded), maxAuthorities)
+	}
+	var authorities []*x509.Certificate
+	for _, der := range encoded {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("a CA certificate does not parse: %w", err)
+		}
+		if !cert.IsCA {
+			return nil, fmt.Errorf("%s is not a CA", cert.Subject.CommonName)
+		}
+		authorities = append(authorities, cert)
+	}
+	return authorities, nil
+}
+
+func checkSignature(signers *Bundle, version *sitev1.TrustVersion, digest []byte) error {
+	signer, err := x509.ParseCertificate(version.GetSigner())
+	if err != nil {
+		return fmt.Errorf("the signer's certificate does not parse: %w", err)
+	}
+	if !signers.Has(signer) {
+		return fmt.Errorf("%s, which signed it, was no CA of the site", signer.Subject.CommonName)
+	}
+	public, ok := signer.PublicKey.(*ecdsa.PublicKey)
+	if !ok || !ecdsa.VerifyASN1(public, digest, version.GetSignature()) {
+		return fmt.Errorf("the signature is not that of %s", signer.Subject.CommonName)
+	}
+	return nil
+}
