@@ -1,0 +1,413 @@
+package consensus
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"golang.org/x/sync/errgroup"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	tickEvery = 50 * time.Millisecond
+	// maxTicks are made up for after a pause; more would be an election for
+	// nothing.
+	maxTicks = 2
+	// Bounds of the queues into the loop.
+	maxInbox     = 4096
+	maxProposals = 1024
+	maxReads     = 4096
+	// maxBatch inputs are taken in before the replica runs its cycle.
+	maxBatch = 512
+	// readRetryTicks after which an unanswered read point is asked for again:
+	// raft drops such requests silently.
+	readRetryTicks = 3
+	// transferTicks a leader that stops waits for its successor.
+	transferTime = 2 * time.Second
+)
+
+// Node runs a replica.
+type Node struct {
+	replica *Replica
+	clock   env.Clock
+	logger  *slog.Logger
+
+	inbox     chan *raftpb.Message
+	proposals chan proposal
+	readers   chan reader
+	commands  chan func()
+	// halted is closed when the loop has ended.
+	halted chan struct{}
+
+	status  atomic.Pointer[Status]
+	applied atomic.Uint64
+
+	mu          sync.Mutex
+	changed     chan struct{}
+	lastContact time.Duration
+
+	// Owned by the loop.
+	waiting map[string][]chan Completion
+	reads   readBatch
+}
+
+type proposal struct {
+	entry *sitev1.Entry
+	done  chan Completion
+}
+
+type reader struct {
+	ctx  context.Context // of the caller, who may give up
+	done chan uint64
+}
+
+// readBatch gathers readers: all that come while one read point is asked for
+// share the next one.
+type readBatch struct {
+	id       uint64
+	age      int
+	inflight []reader
+	next     []reader
+	// ready wait until their index is applied.
+	ready []readyReader
+}
+
+type readyReader struct {
+	reader
+	index uint64
+}
+
+// NewNode returns the shell of a replica; Run makes it move.
+func NewNode(replica *Replica, clock env.Clock, logger *slog.Logger) *Node {
+	n := &Node{
+		replica:   replica,
+		clock:     clock,
+		logger:    logger,
+		inbox:     make(chan *raftpb.Message, maxInbox),
+		proposals: make(chan proposal, maxProposals),
+		readers:   make(chan reader, maxReads),
+		commands:  make(chan func()),
+		halted:    make(chan struct{}),
+		changed:   make(chan struct{}),
+		waiting:   map[string][]chan Completion{},
+	}
+	n.lastContact = clock.Elapsed()
+	status := replica.Status()
+	n.status.Store(&status)
+	return n
+}
+
+// Run drives the replica until ctx ends, then hands the leadership over. Any
+// other end is an error: the replica must halt.
+func (n *Node) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ticks := make(chan struct{}, maxTicks)
+	group.Go(func() error { return n.tick(ctx, ticks) })
+	group.Go(func() error {
+		defer close(n.halted)
+		return n.loop(ctx, ticks)
+	})
+	return group.Wait()
+}
+
+func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
+	for {
+		if err := env.Sleep(ctx, n.clock, tickEvery); err != nil {
+			return err
+		}
+		select {
+		case ticks <- struct{}{}:
+		default: // the loop was held up; that time does not count
+		}
+	}
+}
+
+func (n *Node) loop(ctx context.Context, ticks <-chan struct{}) error {
+	for {
+		select {
+		case <-ticks:
+			n.onTick()
+		case m := <-n.inbox:
+			n.replica.Step(m)
+		case p := <-n.proposals:
+			n.onProposal(p)
+		case r := <-n.readers:
+			n.reads.next = append(n.reads.next, r)
+		case command := <-n.commands:
+			command()
+		case <-ctx.Done():
+			return n.stop(ctx)
+		}
+		n.drain()
+		if err := n.cycle(); err != nil {
+			return err
+		}
+	}
+}
+
+// drain takes in what else is there, so that many proposals share one fsync.
+func (n *Node) drain() {
+	for range maxBatch {
+		select {
+		case m := <-n.inbox:
+			n.replica.Step(m)
+		case p := <-n.proposals:
+			n.onProposal(p)
+		case r := <-n.readers:
+			n.reads.next = append(n.reads.next, r)
+		default:
+			return
+		}
+	}
+}
+
+// cycle runs the replica until it has nothing to do.
+func (n *Node) cycle() error {
+	n.startReads()
+	for n.replica.HasReady() {
+		effects, err := n.replica.Process()
+		for _, c := range effects.Completions {
+			n.complete(c)
+		}
+		n.finishReads(effects.Reads)
+		if err != nil {
+			return err
+		}
+		n.publish()
+	}
+	return nil
+}
+
+func (n *Node) onTick() {
+	n.replica.Tick()
+	n.reads.next = slices.DeleteFunc(n.reads.next, func(r reader) bool { return r.ctx.Err() != nil })
+	if len(n.reads.inflight) > 0 {
+		if n.reads.age++; n.reads.age > readRetryTicks {
+			n.reads.next = append(n.reads.inflight, n.reads.next...)
+			n.reads.inflight = nil
+		}
+	}
+	n.publish()
+}
+
+func (n *Node) onProposal(p proposal) {
+	id := p.entry.GetRequestId()
+	if len(n.waiting[id]) > 0 {
+		// The same request once more: it gets the same outcome.
+		n.waiting[id] = append(n.waiting[id], p.done)
+		return
+	}
+	if err := n.replica.Propose(p.entry); err != nil {
+		p.done <- Completion{Err: err}
+		return
+	}
+	n.waiting[id] = append(n.waiting[id], p.done)
+}
+
+func (n *Node) complete(c Completion) {
+	for _, done := range n.waiting[c.RequestID] {
+		done <- c // has room for one
+	}
+	delete(n.waiting, c.RequestID)
+}
+
+func (n *Node) startReads() {
+	if len(n.reads.inflight) > 0 || len(n.reads.next) == 0 {
+		return
+	}
+	n.reads.inflight, n.reads.next = n.reads.next, nil
+	n.reads.id++
+	n.reads.age = 0
+	n.replica.ReadIndex(n.reads.id)
+}
+
+func (n *Node) finishReads(reads []Read) {
+	for _, read := range reads {
+		if read.ID != n.reads.id {
+			continue // an answer to a question that was given up
+		}
+		for _, r := range n.reads.inflight {
+			n.reads.ready = append(n.reads.ready, readyReader{reader: r, index: read.Index})
+		}
+		n.reads.inflight = nil
+	}
+	applied := n.replica.applied
+	rest := n.reads.ready[:0]
+	for _, r := range n.reads.ready {
+		if r.index > applied {
+			rest = append(rest, r)
+			continue
+		}
+		r.done <- r.index // has room for one
+	}
+	n.reads.ready = rest
+	n.startReads()
+}
+
+// publish makes the status known. Peers' progress is refreshed with every
+// tick; all else at once.
+func (n *Node) publish() {
+	status := n.replica.Status()
+	n.applied.Store(status.Applied)
+	before := n.status.Swap(&status)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if status.HasQuorum || before.HasQuorum {
+		n.lastContact = n.clock.Elapsed()
+	}
+	if status.Term != before.Term || status.Leader != before.Leader || status.Serving != before.Serving {
+		close(n.changed)
+		n.changed = make(chan struct{})
+	}
+}
+
+// stop hands the leadership over before the replica goes away.
+func (n *Node) stop(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if !n.replica.Status().IsLeader || !n.replica.TransferLeadership() {
+		return err
+	}
+	deadline := n.clock.Elapsed() + transferTime
+	timer := n.clock.NewTimer(tickEvery)
+	defer timer.Stop()
+	for n.replica.Status().IsLeader && n.clock.Elapsed() < deadline {
+		if cerr := n.cycle(); cerr != nil {
+			return cerr
+		}
+		select {
+		case m := <-n.inbox:
+			n.replica.Step(m)
+		case <-timer.C():
+			n.replica.Tick()
+			timer.Reset(tickEvery)
+		}
+	}
+	return err
+}
+
+// Status of the replica.
+func (n *Node) Status() Status {
+	status := *n.status.Load()
+	status.Applied = n.applied.Load()
+	if !status.HasQuorum {
+		n.mu.Lock()
+		status.SinceContact = n.clock.Elapsed() - n.lastContact
+		n.mu.Unlock()
+	}
+	return status
+}
+
+// Changed is closed at the next change of term, leader or serving.
+func (n *Node) Changed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+// Receive takes in a message from the transport. It never blocks: raft repeats
+// what gets lost.
+func (n *Node) Receive(message *raftpb.Message) {
+	select {
+	case n.inbox <- message:
+	default:
+	}
+}
+
+// Propose commits an entry, which must have a request ID, and returns what the
+// state made of it. An error of kind Unavailable or Timeout leaves open whether
+// it happened; the same request ID may be repeated.
+func (n *Node) Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	p := proposal{entry: entry, done: make(chan Completion, 1)}
+	select {
+	case n.proposals <- p:
+	case <-ctx.Done():
+		return nil, timedOut(ctx)
+	case <-n.halted:
+		return nil, errHalted
+	}
+	select {
+	case c := <-p.done:
+		return c.Outcome, c.Err
+	case <-ctx.Done():
+		return nil, timedOut(ctx)
+	case <-n.halted:
+		return nil, errHalted
+	}
+}
+
+var errHalted = problem.New(problem.Unavailable, "log", "this replica has stopped").WithHint("try again; another node will be asked")
+
+func timedOut(ctx context.Context) error {
+	return problem.New(problem.Timeout, "log", "no majority confirmed it in time; it may have happened: %w", ctx.Err()).
+		WithHint("repeat it with the same request ID")
+}
+
+// ReadIndex returns when the local state holds everything that was
+// acknowledged before the call.
+func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
+	r := reader{ctx: ctx, done: make(chan uint64, 1)}
+	select {
+	case n.readers <- r:
+	case <-ctx.Done():
+		return 0, timedOut(ctx)
+	case <-n.halted:
+		return 0, errHalted
+	}
+	select {
+	case index := <-r.done:
+		return index, nil
+	case <-ctx.Done():
+		return 0, timedOut(ctx)
+	case <-n.halted:
+		return 0, errHalted
+	}
+}
+
+// ChangeVoters proposes a change of the voters and returns when raft has taken
+// it in; the state shows when it is done.
+func (n *Node) ChangeVoters(ctx context.Context, change *sitev1.VoterChange) error {
+	return n.do(ctx, func() error { return n.replica.ChangeVoters(change) })
+}
+
+// TransferLeadership asks another voter to take over.
+func (n *Node) TransferLeadership(ctx context.Context) error {
+	return n.do(ctx, func() error {
+		if !n.replica.TransferLeadership() {
+			return problem.New(problem.Conflict, "log", "there is no other voter to take over")
+		}
+		return nil
+	})
+}
+
+// ReportUnreachable tells that messages to a replica were lost.
+func (n *Node) ReportUnreachable(ctx context.Context, id uint64) {
+	// Fails only when the node stops; then nobody cares any more.
+	_ = n.do(ctx, func() error { n.replica.ReportUnreachable(id); return nil })
+}
+
+// ReportSnapshot tells how the sending of a snapshot ended.
+func (n *Node) ReportSnapshot(ctx context.Context, id uint64, ok bool) {
+	// Fails only when the node stops; then nobody cares any more.
+	_ = n.do(ctx, func() error { n.replica.ReportSnapshot(id, ok); return nil })
+}
+
+// do runs f in the loop.
+func (n *Node) do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case n.commands <- func() { done <- f() }:
+		return <-done
+	case <-ctx.Done():
+		return timedOut(ctx)
+	case <-n.halted:
+		return errHalted
+	}
+}

@@ -1,0 +1,78 @@
+package consensus
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// Status of a replica.
+type Status struct {
+	ID, Term uint64
+	// Leader is the raft ID of the leader that this replica follows; 0 when it
+	// knows of none.
+	Leader   uint64
+	IsLeader bool
+	// Serving: it leads, and has applied an entry of its own term, so that its
+	// state holds everything that was ever acknowledged.
+	Serving bool
+	// HasQuorum: it leads, or hears from one who does.
+	HasQuorum bool
+	// SinceContact is how long ago HasQuorum was last true; set by Node.
+	SinceContact    time.Duration
+	Applied, Commit uint64
+	Voters          []uint64
+	Learners        []uint64
+	// Peers are the other replicas, when this one leads, sorted by ID.
+	Peers []Peer
+}
+
+// Peer is what a leader knows of another replica.
+type Peer struct {
+	ID, Match    uint64
+	Learner      bool
+	RecentActive bool
+}
+
+// Status of the replica now.
+func (r *Replica) Status() Status {
+	basic := r.raw.BasicStatus()
+	status := Status{
+		ID:        basic.ID,
+		Term:      basic.HardState.GetTerm(),
+		Leader:    basic.Lead,
+		IsLeader:  basic.RaftState == raft.StateLeader,
+		Serving:   r.serving(),
+		HasQuorum: basic.Lead != 0,
+		Applied:   r.applied,
+		Commit:    basic.HardState.GetCommit(),
+		Voters:    slices.Clone(r.conf.GetVoters()),
+		Learners:  slices.Clone(r.conf.GetLearners()),
+	}
+	if status.IsLeader {
+		r.raw.WithProgress(func(id uint64, kind raft.ProgressType, progress tracker.Progress) {
+			if id != basic.ID {
+				status.Peers = append(status.Peers, Peer{
+					ID: id, Match: progress.Match, RecentActive: progress.RecentActive,
+					Learner: kind == raft.ProgressTypeLearner,
+				})
+			}
+		})
+		slices.SortFunc(status.Peers, func(a, b Peer) int { return int(a.ID) - int(b.ID) })
+	}
+	return status
+}
+
+func (r *Replica) serving() bool {
+	basic := r.raw.BasicStatus()
+	return basic.RaftState == raft.StateLeader && r.servingTerm == basic.HardState.GetTerm() && basic.LeadTransferee == 0
+}
+
+func isLearner(change *sitev1.VoterChange) bool {
+	return change.GetRole() == skerryv1.VoterRole_VOTER_ROLE_LEARNER
+}
