@@ -1594,24 +1594,31 @@ func (x *VoterChange) GetTime() *timestamppb.Timestamp {
 
 // Snapshot is the whole replicated state.
 type Snapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Hash          uint64                 `protobuf:"varint,2,opt,name=hash,proto3" json:"hash,omitempty"`
-	NextRaftId    uint64                 `protobuf:"varint,3,opt,name=next_raft_id,json=nextRaftId,proto3" json:"next_raft_id,omitempty"`
-	Site          string                 `protobuf:"bytes,4,opt,name=site,proto3" json:"site,omitempty"`
-	SiteId        string                 `protobuf:"bytes,5,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
-	SiteEpoch     uint64                 `protobuf:"varint,6,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
-	GossipKey     []byte                 `protobuf:"bytes,7,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
-	Trust         []*TrustVersion        `protobuf:"bytes,10,rep,name=trust,proto3" json:"trust,omitempty"`
-	Operators     []*OperatorRecord      `protobuf:"bytes,11,rep,name=operators,proto3" json:"operators,omitempty"`
-	Tokens        []*TokenRecord         `protobuf:"bytes,12,rep,name=tokens,proto3" json:"tokens,omitempty"`
-	Workloads     []*WorkloadRecord      `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
-	Placements    []*v1.Placement        `protobuf:"bytes,14,rep,name=placements,proto3" json:"placements,omitempty"`
-	Nodes         []*v1.Node             `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Images        []*v1.Image            `protobuf:"bytes,16,rep,name=images,proto3" json:"images,omitempty"`
-	Events        []*v1.Event            `protobuf:"bytes,17,rep,name=events,proto3" json:"events,omitempty"`
-	Requests      []*DoneRequest         `protobuf:"bytes,18,rep,name=requests,proto3" json:"requests,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Index      uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Hash       uint64                 `protobuf:"varint,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	NextRaftId uint64                 `protobuf:"varint,3,opt,name=next_raft_id,json=nextRaftId,proto3" json:"next_raft_id,omitempty"`
+	Site       string                 `protobuf:"bytes,4,opt,name=site,proto3" json:"site,omitempty"`
+	SiteId     string                 `protobuf:"bytes,5,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
+	SiteEpoch  uint64                 `protobuf:"varint,6,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	GossipKey  []byte                 `protobuf:"bytes,7,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
+	Time       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
+	// How many events there are.
+	EventCount uint64            `protobuf:"varint,9,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	Trust      []*TrustVersion   `protobuf:"bytes,10,rep,name=trust,proto3" json:"trust,omitempty"`
+	Operators  []*OperatorRecord `protobuf:"bytes,11,rep,name=operators,proto3" json:"operators,omitempty"`
+	Tokens     []*TokenRecord    `protobuf:"bytes,12,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	Workloads  []*WorkloadRecord `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	Placements []*v1.Placement   `protobuf:"bytes,14,rep,name=placements,proto3" json:"placements,omitempty"`
+	Nodes      []*v1.Node        `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Images     []*v1.Image       `protobuf:"bytes,16,rep,name=images,proto3" json:"images,omitempty"`
+	Events     []*v1.Event       `protobuf:"bytes,17,rep,name=events,proto3" json:"events,omitempty"`
+	Requests   []*DoneRequest    `protobuf:"bytes,18,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Numbers of deleted workloads, so that a name that comes back does not use
+	// one twice: the last 4096, oldest first.
+	Retired []*WorkloadRecord `protobuf:"bytes,19,rep,name=retired,proto3" json:"retired,omitempty"`
+	// No workload starts below this number; it covers those that were forgotten.
+	NumberFloor   uint64 `protobuf:"varint,20,opt,name=number_floor,json=numberFloor,proto3" json:"number_floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1702,6 +1709,13 @@ func (x *Snapshot) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Snapshot) GetEventCount() uint64 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
 func (x *Snapshot) GetTrust() []*TrustVersion {
 	if x != nil {
 		return x.Trust
@@ -1763,6 +1777,20 @@ func (x *Snapshot) GetRequests() []*DoneRequest {
 		return x.Requests
 	}
 	return nil
+}
+
+func (x *Snapshot) GetRetired() []*WorkloadRecord {
+	if x != nil {
+		return x.Retired
+	}
+	return nil
+}
+
+func (x *Snapshot) GetNumberFloor() uint64 {
+	if x != nil {
+		return x.NumberFloor
+	}
+	return 0
 }
 
 // TokenRecord is a token as the state keeps it.
@@ -2169,7 +2197,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc0\x05\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbe\x06\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2181,7 +2209,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"site_epoch\x18\x06 \x01(\x04R\tsiteEpoch\x12\x1d\n" +
 	"\n" +
 	"gossip_key\x18\a \x01(\fR\tgossipKey\x12.\n" +
-	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x122\n" +
+	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
+	"\vevent_count\x18\t \x01(\x04R\n" +
+	"eventCount\x122\n" +
 	"\x05trust\x18\n" +
 	" \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust\x12<\n" +
 	"\toperators\x18\v \x03(\v2\x1e.skerry.site.v1.OperatorRecordR\toperators\x123\n" +
@@ -2193,7 +2223,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x05nodes\x18\x0f \x03(\v2\x0f.skerry.v1.NodeR\x05nodes\x12(\n" +
 	"\x06images\x18\x10 \x03(\v2\x10.skerry.v1.ImageR\x06images\x12(\n" +
 	"\x06events\x18\x11 \x03(\v2\x10.skerry.v1.EventR\x06events\x127\n" +
-	"\brequests\x18\x12 \x03(\v2\x1b.skerry.site.v1.DoneRequestR\brequests\"`\n" +
+	"\brequests\x18\x12 \x03(\v2\x1b.skerry.site.v1.DoneRequestR\brequests\x128\n" +
+	"\aretired\x18\x13 \x03(\v2\x1e.skerry.site.v1.WorkloadRecordR\aretired\x12!\n" +
+	"\fnumber_floor\x18\x14 \x01(\x04R\vnumberFloor\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2323,17 +2355,18 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	37, // 43: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
 	40, // 44: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
 	24, // 45: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	5,  // 46: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	41, // 47: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 48: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	42, // 49: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	43, // 50: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	29, // 51: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	23, // 46: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	5,  // 47: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	41, // 48: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 49: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	42, // 50: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	43, // 51: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	29, // 52: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
