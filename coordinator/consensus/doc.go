@@ -6,3 +6,8 @@
 // proposals. The log itself is behind the Log interface: pebblelog on disk,
 // modellog in the simulator.
 package consensus
+
+import "go.etcd.io/raft/v3/raftpb"
+
+// Message is what replicas send each other.
+type Message = raftpb.Message
