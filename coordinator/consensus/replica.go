@@ -106,8 +106,11 @@ type Replica struct {
 	// servingTerm is the last term whose own first entry was applied here.
 	servingTerm uint64
 	snapshotAt  uint64
-	checkedAt   uint64
-	hashes      hashRing
+	// memberChanged asks for a snapshot now: a new replica begins with one, and
+	// takes only one whose configuration has it.
+	memberChanged bool
+	checkedAt     uint64
+	hashes        hashRing
 	// pending are the request IDs proposed in pendingTerm.
 	pending     map[string]bool
 	pendingTerm uint64
@@ -340,6 +343,7 @@ func (r *Replica) applyConf(entry *raftpb.Entry) error {
 		return fmt.Errorf("configuration change %d does not parse: %w", entry.GetIndex(), err)
 	}
 	r.conf = r.raw.ApplyConfChange(cc)
+	r.memberChanged = true
 	if len(cc.GetContext()) == 0 {
 		return nil // the end of a joint change, proposed by raft itself
 	}
@@ -371,9 +375,10 @@ func (r *Replica) failPending(effects *Effects) {
 }
 
 func (r *Replica) snapshot() error {
-	if r.applied-r.snapshotAt < r.config.SnapshotEvery {
+	if r.applied-r.snapshotAt < r.config.SnapshotEvery && !r.memberChanged {
 		return nil
 	}
+	r.memberChanged = false
 	data, err := r.config.Machine.Marshal()
 	if err != nil {
 		return fmt.Errorf("the state cannot be encoded: %w", err)

@@ -1,0 +1,326 @@
+package consensus_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/consensus/pebblelog"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counter is the smallest machine: it remembers request IDs in order.
+type counter struct {
+	mu      sync.Mutex
+	applied []string
+	changes int
+}
+
+func (c *counter) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applied = append(c.applied, entry.GetRequestId())
+	return &sitev1.Outcome{Index: index}
+}
+
+func (c *counter) ApplyVoterChange(uint64, *sitev1.VoterChange) { c.changes++ }
+
+func (c *counter) Hash() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return uint64(len(c.applied))
+}
+
+func (c *counter) Marshal() ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return json.Marshal(c.applied)
+}
+
+func (c *counter) Restore(data []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return json.Unmarshal(data, &c.applied)
+}
+
+func (c *counter) has(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.applied {
+		if a == id {
+			return true
+		}
+	}
+	return false
+}
+
+// group is a set of nodes that exchange messages in memory.
+type group struct {
+	mu    sync.Mutex
+	nodes map[uint64]*member
+}
+
+type member struct {
+	node    *consensus.Node
+	machine *counter
+	cut     atomic.Bool
+	stop    context.CancelFunc
+	done    chan error
+	log     *pebblelog.Log
+}
+
+func newGroup() *group { return &group{nodes: map[uint64]*member{}} }
+
+func (g *group) send(from uint64) func([]*raftpb.Message) {
+	return func(messages []*raftpb.Message) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if m := g.nodes[from]; m == nil || m.cut.Load() {
+			return
+		}
+		for _, message := range messages {
+			to := g.nodes[message.GetTo()]
+			if to == nil || to.cut.Load() {
+				continue
+			}
+			to.node.Receive(message)
+			if message.GetType() == raftpb.MsgSnap {
+				go g.nodes[from].node.ReportSnapshot(context.Background(), message.GetTo(), true)
+			}
+		}
+	}
+}
+
+func (g *group) add(t testing.TB, id uint64, dir string, bootstrap bool) *member {
+	t.Helper()
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log, err := pebblelog.Open(vfs.Default, dir, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := &counter{}
+	if bootstrap {
+		if err := consensus.Bootstrap(log, id, machine); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replica, err := consensus.NewReplica(consensus.Config{ID: id, Log: log, Machine: machine, Send: g.send(id), Logger: logger, SnapshotEvery: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m := &member{node: consensus.NewNode(replica, env.NewSystem().Clock, logger), machine: machine, stop: stop, done: make(chan error, 1), log: log}
+	g.mu.Lock()
+	g.nodes[id] = m
+	g.mu.Unlock()
+	go func() { m.done <- m.node.Run(ctx) }()
+	return m
+}
+
+func (g *group) end(t testing.TB, id uint64) {
+	t.Helper()
+	g.mu.Lock()
+	m := g.nodes[id]
+	delete(g.nodes, id)
+	g.mu.Unlock()
+	m.stop()
+	if err := <-m.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("replica %d ended: %v", id, err)
+	}
+	if err := m.log.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (g *group) leader(t testing.TB) (uint64, *member) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		g.mu.Lock()
+		for id, m := range g.nodes {
+			if m.node.Status().Serving && !m.cut.Load() {
+				g.mu.Unlock()
+				return id, m
+			}
+		}
+		g.mu.Unlock()
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("there is no leader")
+	return 0, nil
+}
+
+func propose(t testing.TB, m *member, id string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := m.node.Propose(ctx, &sitev1.Entry{RequestId: id, Change: &sitev1.Entry_AddImage{}})
+	return err
+}
+
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came true that %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// grow makes a group of three voters, and returns their directories.
+func grow(t testing.TB, g *group) map[uint64]string {
+	t.Helper()
+	dirs := map[uint64]string{1: t.TempDir(), 2: t.TempDir(), 3: t.TempDir()}
+	g.add(t, 1, dirs[1], true)
+	_, leader := g.leader(t)
+	for id := uint64(2); id <= 3; id++ {
+		g.add(t, id, dirs[id], false)
+		for _, role := range []skerryv1.VoterRole{skerryv1.VoterRole_VOTER_ROLE_LEARNER, skerryv1.VoterRole_VOTER_ROLE_VOTER} {
+			change := &sitev1.VoterChange{AddNode: fmt.Sprint(id), AddRaftId: id, Role: role}
+			eventually(t, "the change of voters is taken in", func() bool {
+				return leader.node.ChangeVoters(context.Background(), change) == nil
+			})
+			eventually(t, "the change of voters is done", func() bool {
+				status := leader.node.Status()
+				members := status.Voters
+				if role == skerryv1.VoterRole_VOTER_ROLE_LEARNER {
+					members = status.Learners
+				}
+				return len(members) > 0 && members[len(members)-1] == id
+			})
+		}
+	}
+	return dirs
+}
+
+func TestWritesSurviveTheLossOfTheLeader(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	id, leader := g.leader(t)
+	for i := range 200 {
+		if err := propose(t, leader, fmt.Sprintf("a-%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leader.cut.Store(true)
+	_, next := g.leader(t)
+	if err := propose(t, next, "after"); err != nil {
+		t.Fatal(err)
+	}
+	if !next.machine.has("a-199") || !next.machine.has("a-0") {
+		t.Error("an acknowledged write is missing on the new leader")
+	}
+	g.end(t, id)
+	back := g.add(t, id, dirs[id], false)
+	eventually(t, "the old leader catches up", func() bool { return back.machine.has("after") && back.machine.has("a-0") })
+	for id := range dirs {
+		g.end(t, id)
+	}
+}
+
+func TestReadIndexSeesWhatWasAcknowledged(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	id, leader := g.leader(t)
+	follower := g.nodes[id%3+1]
+	for i := range 20 {
+		name := fmt.Sprintf("r-%d", i)
+		if err := propose(t, leader, name); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		if _, err := follower.node.ReadIndex(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if !follower.machine.has(name) {
+			t.Fatalf("the follower does not see %s after ReadIndex", name)
+		}
+	}
+	for id := range dirs {
+		g.end(t, id)
+	}
+}
+
+func TestLeaderWithoutQuorumStopsServing(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	_, leader := g.leader(t)
+	leader.cut.Store(true)
+	err := propose(t, leader, "lost")
+	if err == nil {
+		t.Fatal("a write was acknowledged without a quorum")
+	}
+	eventually(t, "the leader steps down", func() bool { return !leader.node.Status().HasQuorum })
+	for id := range dirs {
+		g.end(t, id)
+	}
+}
+
+func TestOrderlyStopHandsLeadershipOver(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	id, _ := g.leader(t)
+	begun := time.Now()
+	g.nodes[id].stop()
+	eventually(t, "another one leads", func() bool {
+		for other := range dirs {
+			if other != id && g.nodes[other].node.Status().Serving {
+				return true
+			}
+		}
+		return false
+	})
+	if took := time.Since(begun); took > 450*time.Millisecond {
+		t.Errorf("the handover took %s, as long as an election by timeout", took)
+	}
+	for id := range dirs {
+		g.end(t, id)
+	}
+}
+
+func BenchmarkPropose16(b *testing.B) {
+	g := newGroup()
+	g.add(b, 1, b.TempDir(), true)
+	_, leader := g.leader(b)
+	var next atomic.Int64
+	b.ResetTimer()
+	var work errgroup.Group
+	for range 16 {
+		work.Go(func() error {
+			for {
+				n := next.Add(1)
+				if n > int64(b.N) {
+					return nil
+				}
+				if err := propose(b, leader, fmt.Sprint(n)); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	if err := work.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	g.end(b, 1)
+}
