@@ -1,0 +1,109 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// maxMessage bounds texts for people, in bytes.
+	maxMessage = 1024
+	// maxRequestID bounds what the memory of requests holds.
+	maxRequestID = 128
+)
+
+// Apply carries out one entry of the log, wholly or not at all, and says what
+// became of it. Indexes must rise. The entry belongs to the state afterwards.
+//
+// It panics, before anything has changed, on a kind of entry that this version
+// does not know: the voter must halt, because it cannot follow.
+func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
+	x := s.begin(index, entry.GetTime())
+	if len(entry.GetRequestId()) <= maxRequestID {
+		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
+			s.publish(x)
+			return done.GetOutcome()
+		}
+	}
+	outcome, err := x.apply(entry)
+	if err != nil {
+		x.Abort()
+		x = s.begin(index, entry.GetTime())
+		outcome = refusal(err)
+	}
+	outcome.Index = index
+	s.publish(x)
+	if remembered(entry) && len(entry.GetRequestId()) <= maxRequestID {
+		s.requests.add(&s.hasher, &sitev1.DoneRequest{
+			RequestId: entry.GetRequestId(), Index: index, Outcome: forMemory(outcome),
+		})
+	}
+	return outcome
+}
+
+func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	if len(entry.GetRequestId()) > maxRequestID {
+		return nil, problem.New(problem.Invalid, "", "it is longer than %d bytes", maxRequestID).WithField("requestId")
+	}
+	change := entry.GetChange()
+	if init, ok := change.(*sitev1.Entry_InitSite); ok {
+		return x.initSite(init.InitSite)
+	}
+	if change != nil && x.site == "" {
+		return nil, problem.New(problem.Conflict, "site", "it has not been made yet")
+	}
+	switch change := change.(type) {
+	case *sitev1.Entry_ApplyResources:
+		return x.applyResources(change.ApplyResources)
+	case *sitev1.Entry_DeleteResource:
+		return x.deleteResource(change.DeleteResource)
+	case *sitev1.Entry_CreateToken:
+		return x.createToken(change.CreateToken)
+	case *sitev1.Entry_JoinSite:
+		return x.joinSite(change.JoinSite)
+	case *sitev1.Entry_Plan:
+		return x.plan(change.Plan)
+	case *sitev1.Entry_StatusBatch:
+		return x.statusBatch(change.StatusBatch)
+	case *sitev1.Entry_SetNodeState:
+		return x.setNodeState(change.SetNodeState)
+	case *sitev1.Entry_AddImage:
+		return x.addImage(change.AddImage)
+	case *sitev1.Entry_ExtendTrust:
+		return x.extendTrust(change.ExtendTrust)
+	case *sitev1.Entry_CheckHash:
+		return &sitev1.Outcome{}, nil // compared by the replica
+	default:
+		panic(fmt.Sprintf("state: entry %d is a %T, which this version of Skerry does not know: update this node", x.index, change))
+	}
+}
+
+// refusal is the outcome of an entry that was not carried out.
+func refusal(err error) *sitev1.Outcome {
+	var p *problem.Error
+	if !errors.As(err, &p) {
+		panic(fmt.Sprintf("state: a refusal without a kind: %v", err))
+	}
+	bare := &problem.Error{Kind: p.Kind, Message: p.Message, Err: p.Err}
+	return &sitev1.Outcome{
+		ErrorKind: string(p.Kind),
+		Error:     bounded(bare.Error(), maxMessage),
+		Detail:    &skerryv1.ErrorDetail{Subject: p.Subject, Field: p.Field, Hint: p.Hint},
+	}
+}
+
+// bounded cuts a text to at most limit bytes, at the border of a character.
+func bounded(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	cut := limit - len("…")
+	for cut > 0 && text[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return text[:cut] + "…"
+}

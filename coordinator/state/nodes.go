@@ -1,0 +1,218 @@
+package state
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	maxNodes      = 1000
+	maxConditions = 32
+	maxAddress    = 255
+	maxAuthority  = 8 << 10
+	maxVersion    = 64
+)
+
+var nodes = table[*skerryv1.Node]{
+	name:    "nodes",
+	key:     func(n *skerryv1.Node) string { return n.GetName() },
+	ordinal: nodesOrdinal,
+}
+
+func aboutNode(name string) subject { return subject{kind: "Node", name: name, node: name} }
+
+// addNode records a node that joined, in place of a removed one of that name.
+// The record becomes the state's.
+func (x *tx) addNode(node *skerryv1.Node) error {
+	if err := checkNodeName(node.GetName()); err != nil {
+		return err
+	}
+	if len(node.GetKeyFingerprint()) != sha256.Size {
+		return problem.New(problem.Invalid, "Node/"+node.GetName(), "the fingerprint of its key is not a SHA-256").WithField("keyFingerprint")
+	}
+	old := nodes.get(x.Txn, node.GetName())
+	if old == nil && x.counts[nodesOrdinal] == maxNodes {
+		return exhausted("nodes", maxNodes)
+	}
+	if old != nil && (old.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED || old.GetRaftId() != 0) {
+		return problem.New(problem.Conflict, "Node/"+node.GetName(), "there is a node of this name").
+			WithHint("give the new one another name, or remove the old one: skerry delete node %s", node.GetName())
+	}
+	if len(placements.by(x.Txn, byNode, node.GetName())) > 0 {
+		return problem.New(problem.Conflict, "Node/"+node.GetName(), "placements of the node that had this name are being forgotten").
+			WithHint("try again in a few seconds")
+	}
+	if err := checkLabels("Node/"+node.GetName(), node.GetLabels()); err != nil {
+		return err
+	}
+	facts := &sitev1.NodeFacts{
+		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(),
+		Version: node.GetVersion(), Conditions: node.GetConditions(), Authority: node.GetAuthority(),
+	}
+	setFacts(node, facts)
+	node.Kind, node.Project = "Node", ""
+	if node.GetZone() == "" {
+		node.Zone = node.GetName()
+	}
+	node.Generation, node.Created = 1, x.time
+	node.State, node.StateSince = skerryv1.NodeState_NODE_STATE_READY, x.time
+	x.putNode(node)
+	x.inform(aboutNode(node.GetName()), "NodeJoined", "node %s in zone %s", node.GetName(), node.GetZone())
+	return nil
+}
+
+func (x *tx) putNode(node *skerryv1.Node) {
+	node.ResourceVersion = x.index
+	nodes.put(x, node)
+}
+
+// setFacts bounds and copies what a node says of itself.
+func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
+	node.Address = bounded(facts.GetAddress(), maxAddress)
+	node.GossipAddress = bounded(facts.GetGossipAddress(), maxAddress)
+	node.Version = bounded(facts.GetVersion(), maxVersion)
+	if facts.GetCapacity() != nil {
+		node.Capacity = &skerryv1.Capacity{
+			CpuMilli:    max(0, facts.GetCapacity().GetCpuMilli()),
+			MemoryBytes: max(0, facts.GetCapacity().GetMemoryBytes()),
+		}
+	}
+	node.Conditions = nil
+	for _, c := range facts.GetConditions()[:min(len(facts.GetConditions()), maxConditions)] {
+		node.Conditions = append(node.Conditions, &skerryv1.Condition{
+			Type: bounded(c.GetType(), maxLabel), Message: bounded(c.GetMessage(), maxMessage),
+		})
+	}
+	if authority := facts.GetAuthority(); len(authority) > 0 && len(authority) <= maxAuthority {
+		node.Authority = authority
+	}
+}
+
+// nodeFacts takes over what a node reported of itself.
+func (x *tx) nodeFacts(old *skerryv1.Node, facts *sitev1.NodeFacts) {
+	node := shallow(old)
+	setFacts(node, facts)
+	if !proto.Equal(node, old) {
+		x.tellConditions(old, node)
+		x.putNode(node)
+	}
+	x.holds(node.GetName(), facts.GetImages())
+}
+
+func (x *tx) tellConditions(old, node *skerryv1.Node) {
+	for _, c := range node.GetConditions() {
+		known := slices.ContainsFunc(old.GetConditions(), func(o *skerryv1.Condition) bool { return o.GetType() == c.GetType() })
+		if !known {
+			x.warn(aboutNode(node.GetName()), c.GetType(), "%s", c.GetMessage())
+		}
+	}
+}
+
+func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) {
+	old := nodes.get(x.Txn, change.GetNode())
+	if old == nil {
+		return nil, missing("Node", change.GetNode())
+	}
+	if old.GetState() == change.GetState() {
+		return &sitev1.Outcome{}, nil
+	}
+	if old.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		return nil, problem.New(problem.Conflict, "Node/"+old.GetName(), "it was removed from the site").
+			WithHint("join it again with a new token")
+	}
+	about := aboutNode(old.GetName())
+	switch change.GetState() {
+	case skerryv1.NodeState_NODE_STATE_READY:
+		x.inform(about, "NodeReturned", "%s", change.GetReason())
+	case skerryv1.NodeState_NODE_STATE_LOST:
+		x.warn(about, "NodeLost", "%s", change.GetReason())
+	case skerryv1.NodeState_NODE_STATE_REMOVED:
+		return x.removeNode(old, 0)
+	default:
+		return nil, problem.New(problem.Invalid, "Node/"+old.GetName(), "there is no state %d", change.GetState()).WithField("state")
+	}
+	x.changeNodeState(old, change.GetState())
+	x.markPlacements(old.GetName(), change.GetState())
+	return &sitev1.Outcome{}, nil
+}
+
+func (x *tx) changeNodeState(old *skerryv1.Node, state skerryv1.NodeState) {
+	node := shallow(old)
+	node.State, node.StateSince = state, x.time
+	x.putNode(node)
+}
+
+// markPlacements notes on the placements of a node that it is lost, or that it
+// is back: then their replacements are surplus, or they are.
+func (x *tx) markPlacements(node string, state skerryv1.NodeState) {
+	for _, old := range placements.by(x.Txn, byNode, node) {
+		p := shallow(old)
+		if state == skerryv1.NodeState_NODE_STATE_LOST {
+			p.LostSince = x.time
+		} else {
+			p.LostSince, p.ReplacedBy = nil, ""
+		}
+		x.putPlacement(p)
+	}
+}
+
+// removeNode takes a node out of the site for good. What runs there cannot be
+// stopped any more, so a node that is ready must be empty, and on a lost one
+// nothing may be left that must not run twice.
+func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, error) {
+	name := old.GetName()
+	if err := checkVersion("Node/"+name, version, old.GetResourceVersion()); err != nil {
+		return nil, err
+	}
+	if x.isOnlyVoter(old) {
+		return nil, problem.New(problem.Conflict, "Node/"+name, "it is the only voter of the site")
+	}
+	for _, p := range placements.by(x.Txn, byNode, name) {
+		if old.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+			return nil, problem.New(problem.Conflict, "Node/"+name, "it still runs %s", p.GetName()).
+				WithHint("delete what it runs, or switch it off and wait until it is lost")
+		}
+		if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && IsStay(p.GetSpec()) {
+			return nil, problem.New(problem.Conflict, "Node/"+name, "%s stays on it and may still run there", p.GetName()).
+				WithHint("if the machine is off for good, delete %s first", p.GetName())
+		}
+	}
+	for _, p := range placements.by(x.Txn, byNode, name) {
+		placements.remove(x, placements.key(p))
+	}
+	x.holds(name, nil)
+	x.changeNodeState(old, skerryv1.NodeState_NODE_STATE_REMOVED)
+	x.warn(aboutNode(name), "NodeRemoved", "node %s was removed from the site", name)
+	return &sitev1.Outcome{}, nil
+}
+
+func (x *tx) isOnlyVoter(node *skerryv1.Node) bool {
+	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
+		return false
+	}
+	for _, other := range nodes.list(x.Txn) {
+		if other.GetName() != node.GetName() && other.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			return false
+		}
+	}
+	return true
+}
+
+func missing(kind, name string) error {
+	return problem.New(problem.NotFound, kind+"/"+bounded(name, maxNodeName), "there is no such thing").
+		WithHint("skerry get %ss lists what there is", lower(kind))
+}
+
+func checkVersion(subject string, asked, present uint64) error {
+	if asked == 0 || asked == present {
+		return nil
+	}
+	return problem.New(problem.Conflict, subject, "it was changed since: its resource version is %d, not %d", present, asked).
+		WithField("resourceVersion").WithHint("read it again and repeat the change")
+}

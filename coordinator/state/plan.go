@@ -1,0 +1,246 @@
+package state
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// maxVerdicts of one decision.
+	maxVerdicts = 32
+	// maxReasons of one verdict.
+	maxReasons = 8
+	// maxParts of one plan.
+	maxParts = 4096
+)
+
+// plan carries out what the controllers decided. They decided on an older
+// state: each part is checked against the present one, and what no longer
+// holds is left out and counted; they will decide anew.
+func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
+	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone())
+	if parts > maxParts || plan.GetBaseIndex() >= x.index {
+		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
+	}
+	rejected := uint32(0)
+	count := func(done bool) {
+		if !done {
+			rejected++
+		}
+	}
+	for _, part := range plan.GetRemove() {
+		count(x.planRemoval(part, plan.GetBaseIndex()))
+	}
+	for _, part := range plan.GetCreate() {
+		count(x.planCreation(part))
+	}
+	for _, part := range plan.GetAssign() {
+		count(x.planAssignment(part))
+	}
+	for _, part := range plan.GetPostpone() {
+		count(x.planPostponement(part))
+	}
+	return &sitev1.Outcome{Rejected: rejected}, nil
+}
+
+// planRemoval stops a placement, unless its workload changed since the plan
+// was made: then it may be needed after all.
+func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
+	p := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	if p == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+		return false
+	}
+	record := workloads.get(x.Txn, key(p.GetProject(), p.GetWorkload()))
+	if record.GetWorkload().GetResourceVersion() > base {
+		return false
+	}
+	x.stop(p)
+	x.inform(aboutPlacement(p), "PlacementRemoved", "%s", part.GetReason())
+	return true
+}
+
+func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
+	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
+	w := record.GetWorkload()
+	if record == nil || w.GetGeneration() != part.GetGeneration() || x.counts[placementsOrdinal] == maxPlacements {
+		return false
+	}
+	all := placements.by(x.Txn, byWorkload, key(part.GetProject(), part.GetWorkload()))
+	if part.GetReplaces() != "" {
+		if !x.replaceable(w, part.GetReplaces()) {
+			return false
+		}
+	} else if Room(w, all) == 0 {
+		return false
+	}
+	p := &skerryv1.Placement{
+		Kind:       "Placement",
+		Name:       placementName(w.GetName(), record.GetNextNumber()),
+		Project:    w.GetProject(),
+		Labels:     w.GetLabels(),
+		Generation: w.GetGeneration(),
+		Created:    x.time,
+		Workload:   w.GetName(),
+		Desired:    skerryv1.DesiredState_DESIRED_STATE_RUN,
+		Spec:       w,
+		Status:     &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_PENDING},
+	}
+	workloads.put(x, &sitev1.WorkloadRecord{Workload: w, NextNumber: record.GetNextNumber() + 1})
+	x.putPlacement(p)
+	if part.GetReplaces() != "" {
+		x.markReplaced(w, part.GetReplaces(), p.GetName())
+	}
+	return true
+}
+
+// replaceable tells whether a placement is on a lost node, counts, and may run
+// elsewhere.
+func (x *tx) replaceable(w *skerryv1.Workload, name string) bool {
+	p := placements.get(x.Txn, key(w.GetProject(), name))
+	return p != nil && p.GetWorkload() == w.GetName() && Counts(p) && p.GetLostSince() != nil &&
+		!IsStay(p.GetSpec()) && !IsStay(w)
+}
+
+func (x *tx) markReplaced(w *skerryv1.Workload, lost, by string) {
+	p := shallow(placements.get(x.Txn, key(w.GetProject(), lost)))
+	p.ReplacedBy = by
+	x.putPlacement(p)
+	x.warn(aboutPlacement(p), "PlacementReplaced", "its node %s is lost: %s replaces it", p.GetNode(), by)
+}
+
+// planAssignment binds a pending placement to a node that still fits it.
+func (x *tx) planAssignment(part *sitev1.Assignment) bool {
+	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	node := nodes.get(x.Txn, part.GetNode())
+	if !pending(old) || node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		return false
+	}
+	image := images.get(x.Txn, old.GetSpec().GetContainer().GetImage())
+	needs, err := NeedsOf(old.GetSpec())
+	if image == nil || err != nil || !MeetsRequirements(node, old.GetSpec()) {
+		return false
+	}
+	usage := x.usageOf(node.GetName())
+	if !usage.Fits(node.GetCapacity(), needs) {
+		return false
+	}
+	usage.Add(old.GetName(), needs)
+	p := shallow(old)
+	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(part.GetDecision())
+	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
+	x.putPlacement(p)
+	x.inform(aboutPlacement(p), "PlacementAssigned", "%s", p.GetDecision().GetSummary())
+	return true
+}
+
+func (x *tx) usageOf(node string) *Usage {
+	if x.usage == nil {
+		x.usage = map[string]*Usage{}
+	}
+	if x.usage[node] == nil {
+		x.usage[node] = UsageOf(placements.by(x.Txn, byNode, node))
+	}
+	return x.usage[node]
+}
+
+func pending(p *skerryv1.Placement) bool {
+	return p != nil && p.GetNode() == "" && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+}
+
+// MeetsRequirements tells whether a node has the labels that the workload
+// asks for.
+func MeetsRequirements(node *skerryv1.Node, w *skerryv1.Workload) bool {
+	for _, r := range w.GetPlace().GetRequire() {
+		if !Meets(node, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// Meets tells whether a node meets one requirement.
+func Meets(node *skerryv1.Node, r *skerryv1.Requirement) bool {
+	has, ok := Label(node, r.GetLabel())
+	for _, value := range r.GetIn() {
+		if ok && value == has {
+			return true
+		}
+	}
+	return false
+}
+
+// Label of a node; `zone` and `name` are always there.
+func Label(node *skerryv1.Node, name string) (string, bool) {
+	switch name {
+	case "zone":
+		return node.GetZone(), true
+	case "name":
+		return node.GetName(), true
+	default:
+		value, ok := node.GetLabels()[name]
+		return value, ok
+	}
+}
+
+func (x *tx) planPostponement(part *sitev1.Postponement) bool {
+	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	if !pending(old) {
+		return false
+	}
+	decision := x.decision(part.GetDecision())
+	if SameDecision(old.GetDecision(), decision) {
+		return true
+	}
+	p := shallow(old)
+	p.Decision = decision
+	x.putPlacement(p)
+	if old.GetDecision().GetSummary() != decision.GetSummary() {
+		x.warn(aboutPlacement(p), "PlacementPending", "%s", decision.GetSummary())
+	}
+	return true
+}
+
+// SameDecision tells whether two decisions say the same, whenever they were
+// made.
+func SameDecision(a, b *skerryv1.Decision) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	undated := func(d *skerryv1.Decision) *skerryv1.Decision {
+		d = shallow(d)
+		d.Index, d.At = 0, nil
+		return d
+	}
+	return proto.Equal(undated(a), undated(b))
+}
+
+// decision bounds and stamps a decision.
+func (x *tx) decision(given *skerryv1.Decision) *skerryv1.Decision {
+	d := &skerryv1.Decision{
+		Index: given.GetIndex(), At: x.time,
+		Summary: bounded(given.GetSummary(), maxMessage), Omitted: given.GetOmitted(),
+	}
+	verdicts := given.GetVerdicts()
+	if len(verdicts) > maxVerdicts {
+		d.Omitted += uint32(len(verdicts) - maxVerdicts)
+		verdicts = verdicts[:maxVerdicts]
+	}
+	for _, v := range verdicts {
+		d.Verdicts = append(d.Verdicts, &skerryv1.Verdict{
+			Node: bounded(v.GetNode(), maxNodeName), RuledOut: boundedTexts(v.GetRuledOut()),
+			Score: v.GetScore(), Reasons: boundedTexts(v.GetReasons()),
+		})
+	}
+	return d
+}
+
+func boundedTexts(texts []string) []string {
+	var kept []string
+	for _, text := range texts[:min(len(texts), maxReasons)] {
+		kept = append(kept, bounded(text, maxMessage))
+	}
+	return kept
+}

@@ -1,0 +1,77 @@
+package state
+
+import (
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// maxRequests are remembered; the oldest go first.
+const maxRequests = 4096
+
+// requests remembers what came of the last writes, so that a retry has no
+// further effect.
+type requests struct {
+	byID map[string]*sitev1.DoneRequest
+	// ring of the same, the oldest at next once it is full.
+	ring []*sitev1.DoneRequest
+	next int
+	sum  uint64
+}
+
+func newRequests() requests { return requests{byID: map[string]*sitev1.DoneRequest{}} }
+
+// remembered tells whether an entry is a person's write. What the coordinator
+// proposes by itself may be repeated without harm, and would push out the
+// writes of people.
+func remembered(entry *sitev1.Entry) bool {
+	switch entry.GetChange().(type) {
+	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash:
+		return false
+	default:
+		return entry.GetRequestId() != ""
+	}
+}
+
+func (r *requests) add(h *hasher, done *sitev1.DoneRequest) {
+	if len(r.ring) < maxRequests {
+		r.ring = append(r.ring, done)
+	} else {
+		old := r.ring[r.next]
+		r.sum -= requestHash(h, old)
+		delete(r.byID, old.GetRequestId())
+		r.ring[r.next] = done
+		r.next = (r.next + 1) % maxRequests
+	}
+	r.byID[done.GetRequestId()] = done
+	r.sum += requestHash(h, done)
+}
+
+func requestHash(h *hasher, done *sitev1.DoneRequest) uint64 {
+	return h.scalars([]string{"request", done.GetRequestId(), done.GetOutcome().GetErrorKind()}, done.GetIndex())
+}
+
+// list returns them, oldest first.
+func (r *requests) list() []*sitev1.DoneRequest {
+	return append(append([]*sitev1.DoneRequest{}, r.ring[r.next:]...), r.ring[:r.next]...)
+}
+
+// forMemory is an outcome without the bodies of resources: a retry is told
+// what became of them, and reads them if it needs more.
+func forMemory(outcome *sitev1.Outcome) *sitev1.Outcome {
+	if len(outcome.GetApplied()) == 0 {
+		return outcome
+	}
+	kept := shallow(outcome)
+	kept.Applied = nil
+	for _, applied := range outcome.GetApplied() {
+		w := applied.GetResource().GetWorkload()
+		kept.Applied = append(kept.Applied, &skerryv1.AppliedResource{
+			Outcome: applied.GetOutcome(),
+			Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: &skerryv1.Workload{
+				Kind: w.GetKind(), Name: w.GetName(), Project: w.GetProject(),
+				Generation: w.GetGeneration(), ResourceVersion: w.GetResourceVersion(),
+			}}},
+		})
+	}
+	return kept
+}

@@ -1,0 +1,99 @@
+package state
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// Marshal returns the whole state; equal states give equal bytes. It must not
+// run while an entry is applied.
+func (s *Store) Marshal() ([]byte, error) {
+	v := s.View()
+	m := v.meta
+	snapshot := &sitev1.Snapshot{
+		Index:       m.index,
+		Hash:        s.Hash(),
+		NextRaftId:  m.nextRaftID,
+		Site:        m.site,
+		SiteId:      m.siteID,
+		SiteEpoch:   m.siteEpoch,
+		GossipKey:   m.gossipKey,
+		Time:        m.time,
+		Trust:       m.trust,
+		Operators:   operators.list(v.txn),
+		Tokens:      tokens.list(v.txn),
+		Workloads:   workloads.list(v.txn),
+		Placements:  placements.list(v.txn),
+		Nodes:       nodes.list(v.txn),
+		Images:      images.list(v.txn),
+		Events:      v.Events(0, 0),
+		Requests:    s.requests.list(),
+		Retired:     retired.collect(v.txn.Get(retired.name, "age")),
+		NumberFloor: m.numberFloor,
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(snapshot)
+}
+
+// Restore replaces the state by one that Marshal gave. After an error the
+// state is as it was before.
+func (s *Store) Restore(data []byte) error {
+	snapshot := &sitev1.Snapshot{}
+	if err := proto.Unmarshal(data, snapshot); err != nil {
+		return fmt.Errorf("the state does not parse: %w", err)
+	}
+	restored := New()
+	x := restored.fill(snapshot)
+	restored.publish(x)
+	for _, done := range snapshot.GetRequests() {
+		restored.requests.add(&restored.hasher, done)
+	}
+	if got := restored.Hash(); got != snapshot.GetHash() {
+		return fmt.Errorf("the state at index %d has hash %x, not %x as it says", snapshot.GetIndex(), got, snapshot.GetHash())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db, s.meta, s.events, s.requests = restored.db, restored.meta, restored.events, restored.requests
+	s.wake()
+	return nil
+}
+
+func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
+	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: meta{
+		index:       snapshot.GetIndex(),
+		time:        snapshot.GetTime(),
+		nextRaftID:  snapshot.GetNextRaftId(),
+		site:        snapshot.GetSite(),
+		siteID:      snapshot.GetSiteId(),
+		siteEpoch:   snapshot.GetSiteEpoch(),
+		gossipKey:   snapshot.GetGossipKey(),
+		trust:       snapshot.GetTrust(),
+		numberFloor: snapshot.GetNumberFloor(),
+	}}
+	if x.time == nil {
+		x.time = &timestamppb.Timestamp{}
+	}
+	for _, version := range snapshot.GetTrust() {
+		x.sum += x.hash("trust", version)
+	}
+	putAll(x, operators, snapshot.GetOperators())
+	putAll(x, tokens, snapshot.GetTokens())
+	putAll(x, workloads, snapshot.GetWorkloads())
+	putAll(x, retired, snapshot.GetRetired())
+	putAll(x, placements, snapshot.GetPlacements())
+	putAll(x, nodes, snapshot.GetNodes())
+	putAll(x, images, snapshot.GetImages())
+	for _, e := range snapshot.GetEvents() {
+		x.keepEvent(e)
+	}
+	return x
+}
+
+func putAll[T proto.Message](x *tx, t table[T], objects []T) {
+	for _, object := range objects {
+		t.put(x, object)
+	}
+}

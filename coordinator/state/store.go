@@ -1,0 +1,141 @@
+package state
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// Store holds the state. One goroutine applies entries; any number read views.
+type Store struct {
+	// mu guards what View copies, so that a view is of one moment.
+	mu      sync.Mutex
+	db      *memdb.MemDB
+	meta    meta
+	events  []event
+	changed chan struct{}
+
+	// requests belong to the applying goroutine alone.
+	requests requests
+	hasher   hasher
+}
+
+// meta is the part of the state that is not in tables.
+type meta struct {
+	index uint64
+	// time is the newest stamp; it never goes back.
+	time       *timestamppb.Timestamp
+	nextRaftID uint64
+	site       string
+	siteID     string
+	siteEpoch  uint64
+	gossipKey  []byte
+	trust      []*sitev1.TrustVersion
+	// numberFloor is below the first number of every new workload.
+	numberFloor uint64
+	counts      [tableCount]int
+	// sum of the hashes of all objects.
+	sum uint64
+}
+
+// New returns the empty state before the first entry.
+func New() *Store {
+	return &Store{
+		db:       newDB(),
+		meta:     meta{time: &timestamppb.Timestamp{}, nextRaftID: 1, numberFloor: 1},
+		requests: newRequests(),
+	}
+}
+
+func newDB() *memdb.MemDB {
+	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
+		nodes.name:      nodes.schema(),
+		workloads.name:  workloads.schema(),
+		retired.name:    retired.schema(),
+		placements.name: placements.schema(),
+		images.name:     images.schema(),
+		operators.name:  operators.schema(),
+		tokens.name:     tokens.schema(),
+	}}
+	db, err := memdb.NewMemDB(schema)
+	must(err)
+	// A snapshot, not the primary: transactions on the primary track a channel
+	// for every tree node they touch, and nobody here watches those.
+	return db.Snapshot()
+}
+
+// Changed is closed when the next entry has been applied. Get it before the
+// View that it guards.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// publish makes the result of a transaction visible.
+func (s *Store) publish(x *tx) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.Commit()
+	s.meta = x.meta
+	s.events = append(s.events[x.evicted:], x.events...)
+	s.wake()
+}
+
+// wake needs mu.
+func (s *Store) wake() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// Hash of the whole state: equal for equal states, at the cost of a few
+// fields.
+func (s *Store) Hash() uint64 {
+	m := s.meta
+	return m.sum + s.requests.sum + s.hasher.scalars(
+		[]string{m.site, m.siteID, string(m.gossipKey)},
+		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor,
+		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()))
+}
+
+// tx is one entry on its way into the state. Nothing is visible before
+// publish; without it nothing has happened.
+type tx struct {
+	*memdb.Txn
+	*hasher
+	meta
+	// events of this entry, and how many old ones they push out.
+	events  []event
+	evicted int
+	oldest  []event
+	// usage of the nodes that this entry assigns placements to.
+	usage map[string]*Usage
+}
+
+func (s *Store) begin(index uint64, stamp *timestamppb.Timestamp) *tx {
+	if index <= s.meta.index {
+		panic(fmt.Sprintf("state: entry %d comes after entry %d", index, s.meta.index))
+	}
+	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: s.meta, oldest: s.events}
+	x.index = index
+	if later(stamp, x.time) {
+		x.time = stamp
+	}
+	return x
+}
+
+func later(a, b *timestamppb.Timestamp) bool {
+	if a.GetSeconds() != b.GetSeconds() {
+		return a.GetSeconds() > b.GetSeconds()
+	}
+	return a.GetNanos() > b.GetNanos()
+}

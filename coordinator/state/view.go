@@ -1,0 +1,169 @@
+package state
+
+import (
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// View is the state at one moment. It is cheap, stays as it is while entries
+// are applied, and may be used by several goroutines. What it returns is
+// shared and must not be changed. Single objects are nil when there is none;
+// lists are sorted by key.
+type View struct {
+	txn    *memdb.Txn
+	meta   meta
+	events []event
+}
+
+// View of the state now.
+func (s *Store) View() *View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &View{txn: s.db.Txn(false), meta: s.meta, events: s.events}
+}
+
+// Index of the last entry that was applied.
+func (v *View) Index() uint64 { return v.meta.index }
+
+// Time is the newest stamp of the log.
+func (v *View) Time() *timestamppb.Timestamp { return v.meta.time }
+
+// Site is the site's name; empty before it is made.
+func (v *View) Site() string { return v.meta.site }
+
+// SiteID is the hash of the first trust version, in hex.
+func (v *View) SiteID() string { return v.meta.siteID }
+
+// SiteEpoch counts recoveries, from 1.
+func (v *View) SiteEpoch() uint64 { return v.meta.siteEpoch }
+
+// GossipKey encrypts gossip.
+func (v *View) GossipKey() []byte { return v.meta.gossipKey }
+
+// Trust is the chain of trust, oldest first.
+func (v *View) Trust() []*sitev1.TrustVersion { return slices.Clone(v.meta.trust) }
+
+// NextRaftID was never used.
+func (v *View) NextRaftID() uint64 { return v.meta.nextRaftID }
+
+// Node of this name, also a removed one.
+func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.txn, name) }
+
+// Nodes of the site, also removed ones.
+func (v *View) Nodes() []*skerryv1.Node { return nodes.list(v.txn) }
+
+// Voters are the nodes that vote.
+func (v *View) Voters() []*skerryv1.Node {
+	return slices.DeleteFunc(v.Nodes(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
+}
+
+// Peers are the nodes that were not removed, as other nodes need to know them.
+func (v *View) Peers() []*sitev1.Peer {
+	var peers []*sitev1.Peer
+	for _, n := range v.Nodes() {
+		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			continue
+		}
+		peers = append(peers, &sitev1.Peer{
+			Name: n.GetName(), Address: n.GetAddress(), GossipAddress: n.GetGossipAddress(),
+			Voter: n.GetVoter(), RaftId: n.GetRaftId(), Zone: n.GetZone(),
+		})
+	}
+	return peers
+}
+
+// Workload of this name.
+func (v *View) Workload(project, name string) *skerryv1.Workload {
+	return workloads.get(v.txn, key(project, name)).GetWorkload()
+}
+
+// Workloads of all projects.
+func (v *View) Workloads() []*skerryv1.Workload {
+	records := workloads.list(v.txn)
+	all := make([]*skerryv1.Workload, 0, len(records))
+	for _, record := range records {
+		all = append(all, record.GetWorkload())
+	}
+	return all
+}
+
+// Placement of this name.
+func (v *View) Placement(project, name string) *skerryv1.Placement {
+	return placements.get(v.txn, key(project, name))
+}
+
+// Placements of all workloads, also those on their way out.
+func (v *View) Placements() []*skerryv1.Placement { return placements.list(v.txn) }
+
+// PlacementsOf a workload, also those on their way out.
+func (v *View) PlacementsOf(project, workload string) []*skerryv1.Placement {
+	return placements.by(v.txn, byWorkload, key(project, workload))
+}
+
+// PlacementsOn a node, also those on their way out.
+func (v *View) PlacementsOn(node string) []*skerryv1.Placement {
+	return placements.by(v.txn, byNode, node)
+}
+
+// Image of this name.
+func (v *View) Image(name string) *skerryv1.Image { return images.get(v.txn, name) }
+
+// Images of the site.
+func (v *View) Images() []*skerryv1.Image { return images.list(v.txn) }
+
+// ImageByDigest returns an image with this content.
+func (v *View) ImageByDigest(digest string) *skerryv1.Image {
+	found := images.by(v.txn, "digest", digest)
+	if len(found) == 0 {
+		return nil
+	}
+	return found[0]
+}
+
+// Operator of this name.
+func (v *View) Operator(name string) *sitev1.OperatorRecord { return operators.get(v.txn, name) }
+
+// Operators of the site.
+func (v *View) Operators() []*sitev1.OperatorRecord { return operators.list(v.txn) }
+
+// Token of this ID.
+func (v *View) Token(id string) *sitev1.TokenRecord { return tokens.get(v.txn, id) }
+
+// Tokens that are remembered, used ones too.
+func (v *View) Tokens() []*sitev1.TokenRecord { return tokens.list(v.txn) }
+
+// Events after a log index, oldest first; the last limit of them, 0 for all.
+func (v *View) Events(after uint64, limit int) []*skerryv1.Event {
+	from, _ := slices.BinarySearchFunc(v.events, after, func(e event, after uint64) int {
+		if e.GetIndex() <= after {
+			return -1
+		}
+		return 1
+	})
+	if limit > 0 {
+		from = max(from, len(v.events)-limit)
+	}
+	selected := make([]*skerryv1.Event, 0, len(v.events)-from)
+	for _, e := range v.events[from:] {
+		selected = append(selected, e.Event)
+	}
+	return selected
+}
+
+// CheckApply tells what applying a resource would do, and changes nothing.
+func (v *View) CheckApply(resource *skerryv1.Resource) (*skerryv1.AppliedResource, error) {
+	given := resource.GetWorkload()
+	if given == nil {
+		return nil, errNotApplicable()
+	}
+	change, err := decide(v.Workload(given.GetProject(), given.GetName()), given, v.meta.index, v.meta.time)
+	if err != nil {
+		return nil, err
+	}
+	return applied(change), nil
+}

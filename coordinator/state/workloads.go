@@ -1,0 +1,245 @@
+package state
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	maxWorkloads = 10_000
+	maxReplicas  = 1000
+	// maxResources of one entry.
+	maxResources = 64
+)
+
+// What an apply did to a resource.
+const (
+	outcomeCreated    = "created"
+	outcomeConfigured = "configured"
+	outcomeUnchanged  = "unchanged"
+)
+
+func workloadKey(w *sitev1.WorkloadRecord) string {
+	return key(w.GetWorkload().GetProject(), w.GetWorkload().GetName())
+}
+
+var workloads = table[*sitev1.WorkloadRecord]{
+	name:    "workloads",
+	key:     workloadKey,
+	ordinal: workloadsOrdinal,
+}
+
+// IsStay tells whether placements of the workload are bound to their node.
+func IsStay(w *skerryv1.Workload) bool { return w.GetPartition().GetMode() == manifest.Stay }
+
+func (x *tx) applyResources(change *sitev1.ApplyResources) (*sitev1.Outcome, error) {
+	if len(change.GetResources()) > maxResources {
+		return nil, problem.New(problem.Invalid, "", "%d resources at once, at most %d are taken", len(change.GetResources()), maxResources)
+	}
+	outcome := &sitev1.Outcome{}
+	for _, resource := range change.GetResources() {
+		applied, err := x.applyResource(resource)
+		if err != nil {
+			return nil, err
+		}
+		outcome.Applied = append(outcome.Applied, applied)
+	}
+	return outcome, nil
+}
+
+func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResource, error) {
+	given := resource.GetWorkload()
+	if given == nil {
+		return nil, errNotApplicable()
+	}
+	record := workloads.get(x.Txn, key(given.GetProject(), given.GetName()))
+	change, err := decide(record.GetWorkload(), given, x.index, x.time)
+	if err != nil {
+		return nil, err
+	}
+	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
+	switch {
+	case record == nil && x.counts[workloadsOrdinal] == maxWorkloads:
+		return nil, exhausted("workloads", maxWorkloads)
+	case record == nil:
+		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: x.firstNumber(change.next)})
+		x.inform(about, "WorkloadCreated", "%d replicas of %s", change.next.GetReplicas(), change.next.GetContainer().GetImage())
+	case change.outcome == outcomeConfigured:
+		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: record.GetNextNumber()})
+		if change.specChanged {
+			x.inform(about, "WorkloadChanged", "generation %d, %d replicas of %s", change.next.GetGeneration(),
+				change.next.GetReplicas(), change.next.GetContainer().GetImage())
+		}
+		if change.specChanged && !change.templateChanged {
+			x.refreshPlacements(record.GetWorkload(), change.next)
+		}
+	}
+	return applied(change), nil
+}
+
+func errNotApplicable() error {
+	return problem.New(problem.Invalid, "", "only workloads can be applied").WithField("kind")
+}
+
+func applied(change workloadChange) *skerryv1.AppliedResource {
+	return &skerryv1.AppliedResource{
+		Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: change.next}},
+		Outcome:  change.outcome,
+	}
+}
+
+// workloadChange is what an apply would do to one workload.
+type workloadChange struct {
+	outcome string
+	next    *skerryv1.Workload
+	// specChanged: something other than labels. templateChanged: what placements
+	// run, so that they must be made anew.
+	specChanged, templateChanged bool
+}
+
+// decide compares a workload with the present one, nil if there is none.
+func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Timestamp) (workloadChange, error) {
+	about := "Workload/" + bounded(given.GetName(), maxName)
+	if err := checkWorkload(about, given); err != nil {
+		return workloadChange{}, err
+	}
+	if present == nil && given.GetResourceVersion() != 0 {
+		return workloadChange{}, problem.New(problem.Conflict, about, "it does not exist any more").
+			WithField("resourceVersion").WithHint("leave the resource version out to create it")
+	}
+	if err := checkVersion(about, given.GetResourceVersion(), present.GetResourceVersion()); err != nil {
+		return workloadChange{}, err
+	}
+	next := shallow(given)
+	if present == nil {
+		next.Generation, next.ResourceVersion, next.Created = 1, index, now
+		return workloadChange{outcome: outcomeCreated, next: next}, nil
+	}
+	next.Generation, next.ResourceVersion, next.Created = present.GetGeneration(), present.GetResourceVersion(), present.GetCreated()
+	if proto.Equal(next, present) {
+		return workloadChange{outcome: outcomeUnchanged, next: present}, nil
+	}
+	change := workloadChange{outcome: outcomeConfigured, next: next}
+	relabelled := shallow(next)
+	relabelled.Labels = present.GetLabels()
+	if !proto.Equal(relabelled, present) {
+		change.specChanged = true
+		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) || !proto.Equal(next.GetHealth(), present.GetHealth())
+		next.Generation++
+	}
+	next.ResourceVersion = index
+	return change, nil
+}
+
+// checkWorkload refuses what the controllers could not live with. Style and
+// limits of single fields are the API's business: they may change between
+// versions, and what is refused here must not.
+func checkWorkload(about string, w *skerryv1.Workload) error {
+	invalid := func(field, format string, args ...any) error {
+		return problem.New(problem.Invalid, about, format, args...).WithField(field)
+	}
+	if w.GetKind() != "Workload" {
+		return invalid("kind", "it must be Workload")
+	}
+	if err := checkName("Workload", w.GetName()); err != nil {
+		return err
+	}
+	if err := checkName("Project", w.GetProject()); err != nil {
+		return err
+	}
+	if err := checkLabels(about, w.GetLabels()); err != nil {
+		return err
+	}
+	if w.Replicas == nil || w.GetReplicas() > maxReplicas {
+		return invalid("replicas", "it must be 0 to %d", maxReplicas)
+	}
+	if w.GetContainer() == nil || w.GetContainer().GetImage() == "" {
+		return invalid("container.image", "it is missing")
+	}
+	if _, err := NeedsOf(w); err != nil {
+		return invalid("container", "%w", err)
+	}
+	if mode := w.GetPartition().GetMode(); mode != manifest.Stay && mode != manifest.Replicate {
+		return invalid("partition.mode", "%q is not available: it must be replicate or stay", bounded(mode, maxName))
+	}
+	if delay, err := manifest.Duration(w.GetPartition().GetReplaceAfter()); err != nil || delay < 0 {
+		return invalid("partition.replaceAfter", "%q is not a length of time", bounded(w.GetPartition().GetReplaceAfter(), maxName))
+	}
+	return nil
+}
+
+// refreshPlacements gives the placements of the present generation the new
+// one: nothing that they run has changed.
+func (x *tx) refreshPlacements(old, next *skerryv1.Workload) {
+	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
+		if present.GetGeneration() != old.GetGeneration() || present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue
+		}
+		p := shallow(present)
+		p.Generation, p.Spec = next.GetGeneration(), next
+		x.putPlacement(p)
+	}
+}
+
+func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, error) {
+	project, name, version := change.GetProject(), change.GetName(), change.GetResourceVersion()
+	switch change.GetKind() {
+	case "Workload":
+		return x.deleteWorkload(project, name, version)
+	case "Placement":
+		return x.deletePlacement(project, name, version)
+	case "Image":
+		return x.deleteImage(name, version)
+	case "Node":
+		node := nodes.get(x.Txn, name)
+		if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			return nil, missing("Node", name)
+		}
+		return x.removeNode(node, version)
+	default:
+		return nil, problem.New(problem.Invalid, "", "%q cannot be deleted", bounded(change.GetKind(), maxName)).
+			WithField("kind").WithHint("workloads, placements, images and nodes can")
+	}
+}
+
+// deleteWorkload forgets the workload at once; its placements vanish when
+// their nodes confirm that nothing of them is left.
+func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outcome, error) {
+	record := workloads.get(x.Txn, key(project, name))
+	if record == nil {
+		return nil, missing("Workload", name)
+	}
+	if err := checkVersion("Workload/"+name, version, record.GetWorkload().GetResourceVersion()); err != nil {
+		return nil, err
+	}
+	workloads.remove(x, key(project, name))
+	x.retire(record)
+	for _, p := range placements.by(x.Txn, byWorkload, key(project, name)) {
+		x.stop(p)
+	}
+	x.inform(subject{kind: "Workload", project: project, name: name}, "WorkloadDeleted", "its placements are stopped")
+	return &sitev1.Outcome{}, nil
+}
+
+// IsHealthy tells whether a placement does its work: it runs on a node that is
+// not lost, and its health check, if it has one, succeeds.
+func IsHealthy(p *skerryv1.Placement) bool {
+	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN &&
+		p.GetLostSince() == nil &&
+		p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING &&
+		(p.GetSpec().GetHealth() == nil || p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_HEALTHY)
+}
+
+func lower(kind string) string { return strings.ToLower(kind) }
+
+func placementName(workload string, number uint64) string {
+	return fmt.Sprintf("%s-%d", workload, number)
+}
