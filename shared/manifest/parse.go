@@ -2,11 +2,17 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -19,20 +25,39 @@ const (
 	maxDocuments = 64
 	// maxDepth of nesting.
 	maxDepth = 32
-	// maxProblems told at once.
-	maxProblems = 10
 )
 
 // Parse reads the documents of a manifest. name is used in errors, as in
-// `web.yaml:7`. Nothing is returned unless everything is right; all problems
-// of the first wrong document are told, up to ten.
+// `web.yaml:7`. Nothing is returned unless everything is right. The error is
+// one *problem.Error, or, when several things are wrong, one that wraps up to
+// ten of them (Unwrap() []error).
 func Parse(name string, data []byte) ([]*skerryv1.Resource, error) {
 	if len(data) > MaxBytes {
 		return nil, problem.New(problem.Invalid, name, "it is larger than %d KiB", MaxBytes>>10).
 			WithHint("split it; images and data do not belong into a manifest")
 	}
+	roots, err := documents(name, data)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{name: name, lines: map[string]int{}}
+	for _, root := range roots {
+		r.document(root)
+	}
+	if err := r.problems.join(name); err != nil {
+		return nil, err
+	}
+	return r.resources, nil
+}
+
+// documents splits a manifest; empty documents are left out.
+func documents(name string, data []byte) ([]*yaml.Node, error) {
+	if json.Valid(data) {
+		// Tabs are white space in JSON but not in YAML.
+		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var resources []*skerryv1.Resource
+	var roots []*yaml.Node
 	for {
 		var document yaml.Node
 		err := decoder.Decode(&document)
@@ -40,89 +65,124 @@ func Parse(name string, data []byte) ([]*skerryv1.Resource, error) {
 			break
 		}
 		if err != nil {
-			return nil, problem.New(problem.Invalid, name, "it is not YAML: %w", err)
+			return nil, syntaxProblem(name, err)
 		}
 		if isEmpty(&document) {
 			continue
 		}
-		if len(resources) == maxDocuments {
+		if len(roots) == maxDocuments {
 			return nil, problem.New(problem.Invalid, name, "it holds more than %d documents", maxDocuments).WithHint("split it")
 		}
-		resource, err := parseDocument(name, document.Content[0])
-		if err != nil {
-			return nil, err
-		}
-		resources = append(resources, resource)
+		roots = append(roots, document.Content[0])
 	}
-	if len(resources) == 0 {
-		return nil, problem.New(problem.Invalid, name, "there is nothing in it")
+	if len(roots) == 0 {
+		return nil, problem.New(problem.Invalid, name, "there is nothing in it").
+			WithHint("a manifest begins with: kind: Workload")
 	}
-	return resources, nil
+	return roots, nil
 }
 
 func isEmpty(document *yaml.Node) bool {
-	return len(document.Content) == 0 || (document.Content[0].Kind == yaml.ScalarNode && document.Content[0].Tag == "!!null")
+	return len(document.Content) == 0 || isNothing(document.Content[0])
 }
 
-func parseDocument(name string, root *yaml.Node) (*skerryv1.Resource, error) {
-	kind, err := kindOf(name, root)
-	if err != nil {
-		return nil, err
+var syntaxLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+
+// syntaxProblem moves the line of a parser's error to where the lines of all
+// problems are.
+func syntaxProblem(name string, err error) error {
+	found := syntaxLine.FindStringSubmatch(err.Error())
+	if found == nil {
+		return problem.New(problem.Invalid, name, "it is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	if kind != "Workload" {
-		return nil, wrongKind(name, root, kind)
+	line, convErr := strconv.Atoi(found[1])
+	if convErr == nil && strings.HasPrefix(found[2], "did not find expected") {
+		line++ // the parser, unlike the scanner, counts these from 0
+	}
+	return problem.New(problem.Invalid, fmt.Sprintf("%s:%d", name, line), "it is not YAML: %s", found[2])
+}
+
+// reader gathers the resources of one manifest, or what is wrong with them.
+type reader struct {
+	name      string
+	resources []*skerryv1.Resource
+	problems  problems
+	// lines tells where each resource begins.
+	lines map[string]int
+}
+
+func (r *reader) document(root *yaml.Node) {
+	d := &decoder{name: r.name, problems: &r.problems, listed: map[protoreflect.FullName]bool{}}
+	before := r.problems.count()
+	d.plain(root, "", 0)
+	if r.problems.count() > before || !d.isWorkload(root) {
+		return
 	}
 	workload := &skerryv1.Workload{}
-	d := &decoder{name: name}
-	d.message(root, "", workload.ProtoReflect(), 0)
-	if err := d.err(); err != nil {
-		return nil, err
+	d.message(root, "", workload.ProtoReflect())
+	if r.problems.count() > before {
+		return
 	}
 	Default(workload)
 	resource := &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: workload}}
-	if err := Validate(resource); err != nil {
-		return nil, locate(name, root, err)
-	}
-	return resource, nil
+	r.wrong(root, check(resource))
+	r.once(root, workload)
+	r.resources = append(r.resources, resource)
 }
 
-func kindOf(name string, root *yaml.Node) (string, error) {
+// wrong adds problems of one resource in the order of their lines.
+func (r *reader) wrong(root *yaml.Node, found []*problem.Error) {
+	line := func(p *problem.Error) int { return find(root, p.Field).Line }
+	slices.SortStableFunc(found, func(a, b *problem.Error) int { return line(a) - line(b) })
+	for _, p := range found {
+		p.Subject = fmt.Sprintf("%s:%d", r.name, line(p))
+		r.problems.add(p)
+	}
+}
+
+// once refuses a second resource of the same name.
+func (r *reader) once(root *yaml.Node, w *skerryv1.Workload) {
+	key := w.GetProject() + "/" + w.GetName()
+	if line, twice := r.lines[key]; twice {
+		r.problems.add(problem.New(problem.Invalid, position(r.name, find(root, "name")),
+			"the workload %s is given twice; first in line %d", w.GetName(), line).WithField("name"))
+		return
+	}
+	r.lines[key] = root.Line
+}
+
+// isWorkload reports whether the document declares what can be applied, and
+// says what to do if not.
+func (d *decoder) isWorkload(root *yaml.Node) bool {
 	if root.Kind != yaml.MappingNode {
-		return "", problem.New(problem.Invalid, position(name, root), "a resource is a mapping that begins with `kind:`")
+		d.report(root, "", "a resource is a mapping that begins with `kind:`, got %s", describe(root))
+		return false
 	}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == "kind" {
-			return root.Content[i+1].Value, nil
-		}
+	kind := child(root, "kind")
+	switch {
+	case kind == nil:
+		d.report(root, "kind", "it is missing").Hint = "begin with: kind: Workload"
+	case kind.Kind != yaml.ScalarNode || isNothing(kind):
+		d.report(kind, "kind", "expected text, got %s", describe(kind))
+	case kind.Value == "Workload":
+		return true
+	default:
+		d.wrongKind(kind)
 	}
-	return "", problem.New(problem.Invalid, position(name, root), "the kind is missing").WithField("kind").
-		WithHint("begin with: kind: Workload")
+	return false
 }
 
-func wrongKind(name string, root *yaml.Node, kind string) error {
-	p := problem.New(problem.Invalid, position(name, root), "a %s cannot be applied", kind).WithField("kind")
-	switch kind {
-	case "Placement":
-		return p.WithHint("placements are made by the site; change the workload")
-	case "Node":
-		return p.WithHint("nodes join: skerry token create --role node, then skerry join on the machine")
-	case "Image":
-		return p.WithHint("images are loaded: skerry image load FILE.tar")
-	default:
-		return problem.New(problem.Invalid, position(name, root), "there is no kind %q", kind).WithField("kind").
-			WithHint("the kind to apply is Workload")
+func (d *decoder) wrongKind(kind *yaml.Node) {
+	instead := map[string]string{
+		"Placement": "the site makes placements; change the workload",
+		"Node":      "nodes join: skerry token create --role node, then skerry join on the machine",
+		"Image":     "images are loaded: skerry image load FILE.tar",
 	}
+	if hint, known := instead[kind.Value]; known {
+		d.report(kind, "kind", "%ss cannot be applied", kind.Value).Hint = hint
+		return
+	}
+	d.report(kind, "kind", "there is no kind %s", describe(kind)).Hint = "the kind to apply is Workload"
 }
 
 func position(name string, node *yaml.Node) string { return fmt.Sprintf("%s:%d", name, node.Line) }
-
-// locate puts the line of the field to blame into a problem.
-func locate(name string, root *yaml.Node, err error) error {
-	var p *problem.Error
-	if !errors.As(err, &p) {
-		return err
-	}
-	located := *p
-	located.Subject = position(name, find(root, p.Field))
-	return &located
-}
