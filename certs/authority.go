@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"regexp"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -27,9 +28,9 @@ type Authority struct {
 
 // NewAuthority makes a CA for a site; name tells people whose it is.
 func NewAuthority(rand io.Reader, site, name string, now time.Time) (*Authority, error) {
-	domain, err := spiffeid.TrustDomainFromString(site)
+	domain, err := siteDomain(site)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a trust domain: %w", site, err)
+		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand)
 	if err != nil {
@@ -56,13 +57,27 @@ func LoadAuthority(rand io.Reader, key *ecdsa.PrivateKey, der []byte) (*Authorit
 	if err != nil {
 		return nil, fmt.Errorf("the CA certificate does not parse: %w", err)
 	}
-	if !cert.IsCA {
-		return nil, errors.New("the certificate is not that of a CA")
+	if err := checkAuthority(cert); err != nil {
+		return nil, err
 	}
 	if public, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(key.Public()) {
 		return nil, errors.New("the CA certificate belongs to another key")
 	}
 	return &Authority{key: key, cert: cert, rand: rand}, nil
+}
+
+// checkAuthority refuses a certificate that cannot be a CA of a site.
+func checkAuthority(cert *x509.Certificate) error {
+	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	switch {
+	case !cert.IsCA || !cert.BasicConstraintsValid:
+		return fmt.Errorf("%s is not a CA", cert.Subject.CommonName)
+	case !ok || key.Curve != elliptic.P256():
+		return fmt.Errorf("the key of %s is not an ECDSA key on P-256", cert.Subject.CommonName)
+	case len(cert.URIs) != 1:
+		return fmt.Errorf("%s has %d SPIFFE IDs, must be one", cert.Subject.CommonName, len(cert.URIs))
+	}
+	return nil
 }
 
 // Certificate of the authority.
@@ -76,9 +91,13 @@ type NodeRequest struct {
 	Name      string
 	PublicKey any
 	// Addresses, host:port or host, become DNS and IP SANs so that curl can
-	// check them. Identity never reads those.
+	// check them; hosts that fit neither are left out. Identity never reads
+	// those.
 	Addresses []string
 }
+
+// hostName is what may be a DNS SAN.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$`)
 
 // IssueNode issues the SVID of a node and returns it in DER.
 func (a *Authority) IssueNode(req NodeRequest, now time.Time) ([]byte, error) {
@@ -96,7 +115,7 @@ func (a *Authority) IssueNode(req NodeRequest, now time.Time) ([]byte, error) {
 		switch ip := net.ParseIP(host); {
 		case ip != nil:
 			template.IPAddresses = append(template.IPAddresses, ip)
-		case host != "":
+		case hostName.MatchString(host):
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
@@ -115,9 +134,6 @@ func (a *Authority) IssueOperator(name string, publicKey any, now time.Time) ([]
 // leaf follows the X.509-SVID specification, sections 2 to 4: one URI SAN, no
 // CA bit, digitalSignature, no certificate or CRL signing.
 func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certificate, error) {
-	if len(a.cert.URIs) != 1 {
-		return nil, errors.New("the CA certificate has no SPIFFE ID")
-	}
 	domain, err := spiffeid.TrustDomainFromURI(a.cert.URIs[0])
 	if err != nil {
 		return nil, err
@@ -125,6 +141,9 @@ func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certifica
 	id, err := spiffeid.FromSegments(domain, string(role), name)
 	if err != nil {
 		return nil, fmt.Errorf("%q cannot be part of a SPIFFE ID: %w", name, err)
+	}
+	if begin := a.cert.NotBefore.Add(backdate); now.Before(begin) {
+		now = begin // a clock that fell back to 1970 must not issue what expired long ago
 	}
 	template, err := baseTemplate(a.rand, name, id.URL(), now, svidLifetime)
 	if err != nil {

@@ -1,9 +1,9 @@
 package certs
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"strings"
 	"time"
 
@@ -34,15 +34,30 @@ type Peer struct {
 	KeyFingerprint []byte
 }
 
+// ErrUnknownAuthority is within the error about a certificate that no CA of the
+// bundle issued. A newer version of the chain of trust may hold its CA.
+var ErrUnknownAuthority = errors.New("was not issued by a CA of the site")
+
 // VerifyPeer checks a certificate chain, leaf first, against a bundle at the
 // given time: X.509-SVID validation (one URI SAN, no CA leaf), the site's trust
 // domain, and a path of ours.
+//
+// A certificate that begins later than now is judged at its beginning: it was
+// signed, so it is the clock that is behind, and a node whose clock fell back to
+// 1970 must be able to come back. Nobody's idea of the time moves by it.
 func VerifyPeer(chain []*x509.Certificate, bundle *Bundle, now time.Time) (Peer, error) {
-	id, _, err := x509svid.Verify(chain, bundle, x509svid.WithTime(now))
-	if err != nil {
-		return Peer{}, explainInvalid(chain, bundle, now, err)
+	if len(chain) == 0 {
+		return Peer{}, problem.New(problem.Unauthenticated, "peer", "it showed no certificate")
 	}
 	leaf := chain[0]
+	at := now
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	}
+	id, _, err := x509svid.Verify(chain, bundle, x509svid.WithTime(at))
+	if err != nil {
+		return Peer{}, explainInvalid(leaf, bundle, now, err)
+	}
 	peer, err := peerOf(id)
 	if err != nil {
 		return Peer{}, err
@@ -56,7 +71,8 @@ func peerOf(id spiffeid.ID) (Peer, error) {
 	role, name, found := strings.Cut(strings.TrimPrefix(id.Path(), "/"), "/")
 	switch Role(role) {
 	case RoleNode, RoleOperator, RoleWorkload:
-		if found && name != "" {
+		nested := strings.Contains(name, "/")
+		if found && nested == (Role(role) == RoleWorkload) {
 			return Peer{ID: id, Role: Role(role), Name: name}, nil
 		}
 	}
@@ -64,37 +80,23 @@ func peerOf(id spiffeid.ID) (Peer, error) {
 }
 
 // explainInvalid turns a failed verification into something to act upon.
-func explainInvalid(chain []*x509.Certificate, bundle *Bundle, now time.Time, err error) error {
-	if len(chain) == 0 {
-		return problem.New(problem.Unauthenticated, "", "the peer showed no certificate")
-	}
-	leaf := chain[0]
-	subject := leaf.Subject.CommonName
+func explainInvalid(leaf *x509.Certificate, bundle *Bundle, now time.Time, err error) error {
+	subject, site := leaf.Subject.CommonName, bundle.Site()
 	if len(leaf.URIs) == 1 {
-		subject = leaf.URIs[0].String()
+		subject, site = leaf.URIs[0].String(), leaf.URIs[0].Host
 	}
+	var unknown x509.UnknownAuthorityError
 	switch {
+	case site != bundle.Site():
+		return problem.New(problem.Unauthenticated, subject, "it is of site %s, not of %s", site, bundle.Site()).
+			WithHint("is the address that of another site?")
+	case errors.As(err, &unknown):
+		return problem.New(problem.Unauthenticated, subject, "its certificate %w %s", ErrUnknownAuthority, bundle.Site()).
+			WithHint("it may belong to a site of the same name that was set up anew")
 	case now.After(leaf.NotAfter):
 		return problem.New(problem.Unauthenticated, subject, "its certificate expired on %s, it is %s now",
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly)).
 			WithHint("check the clocks of both machines; else join again")
-	case now.Before(leaf.NotBefore):
-		return problem.New(problem.Unauthenticated, subject, "its certificate counts from %s, it is %s now",
-			leaf.NotBefore.Format(time.DateOnly), now.Format(time.DateOnly)).
-			WithHint("check the clocks of both machines")
-	case !bundle.signed(leaf):
-		return problem.New(problem.Unauthenticated, subject, "its certificate was not issued by a CA of site %s", bundle.Site()).
-			WithHint("it belongs to another site, or to one of the same name that was set up anew")
 	}
 	return problem.New(problem.Unauthenticated, subject, "its certificate is not a valid X.509-SVID: %w", err)
-}
-
-// signed: some CA of the bundle has the key that the leaf names as its issuer.
-func (b *Bundle) signed(leaf *x509.Certificate) bool {
-	for _, authority := range b.authorities {
-		if bytes.Equal(authority.SubjectKeyId, leaf.AuthorityKeyId) && leaf.CheckSignatureFrom(authority) == nil {
-			return true
-		}
-	}
-	return false
 }

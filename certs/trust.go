@@ -63,6 +63,9 @@ func (b *Bundle) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509
 
 // FirstTrust begins a site's chain of trust with one CA, which signs itself.
 func FirstTrust(site string, authority *Authority) (*sitev1.TrustVersion, error) {
+	if _, err := parseAuthorities([][]byte{authority.cert.Raw}, site); err != nil {
+		return nil, err
+	}
 	return signTrust(authority, &sitev1.TrustBody{
 		Site:        site,
 		Version:     1,
@@ -77,7 +80,8 @@ func SiteID(first *sitev1.TrustVersion) string {
 }
 
 // ExtendTrust returns the version that follows the last one of a verified
-// chain: the same CAs and those added. The signer must count in the last one.
+// chain: the same CAs and those added that are not among them yet. The signer
+// must count in the last one.
 func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Certificate) (*sitev1.TrustVersion, error) {
 	body := &sitev1.TrustBody{}
 	if err := proto.Unmarshal(last.GetBody(), body); err != nil {
@@ -90,8 +94,22 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Cert
 		Previous:    sum[:],
 		Authorities: body.GetAuthorities(),
 	}
+	known, err := parseAuthorities(body.GetAuthorities(), body.GetSite())
+	if err != nil {
+		return nil, err
+	}
+	before := &Bundle{authorities: known}
+	if !before.Has(signer.cert) {
+		return nil, problem.New(problem.Conflict, "chain of trust", "%s is no CA of version %d and cannot sign the next one",
+			signer.cert.Subject.CommonName, body.GetVersion())
+	}
 	for _, cert := range add {
-		next.Authorities = append(next.Authorities, cert.Raw)
+		if !before.Has(cert) {
+			next.Authorities = append(next.Authorities, cert.Raw)
+		}
+	}
+	if _, err := parseAuthorities(next.GetAuthorities(), body.GetSite()); err != nil {
+		return nil, problem.New(problem.Conflict, "chain of trust", "a version that no node would accept: %w", err)
 	}
 	return signTrust(signer, next)
 }
@@ -139,13 +157,13 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 	broken := func(format string, args ...any) error {
 		return problem.New(problem.Invalid, fmt.Sprintf("chain of trust, version %d", body.GetVersion()), format, args...)
 	}
-	domain, err := spiffeid.TrustDomainFromString(body.GetSite())
+	domain, err := siteDomain(body.GetSite())
 	if err != nil {
 		return nil, broken("%w", err)
 	}
 	sum := sha256.Sum256(version.GetBody())
 	next := &Bundle{domain: domain, version: body.GetVersion(), hash: sum[:], siteID: siteID}
-	if next.authorities, err = parseAuthorities(body.GetAuthorities()); err != nil {
+	if next.authorities, err = parseAuthorities(body.GetAuthorities(), body.GetSite()); err != nil {
 		return nil, broken("%w", err)
 	}
 	signers := before
@@ -163,7 +181,7 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 	return next, nil
 }
 
-func parseAuthorities(encoded [][]byte) ([]*x509.Certificate, error) {
+func parseAuthorities(encoded [][]byte, site string) ([]*x509.Certificate, error) {
 	if len(encoded) == 0 || len(encoded) > maxAuthorities {
 		return nil, fmt.Errorf("it names %d CAs, 1 to %d are possible", len(encoded), maxAuthorities)
 	}
@@ -173,8 +191,11 @@ func parseAuthorities(encoded [][]byte) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a CA certificate does not parse: %w", err)
 		}
-		if !cert.IsCA {
-			return nil, fmt.Errorf("%s is not a CA", cert.Subject.CommonName)
+		if err := checkAuthority(cert); err != nil {
+			return nil, err
+		}
+		if id := cert.URIs[0].String(); id != "spiffe://"+site {
+			return nil, fmt.Errorf("%s is a CA of %s", cert.Subject.CommonName, id)
 		}
 		authorities = append(authorities, cert)
 	}
