@@ -1,0 +1,164 @@
+// Package config is the agent's configuration: one type, one source of
+// defaults, read from /etc/skerry/agent.yaml.
+//
+// Everything in it is local to this machine. What concerns the site is in the
+// site's replicated state.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+// DefaultPath of the configuration file.
+const DefaultPath = "/etc/skerry/agent.yaml"
+
+// maxSize of the file in bytes.
+const maxSize = 64 << 10
+
+// Config of one agent.
+type Config struct {
+	// Name of the node; default: the host name up to its first dot. Used at
+	// site init and join; after that the node's identity holds it.
+	Name string `yaml:"name"`
+	// Zone and Labels proposed at site init and join.
+	Zone   string            `yaml:"zone"`
+	Labels map[string]string `yaml:"labels"`
+	// Address that other nodes use; default: that of the interface with the
+	// default route, else the first one that is up.
+	Address string `yaml:"address"`
+	// Port is the one TCP port, GossipPort that of gossip (TCP and UDP).
+	Port       int `yaml:"port"`
+	GossipPort int `yaml:"gossipPort"`
+	// StateDir holds everything durable, 0700.
+	StateDir string `yaml:"stateDir"`
+	// RunDir holds what a reboot may forget.
+	RunDir       string     `yaml:"runDir"`
+	Containerd   Containerd `yaml:"containerd"`
+	CNI          CNI        `yaml:"cni"`
+	CgroupParent string     `yaml:"cgroupParent"`
+	// LogLevel: debug, info, warn or error.
+	LogLevel slog.Level `yaml:"logLevel"`
+}
+
+// Containerd says where containerd listens.
+type Containerd struct {
+	Address   string `yaml:"address"`
+	Namespace string `yaml:"namespace"`
+}
+
+// CNI configures the containers' network.
+type CNI struct {
+	// PluginDir holds the plugins bridge, host-local, portmap and loopback.
+	PluginDir string `yaml:"pluginDir"`
+	// Subnet of the containers on this node; it need not differ between nodes.
+	Subnet string `yaml:"subnet"`
+}
+
+// Default returns the configuration of a node without a file.
+func Default() Config {
+	return Config{
+		Port:         7600,
+		GossipPort:   7601,
+		StateDir:     "/var/lib/skerry",
+		RunDir:       "/run/skerry",
+		Containerd:   Containerd{Address: "/run/containerd/containerd.sock", Namespace: "skerry"},
+		CNI:          CNI{PluginDir: "/usr/lib/cni", Subnet: "10.88.0.0/16"},
+		CgroupParent: "/skerry",
+	}
+}
+
+// Load reads the file over the defaults. A missing file is an error unless
+// path is DefaultPath.
+func Load(path string) (Config, error) {
+	config := Default()
+	data, err := readBounded(path)
+	if errors.Is(err, fs.ErrNotExist) && path == DefaultPath {
+		return config, config.complete(path)
+	}
+	if err != nil {
+		return Config{}, problem.New(problem.Invalid, path, "the configuration cannot be read: %w", err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, problem.New(problem.Invalid, path, "%w", err).
+			WithHint("the file that came with the package explains every field")
+	}
+	return config, config.complete(path)
+}
+
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // opened for reading only
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err == nil && len(data) > maxSize {
+		err = fmt.Errorf("it is larger than %d bytes", maxSize)
+	}
+	return data, err
+}
+
+// complete validates and fills in what depends on the machine.
+func (c *Config) complete(path string) error {
+	invalid := func(field, format string, args ...any) error {
+		return problem.New(problem.Invalid, path, format, args...).WithField(field)
+	}
+	if c.Name == "" {
+		c.Name = hostName()
+	}
+	if err := manifest.CheckName(c.Name); err != nil {
+		return invalid("name", "%w", err)
+	}
+	if c.Zone != "" {
+		if err := manifest.CheckName(c.Zone); err != nil {
+			return invalid("zone", "%w", err)
+		}
+	}
+	if c.Address != "" {
+		if _, err := netip.ParseAddr(c.Address); err != nil {
+			return invalid("address", "%q is not an IP address", c.Address)
+		}
+	}
+	for field, port := range map[string]int{"port": c.Port, "gossipPort": c.GossipPort} {
+		if port < 1 || port > 65535 {
+			return invalid(field, "%d is not a port from 1 to 65535", port)
+		}
+	}
+	if c.Port == c.GossipPort {
+		return invalid("gossipPort", "it must differ from port")
+	}
+	for field, dir := range map[string]string{"stateDir": c.StateDir, "runDir": c.RunDir, "cni.pluginDir": c.CNI.PluginDir} {
+		if !filepath.IsAbs(dir) {
+			return invalid(field, "%q is not an absolute path", dir)
+		}
+	}
+	if _, err := netip.ParsePrefix(c.CNI.Subnet); err != nil {
+		return invalid("cni.subnet", "%q is not a subnet such as 10.88.0.0/16", c.CNI.Subnet)
+	}
+	return nil
+}
+
+// APIAddress is host:port of the one TCP port.
+func (c Config) APIAddress() string { return net.JoinHostPort(c.Address, strconv.Itoa(c.Port)) }
+
+// GossipAddress is host:port of gossip.
+func (c Config) GossipAddress() string {
+	return net.JoinHostPort(c.Address, strconv.Itoa(c.GossipPort))
+}

@@ -1,0 +1,179 @@
+package localapi
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/problem"
+)
+
+// resources answers reads from the ledger. Writes never get here.
+type resources struct{ *Server }
+
+var _ skerryv1connect.ResourceServiceHandler = resources{}
+
+func (r resources) Apply(context.Context, *connect.Request[skerryv1.ApplyRequest]) (*connect.Response[skerryv1.ApplyResponse], error) {
+	return nil, problem.ToConnect(r.noVoter())
+}
+
+func (r resources) Delete(context.Context, *connect.Request[skerryv1.DeleteRequest]) (*connect.Response[skerryv1.DeleteResponse], error) {
+	return nil, problem.ToConnect(r.noVoter())
+}
+
+func (r resources) Get(_ context.Context, req *connect.Request[skerryv1.GetRequest]) (*connect.Response[skerryv1.GetResponse], error) {
+	for _, resource := range r.known(req.Msg.GetKind()) {
+		if nameOf(resource) == req.Msg.GetName() {
+			return connect.NewResponse(&skerryv1.GetResponse{Resource: resource, Freshness: r.freshness()}), nil
+		}
+	}
+	return nil, problem.ToConnect(r.unknown(req.Msg.GetKind(), req.Msg.GetName()))
+}
+
+func (r resources) List(_ context.Context, req *connect.Request[skerryv1.ListRequest]) (*connect.Response[skerryv1.ListResponse], error) {
+	return connect.NewResponse(&skerryv1.ListResponse{Resources: r.known(req.Msg.GetKind()), Freshness: r.freshness()}), nil
+}
+
+func (r resources) Explain(_ context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
+	name := req.Msg.GetName()
+	response := &skerryv1.ExplainResponse{Subject: "Placement/" + name, Freshness: r.freshness()}
+	for _, p := range r.placements() {
+		if p.GetName() == name || p.GetWorkload() == name {
+			response.Placements = append(response.Placements, p)
+		}
+	}
+	if len(response.GetPlacements()) == 0 {
+		return nil, problem.ToConnect(r.unknown("Placement", name))
+	}
+	response.Summary = fmt.Sprintf("%s runs it from its own ledger: the last orders came %s ago",
+		r.Node, r.age().Round(time.Second))
+	return connect.NewResponse(response), nil
+}
+
+// known are the resources of a kind that this node knows of: its own
+// placements, and the nodes of the site as its peer book has them.
+func (s *Server) known(kind string) []*skerryv1.Resource {
+	var out []*skerryv1.Resource
+	switch kind {
+	case "Placement":
+		for _, p := range s.placements() {
+			out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Placement{Placement: p}})
+		}
+	case "Node":
+		for _, n := range s.nodes() {
+			out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Node{Node: n}})
+		}
+	}
+	return out
+}
+
+func (s *Server) placements() []*skerryv1.Placement {
+	var out []*skerryv1.Placement
+	for _, order := range s.Ledger.Current().GetPlacements() {
+		p := proto.CloneOf(order)
+		p.Status = s.Placements.Status(p.GetProject(), p.GetName())
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b *skerryv1.Placement) int {
+		return strings.Compare(a.GetProject()+"/"+a.GetName(), b.GetProject()+"/"+b.GetName())
+	})
+	return out
+}
+
+func (s *Server) nodes() []*skerryv1.Node {
+	var out []*skerryv1.Node
+	for _, peer := range s.Ledger.Current().GetPeers() {
+		out = append(out, &skerryv1.Node{
+			Kind: "Node", Name: peer.GetName(), Zone: peer.GetZone(), Address: peer.GetAddress(),
+			GossipAddress: peer.GetGossipAddress(), Voter: peer.GetVoter(), RaftId: peer.GetRaftId(),
+		})
+	}
+	return out
+}
+
+func nameOf(resource *skerryv1.Resource) string {
+	if p := resource.GetPlacement(); p != nil {
+		return p.GetName()
+	}
+	return resource.GetNode().GetName()
+}
+
+func (s *Server) unknown(kind, name string) error {
+	return problem.New(problem.NotFound, kind+"/"+name, "%s knows of no such thing, and it reaches no voter", s.Node).
+		WithHint("a node alone knows its own placements and the nodes of the site; ask another node for the rest")
+}
+
+func (s *Server) age() time.Duration { return s.Clock.Elapsed() - s.Voters.LastContact() }
+
+func (s *Server) epoch() string {
+	order := s.Ledger.Current().GetOrder()
+	return fmt.Sprintf("%d.%d", order.GetSiteEpoch(), order.GetTerm())
+}
+
+func (s *Server) freshness() *skerryv1.Freshness {
+	return &skerryv1.Freshness{
+		Epoch: s.epoch(),
+		Stale: true,
+		Age:   durationpb.New(s.age().Round(time.Millisecond)),
+		Index: s.Ledger.Current().GetOrder().GetIndex(),
+		Node:  s.Node,
+	}
+}
+
+// site answers for the site as far as this node knows it.
+type site struct{ *Server }
+
+var _ skerryv1connect.SiteServiceHandler = site{}
+
+func (s site) Locate(ctx context.Context, _ *connect.Request[skerryv1.LocateRequest]) (*connect.Response[skerryv1.LocateResponse], error) {
+	return connect.NewResponse(&skerryv1.LocateResponse{
+		Site:   s.Site,
+		Node:   s.Node,
+		Voters: s.Voters.Reachable(ctx),
+		Epoch:  s.epoch(),
+	}), nil
+}
+
+func (s site) Status(context.Context, *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	response := &skerryv1.StatusResponse{
+		Site:      s.Site,
+		SiteId:    s.Ledger.Current().GetSiteId(),
+		Freshness: s.freshness(),
+		Nodes:     s.nodes(),
+	}
+	for _, p := range s.placements() {
+		response.Placements++
+		status := p.GetStatus()
+		if status.GetPhase() == skerryv1.Phase_PHASE_RUNNING && status.GetReadiness() != skerryv1.Readiness_READINESS_UNHEALTHY {
+			response.Healthy++
+		}
+	}
+	for _, peer := range s.Ledger.Current().GetPeers() {
+		if peer.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			response.MissingVoters = append(response.MissingVoters, peer.GetName())
+		}
+	}
+	response.Problems = []string{fmt.Sprintf("%s reaches no voter (%s): this answer is about %s alone; check its network",
+		s.Node, strings.Join(response.GetMissingVoters(), ", "), s.Node)}
+	return connect.NewResponse(response), nil
+}
+
+func (s site) CreateToken(context.Context, *connect.Request[skerryv1.CreateTokenRequest]) (*connect.Response[skerryv1.CreateTokenResponse], error) {
+	return nil, problem.ToConnect(s.noVoter())
+}
+
+func (s site) ListTokens(context.Context, *connect.Request[skerryv1.ListTokensRequest]) (*connect.Response[skerryv1.ListTokensResponse], error) {
+	return nil, problem.ToConnect(s.noVoter())
+}
+
+func (s site) Events(context.Context, *connect.Request[skerryv1.EventsRequest], *connect.ServerStream[skerryv1.EventsResponse]) error {
+	return problem.ToConnect(s.noVoter())
+}

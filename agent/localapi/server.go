@@ -1,0 +1,151 @@
+package localapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/agent/runtime"
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// maxMessage bounds one message.
+const maxMessage = 1<<20 + 64<<10
+
+// Ledger is what the node knows of the site.
+type Ledger interface {
+	// Current is nil before the first orders have come.
+	Current() *sitev1.Assignments
+}
+
+// Placements tells how this node's placements are.
+type Placements interface {
+	// Status is nil for one that is not on this node.
+	Status(project, name string) *skerryv1.PlacementStatus
+}
+
+// Voters looks for voters in reach.
+type Voters interface {
+	// Reachable returns addresses, the coordinator's first if it is known. It
+	// takes at most half a second.
+	Reachable(ctx context.Context) []string
+	// LastContact is when the coordinator was last heard, on elapsed time.
+	LastContact() time.Duration
+}
+
+// Config of a server. All fields are required.
+type Config struct {
+	Node, Site string
+	Ledger     Ledger
+	Placements Placements
+	Voters     Voters
+	Driver     runtime.Driver
+	Clock      env.Clock
+	Logger     *slog.Logger
+}
+
+// Server answers for one node.
+type Server struct {
+	Config
+	operators http.Handler
+	peers     http.Handler
+}
+
+// New returns a server; it starts nothing.
+func New(config Config) *Server {
+	s := &Server{Config: config}
+	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
+
+	operators := http.NewServeMux()
+	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
+	operators.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
+	operators.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	operators.Handle(skerryv1connect.NewImageServiceHandler(skerryv1connect.UnimplementedImageServiceHandler{}, options...))
+	s.operators = s.redirect(operators)
+
+	peers := http.NewServeMux()
+	peers.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	peers.Handle(sitev1connect.NewPeerServiceHandler(ping{s}, options...))
+	s.peers = peers
+	return s
+}
+
+// Operators answers operators.
+func (s *Server) Operators() http.Handler { return s.operators }
+
+// Peers answers voters.
+func (s *Server) Peers() http.Handler { return s.peers }
+
+// AllowPeer admits nodes that this node knows to be voters: they ask on behalf
+// of operators whom they have checked.
+func (s *Server) AllowPeer(peer certs.Peer) error {
+	for _, known := range s.Ledger.Current().GetPeers() {
+		if known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && peer.Role == certs.RoleNode {
+			return nil
+		}
+	}
+	return problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this")
+}
+
+// redirect sends operators on to a voter in reach. Locate is answered here: it
+// is what tells a client whom to ask.
+func (s *Server) redirect(own http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, ok := mtls.PeerFrom(r.Context())
+		if !ok || peer.Role != certs.RoleOperator {
+			refuse(w, r, problem.New(problem.Forbidden, "", "only operators may call this API"))
+			return
+		}
+		if r.URL.Path == skerryv1connect.SiteServiceLocateProcedure {
+			own.ServeHTTP(w, r)
+			return
+		}
+		if voters := s.Voters.Reachable(r.Context()); len(voters) > 0 {
+			http.Redirect(w, r, "https://"+voters[0]+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			return
+		}
+		if alone[r.URL.Path] {
+			own.ServeHTTP(w, r)
+			return
+		}
+		refuse(w, r, s.noVoter())
+	})
+}
+
+// alone are the procedures that a node answers without any voter.
+var alone = map[string]bool{
+	skerryv1connect.ResourceServiceGetProcedure:     true,
+	skerryv1connect.ResourceServiceListProcedure:    true,
+	skerryv1connect.ResourceServiceExplainProcedure: true,
+	skerryv1connect.SiteServiceStatusProcedure:      true,
+	skerryv1connect.PlacementServiceLogsProcedure:   true,
+	skerryv1connect.PlacementServiceExecProcedure:   true,
+}
+
+func (s *Server) noVoter() error {
+	return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site", s.Node).
+		WithHint("nothing was changed; workloads go on running; status, get, why, logs and exec " +
+			"answer for this node alone; check its network, or ask another node")
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	// The only failure left is a connection that is gone.
+	_ = connect.NewErrorWriter().Write(w, r, problem.ToConnect(err))
+}
+
+// ping implements PeerService.
+type ping struct{ *Server }
+
+func (p ping) Ping(context.Context, *connect.Request[sitev1.PingRequest]) (*connect.Response[sitev1.PingResponse], error) {
+	return connect.NewResponse(&sitev1.PingResponse{Node: p.Node}), nil
+}

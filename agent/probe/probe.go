@@ -1,0 +1,56 @@
+// Package probe looks at the machine: what it has for workloads, and at which
+// address the others can reach it.
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+
+	"github.com/shirou/gopsutil/v3/mem"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// What is kept for the system itself: a tenth of the memory, at least this
+	// much.
+	reservedMemory = 256 << 20
+)
+
+// Capacity is what the machine has for workloads.
+func Capacity(ctx context.Context) (*skerryv1.Capacity, error) {
+	memory, err := mem.VirtualMemoryWithContext(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the machine's memory: %w", err)
+	}
+	total := int64(memory.Total)
+	reserved := max(total/10, reservedMemory)
+	return &skerryv1.Capacity{
+		CpuMilli:    int64(runtime.NumCPU()) * 1000,
+		MemoryBytes: max(0, total-reserved),
+	}, nil
+}
+
+// Address is the machine's own address: that of the interface with the default
+// route, else the first global one of an interface that is up.
+func Address() (string, error) {
+	// Connecting a UDP socket sends nothing; it only asks the routing table.
+	if conn, err := net.Dial("udp", "203.0.113.1:9"); err == nil {
+		defer func() { _ = conn.Close() }() // nothing was sent
+		return conn.LocalAddr().(*net.UDPAddr).IP.String(), nil
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("the machine's addresses: %w", err)
+	}
+	for _, address := range addresses {
+		if network, ok := address.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
+			return network.IP.String(), nil
+		}
+	}
+	return "", problem.New(problem.Invalid, "address", "this machine has no address that others could reach").
+		WithHint("bring up its network, or set address in the configuration")
+}

@@ -1,0 +1,183 @@
+package reconcile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent/runtime"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+)
+
+// maxActions are under way at once, health checks apart: a node that comes
+// back from a power cut must not start everything in the same second.
+const maxActions = 8
+
+// Core is the node's state as far as its placements go.
+type Core struct {
+	tasks map[string]*task
+	// informed: the node has orders, so what they do not name is not wanted.
+	informed bool
+	busy     int
+}
+
+// New returns a core that knows nothing yet.
+func New() *Core { return &Core{tasks: map[string]*task{}} }
+
+// Desire takes over the node's orders, whole.
+func (c *Core) Desire(placements []*skerryv1.Placement) {
+	c.informed = true
+	named := map[string]bool{}
+	for _, p := range placements {
+		id := InstanceID(p.GetProject(), p.GetName())
+		named[id] = true
+		t := c.task(id)
+		if t.desired == nil || !proto.Equal(t.desired, p) {
+			t.desire(p)
+		}
+	}
+	for id, t := range c.tasks {
+		if !named[id] {
+			t.desired = nil
+		}
+	}
+}
+
+// Observe takes in the truth of what is there. Instances with an action under
+// way are left out: what the action did is not known yet.
+func (c *Core) Observe(instances []runtime.Instance, now time.Duration) {
+	there := map[string]bool{}
+	for _, instance := range instances {
+		there[instance.ID] = true
+		c.task(instance.ID).observe(&instance, now)
+	}
+	for id, t := range c.tasks {
+		if !there[id] {
+			t.observe(nil, now)
+		}
+	}
+}
+
+func (c *Core) task(id string) *task {
+	t := c.tasks[id]
+	if t == nil {
+		t = &task{id: id, status: &skerryv1.PlacementStatus{}}
+		c.tasks[id] = t
+	}
+	return t
+}
+
+// Step names what to do now, and after how long to ask again at the latest; 0
+// for when something happens.
+func (c *Core) Step(now time.Duration) ([]Action, time.Duration) {
+	var actions []Action
+	var wake time.Duration
+	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+		t := c.tasks[id]
+		if c.forgotten(t) {
+			delete(c.tasks, id)
+			continue
+		}
+		if t.desired == nil && !c.informed {
+			continue // without orders nothing is touched
+		}
+		if check, ok := t.check(now); ok {
+			actions = append(actions, check)
+		}
+		if action, ok := t.next(now); ok && c.busy < maxActions {
+			t.busy = action.Kind
+			c.busy++
+			actions = append(actions, action)
+		}
+		wake = sooner(wake, t.wake(now))
+	}
+	return actions, wake
+}
+
+// forgotten: nobody wants it and nothing of it is left.
+func (c *Core) forgotten(t *task) bool {
+	return t.desired == nil && t.observed == nil && t.busy == 0 && !t.checking
+}
+
+// Done tells what came of an action.
+func (c *Core) Done(action Action, err error, now time.Duration) {
+	t := c.tasks[action.ID]
+	if t == nil {
+		return
+	}
+	if action.Kind == Check {
+		t.checked(err, now)
+		return
+	}
+	c.busy--
+	t.done(action, err, now)
+}
+
+// Reports are the present state of all placements that the orders name, sorted.
+func (c *Core) Reports() []*sitev1.PlacementReport {
+	var reports []*sitev1.PlacementReport
+	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+		t := c.tasks[id]
+		if t.desired == nil || t.undecided() {
+			continue
+		}
+		reports = append(reports, &sitev1.PlacementReport{
+			Project: t.desired.GetProject(), Placement: t.desired.GetName(),
+			Status: proto.CloneOf(t.status), Gone: t.gone(),
+		})
+	}
+	return reports
+}
+
+// Status of one placement; nil when it is not on this node.
+func (c *Core) Status(project, name string) *skerryv1.PlacementStatus {
+	t := c.tasks[InstanceID(project, name)]
+	if t == nil {
+		return nil
+	}
+	return proto.CloneOf(t.status)
+}
+
+// sooner of two waits, of which 0 means never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}
+
+// specOf makes the driver's spec out of a placement.
+func specOf(p *skerryv1.Placement) runtime.Spec {
+	c := p.GetSpec().GetContainer()
+	spec := runtime.Spec{
+		ID: InstanceID(p.GetProject(), p.GetName()), Project: p.GetProject(), Placement: p.GetName(),
+		Workload: p.GetWorkload(), ImageDigest: p.GetImageDigest(), Container: c,
+	}
+	// Validated when the workload was applied.
+	spec.CPUMilli, _ = manifest.CPU(c.GetResources().GetCpu())
+	spec.MemoryBytes, _ = manifest.Memory(c.GetResources().GetMemory())
+	return spec
+}
+
+// duration of a validated field, or a default.
+func duration(text string, otherwise time.Duration) time.Duration {
+	d, err := manifest.Duration(text)
+	if err != nil {
+		return otherwise
+	}
+	return d
+}
+
+// shorten keeps messages within what a status may hold.
+func shorten(text string) string {
+	const longest = 1000
+	if len(text) <= longest {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longest], "") + "..."
+}

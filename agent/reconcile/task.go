@@ -1,0 +1,292 @@
+package reconcile
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// Pauses after an action that failed: they double from the first to the
+	// last.
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+	// A run of this length forgets the restarts before it.
+	goodRun = time.Minute
+	// orphanGrace is given to what no orders name.
+	orphanGrace = 10 * time.Second
+)
+
+// task is one placement, or one leftover that nobody wants.
+type task struct {
+	id       string
+	desired  *skerryv1.Placement
+	observed *runtime.Instance
+	busy     Kind
+	status   *skerryv1.PlacementStatus
+
+	imageReady bool
+	// runs seen by this process, and since when the present one is.
+	seenRunning  bool
+	adopted      bool
+	runningSince time.Duration
+	// restarts in a row, for the back-off.
+	inARow    int
+	notBefore time.Duration
+	// failed actions in a row.
+	failures int
+	// ended for good: its policy does not start it again.
+	over bool
+
+	health
+}
+
+func (t *task) running() bool { return t.observed != nil && t.observed.State == runtime.Running }
+
+func (t *task) wanted() bool {
+	return t.desired != nil && t.desired.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+}
+
+// gone: it was to stop, and nothing of it is left.
+func (t *task) gone() bool {
+	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0
+}
+
+// undecided: it ran before this agent did, and whether it is healthy is not
+// known yet; saying so would look like a change.
+func (t *task) undecided() bool {
+	return t.adopted && t.wanted() && t.running() && t.healthConfig() != nil && !t.everChecked
+}
+
+func (t *task) desire(p *skerryv1.Placement) {
+	if t.desired.GetImageDigest() != p.GetImageDigest() {
+		t.imageReady = false
+	}
+	t.desired = p
+	if t.status.GetPhase() == skerryv1.Phase_PHASE_UNSPECIFIED {
+		t.status.Phase = skerryv1.Phase_PHASE_ASSIGNED
+	}
+}
+
+// observe takes in what the driver sees.
+func (t *task) observe(instance *runtime.Instance, now time.Duration) {
+	if t.busy != 0 {
+		return
+	}
+	was := t.running()
+	first := t.observed == nil && !t.seenRunning
+	t.observed = instance
+	switch {
+	case t.running() && !was:
+		t.adopted = first
+		t.startedRunning(now)
+	case was && !t.running():
+		t.ended(now)
+	case first && instance != nil && instance.State == runtime.Exited:
+		// It ended while nobody watched, as after a power cut: start it at once.
+		t.recordExit()
+		t.decideRestart(now, now)
+	}
+	if t.running() {
+		t.status.Address = instance.Address
+	}
+}
+
+func (t *task) startedRunning(now time.Duration) {
+	t.seenRunning = true
+	t.runningSince = now
+	t.failures = 0
+	t.health = health{}
+	t.status.Phase = skerryv1.Phase_PHASE_RUNNING
+	t.status.Message = ""
+	t.status.Readiness = skerryv1.Readiness_READINESS_UNSPECIFIED
+	if t.healthConfig() != nil {
+		t.status.Readiness = skerryv1.Readiness_READINESS_STARTING
+	}
+	if !t.observed.StartedAt.IsZero() {
+		t.status.Started = timestamppb.New(t.observed.StartedAt)
+	}
+	t.status.Address = t.observed.Address
+}
+
+// ended: the instance ran and does not any more, by itself or because it was
+// stopped for being unhealthy.
+func (t *task) ended(now time.Duration) {
+	if !t.wanted() {
+		return
+	}
+	t.recordExit()
+	if now-t.runningSince >= goodRun {
+		t.inARow = 0
+	}
+	t.decideRestart(now, now+t.backoff())
+}
+
+func (t *task) recordExit() {
+	if t.observed != nil && t.observed.Exit != nil {
+		t.status.LastExit = t.observed.Exit
+	}
+	t.status.Readiness = skerryv1.Readiness_READINESS_UNSPECIFIED
+	t.status.Address = ""
+}
+
+func (t *task) decideRestart(now, at time.Duration) {
+	exit := t.status.GetLastExit()
+	failed := exit.GetCode() != 0 || exit.GetOomKilled() || t.unhealthy
+	policy := t.desired.GetSpec().GetRestart().GetPolicy()
+	if policy == "never" || (policy == "on-failure" && !failed) {
+		t.over = true
+		t.status.Phase = skerryv1.Phase_PHASE_STOPPED
+		if failed {
+			t.status.Phase = skerryv1.Phase_PHASE_FAILED
+		}
+		t.status.Message = t.why() + "; its restart policy is " + policy
+		return
+	}
+	t.inARow++
+	t.notBefore = at
+	t.status.Restarts++
+	t.status.Phase = skerryv1.Phase_PHASE_BACKOFF
+	t.status.Message = t.why()
+	if wait := at - now; wait > 0 {
+		t.status.Message += fmt.Sprintf("; it is started again after %s", wait.Round(time.Millisecond))
+	}
+}
+
+// why it ended, for people.
+func (t *task) why() string {
+	exit := t.status.GetLastExit()
+	switch {
+	case t.unhealthy:
+		return "it was unhealthy: " + t.lastFailure
+	case exit.GetOomKilled():
+		return "it went above its memory limit and was killed: raise container.resources.memory or mend the leak"
+	case t.observed == nil || exit == nil:
+		return "it ended, nobody saw how"
+	default:
+		return fmt.Sprintf("its process ended with exit code %d", exit.GetCode())
+	}
+}
+
+// backoff before the next start: it doubles with each restart in a row.
+func (t *task) backoff() time.Duration {
+	restart := t.desired.GetSpec().GetRestart()
+	longest := duration(restart.GetMaxBackoff(), time.Minute)
+	return min(longest, duration(restart.GetBackoff(), firstRetry)<<min(t.inARow, 20))
+}
+
+// next names the one next action, if there is one now.
+func (t *task) next(now time.Duration) (Action, bool) {
+	if t.busy != 0 || now < t.notBefore && t.wanted() {
+		return Action{}, false
+	}
+	action := Action{ID: t.id}
+	if !t.wanted() {
+		return t.end(action)
+	}
+	if t.observed == nil {
+		if t.over {
+			return Action{}, false
+		}
+		action.Spec = specOf(t.desired)
+		action.Kind = Prepare
+		if !t.imageReady {
+			action.Kind = Fetch
+		}
+		t.status.Phase = skerryv1.Phase_PHASE_PREPARING
+		return action, true
+	}
+	switch t.observed.State {
+	case runtime.Prepared:
+		action.Kind = Start
+		if t.observed.SpecHash != specOf(t.desired).Hash() {
+			action.Kind = Remove // of an attempt with another template
+		}
+		return action, true
+	case runtime.Running:
+		if t.unhealthy {
+			action.Kind, action.Grace = Stop, t.grace()
+			return action, true
+		}
+		return Action{}, false
+	case runtime.Exited:
+		action.Kind = Remove
+		return action, !t.over
+	default:
+		action.Kind = Remove
+		return action, true
+	}
+}
+
+// end brings an unwanted instance to its end.
+func (t *task) end(action Action) (Action, bool) {
+	if t.observed == nil {
+		if t.desired != nil {
+			t.status.Phase = skerryv1.Phase_PHASE_STOPPED
+		}
+		return Action{}, false
+	}
+	t.status.Phase = skerryv1.Phase_PHASE_STOPPING
+	if t.running() {
+		action.Kind, action.Grace = Stop, t.grace()
+		return action, true
+	}
+	action.Kind, action.Final = Remove, true
+	return action, true
+}
+
+func (t *task) grace() time.Duration {
+	return duration(t.desired.GetSpec().GetStopGrace(), orphanGrace)
+}
+
+// done takes in what came of an action. On success the new state is known; the
+// next look at the truth confirms it.
+func (t *task) done(action Action, err error, now time.Duration) {
+	t.busy = 0
+	if err != nil {
+		t.failures++
+		t.notBefore = now + min(lastRetry, firstRetry<<min(t.failures-1, 10))
+		if t.wanted() {
+			t.status.Phase = skerryv1.Phase_PHASE_BACKOFF
+			t.status.Message = shorten(fmt.Sprintf("could not %s: %v", action.Kind, err))
+		}
+		if action.Kind == Prepare {
+			t.imageReady = false // it may have been the image: make sure of it
+		}
+		return
+	}
+	t.failures = 0
+	switch action.Kind {
+	case Fetch:
+		t.imageReady = true
+	case Prepare:
+		t.observed = &runtime.Instance{ID: t.id, SpecHash: action.Spec.Hash(), State: runtime.Prepared}
+	case Start:
+		t.observed.State = runtime.Running
+		t.adopted = false
+		t.startedRunning(now)
+	case Stop:
+		if t.running() {
+			t.observed.State = runtime.Exited
+			t.ended(now)
+		}
+	case Remove:
+		t.observed = nil
+	}
+}
+
+// wake is how long until something is due by time alone; 0 for never.
+func (t *task) wake(now time.Duration) time.Duration {
+	var wake time.Duration
+	if t.busy == 0 && t.notBefore > now {
+		wake = t.notBefore - now
+	}
+	if t.running() && t.wanted() && t.healthConfig() != nil && !t.checking {
+		wake = sooner(wake, max(time.Millisecond, t.nextCheck-now))
+	}
+	return wake
+}

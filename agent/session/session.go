@@ -1,0 +1,261 @@
+// Package session is the agent's side of the sync stream: it finds the
+// coordinator, brings it what changed on this node, and puts the orders that
+// come back into the ledger.
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
+	"skerry.dev/shared/env"
+)
+
+const (
+	// heartbeatEvery is how often the coordinator hears of this node at least.
+	heartbeatEvery = 200 * time.Millisecond
+	// silence of the coordinator after which another one is looked for.
+	silence = 2 * time.Second
+	// helloTimeout bounds the wait for the first answer of a voter.
+	helloTimeout = time.Second
+)
+
+// Ledger keeps the orders.
+type Ledger interface {
+	Current() *sitev1.Assignments
+	// Accept refuses orders of a coordinator that has been replaced.
+	Accept(*sitev1.Assignments) error
+}
+
+// Node is what the session reports on.
+type Node interface {
+	// Reports are how all placements are; Facts describe the node. Changed is
+	// closed when either may have changed.
+	Reports() []*sitev1.PlacementReport
+	Facts() *sitev1.NodeFacts
+	Changed() <-chan struct{}
+}
+
+// Config of a session. All fields are required.
+type Config struct {
+	// Name of this node.
+	Name   string
+	Ledger Ledger
+	Node   Node
+	// HTTP reaches voters for sync.
+	HTTP   func() connect.HTTPClient
+	Env    env.System
+	Logger *slog.Logger
+}
+
+// Session keeps a stream to the coordinator.
+type Session struct {
+	Config
+	targets targets
+
+	mu          sync.Mutex
+	coordinator string
+	lastContact time.Duration
+}
+
+// New returns a session; Run makes it look for the coordinator.
+func New(config Config) *Session {
+	return &Session{Config: config, lastContact: config.Env.Clock.Elapsed()}
+}
+
+// Coordinator is the address of the coordinator while there is contact; empty
+// otherwise.
+func (s *Session) Coordinator() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.coordinator
+}
+
+// LastContact is when the coordinator was last heard, on elapsed time; before
+// the first time, when the session began.
+func (s *Session) LastContact() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastContact
+}
+
+func (s *Session) contact(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.coordinator, s.lastContact = address, s.Env.Clock.Elapsed()
+}
+
+func (s *Session) lost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.coordinator = ""
+}
+
+// Run tries voter after voter, for ever, until ctx ends.
+func (s *Session) Run(ctx context.Context) error {
+	for {
+		address := s.targets.next(s.Ledger.Current().GetPeers(), s.Name)
+		if address != "" {
+			err := s.sync(ctx, address)
+			s.lost()
+			if ctx.Err() == nil {
+				s.Logger.Debug("the stream to a voter ended", "address", address, "reason", err)
+			}
+		}
+		if err := env.Sleep(ctx, s.Env.Clock, s.targets.pause(s.Env.Rand.Uint64())); err != nil {
+			return err
+		}
+	}
+}
+
+// errRedirected ends a stream to a voter that is not the coordinator.
+var errRedirected = errors.New("the voter is not the coordinator")
+
+// sync keeps one stream until it ends.
+func (s *Session) sync(ctx context.Context, address string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	client := sitev1connect.NewSyncServiceClient(s.HTTP(), "https://"+address, connect.WithReadMaxBytes(64<<20))
+	streamCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream := client.Sync(streamCtx)
+	heard := make(chan struct{}, 1)
+	group.Go(func() error {
+		defer cancel()
+		return s.receive(stream, address, heard)
+	})
+	group.Go(func() error {
+		defer cancel()
+		return s.send(ctx, stream)
+	})
+	group.Go(func() error {
+		defer cancel()
+		return s.watchSilence(streamCtx, heard)
+	})
+	err := group.Wait()
+	// The stream is over whatever this says.
+	_ = stream.CloseRequest()
+	_ = stream.CloseResponse()
+	return err
+}
+
+// watchSilence ends a stream that nothing comes from any more.
+func (s *Session) watchSilence(ctx context.Context, heard <-chan struct{}) error {
+	limit := helloTimeout
+	timer := s.Env.Clock.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-heard:
+			limit = silence
+			timer.Reset(limit)
+		case <-timer.C():
+			return errors.New("nothing was heard from it")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse], address string, heard chan<- struct{}) error {
+	for {
+		message, err := stream.Receive()
+		if err != nil {
+			return err
+		}
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+		switch m := message.GetMessage().(type) {
+		case *sitev1.SyncResponse_Redirect:
+			s.targets.redirected(m.Redirect.GetAddress())
+			return errRedirected
+		case *sitev1.SyncResponse_Assignments:
+			if err := s.Ledger.Accept(m.Assignments); err != nil {
+				return err
+			}
+		}
+		s.targets.worked(address)
+		s.contact(address)
+	}
+}
+
+// send begins with all that is known of this node, then sends what changes.
+func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]) error {
+	changed := s.Node.Changed()
+	report := &sitev1.NodeReport{Node: s.Name, Placements: s.Node.Reports(), Facts: s.Node.Facts()}
+	sent := newSent(report)
+	err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
+		Node: s.Name, Seen: s.Ledger.Current().GetOrder(), Report: report,
+	}}})
+	timer := s.Env.Clock.NewTimer(heartbeatEvery)
+	defer timer.Stop()
+	for number := uint64(2); err == nil; {
+		select {
+		case <-changed:
+			changed = s.Node.Changed()
+			difference := sent.difference(s.Node.Reports(), s.Node.Facts())
+			if difference == nil {
+				continue
+			}
+			difference.Node = s.Name
+			err = stream.Send(&sitev1.SyncRequest{ReportNumber: number, Message: &sitev1.SyncRequest_Report{Report: difference}})
+			number++
+		case <-timer.C():
+			timer.Reset(heartbeatEvery)
+			err = stream.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
+				Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.New(s.Env.Clock.Now())},
+			}})
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+// sent remembers what a stream has carried, so that only changes follow. A
+// report that the coordinator could not commit ends the stream, and the next
+// one begins with everything.
+type sent struct {
+	placements map[string]*sitev1.PlacementReport
+	facts      *sitev1.NodeFacts
+}
+
+func newSent(report *sitev1.NodeReport) *sent {
+	s := &sent{placements: map[string]*sitev1.PlacementReport{}, facts: report.GetFacts()}
+	for _, p := range report.GetPlacements() {
+		s.placements[key(p)] = p
+	}
+	return s
+}
+
+func key(p *sitev1.PlacementReport) string { return p.GetProject() + "/" + p.GetPlacement() }
+
+// difference is what has changed since; nil when nothing has.
+func (s *sent) difference(now []*sitev1.PlacementReport, facts *sitev1.NodeFacts) *sitev1.NodeReport {
+	report := &sitev1.NodeReport{}
+	present := map[string]*sitev1.PlacementReport{}
+	for _, p := range now {
+		present[key(p)] = p
+		if !proto.Equal(p, s.placements[key(p)]) {
+			report.Placements = append(report.Placements, p)
+		}
+	}
+	s.placements = present
+	if !proto.Equal(facts, s.facts) {
+		report.Facts, s.facts = facts, facts
+	}
+	if report.GetFacts() == nil && len(report.GetPlacements()) == 0 {
+		return nil
+	}
+	return report
+}

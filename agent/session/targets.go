@@ -1,0 +1,74 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// Pauses between attempts: short at first, because after an election the
+	// new coordinator is there within a second, then up to a second.
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+	// hops after which a redirect is not followed at once any more.
+	maxHops = 3
+)
+
+// targets chooses whom to try next. It is pure.
+type targets struct {
+	// pointed is where the last voter said the coordinator is.
+	pointed string
+	last    string
+	failed  int
+	hops    int
+}
+
+// next returns an address: where a voter pointed to, else the next voter after
+// the last one, else the next node.
+func (t *targets) next(peers []*sitev1.Peer, self string) string {
+	t.failed++
+	if t.pointed != "" {
+		t.last, t.pointed = t.pointed, ""
+		return t.last
+	}
+	var addresses []string
+	for _, voters := range []bool{true, false} {
+		for _, peer := range peers {
+			if (peer.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER) == voters && (voters || peer.GetName() != self) {
+				addresses = append(addresses, peer.GetAddress())
+			}
+		}
+		if len(addresses) > 0 {
+			break
+		}
+	}
+	if len(addresses) == 0 {
+		return ""
+	}
+	t.last = addresses[(slices.Index(addresses, t.last)+1)%len(addresses)]
+	return t.last
+}
+
+func (t *targets) redirected(address string) {
+	t.hops++
+	if address != t.last {
+		t.pointed = address
+	}
+}
+
+func (t *targets) worked(address string) {
+	t.last, t.failed, t.hops, t.pointed = address, 0, 0, address
+}
+
+// pause before the next attempt, with jitter from a random number. A fresh
+// redirect is followed at once.
+func (t *targets) pause(random uint64) time.Duration {
+	if t.pointed != "" && t.hops > 0 && t.hops <= maxHops {
+		return 0
+	}
+	base := min(lastPause, firstPause<<min(t.failed, 8))
+	return base/2 + time.Duration(random%uint64(base))
+}

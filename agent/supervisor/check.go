@@ -1,0 +1,112 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"skerry.dev/agent/reconcile"
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+)
+
+// maxCheckOutput of a failed exec check goes into its message, in bytes.
+const maxCheckOutput = 200
+
+// check asks an instance whether it is healthy; nil is yes.
+func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
+	timeout, err := manifest.Duration(action.Health.GetTimeout())
+	if err != nil {
+		timeout = 2 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	switch {
+	case action.Health.GetHttp() != nil:
+		return s.checkHTTP(ctx, action)
+	case action.Health.GetTcp() != nil:
+		return s.checkTCP(ctx, action)
+	default:
+		return s.checkExec(ctx, action)
+	}
+}
+
+// address of a named port, on the container's own address or the node's.
+func address(action reconcile.Action, name string) string {
+	host := action.Address
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	for _, port := range action.Container.GetPorts() {
+		if port.GetName() == name {
+			return net.JoinHostPort(host, strconv.Itoa(int(port.GetPort())))
+		}
+	}
+	return host
+}
+
+func (s *Supervisor) checkHTTP(ctx context.Context, action reconcile.Action) error {
+	check := action.Health.GetHttp()
+	url := "http://" + address(action, check.GetPort()) + check.GetPath()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	// A connection for each check: one that is kept would hide that no new ones
+	// are taken.
+	transport := &http.Transport{
+		DialContext:       s.Env.Net.Dial,
+		DisableKeepAlives: true,
+	}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("GET %s: %w", check.GetPath(), err)
+	}
+	_, _ = io.CopyN(io.Discard, response.Body, 4096) // the answer does not matter
+	_ = response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 399 {
+		return fmt.Errorf("GET %s on port %s answered %s", check.GetPath(), check.GetPort(), response.Status)
+	}
+	return nil
+}
+
+func (s *Supervisor) checkTCP(ctx context.Context, action reconcile.Action) error {
+	conn, err := s.Env.Net.Dial(ctx, "tcp", address(action, action.Health.GetTcp().GetPort()))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func (s *Supervisor) checkExec(ctx context.Context, action reconcile.Action) error {
+	output := &bounded{}
+	code, err := s.Driver.Exec(ctx, action.ID, runtime.Exec{
+		Command: action.Health.GetExec().GetCommand(), Stdout: output, Stderr: output,
+	})
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("%q ended with exit code %d: %s", command(action.Health), code, output)
+	}
+	return nil
+}
+
+func command(h *skerryv1.Health) string { return strings.Join(h.GetExec().GetCommand(), " ") }
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct{ text []byte }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.text = append(b.text, p[:min(len(p), maxCheckOutput-len(b.text))]...)
+	return len(p), nil
+}
+
+func (b *bounded) String() string { return strings.TrimSpace(string(b.text)) }
