@@ -60,7 +60,7 @@ type Config struct {
 // Session keeps a stream to the coordinator.
 type Session struct {
 	Config
-	targets targets
+	targets Targets
 
 	mu          sync.Mutex
 	coordinator string
@@ -103,7 +103,7 @@ func (s *Session) lost() {
 // Run tries voter after voter, for ever, until ctx ends.
 func (s *Session) Run(ctx context.Context) error {
 	for {
-		address := s.targets.next(s.Ledger.Current().GetPeers(), s.Name)
+		address := s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
 		if address != "" {
 			err := s.sync(ctx, address)
 			s.lost()
@@ -111,7 +111,7 @@ func (s *Session) Run(ctx context.Context) error {
 				s.Logger.Debug("the stream to a voter ended", "address", address, "reason", err)
 			}
 		}
-		if err := env.Sleep(ctx, s.Env.Clock, s.targets.pause(s.Env.Rand.Uint64())); err != nil {
+		if err := env.Sleep(ctx, s.Env.Clock, s.targets.Pause(s.Env.Rand.Uint64())); err != nil {
 			return err
 		}
 	}
@@ -177,14 +177,14 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 		}
 		switch m := message.GetMessage().(type) {
 		case *sitev1.SyncResponse_Redirect:
-			s.targets.redirected(m.Redirect.GetAddress())
+			s.targets.Redirected(m.Redirect.GetAddress())
 			return errRedirected
 		case *sitev1.SyncResponse_Assignments:
 			if err := s.Ledger.Accept(m.Assignments); err != nil {
 				return err
 			}
 		}
-		s.targets.worked(address)
+		s.targets.Worked(address)
 		s.contact(address)
 	}
 }
@@ -193,7 +193,7 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]) error {
 	changed := s.Node.Changed()
 	report := &sitev1.NodeReport{Node: s.Name, Placements: s.Node.Reports(), Facts: s.Node.Facts()}
-	sent := newSent(report)
+	sent := NewSent(report)
 	err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
 		Node: s.Name, Seen: s.Ledger.Current().GetOrder(), Report: report,
 	}}})
@@ -203,7 +203,7 @@ func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[
 		select {
 		case <-changed:
 			changed = s.Node.Changed()
-			difference := sent.difference(s.Node.Reports(), s.Node.Facts())
+			difference := sent.Difference(s.Node.Reports(), s.Node.Facts())
 			if difference == nil {
 				continue
 			}
@@ -222,16 +222,17 @@ func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[
 	return err
 }
 
-// sent remembers what a stream has carried, so that only changes follow. A
+// Sent remembers what a stream has carried, so that only changes follow. A
 // report that the coordinator could not commit ends the stream, and the next
 // one begins with everything.
-type sent struct {
+type Sent struct {
 	placements map[string]*sitev1.PlacementReport
 	facts      *sitev1.NodeFacts
 }
 
-func newSent(report *sitev1.NodeReport) *sent {
-	s := &sent{placements: map[string]*sitev1.PlacementReport{}, facts: report.GetFacts()}
+// NewSent begins with the report that the stream began with.
+func NewSent(report *sitev1.NodeReport) *Sent {
+	s := &Sent{placements: map[string]*sitev1.PlacementReport{}, facts: report.GetFacts()}
 	for _, p := range report.GetPlacements() {
 		s.placements[key(p)] = p
 	}
@@ -240,8 +241,8 @@ func newSent(report *sitev1.NodeReport) *sent {
 
 func key(p *sitev1.PlacementReport) string { return p.GetProject() + "/" + p.GetPlacement() }
 
-// difference is what has changed since; nil when nothing has.
-func (s *sent) difference(now []*sitev1.PlacementReport, facts *sitev1.NodeFacts) *sitev1.NodeReport {
+// Difference is what has changed since; nil when nothing has.
+func (s *Sent) Difference(now []*sitev1.PlacementReport, facts *sitev1.NodeFacts) *sitev1.NodeReport {
 	report := &sitev1.NodeReport{}
 	present := map[string]*sitev1.PlacementReport{}
 	for _, p := range now {

@@ -17,8 +17,8 @@ const (
 	maxHops = 3
 )
 
-// targets chooses whom to try next. It is pure.
-type targets struct {
+// Targets chooses whom to try next. It is pure.
+type Targets struct {
 	// pointed is where the last voter said the coordinator is.
 	pointed string
 	last    string
@@ -26,9 +26,9 @@ type targets struct {
 	hops    int
 }
 
-// next returns an address: where a voter pointed to, else the next voter after
+// Next returns an address: where a voter pointed to, else the next voter after
 // the last one, else the next node.
-func (t *targets) next(peers []*sitev1.Peer, self string) string {
+func (t *Targets) Next(peers []*sitev1.Peer, self string) string {
 	t.failed++
 	if t.pointed != "" {
 		t.last, t.pointed = t.pointed, ""
@@ -52,20 +52,23 @@ func (t *targets) next(peers []*sitev1.Peer, self string) string {
 	return t.last
 }
 
-func (t *targets) redirected(address string) {
+// Redirected tells where a voter says that the coordinator is; empty when it does
+// not know.
+func (t *Targets) Redirected(address string) {
 	t.hops++
 	if address != t.last {
 		t.pointed = address
 	}
 }
 
-func (t *targets) worked(address string) {
+// Worked tells that the coordinator answers at an address.
+func (t *Targets) Worked(address string) {
 	t.last, t.failed, t.hops, t.pointed = address, 0, 0, address
 }
 
-// pause before the next attempt, with jitter from a random number. A fresh
+// Pause before the next attempt, with jitter from a random number. A fresh
 // redirect is followed at once.
-func (t *targets) pause(random uint64) time.Duration {
+func (t *Targets) Pause(random uint64) time.Duration {
 	if t.pointed != "" && t.hops > 0 && t.hops <= maxHops {
 		return 0
 	}
