@@ -1,0 +1,131 @@
+# `make help` lists the targets. Tools are pinned here and live in .cache/bin.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BUF            := github.com/bufbuild/buf/cmd/buf@v1.50.0
+NFPM           := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+PROTOC_GO      := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC_CONNECT := connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1
+STATICCHECK    := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+TOOLS   := $(CURDIR)/.cache/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0)
+# A package needs a version that begins with a digit: before the first tag it
+# is 0.0.0 and the commit.
+PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.0.0-$(VERSION))
+
+export CGO_ENABLED := 0
+GO      ?= go
+GOBUILD := $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# -count=1 where a test looks at the machine and not only at the code.
+FRESH   := -count=1
+
+# Real hosts need a short path: containerd's socket paths are bounded.
+HOSTS_PACKAGES      := ./chaos/hosts/...
+DRIVER_PACKAGES     := ./agent/runtime/...
+INTEGRATION_TIMEOUT := 20m
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: prerequisites
+prerequisites: ## install what is missing from Debian's packages (root)
+	@packaging/prerequisites.sh
+
+.PHONY: build
+build: ## the one binary, static, in bin/skerry
+	$(GOBUILD) -o bin/skerry ./agent/cmd/skerry
+
+.PHONY: test
+test: ## everything: lint, unit, race, simulation, containerd, hosts, packages (root)
+	$(MAKE) prerequisites
+	$(MAKE) lint
+	$(MAKE) test-unit
+	$(MAKE) test-race
+	$(MAKE) test-sim
+	$(MAKE) test-integration
+	$(MAKE) test-package
+
+.PHONY: test-unit
+test-unit: ## fast tests, without root
+	$(GO) test ./...
+
+.PHONY: test-race
+test-race: ## fast tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v '/chaos/sim$$')
+
+.PHONY: test-sim
+test-sim: ## whole sites in simulation, ten seeds twice, planted bugs
+	$(GO) test $(FRESH) -timeout 20m ./chaos/sim/...
+
+.PHONY: test-integration
+test-integration: prerequisites build ## real containerd and real hosts (root)
+	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration ./agent/... ./coordinator/... ./certs/... ./shared/...
+	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration $(HOSTS_PACKAGES)
+
+.PHONY: test-package
+test-package: package ## install the deb on a clean Debian root (root)
+	packaging/test-deb.sh dist/*.deb
+	@echo "ok  	skerry.dev/packaging (deb on a clean root)"
+
+.PHONY: lint
+lint: $(TOOLS)/staticcheck ## gofmt, vet, staticcheck, import direction and seams
+	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)" || { echo "run gofmt -w on the files above" >&2; exit 1; }
+	$(GO) vet -tags integration ./...
+	$(TOOLS)/staticcheck -tags integration ./...
+	$(GO) run ./packaging/lint
+
+SEED ?= 1
+.PHONY: sim
+sim: ## replay one simulated site: make sim SEED=n
+	SKERRY_SIM_SEED=$(SEED) $(GO) test $(FRESH) -v -run '^TestSeed$$' ./chaos/sim
+
+.PHONY: chaos
+chaos: prerequisites build ## real hosts, longer and harder than in make test (root)
+	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS=long $(GO) test $(FRESH) -v -timeout 60m -tags integration $(HOSTS_PACKAGES)
+
+BENCH ?= failover
+.PHONY: bench
+bench: prerequisites build ## measure: make bench BENCH=failover|replace|start|footprint|write (root)
+	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry
+
+.PHONY: demo
+demo: prerequisites build ## a site of three hosts on this machine; KEEP=1 leaves it up (root)
+	$(GO) run ./packaging/demo -binary $(CURDIR)/bin/skerry -web packaging/demo/web.yaml $(if $(KEEP),-keep)
+
+.PHONY: package
+package: build $(TOOLS)/nfpm ## deb and rpm in dist/
+	rm -rf dist && mkdir -p dist/completion
+	bin/skerry completion bash > dist/completion/skerry.bash
+	bin/skerry completion zsh > dist/completion/_skerry
+	bin/skerry completion fish > dist/completion/skerry.fish
+	for kind in deb rpm; do \
+		VERSION=$(PACKAGE_VERSION) ARCH=$$($(GO) env GOARCH) $(TOOLS)/nfpm package --config packaging/nfpm.yaml --packager $$kind --target dist/; \
+	done
+
+.PHONY: generate
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go ## Go code from the protobuf files
+	cd shared/api && PATH=$(TOOLS):$$PATH buf lint && PATH=$(TOOLS):$$PATH buf generate
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what was built, and the cached tools
+	rm -rf bin dist .cache
+
+$(TOOLS)/staticcheck: Makefile
+	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
+	@touch $@
+$(TOOLS)/nfpm: Makefile
+	GOBIN=$(TOOLS) $(GO) install $(NFPM)
+	@touch $@
+$(TOOLS)/buf: Makefile
+	GOBIN=$(TOOLS) $(GO) install $(BUF)
+	@touch $@
+$(TOOLS)/protoc-gen-go: Makefile
+	GOBIN=$(TOOLS) $(GO) install $(PROTOC_GO)
+	@touch $@
+$(TOOLS)/protoc-gen-connect-go: Makefile
+	GOBIN=$(TOOLS) $(GO) install $(PROTOC_CONNECT)
+	@touch $@
