@@ -1,0 +1,100 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+// explainEvents bounds the events that go with an explanation.
+const explainEvents = 20
+
+func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
+	view, freshness := r.read(ctx, req.Msg.GetStale())
+	kind, name, project := req.Msg.GetKind(), req.Msg.GetName(), projectOr(req.Msg.GetProject(), defaultProject)
+	if kind != "" && kind != "Placement" && kind != "Workload" {
+		return nil, problem.New(problem.Invalid, "", "only workloads and placements can be explained, not %q", kind).WithField("kind")
+	}
+	response := &skerryv1.ExplainResponse{Freshness: freshness}
+	placement, workload := view.Placement(project, name), view.Workload(project, name)
+	switch {
+	case placement != nil && kind != "Workload":
+		response.Subject = "Placement/" + name
+		response.Summary = placementSummary(placement)
+		response.Placements = []*skerryv1.Placement{placement}
+	case workload != nil && kind != "Placement":
+		response.Subject = "Workload/" + name
+		response.Placements = view.PlacementsOf(project, name)
+		response.Summary = workloadSummary(workload, response.Placements)
+	default:
+		return nil, notFound(orKind(kind), name, project)
+	}
+	response.Events = eventsAbout(view, response)
+	return connect.NewResponse(response), nil
+}
+
+func orKind(kind string) string {
+	if kind == "" {
+		return "Workload"
+	}
+	return kind
+}
+
+func placementSummary(p *skerryv1.Placement) string {
+	switch {
+	case p.GetLostSince() != nil && p.GetReplacedBy() != "":
+		return fmt.Sprintf("its node %s is lost; %s replaces it", p.GetNode(), p.GetReplacedBy())
+	case p.GetLostSince() != nil:
+		return fmt.Sprintf("its node %s is lost", p.GetNode())
+	case p.GetNode() == "":
+		return "no node takes it: " + p.GetDecision().GetSummary()
+	case p.GetStatus().GetMessage() != "":
+		return fmt.Sprintf("on %s: %s", p.GetNode(), p.GetStatus().GetMessage())
+	default:
+		return fmt.Sprintf("on %s: %s", p.GetNode(), p.GetDecision().GetSummary())
+	}
+}
+
+func workloadSummary(w *skerryv1.Workload, placements []*skerryv1.Placement) string {
+	healthy, pending, lost := 0, 0, 0
+	for _, p := range placements {
+		switch {
+		case p.GetLostSince() != nil:
+			lost++
+		case p.GetNode() == "":
+			pending++
+		case isHealthy(p):
+			healthy++
+		}
+	}
+	return fmt.Sprintf("%d of %d placements are healthy, %d wait for a node, %d are on lost nodes",
+		healthy, w.GetReplicas(), pending, lost)
+}
+
+// isHealthy: it runs, and its health check, if it has one, succeeds.
+func isHealthy(p *skerryv1.Placement) bool {
+	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN &&
+		p.GetLostSince() == nil &&
+		p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING &&
+		(p.GetSpec().GetHealth() == nil || p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_HEALTHY)
+}
+
+// eventsAbout are the last events of the subject and its placements.
+func eventsAbout(view *state.View, response *skerryv1.ExplainResponse) []*skerryv1.Event {
+	about := map[string]bool{response.GetSubject(): true}
+	for _, p := range response.GetPlacements() {
+		about["Placement/"+p.GetName()] = true
+	}
+	var events []*skerryv1.Event
+	for _, event := range view.Events(0, 0) {
+		if about[event.GetKind()+"/"+event.GetName()] {
+			events = append(events, event)
+		}
+	}
+	return events[max(0, len(events)-explainEvents):]
+}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/problem"
+)
+
+// writes are the procedures that only the coordinator carries out.
+var writes = map[string]bool{
+	skerryv1connect.ResourceServiceApplyProcedure:   true,
+	skerryv1connect.ResourceServiceDeleteProcedure:  true,
+	skerryv1connect.SiteServiceCreateTokenProcedure: true,
+	skerryv1connect.ImageServiceLoadImageProcedure:  true,
+}
+
+// forward sends writes on to the coordinator. The request as the caller made
+// it travels, not a raft proposal: the coordinator checks and stamps it.
+func (s *Server) forward(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !writes[r.URL.Path] || s.Log.Status().Serving {
+			next.ServeHTTP(w, r)
+			return
+		}
+		leader := s.coordinator()
+		if leader == nil || leader.GetName() == s.Node {
+			// Also while this node is elected but has not served yet.
+			writeError(w, r, s.noCoordinator())
+			return
+		}
+		s.proxy(leader).ServeHTTP(w, r)
+	})
+}
+
+// coordinator is the node that this replica believes to lead, nil for none.
+func (s *Server) coordinator() *skerryv1.Node {
+	leader := s.Log.Status().Leader
+	if leader == 0 {
+		return nil
+	}
+	for _, node := range s.Store.View().Nodes() {
+		if node.GetRaftId() == leader {
+			return node
+		}
+	}
+	return nil
+}
+
+func (s *Server) proxy(leader *skerryv1.Node) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "https", Host: leader.GetAddress()})
+			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()))
+		},
+		Transport: s.Transport(leader.GetName()),
+		ErrorLog:  slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			writeError(w, r, problem.New(problem.Unavailable, "coordinator "+leader.GetName(),
+				"the call did not get through: %w", err).
+				WithHint("a new coordinator is elected within a second or two; try again"))
+		},
+		FlushInterval: -1,
+	}
+}
+
+// noCoordinator is the refusal of a write without quorum.
+func (s *Server) noCoordinator() error {
+	missing := s.missingVoters()
+	p := problem.New(problem.Unavailable, "site "+s.Site, "there is no coordinator: %s reaches no quorum", s.Node)
+	if len(missing) > 0 {
+		p = problem.New(problem.Unavailable, "site "+s.Site,
+			"there is no coordinator: %s reaches no quorum; voters not heard of: %s", s.Node, joinNames(missing))
+	}
+	return p.WithHint("nothing was changed; workloads go on running; reads work with --stale; " +
+		"bring a majority of the voters back into reach of each other")
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// readTimeout bounds how long a read waits for the quorum before it is
+// answered stale (SAFETY, rule 10).
+const readTimeout = time.Second
+
+// read returns the state to answer from. It never hangs: with a quorum the
+// answer is linearizable, without one it is marked stale, at once when there
+// is no leader.
+func (s *Server) read(ctx context.Context, stale bool) (*state.View, *skerryv1.Freshness) {
+	fresh := false
+	if !stale && s.Log.Status().Leader != 0 {
+		waitCtx, cancel := context.WithTimeout(ctx, readTimeout)
+		_, err := s.Log.ReadIndex(waitCtx)
+		cancel()
+		fresh = err == nil
+	}
+	view := s.Store.View()
+	return view, s.freshness(view, fresh)
+}
+
+func (s *Server) freshness(view *state.View, fresh bool) *skerryv1.Freshness {
+	status := s.Log.Status()
+	f := &skerryv1.Freshness{
+		Epoch:  fmt.Sprintf("%d.%d", view.SiteEpoch(), status.Term),
+		Quorum: status.HasQuorum,
+		Stale:  !fresh,
+		Index:  view.Index(),
+		Node:   s.Node,
+	}
+	if !fresh {
+		f.Age = durationpb.New(status.SinceContact.Round(time.Millisecond))
+	}
+	return f
+}
+
+// missingVoters are the other voters, when this replica knows of no quorum.
+func (s *Server) missingVoters() []string {
+	status := s.Log.Status()
+	if status.HasQuorum {
+		return nil
+	}
+	var names []string
+	for _, node := range s.Store.View().Nodes() {
+		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetName() != s.Node {
+			names = append(names, node.GetName())
+		}
+	}
+	return names
+}
+
+func joinNames(names []string) string { return strings.Join(names, ", ") }

@@ -1,0 +1,128 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/certs"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// Join implements sitev1connect.JoinServiceHandler on a voter.
+type Join struct {
+	Log   Log
+	Store *state.Store
+	// Authority is the CA of this voter; nil while it has none.
+	Authority func() *certs.Authority
+	Clock     env.Clock
+	Rand      env.Rand
+}
+
+// Trust returns the chain of trust.
+func (j Join) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
+	return connect.NewResponse(&sitev1.TrustResponse{Versions: j.Store.View().Trust()}), nil
+}
+
+// Join uses up a token and issues an SVID. Only the coordinator does; another
+// voter names it.
+func (j Join) Join(ctx context.Context, req *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {
+	response, err := j.join(ctx, req.Msg)
+	if err != nil {
+		return nil, problem.ToConnect(err)
+	}
+	return connect.NewResponse(response), nil
+}
+
+func (j Join) join(ctx context.Context, req *sitev1.JoinRequest) (*sitev1.JoinResponse, error) {
+	status := j.Log.Status()
+	if !status.Serving {
+		return j.redirect(status)
+	}
+	key, err := certs.CheckJoinRequest(req.GetCsr())
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "join", "the certificate request is not usable: %w", err)
+	}
+	authority := j.Authority()
+	if authority == nil || !trusts(j.Store.View(), authority) {
+		return nil, problem.New(problem.Unavailable, "join", "this coordinator's CA is not trusted by the site yet").
+			WithHint("try again in a few seconds")
+	}
+	outcome, err := j.record(ctx, req, certs.Fingerprint(key))
+	if err != nil {
+		return nil, err
+	}
+	return j.issue(authority, key, outcome)
+}
+
+// record commits the join: from then on the token belongs to this key alone.
+func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint []byte) (*sitev1.Outcome, error) {
+	hash := sha256.Sum256(req.GetSecret())
+	node := req.GetNode()
+	if node == nil {
+		node = &skerryv1.Node{}
+	}
+	// A number drawn here and fixed by the log: a repeated join gets the first.
+	node.Id = newUUID(j.Rand)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	outcome, err := j.Log.Propose(ctx, &sitev1.Entry{
+		RequestId: newUUID(j.Rand),
+		Principal: "token",
+		Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{
+			SecretHash:     hash[:],
+			KeyFingerprint: fingerprint,
+			Node:           node,
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return outcome, outcomeError(outcome)
+}
+
+func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome) (*sitev1.JoinResponse, error) {
+	view := j.Store.View()
+	response := &sitev1.JoinResponse{Trust: view.Trust()}
+	var leaf []byte
+	var err error
+	if node := outcome.GetNode(); node != nil {
+		leaf, err = authority.IssueNode(certs.NodeRequest{
+			Name: node.GetName(), PublicKey: key, Addresses: []string{node.GetAddress()},
+		}, j.Clock.Now())
+		response.Role, response.Name, response.Node = "node", node.GetName(), node
+		response.GossipKey = view.GossipKey()
+		response.Peers = view.Peers()
+	} else {
+		leaf, err = authority.IssueOperator(outcome.GetOperator(), key, j.Clock.Now())
+		response.Role, response.Name = "operator", outcome.GetOperator()
+		response.Peers = view.Peers()
+	}
+	if err != nil {
+		return nil, problem.New(problem.Internal, "join", "the SVID could not be issued: %w", err)
+	}
+	response.Svid = [][]byte{leaf}
+	return response, nil
+}
+
+func (j Join) redirect(status consensus.Status) (*sitev1.JoinResponse, error) {
+	for _, node := range j.Store.View().Nodes() {
+		if status.Leader != 0 && node.GetRaftId() == status.Leader && !status.IsLeader {
+			return &sitev1.JoinResponse{Redirect: []string{node.GetAddress()}}, nil
+		}
+	}
+	return nil, problem.New(problem.Unavailable, "join", "the site has no coordinator at this moment").
+		WithHint("try again; if it stays so, see skerry status on a node of the site")
+}
+
+// trusts: the CA is in the newest trust version.
+func trusts(view *state.View, authority *certs.Authority) bool {
+	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+	return err == nil && bundle.Has(authority.Certificate())
+}

@@ -1,0 +1,121 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/problem"
+)
+
+// placements implements skerry.v1.PlacementService by passing each call on to
+// the node that runs the placement, over mTLS.
+type placements struct{ *Server }
+
+func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
+	client, err := p.nodeOf(projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
+	if err != nil {
+		return err
+	}
+	from, err := client.Logs(ctx, connect.NewRequest(req.Msg))
+	if err != nil {
+		return problem.FromConnect(err)
+	}
+	for from.Receive() {
+		if err := stream.Send(from.Msg()); err != nil {
+			return errors.Join(err, from.Close())
+		}
+	}
+	return errors.Join(problem.FromConnect(from.Err()), from.Close())
+}
+
+func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
+	first, err := stream.Receive()
+	if err != nil {
+		return err
+	}
+	start := first.GetStart()
+	if start == nil {
+		return problem.New(problem.Invalid, "exec", "the first message must say what to run").WithField("start")
+	}
+	client, err := p.nodeOf(projectOr(start.GetProject(), defaultProject), start.GetPlacement())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	to := client.Exec(ctx)
+	if err := to.Send(first); err != nil {
+		return problem.FromConnect(err)
+	}
+	return pump(cancel, stream, to)
+}
+
+// pump copies both directions until the node has sent everything. What the
+// caller sends after that is of no use to anybody.
+func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse],
+	node *connect.BidiStreamForClient[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
+	var group errgroup.Group
+	group.Go(func() error {
+		for {
+			message, err := caller.Receive()
+			if errors.Is(err, io.EOF) {
+				return node.CloseRequest()
+			}
+			if err != nil {
+				cancel() // the caller is gone: end the command
+				return nil
+			}
+			if err := node.Send(message); err != nil {
+				return nil // the node has ended the call; its answer tells why
+			}
+		}
+	})
+	var result error
+	for {
+		message, err := node.Receive()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			result = problem.FromConnect(err)
+			break
+		}
+		if err := caller.Send(message); err != nil {
+			result = err
+			break
+		}
+		if _, last := message.GetMessage().(*skerryv1.ExecResponse_ExitCode); last {
+			break
+		}
+	}
+	cancel()
+	// The reader of the caller's side ends with the call itself; waiting for it
+	// here would wait for the caller to close its half first.
+	return result
+}
+
+// nodeOf returns a client to the node that runs a placement.
+func (p placements) nodeOf(project, name string) (skerryv1connect.PlacementServiceClient, error) {
+	view := p.Store.View()
+	placement := view.Placement(project, name)
+	if placement == nil {
+		return nil, notFound("Placement", name, project)
+	}
+	subject := "Placement/" + name
+	if placement.GetNode() == "" {
+		return nil, problem.New(problem.Conflict, subject, "it has no node yet").WithHint("skerry why %s", name)
+	}
+	node := view.Node(placement.GetNode())
+	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		return nil, problem.New(problem.Unavailable, subject, "its node %s is lost", placement.GetNode()).
+			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
+	}
+	return skerryv1connect.NewPlacementServiceClient(p.NodeClient(node.GetName(), node.GetAddress()),
+		"https://"+node.GetAddress(), connect.WithReadMaxBytes(maxMessage)), nil
+}

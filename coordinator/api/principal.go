@@ -1,0 +1,77 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"net/http"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+// onBehalfHeader names the operator for whom a voter forwards a call.
+const onBehalfHeader = "Skerry-On-Behalf-Of"
+
+type principalKey struct{}
+
+// principalFrom returns the SPIFFE ID of the caller.
+func principalFrom(ctx context.Context) string {
+	id, _ := ctx.Value(principalKey{}).(string)
+	return id
+}
+
+// authenticate finds out who calls, on every call: records change while
+// connections stay open.
+func (s *Server) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		principal, err := s.principal(r)
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		r.Header.Del(onBehalfHeader)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
+	})
+}
+
+func (s *Server) principal(r *http.Request) (string, error) {
+	peer, ok := mtls.PeerFrom(r.Context())
+	if !ok {
+		return "", problem.New(problem.Unauthenticated, "", "the connection shows no SPIFFE identity")
+	}
+	switch peer.Role {
+	case certs.RoleOperator:
+		return peer.ID.String(), s.checkOperator(peer)
+	case certs.RoleNode:
+		return s.onBehalf(peer, r.Header.Get(onBehalfHeader))
+	default:
+		return "", problem.New(problem.Forbidden, peer.ID.String(), "workloads may not call the operators' API")
+	}
+}
+
+func (s *Server) checkOperator(peer certs.Peer) error {
+	record := s.Store.View().Operator(peer.Name)
+	if record == nil {
+		return problem.New(problem.Forbidden, peer.ID.String(), "the site has no record of this operator").
+			WithHint("ask an operator of the site for: skerry token create --role operator --name %s", peer.Name)
+	}
+	if !bytes.Equal(record.GetKeyFingerprint(), peer.KeyFingerprint) {
+		return problem.New(problem.Forbidden, peer.ID.String(),
+			"the site knows this operator with another key than %s", hex.EncodeToString(peer.KeyFingerprint[:8])).
+			WithHint("use the credentials of the last join")
+	}
+	return nil
+}
+
+// onBehalf accepts a caller named by another voter. Only voters forward.
+func (s *Server) onBehalf(peer certs.Peer, principal string) (string, error) {
+	node := s.Store.View().Node(peer.Name)
+	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER || principal == "" {
+		return "", problem.New(problem.Forbidden, peer.ID.String(), "nodes may not call the operators' API").
+			WithHint("use an operator's credentials")
+	}
+	return principal, nil
+}

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// maxProblems in one status; the rest is counted.
+const maxProblems = 20
+
+// findProblems says what is wrong now, worst first, each with what to do.
+func findProblems(view *state.View, status *skerryv1.StatusResponse) []string {
+	var found []string
+	if !status.GetFreshness().GetQuorum() {
+		found = append(found, quorumProblem(status))
+	}
+	for _, node := range view.Nodes() {
+		found = append(found, nodeProblems(node)...)
+	}
+	for _, p := range view.Placements() {
+		if text := placementProblem(p); text != "" {
+			found = append(found, text)
+		}
+	}
+	if len(found) > maxProblems {
+		rest := len(found) - maxProblems
+		found = append(found[:maxProblems], fmt.Sprintf("and %d more: skerry get placements", rest))
+	}
+	return found
+}
+
+func quorumProblem(status *skerryv1.StatusResponse) string {
+	text := "no quorum: nothing can be changed; workloads go on running"
+	if missing := status.GetMissingVoters(); len(missing) > 0 {
+		text += "; voters not heard of: " + strings.Join(missing, ", ")
+	}
+	return text + "; bring a majority of the voters back into reach of each other"
+}
+
+func nodeProblems(node *skerryv1.Node) []string {
+	var found []string
+	if node.GetState() == skerryv1.NodeState_NODE_STATE_LOST {
+		found = append(found, fmt.Sprintf("node %s is lost since %s: check its power and its network",
+			node.GetName(), node.GetStateSince().AsTime().Format("2006-01-02 15:04:05 MST")))
+	}
+	for _, condition := range node.GetConditions() {
+		found = append(found, fmt.Sprintf("node %s: %s: %s", node.GetName(), condition.GetType(), condition.GetMessage()))
+	}
+	return found
+}
+
+func placementProblem(p *skerryv1.Placement) string {
+	if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+		return ""
+	}
+	status := p.GetStatus()
+	switch {
+	case p.GetNode() == "" && p.GetDecision() != nil:
+		return fmt.Sprintf("placement %s has no node: %s: skerry why %s", p.GetName(), p.GetDecision().GetSummary(), p.GetName())
+	case status.GetPhase() == skerryv1.Phase_PHASE_FAILED, status.GetPhase() == skerryv1.Phase_PHASE_BACKOFF:
+		return fmt.Sprintf("placement %s on %s does not run: %s: skerry logs %s", p.GetName(), p.GetNode(), status.GetMessage(), p.GetName())
+	case status.GetReadiness() == skerryv1.Readiness_READINESS_UNHEALTHY:
+		return fmt.Sprintf("placement %s on %s is unhealthy: %s: skerry logs %s", p.GetName(), p.GetNode(), status.GetMessage(), p.GetName())
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/env"
+)
+
+// maxMessage bounds one message: a manifest of 1 MiB and room for its frame.
+const maxMessage = 1<<20 + 64<<10
+
+// Log is what the API needs of the replicated log.
+type Log interface {
+	// Propose commits one entry and returns what became of it.
+	Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error)
+	// ReadIndex waits until the local state is as new as the log was when it
+	// was called.
+	ReadIndex(ctx context.Context) (uint64, error)
+	Status() consensus.Status
+}
+
+// Images takes in the images of a tar on this node.
+type Images interface {
+	Import(ctx context.Context, tar io.Reader, name string) ([]*skerryv1.Image, error)
+}
+
+// Config of a server. All fields are required.
+type Config struct {
+	// Node is the name of this node, Site that of the site.
+	Node, Site string
+	Log        Log
+	Store      *state.Store
+	Images     Images
+	// NodeClient returns a client that speaks only to the named node.
+	NodeClient func(node, address string) connect.HTTPClient
+	// Transport reaches the named voter's API on behalf of a caller.
+	Transport func(node string) http.RoundTripper
+	Clock     env.Clock
+	Rand      env.Rand
+	Logger    *slog.Logger
+}
+
+// Server answers operators on a voter.
+type Server struct {
+	Config
+	handler http.Handler
+}
+
+// New returns a server; it starts nothing.
+func New(config Config) *Server {
+	s := &Server{Config: config}
+	mux := http.NewServeMux()
+	options := []connect.HandlerOption{
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithCodec(strictJSON{name: "json"}),
+		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
+		connect.WithInterceptors(problems{logger: config.Logger}),
+	}
+	mux.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
+	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
+	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
+	s.handler = s.authenticate(s.forward(mux))
+	return s
+}
+
+// ServeHTTP answers one call of an operator, or of a voter on behalf of one.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// commitTimeout bounds how long a write may wait for its majority. Past it the
+// outcome is unknown and the caller repeats the request ID.
+const commitTimeout = 5 * time.Second
+
+// commit proposes one entry on behalf of the caller and turns a refusal by the
+// state into an error.
+func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	if requestID == "" {
+		requestID = s.newID()
+	}
+	entry.RequestId = requestID
+	entry.Principal = principalFrom(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	outcome, err := s.Log.Propose(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	return outcome, outcomeError(outcome)
+}

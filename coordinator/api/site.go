@@ -1,0 +1,198 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"skerry.dev/certs"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	tokenSecretBytes = 32
+	minTokenTTL      = time.Minute
+	defaultTokenTTL  = time.Hour
+	maxTokenTTL      = 720 * time.Hour
+)
+
+// site implements skerry.v1.SiteService.
+type site struct{ *Server }
+
+// Locate is answered by a voter from what it knows, at once: the coordinator
+// first, then itself, then the other voters.
+func (s site) Locate(context.Context, *connect.Request[skerryv1.LocateRequest]) (*connect.Response[skerryv1.LocateResponse], error) {
+	view, status := s.Store.View(), s.Log.Status()
+	response := &skerryv1.LocateResponse{
+		Site:  s.Site,
+		Node:  s.Node,
+		Voter: true,
+		Epoch: fmt.Sprintf("%d.%d", view.SiteEpoch(), status.Term),
+	}
+	var first, own, others []string
+	for _, node := range view.Nodes() {
+		switch {
+		case node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		case node.GetRaftId() == status.Leader:
+			first = append(first, node.GetAddress())
+		case node.GetName() == s.Node:
+			own = append(own, node.GetAddress())
+		default:
+			others = append(others, node.GetAddress())
+		}
+	}
+	response.Voters = append(append(first, own...), others...)
+	return connect.NewResponse(response), nil
+}
+
+func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.CreateTokenRequest]) (*connect.Response[skerryv1.CreateTokenResponse], error) {
+	msg := req.Msg
+	ttl, err := checkToken(msg)
+	if err != nil {
+		return nil, err
+	}
+	secret := make([]byte, tokenSecretBytes)
+	if _, err := s.Rand.Read(secret); err != nil {
+		return nil, problem.New(problem.Internal, "token", "no randomness: %w", err)
+	}
+	hash := sha256.Sum256(secret)
+	now := s.Clock.Now()
+	token := &skerryv1.Token{
+		Id:      hex.EncodeToString(hash[:4]),
+		Role:    msg.GetRole(),
+		Name:    msg.GetName(),
+		Created: timestamppb.New(now),
+		Expires: timestamppb.New(now.Add(ttl)),
+	}
+	_, err = s.commit(ctx, msg.GetRequestId(), &sitev1.Entry{
+		Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+			Token:      token,
+			SecretHash: hash[:],
+			Zone:       msg.GetZone(),
+			Labels:     msg.GetLabels(),
+			MayVote:    msg.MayVote,
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	text := certs.Token{Site: s.Site, SiteID: s.Store.View().SiteID(), Role: msg.GetRole(), Secret: secret}.String()
+	return connect.NewResponse(&skerryv1.CreateTokenResponse{Token: text, Expires: token.GetExpires(), Id: token.GetId()}), nil
+}
+
+func checkToken(msg *skerryv1.CreateTokenRequest) (time.Duration, error) {
+	switch msg.GetRole() {
+	case "node":
+	case "operator":
+		if msg.GetName() == "" {
+			return 0, problem.New(problem.Invalid, "token", "an operator's token needs the operator's name").
+				WithField("name").WithHint("skerry token create --role operator --name alice")
+		}
+		if msg.GetZone() != "" || len(msg.GetLabels()) > 0 || msg.MayVote != nil {
+			return 0, problem.New(problem.Invalid, "token", "zone, labels and may-vote belong to nodes, not to operators")
+		}
+	default:
+		return 0, problem.New(problem.Invalid, "token", "there is no role %q", msg.GetRole()).
+			WithField("role").WithHint("the roles are node and operator")
+	}
+	if msg.GetName() != "" {
+		if err := manifest.CheckName(msg.GetName()); err != nil {
+			return 0, problem.New(problem.Invalid, "token", "%w", err).WithField("name")
+		}
+	}
+	if msg.GetTtl() == nil {
+		return defaultTokenTTL, nil
+	}
+	ttl := msg.GetTtl().AsDuration()
+	if ttl < minTokenTTL || ttl > maxTokenTTL {
+		return 0, problem.New(problem.Invalid, "token", "%s is not between %s and %s", ttl, minTokenTTL, maxTokenTTL).WithField("ttl")
+	}
+	return ttl, nil
+}
+
+func (s site) ListTokens(ctx context.Context, _ *connect.Request[skerryv1.ListTokensRequest]) (*connect.Response[skerryv1.ListTokensResponse], error) {
+	view, freshness := s.read(ctx, false)
+	response := &skerryv1.ListTokensResponse{Freshness: freshness}
+	for _, record := range view.Tokens() {
+		response.Tokens = append(response.Tokens, record.GetToken().GetToken())
+	}
+	return connect.NewResponse(response), nil
+}
+
+func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	view, freshness := s.read(ctx, req.Msg.GetStale())
+	response := &skerryv1.StatusResponse{
+		Site:          s.Site,
+		SiteId:        view.SiteID(),
+		Coordinator:   s.coordinator().GetName(),
+		Freshness:     freshness,
+		Nodes:         view.Nodes(),
+		Workloads:     uint32(len(view.Workloads())),
+		MissingVoters: s.missingVoters(),
+	}
+	for _, p := range view.Placements() {
+		if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetReplacedBy() != "" {
+			continue
+		}
+		response.Placements++
+		if isHealthy(p) {
+			response.Healthy++
+		}
+	}
+	response.Problems = findProblems(view, response)
+	return connect.NewResponse(response), nil
+}
+
+// maxEvents bounds one answer.
+const (
+	defaultEvents = 100
+	maxEvents     = 4096
+)
+
+func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRequest], stream *connect.ServerStream[skerryv1.EventsResponse]) error {
+	limit := int(req.Msg.GetLimit())
+	if limit == 0 {
+		limit = defaultEvents
+	}
+	limit = min(limit, maxEvents)
+	after := req.Msg.GetAfter()
+	for {
+		changed := s.Store.Changed()
+		view := s.Store.View()
+		freshness := s.freshness(view, s.Log.Status().HasQuorum)
+		for _, event := range selectEvents(view, req.Msg, after, limit) {
+			if err := stream.Send(&skerryv1.EventsResponse{Event: event, Freshness: freshness}); err != nil {
+				return err
+			}
+		}
+		after, limit = max(after, view.Index()), maxEvents
+		if !req.Msg.GetFollow() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil // the caller has hung up
+		}
+	}
+}
+
+// selectEvents are the last events that the request asks for, oldest first.
+func selectEvents(view *state.View, req *skerryv1.EventsRequest, after uint64, limit int) []*skerryv1.Event {
+	var events []*skerryv1.Event
+	for _, event := range view.Events(after, 0) {
+		if (req.GetKind() == "" || req.GetKind() == event.GetKind()) && (req.GetName() == "" || req.GetName() == event.GetName()) {
+			events = append(events, event)
+		}
+	}
+	return events[max(0, len(events)-limit):]
+}

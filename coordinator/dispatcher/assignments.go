@@ -1,0 +1,77 @@
+package dispatcher
+
+import (
+	"crypto/sha256"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// Assignments are all that a node needs to go on alone.
+func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments {
+	site := view.Site()
+	orders := &sitev1.Assignments{
+		Order:     &sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()},
+		Peers:     view.Peers(),
+		Trust:     view.Trust(),
+		GossipKey: view.GossipKey(),
+		RaftId:    view.Node(name).GetRaftId(),
+		Site:      site,
+		SiteId:    view.SiteID(),
+	}
+	wanted := map[string]bool{}
+	for _, placement := range view.PlacementsOn(name) {
+		orders.Placements = append(orders.Placements, order(placement))
+		if digest := placement.GetImageDigest(); digest != "" && !wanted[digest] {
+			wanted[digest] = true
+			orders.Images = append(orders.Images, source(view, placement, digest))
+		}
+	}
+	return orders
+}
+
+// order is a placement without what the node itself reported and what only
+// people read: a change of those must not look like a new order.
+func order(p *skerryv1.Placement) *skerryv1.Placement {
+	return &skerryv1.Placement{
+		Kind:        p.GetKind(),
+		Name:        p.GetName(),
+		Project:     p.GetProject(),
+		Labels:      p.GetLabels(),
+		Generation:  p.GetGeneration(),
+		Created:     p.GetCreated(),
+		Workload:    p.GetWorkload(),
+		Node:        p.GetNode(),
+		Desired:     p.GetDesired(),
+		Spec:        p.GetSpec(),
+		ImageDigest: p.GetImageDigest(),
+	}
+}
+
+func source(view *state.View, placement *skerryv1.Placement, digest string) *sitev1.ImageSource {
+	source := &sitev1.ImageSource{Name: placement.GetSpec().GetContainer().GetImage(), Digest: digest}
+	if image := view.ImageByDigest(digest); image != nil {
+		source.Nodes = image.GetNodes()
+	}
+	return source
+}
+
+// Fingerprint of orders, apart from their index: equal ones are not sent
+// again.
+type Fingerprint [sha256.Size]byte
+
+// FingerprintOf orders.
+func FingerprintOf(orders *sitev1.Assignments) Fingerprint {
+	index := orders.GetOrder().GetIndex()
+	orders.Order.Index = 0
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(orders)
+	orders.Order.Index = index
+	if err != nil {
+		// Only invalid UTF-8 can do this, and that is refused on the way in.
+		panic("assignments cannot be encoded: " + err.Error())
+	}
+	return sha256.Sum256(encoded)
+}

@@ -1,0 +1,258 @@
+// Package dispatcher is the coordinator's side of the agents' sync streams: it
+// tells each node what it must run, and brings what nodes report into the log.
+//
+// It decides nothing. Heartbeats stay in memory; only changes reach the log,
+// many reports in one entry.
+package dispatcher
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// heartbeatEvery is how often each side of a stream is heard at least.
+	heartbeatEvery = 200 * time.Millisecond
+	// settle is how long changes gather before a node's orders are computed
+	// again, so that a burst of writes costs one computation.
+	settle = 5 * time.Millisecond
+)
+
+// Log is what the dispatcher needs of the replicated log.
+type Log interface {
+	Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error)
+	Status() consensus.Status
+	// Changed is closed at the next change of the status.
+	Changed() <-chan struct{}
+}
+
+// Dispatcher serves sync streams. Run must run while it does.
+type Dispatcher struct {
+	log     Log
+	store   *state.Store
+	clock   env.Clock
+	logger  *slog.Logger
+	reports chan report
+
+	mu    sync.Mutex
+	heard map[string]time.Duration
+}
+
+// New returns a dispatcher; it starts nothing.
+func New(log Log, store *state.Store, clock env.Clock, logger *slog.Logger) *Dispatcher {
+	return &Dispatcher{
+		log:     log,
+		store:   store,
+		clock:   clock,
+		logger:  logger,
+		reports: make(chan report, maxQueued),
+		heard:   map[string]time.Duration{},
+	}
+}
+
+// Heard tells when each node was last heard, on the clock's elapsed time.
+func (d *Dispatcher) Heard() map[string]time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.heard)
+}
+
+func (d *Dispatcher) hear(node string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard[node] = d.clock.Elapsed()
+}
+
+// Sync implements sitev1connect.SyncServiceHandler.
+func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]) error {
+	node, err := d.caller(ctx)
+	if err != nil {
+		return problem.ToConnect(err)
+	}
+	status := d.log.Status()
+	if !status.Serving {
+		return d.redirect(stream, status)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &session{dispatcher: d, node: node, term: status.Term, stream: stream, wake: make(chan struct{}, 1)}
+	received := make(chan error, 1)
+	go func() {
+		// Ends with the call: Receive fails once the handler has returned.
+		err := s.receive(ctx)
+		cancel()
+		received <- err
+	}()
+	err = s.send(ctx)
+	cancel()
+	select {
+	case rerr := <-received:
+		if err == nil {
+			err = rerr
+		}
+	default: // still in Receive; it ends when this handler returns
+	}
+	if err != nil {
+		return problem.ToConnect(err)
+	}
+	return nil
+}
+
+// caller is the node at the other end: it must be in the site's records, with
+// the key that is written there.
+func (d *Dispatcher) caller(ctx context.Context) (string, error) {
+	peer, ok := mtls.PeerFrom(ctx)
+	if !ok || peer.Role != certs.RoleNode {
+		return "", problem.New(problem.Forbidden, "sync", "only nodes may sync")
+	}
+	return peer.Name, CheckNode(d.store.View(), peer)
+}
+
+// CheckNode refuses a peer that is not, or no longer, a node of the site.
+func CheckNode(view *state.View, peer certs.Peer) error {
+	node := view.Node(peer.Name)
+	if node == nil || string(node.GetKeyFingerprint()) != string(peer.KeyFingerprint) {
+		return problem.New(problem.Forbidden, "Node/"+peer.Name, "the site has no record of this node with this key").
+			WithHint("join it again with a new token")
+	}
+	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		return problem.New(problem.Forbidden, "Node/"+peer.Name, "the node was removed from the site")
+	}
+	return nil
+}
+
+func (d *Dispatcher) redirect(stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse], status consensus.Status) error {
+	redirect := &sitev1.SyncRedirect{}
+	for _, node := range d.store.View().Nodes() {
+		if status.Leader != 0 && node.GetRaftId() == status.Leader {
+			redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
+		}
+	}
+	return stream.Send(&sitev1.SyncResponse{Message: &sitev1.SyncResponse_Redirect{Redirect: redirect}})
+}
+
+// session is one node's stream.
+type session struct {
+	dispatcher *Dispatcher
+	node       string
+	term       uint64
+	stream     *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]
+	// acknowledged is the highest report number that is in the log.
+	acknowledged atomic.Uint64
+	// greeted is set once the node's own view has arrived.
+	greeted atomic.Bool
+	wake    chan struct{}
+}
+
+func (s *session) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// receive reads what the node sends until the stream ends.
+func (s *session) receive(ctx context.Context) error {
+	for {
+		message, err := s.stream.Receive()
+		if err != nil {
+			return nil // how a stream ends does not matter: the agent comes again
+		}
+		s.dispatcher.hear(s.node)
+		var reported *sitev1.NodeReport
+		switch m := message.GetMessage().(type) {
+		case *sitev1.SyncRequest_Hello:
+			reported = m.Hello.GetReport()
+			s.greeted.Store(true)
+			s.poke()
+		case *sitev1.SyncRequest_Report:
+			reported = m.Report
+		}
+		if reported == nil {
+			continue
+		}
+		if err := s.submit(ctx, reported, message.GetReportNumber()); err != nil {
+			return err
+		}
+	}
+}
+
+// submit queues a report. A node reports for itself alone: whatever name it
+// gives is replaced by the one of its SVID.
+func (s *session) submit(ctx context.Context, reported *sitev1.NodeReport, number uint64) error {
+	reported.Node = s.node
+	r := report{report: reported, done: func(err error) {
+		if err == nil {
+			s.acknowledged.Store(max(number, s.acknowledged.Load()))
+			s.poke()
+		}
+	}}
+	select {
+	case s.dispatcher.reports <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// send keeps the node's orders up to date until the stream or the term ends.
+func (s *session) send(ctx context.Context) error {
+	var last Fingerprint
+	var sentAt time.Duration
+	var acknowledged uint64
+	d := s.dispatcher
+	timer := d.clock.NewTimer(heartbeatEvery)
+	defer timer.Stop()
+	for {
+		status := d.log.Status()
+		if !status.Serving || status.Term != s.term {
+			return d.redirect(s.stream, status)
+		}
+		stateChanged, statusChanged := d.store.Changed(), d.log.Changed()
+		response := &sitev1.SyncResponse{Acknowledged: s.acknowledged.Load()}
+		if s.greeted.Load() {
+			orders := Assignments(d.store.View(), s.node, s.term)
+			if print := FingerprintOf(orders); print != last {
+				last = print
+				response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
+			}
+		}
+		due := d.clock.Elapsed()-sentAt >= heartbeatEvery
+		if response.Message != nil || response.Acknowledged != acknowledged || due {
+			if response.Message == nil {
+				response.Message = &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}
+			}
+			if err := s.stream.Send(response); err != nil {
+				return nil // the agent comes again
+			}
+			sentAt, acknowledged = d.clock.Elapsed(), response.Acknowledged
+		}
+		if err := env.Sleep(ctx, d.clock, settle); err != nil {
+			return nil
+		}
+		timer.Reset(max(0, heartbeatEvery-(d.clock.Elapsed()-sentAt)))
+		select {
+		case <-stateChanged:
+		case <-statusChanged:
+		case <-s.wake:
+		case <-timer.C():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
