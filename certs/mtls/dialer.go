@@ -3,25 +3,33 @@ package mtls
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
+	"errors"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
 
 	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
 const (
+	// connectTimeout leaves room for one lost SYN.
+	connectTimeout = 2 * time.Second
 	// A peer that has said nothing for pingAfter is asked whether it lives, and
-	// given up after pingTimeout.
-	pingAfter   = time.Second
+	// given up pingTimeout later: together below two seconds.
+	pingAfter   = 800 * time.Millisecond
 	pingTimeout = time.Second
+	// idleClient is how long a connection is kept that nobody uses. Each one is
+	// pinged all the time.
+	idleClient = time.Minute
+	// maxAnswerHeader in bytes.
+	maxAnswerHeader = 64 << 10
+	// maxFrame lets blobs and tars come in fewer system calls.
+	maxFrame = 1 << 20
 )
 
 // Dialer opens connections under one identity.
@@ -30,24 +38,51 @@ type Dialer struct {
 	Source Source
 }
 
+// Learner is a Source that takes over newer versions of the chain of trust. A
+// Dialer whose source is one learns from a peer that it cannot verify yet: the
+// end of this node may have been away while the site got new CAs.
+type Learner interface {
+	Source
+	// UpdateTrust accepts only what continues the chain that is known.
+	UpdateTrust(chain []*sitev1.TrustVersion) error
+}
+
 // ExpectNode admits the named node, or any node when name is empty.
 func ExpectNode(name string) Allow {
 	return func(peer certs.Peer) error {
-		if peer.Role != certs.RoleNode || (name != "" && peer.Name != name) {
-			return problem.New(problem.Unauthenticated, peer.ID.String(), "node %q was expected at this address", name).
-				WithHint("has the address been given to another machine?")
+		if peer.Role == certs.RoleNode && (name == "" || peer.Name == name) {
+			return nil
 		}
-		return nil
+		expected := "a node"
+		if name != "" {
+			expected = "node " + name
+		}
+		return problem.New(problem.Unauthenticated, peer.ID.String(), "%s was expected at this address", expected).
+			WithHint("has the address been given to another machine?")
 	}
 }
 
-// Dial connects to host:port and checks who answers.
+// Dial connects to host:port and checks who answers. What the other side
+// thinks of this one shows with the first Read: TLS 1.3 does not tell earlier.
 func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
-	conn, err := d.Net.Dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, problem.New(problem.Unavailable, address, "no connection: %w", err)
+	conn, err := d.dial(ctx, address, protocol, expect)
+	learner, learns := d.Source.(Learner)
+	if !learns || !errors.Is(err, certs.ErrUnknownAuthority) {
+		return conn, err
 	}
-	config := base(d.Source, []string{protocol})
+	known := learner.Bundle().Version()
+	if learn(ctx, d.Net, address, learner) != nil || learner.Bundle().Version() == known {
+		return nil, err // nothing new was learned: the first error says what is wrong
+	}
+	return d.dial(ctx, address, protocol, expect)
+}
+
+func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
+	conn, err := connect(ctx, d.Net, address)
+	if err != nil {
+		return nil, err
+	}
+	config := base(d.Source, protocol)
 	config.InsecureSkipVerify = true // VerifyConnection does it, by SPIFFE's rules
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		peer, err := certs.VerifyPeer(state.PeerCertificates, d.Source.Bundle(), d.Source.Now())
@@ -56,10 +91,37 @@ func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allo
 		}
 		return expect(peer)
 	}
-	return secure(ctx, conn, config, address, protocol)
+	secured, err := secure(ctx, conn, config, address)
+	if err != nil {
+		return nil, err
+	}
+	return &outgoing{Conn: secured, address: address, source: d.Source}, nil
 }
 
-func secure(ctx context.Context, conn net.Conn, config *tls.Config, address, protocol string) (net.Conn, error) {
+// learn asks the node at address for the chain of trust. The node proves
+// nothing: the chain proves itself.
+func learn(ctx context.Context, network env.Net, address string, learner Learner) error {
+	joiner := NewJoiner(network, address)
+	defer joiner.Client.CloseIdleConnections()
+	chain, err := joiner.Trust(ctx)
+	if err != nil {
+		return err
+	}
+	return learner.UpdateTrust(chain)
+}
+
+func connect(ctx context.Context, network env.Net, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := network.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, address, "no connection: %w", err).
+			WithHint("is the address right, and the agent there running?")
+	}
+	return conn, nil
+}
+
+func secure(ctx context.Context, conn net.Conn, config *tls.Config, address string) (*tls.Conn, error) {
 	secured := tls.Client(conn, config)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -68,89 +130,61 @@ func secure(ctx context.Context, conn net.Conn, config *tls.Config, address, pro
 		if problem.KindOf(err) != problem.Internal {
 			return nil, err
 		}
-		return nil, problem.New(problem.Unavailable, address, "the TLS handshake failed: %w", err)
+		return nil, problem.New(problem.Unavailable, address, "the TLS handshake failed: %w", err).
+			WithHint("is it a Skerry agent that listens there?")
 	}
-	if got := secured.ConnectionState().NegotiatedProtocol; got != protocol {
+	if protocol := config.NextProtos[0]; secured.ConnectionState().NegotiatedProtocol != protocol {
 		_ = secured.Close() // the other error is the one to tell
 		return nil, problem.New(problem.Unavailable, address, "it does not speak %s", protocol)
 	}
 	return secured, nil
 }
 
+// outgoing is a connection that explains why the other side refused it.
+type outgoing struct {
+	*tls.Conn
+	address string
+	source  Source
+}
+
+func (c *outgoing) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	var alert *net.OpError
+	if err == nil || !errors.As(err, &alert) || alert.Op != "remote error" {
+		return n, err
+	}
+	refused := problem.New(problem.Unauthenticated, c.address, "it refused this identity: %w", err).
+		WithHint("its log says why; is this one allowed to do that, and of the same site?")
+	if leaf := c.source.Certificate().Leaf; leaf != nil && c.source.Now().After(leaf.NotAfter) {
+		refused = refused.WithHint("the certificate of this side expired on %s: check the clock; else join again",
+			leaf.NotAfter.Format(time.DateOnly))
+	}
+	return n, refused
+}
+
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	return &http.Client{Transport: transport(func(ctx context.Context, address string) (net.Conn, error) {
+	return httpClient(func(ctx context.Context, address string) (net.Conn, error) {
 		return d.Dial(ctx, address, protocol, expect)
-	})}
+	})
 }
 
-func transport(dial func(ctx context.Context, address string) (net.Conn, error)) *http2.Transport {
-	return &http2.Transport{
-		DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {
-			return dial(ctx, address)
+func httpClient(dial func(ctx context.Context, address string) (net.Conn, error)) *http.Client {
+	return &http.Client{
+		Transport: &http2.Transport{
+			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {
+				return dial(ctx, address)
+			},
+			ReadIdleTimeout:    pingAfter,
+			PingTimeout:        pingTimeout,
+			WriteByteTimeout:   writeTimeout,
+			IdleConnTimeout:    idleClient,
+			MaxReadFrameSize:   maxFrame,
+			MaxHeaderListSize:  maxAnswerHeader,
+			DisableCompression: true,
 		},
-		ReadIdleTimeout:  pingAfter,
-		PingTimeout:      pingTimeout,
-		WriteByteTimeout: 10 * time.Second,
-		IdleConnTimeout:  idleTimeout,
-		// Frames of 1 MiB carry blobs and tars in fewer system calls.
-		MaxReadFrameSize: 1 << 20,
+		// Nothing of ours redirects by HTTP.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// Joiner speaks to a site that it does not know yet. The server's certificate
-// is kept, and checked by Verify once the chain of trust is known; nothing
-// secret may be sent before.
-type Joiner struct {
-	// Client for the join protocol. It stays on one connection.
-	Client *http.Client
-
-	mu    sync.Mutex
-	shown []*x509.Certificate
-}
-
-// NewJoiner returns a joiner for one address.
-func NewJoiner(network env.Net, address string) *Joiner {
-	j := &Joiner{}
-	j.Client = &http.Client{Transport: transport(func(ctx context.Context, _ string) (net.Conn, error) {
-		return j.dial(ctx, network, address)
-	})}
-	return j
-}
-
-func (j *Joiner) dial(ctx context.Context, network env.Net, address string) (net.Conn, error) {
-	conn, err := network.Dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, problem.New(problem.Unavailable, address, "no connection: %w", err).
-			WithHint("is the address right, and the agent there running?")
-	}
-	config := &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{Join},
-		SessionTicketsDisabled: true,
-		InsecureSkipVerify:     true, // Verify does it, once the trust chain is known
-		VerifyConnection: func(state tls.ConnectionState) error {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			if j.shown != nil && !j.shown[0].Equal(state.PeerCertificates[0]) {
-				return fmt.Errorf("%s showed another certificate than before", address)
-			}
-			j.shown = state.PeerCertificates
-			return nil
-		},
-	}
-	return secure(ctx, conn, config, address, Join)
-}
-
-// Verify checks the certificate that the server showed. All further
-// connections must show the same one.
-func (j *Joiner) Verify(bundle *certs.Bundle, now time.Time) (certs.Peer, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	peer, err := certs.VerifyPeer(j.shown, bundle, now)
-	if err != nil {
-		return certs.Peer{}, err
-	}
-	return peer, ExpectNode("")(peer)
 }

@@ -36,7 +36,8 @@ type Source interface {
 
 type peerKey struct{}
 
-// PeerFrom returns the peer of the connection that an HTTP request came on.
+// PeerFrom returns the peer of the connection that an HTTP request came on;
+// false when it showed no certificate.
 func PeerFrom(ctx context.Context) (certs.Peer, bool) {
 	peer, ok := ctx.Value(peerKey{}).(certs.Peer)
 	return peer, ok
@@ -48,10 +49,10 @@ func WithPeer(ctx context.Context, peer certs.Peer) context.Context {
 }
 
 // base is what both ends have in common.
-func base(source Source, protocols []string) *tls.Config {
+func base(source Source, protocol string) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
-		NextProtos:             protocols,
+		NextProtos:             []string{protocol},
 		SessionTicketsDisabled: true,
 		Certificates:           []tls.Certificate{*source.Certificate()},
 	}

@@ -1,0 +1,92 @@
+package mtls
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	rpc "connectrpc.com/connect"
+
+	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// maxJoinAnswer bounds an answer in bytes: the chain of trust of an old site.
+const maxJoinAnswer = 8 << 20
+
+// Joiner speaks to a node of a site that it does not know yet. The server's
+// certificate is kept, and checked by Verify once the chain of trust is known;
+// nothing secret may be sent before.
+type Joiner struct {
+	// Client for the join protocol. All its connections are to the same node.
+	Client *http.Client
+
+	address string
+	mu      sync.Mutex
+	shown   []*x509.Certificate
+}
+
+// NewJoiner returns a joiner for the node at host:port.
+func NewJoiner(network env.Net, address string) *Joiner {
+	j := &Joiner{address: address}
+	j.Client = httpClient(func(ctx context.Context, _ string) (net.Conn, error) { return j.dial(ctx, network) })
+	return j
+}
+
+// Service is the node's join service.
+func (j *Joiner) Service() sitev1connect.JoinServiceClient {
+	return sitev1connect.NewJoinServiceClient(j.Client, "https://"+j.address, rpc.WithReadMaxBytes(maxJoinAnswer))
+}
+
+// Trust asks for the site's chain of trust, which is not verified here.
+func (j *Joiner) Trust(ctx context.Context) ([]*sitev1.TrustVersion, error) {
+	answer, err := j.Service().Trust(ctx, rpc.NewRequest(&sitev1.TrustRequest{}))
+	if err != nil {
+		return nil, problem.FromConnect(err)
+	}
+	return answer.Msg.GetVersions(), nil
+}
+
+// Verify checks that the server is a node of the site. All its connections,
+// also those to come, show the certificate that is checked here.
+func (j *Joiner) Verify(bundle *certs.Bundle, now time.Time) (certs.Peer, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	peer, err := certs.VerifyPeer(j.shown, bundle, now)
+	if err != nil {
+		return certs.Peer{}, err
+	}
+	return peer, ExpectNode("")(peer)
+}
+
+func (j *Joiner) dial(ctx context.Context, network env.Net) (net.Conn, error) {
+	conn, err := connect(ctx, network, j.address)
+	if err != nil {
+		return nil, err
+	}
+	return secure(ctx, conn, &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{Join},
+		SessionTicketsDisabled: true,
+		InsecureSkipVerify:     true, // Verify does it, once the chain of trust is known
+		VerifyConnection:       j.keep,
+	}, j.address)
+}
+
+func (j *Joiner) keep(state tls.ConnectionState) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.shown != nil && !j.shown[0].Equal(state.PeerCertificates[0]) {
+		return fmt.Errorf("%s shows another certificate than before", j.address)
+	}
+	j.shown = state.PeerCertificates
+	return nil
+}
