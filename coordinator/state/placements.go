@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -65,15 +67,63 @@ func Counts(p *skerryv1.Placement) bool {
 	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetReplacedBy() == ""
 }
 
-// Room is how many placements the workload may get now, given all that carry
-// its name. Of one that stays, what may still run anywhere counts as well: it
-// must never run more often than it was asked for.
+// Room is how many more placements the workload may get now, given all that
+// carry its name. Of one that stays, whatever may still run anywhere counts as
+// well: it must never run more often than it was asked for.
 func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
 	room := int(w.GetReplicas())
 	for _, p := range all {
-		if Counts(p) || IsStay(w) || IsStay(p.GetSpec()) {
+		if Counts(p) || (p.GetNode() != "" && mustNotRunTwice(w, p)) {
 			room--
 		}
 	}
 	return max(0, room)
+}
+
+// FreeToBind is how many more placements of the workload, such as this one, may
+// get a node now, given all that carry its name. One that stays waits until its
+// predecessor is gone.
+func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
+	free := int(w.GetReplicas())
+	if !mustNotRunTwice(w, such) {
+		return max(free, maxReplicas)
+	}
+	for _, p := range all {
+		if p.GetNode() != "" && mustNotRunTwice(w, p) {
+			free--
+		}
+	}
+	return max(0, free)
+}
+
+func mustNotRunTwice(w *skerryv1.Workload, p *skerryv1.Placement) bool {
+	return IsStay(w) || IsStay(p.GetSpec())
+}
+
+// pinned is the workload as a placement on one certain node gets it: what
+// stays keeps its node through updates, because its data is there.
+func pinned(w *skerryv1.Workload, node string) *skerryv1.Workload {
+	if node == "" {
+		return w
+	}
+	place := &skerryv1.Place{Spread: w.GetPlace().GetSpread()}
+	place.Require = append(slices.Clone(w.GetPlace().GetRequire()), &skerryv1.Requirement{Label: pinLabel, In: []string{node}})
+	spec := shallow(w)
+	spec.Place = place
+	return spec
+}
+
+// pinLabel is the node's name.
+const pinLabel = "name"
+
+// pinOf a pending placement that stays is the node that pinned gave it.
+func pinOf(p *skerryv1.Placement) string {
+	require := p.GetSpec().GetPlace().GetRequire()
+	if p.GetNode() != "" || !IsStay(p.GetSpec()) || len(require) == 0 {
+		return ""
+	}
+	if last := require[len(require)-1]; last.GetLabel() == pinLabel && len(last.GetIn()) == 1 {
+		return last.GetIn()[0]
+	}
+	return ""
 }

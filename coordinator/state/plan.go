@@ -69,8 +69,10 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		return false
 	}
 	all := placements.by(x.Txn, byWorkload, key(part.GetProject(), part.GetWorkload()))
+	var replaced *skerryv1.Placement
 	if part.GetReplaces() != "" {
-		if !x.replaceable(w, part.GetReplaces()) {
+		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
+		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, all) {
 			return false
 		}
 	} else if Room(w, all) == 0 {
@@ -89,26 +91,42 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		Status:     &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_PENDING},
 	}
 	workloads.put(x, &sitev1.WorkloadRecord{Workload: w, NextNumber: record.GetNextNumber() + 1})
-	x.putPlacement(p)
-	if part.GetReplaces() != "" {
-		x.markReplaced(w, part.GetReplaces(), p.GetName())
+	if replaced != nil {
+		if IsStay(w) {
+			p.Spec = pinned(w, replaced.GetNode())
+		}
+		x.markReplaced(replaced, p.GetName())
 	}
+	x.putPlacement(p)
 	return true
 }
 
-// replaceable tells whether a placement is on a lost node, counts, and may run
-// elsewhere.
-func (x *tx) replaceable(w *skerryv1.Workload, name string) bool {
-	p := placements.get(x.Txn, key(w.GetProject(), name))
-	return p != nil && p.GetWorkload() == w.GetName() && Counts(p) && p.GetLostSince() != nil &&
-		!IsStay(p.GetSpec()) && !IsStay(w)
+// replaceable tells whether another placement may take the place of this one:
+// because its node is lost and it may run elsewhere, or because it stays and is
+// being stopped, and the next one must have its node.
+func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, all []*skerryv1.Placement) bool {
+	if p.GetReplacedBy() != "" || p.GetNode() == "" {
+		return false
+	}
+	if !mustNotRunTwice(w, p) {
+		return Counts(p) && p.GetLostSince() != nil
+	}
+	counted := 0
+	for _, other := range all {
+		if Counts(other) {
+			counted++
+		}
+	}
+	return IsStay(w) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && counted < int(w.GetReplicas())
 }
 
-func (x *tx) markReplaced(w *skerryv1.Workload, lost, by string) {
-	p := shallow(placements.get(x.Txn, key(w.GetProject(), lost)))
+func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
+	p := shallow(old)
 	p.ReplacedBy = by
 	x.putPlacement(p)
-	x.warn(aboutPlacement(p), "PlacementReplaced", "its node %s is lost: %s replaces it", p.GetNode(), by)
+	if p.GetLostSince() != nil {
+		x.warn(aboutPlacement(p), "PlacementReplaced", "its node %s is lost: %s replaces it", p.GetNode(), by)
+	}
 }
 
 // planAssignment binds a pending placement to a node that still fits it.
@@ -116,6 +134,9 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
 	node := nodes.get(x.Txn, part.GetNode())
 	if !pending(old) || node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		return false
+	}
+	if !x.mayBind(old) {
 		return false
 	}
 	image := images.get(x.Txn, old.GetSpec().GetContainer().GetImage())
@@ -134,6 +155,12 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	x.putPlacement(p)
 	x.inform(aboutPlacement(p), "PlacementAssigned", "%s", p.GetDecision().GetSummary())
 	return true
+}
+
+func (x *tx) mayBind(p *skerryv1.Placement) bool {
+	k := key(p.GetProject(), p.GetWorkload())
+	w := workloads.get(x.Txn, k).GetWorkload()
+	return !mustNotRunTwice(w, p) || FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
 }
 
 func (x *tx) usageOf(node string) *Usage {

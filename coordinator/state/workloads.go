@@ -78,8 +78,8 @@ func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResour
 			x.inform(about, "WorkloadChanged", "generation %d, %d replicas of %s", change.next.GetGeneration(),
 				change.next.GetReplicas(), change.next.GetContainer().GetImage())
 		}
-		if change.specChanged && !change.templateChanged {
-			x.refreshPlacements(record.GetWorkload(), change.next)
+		if change.specChanged {
+			x.refreshPlacements(record.GetWorkload(), change)
 		}
 	}
 	return applied(change), nil
@@ -128,13 +128,13 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 		return workloadChange{outcome: outcomeUnchanged, next: present}, nil
 	}
 	change := workloadChange{outcome: outcomeConfigured, next: next}
-	relabelled := shallow(next)
-	relabelled.Labels = present.GetLabels()
-	if !proto.Equal(relabelled, present) {
+	next.Labels = present.GetLabels()
+	if !proto.Equal(next, present) {
 		change.specChanged = true
 		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) || !proto.Equal(next.GetHealth(), present.GetHealth())
 		next.Generation++
 	}
+	next.Labels = given.GetLabels()
 	next.ResourceVersion = index
 	return change, nil
 }
@@ -176,15 +176,17 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	return nil
 }
 
-// refreshPlacements gives the placements of the present generation the new
-// one: nothing that they run has changed.
-func (x *tx) refreshPlacements(old, next *skerryv1.Workload) {
+// refreshPlacements gives the new generation to placements that run nothing
+// yet, and to those of the generation before when what they run is the same.
+func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
+	next := change.next
 	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
-		if present.GetGeneration() != old.GetGeneration() || present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+		same := present.GetGeneration() == old.GetGeneration() && !change.templateChanged
+		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same) {
 			continue
 		}
 		p := shallow(present)
-		p.Generation, p.Spec = next.GetGeneration(), next
+		p.Generation, p.Spec = next.GetGeneration(), pinned(next, pinOf(present))
 		x.putPlacement(p)
 	}
 }
