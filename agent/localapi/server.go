@@ -74,7 +74,8 @@ func New(config Config) *Server {
 	s.operators = s.redirect(operators)
 
 	peers := http.NewServeMux()
-	peers.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	path, handler := skerryv1connect.NewPlacementServiceHandler(placements{s}, options...)
+	peers.Handle(path, s.forVoters(handler))
 	peers.Handle(sitev1connect.NewPeerServiceHandler(ping{s}, options...))
 	s.peers = peers
 	return s
@@ -83,18 +84,23 @@ func New(config Config) *Server {
 // Operators answers operators.
 func (s *Server) Operators() http.Handler { return s.operators }
 
-// Peers answers voters.
+// Peers answers other nodes: any of them whether this one lives, voters the
+// rest.
 func (s *Server) Peers() http.Handler { return s.peers }
 
-// AllowPeer admits nodes that this node knows to be voters: they ask on behalf
+// forVoters admits nodes that this node knows to be voters: they ask on behalf
 // of operators whom they have checked.
-func (s *Server) AllowPeer(peer certs.Peer) error {
-	for _, known := range s.Ledger.Current().GetPeers() {
-		if known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && peer.Role == certs.RoleNode {
-			return nil
+func (s *Server) forVoters(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, _ := mtls.PeerFrom(r.Context())
+		for _, known := range s.Ledger.Current().GetPeers() {
+			if known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+				next.ServeHTTP(w, r)
+				return
+			}
 		}
-	}
-	return problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this")
+		refuse(w, r, problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this"))
+	})
 }
 
 // redirect sends operators on to a voter in reach. Locate is answered here: it

@@ -120,8 +120,8 @@ type ImageStore interface {
 	// only image. A damaged or truncated tar changes nothing. The images count
 	// as present only when they would survive a power cut.
 	Import(ctx context.Context, tar io.Reader, name string) ([]StoredImage, error)
-	// List returns the images that are wholly present, sorted by digest.
-	List(ctx context.Context) ([]StoredImage, error)
+	// Images returns those that are wholly present, sorted by digest.
+	Images(ctx context.Context) ([]StoredImage, error)
 	// Missing returns the blobs that are still needed for an image: the
 	// manifest itself first, then, once that is present, what it names. Empty
 	// when the image is whole.

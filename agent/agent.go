@@ -1,0 +1,171 @@
+// Package agent puts a node together: its identity, its ledger, what runs on
+// it, its place in the pool, its one port, and the replica of the site's log
+// that it holds when the site asks it to.
+//
+// It contains wiring and loops only. It never imports coordinator: the replica
+// is behind the Voter interface.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	"skerry.dev/agent/config"
+	"skerry.dev/agent/gossip"
+	"skerry.dev/agent/identity"
+	"skerry.dev/agent/image"
+	"skerry.dev/agent/ledger"
+	"skerry.dev/agent/localapi"
+	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/session"
+	"skerry.dev/agent/supervisor"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// Runtime runs containers and holds their images.
+type Runtime interface {
+	runtime.Driver
+	runtime.ImageStore
+	// Run does what must be done now and then, until ctx ends.
+	Run(ctx context.Context) error
+}
+
+// Options of an agent. All fields are required.
+type Options struct {
+	Config   config.Config
+	Runtime  Runtime
+	NewVoter NewVoter
+	Version  string
+	Env      env.System
+	Logger   *slog.Logger
+}
+
+// Agent is one node.
+type Agent struct {
+	Options
+	identity   *identity.Node
+	ledger     *ledger.Ledger
+	dialer     *mtls.Dialer
+	supervisor *supervisor.Supervisor
+	session    *session.Session
+	facts      *facts
+	replicas   *replicas
+	voters     *reachable
+	local      *localapi.Server
+}
+
+// Run is the daemon: it waits until the machine belongs to a site, then runs
+// the node until ctx ends. Containers go on running when it returns.
+func Run(ctx context.Context, options Options) error {
+	node, err := waitForSite(ctx, options)
+	if err != nil {
+		return err
+	}
+	a := &Agent{Options: options, identity: node}
+	if err := a.build(); err != nil {
+		return err
+	}
+	options.Logger.Info("the agent starts", "node", node.Name(), "site", node.Site(), "version", options.Version,
+		"address", options.Config.APIAddress())
+	err = a.run(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) build() error {
+	opened, err := ledger.Open(a.Env.FS, a.Config.StateDir)
+	if err != nil {
+		return err
+	}
+	a.ledger = opened
+	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
+	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
+	a.supervisor = supervisor.New(supervisor.Config{
+		Ledger: a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
+		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
+	})
+	a.replicas = newReplicas(a)
+	a.facts = newFacts(a)
+	a.session = session.New(session.Config{
+		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
+		HTTP: func() connect.HTTPClient { return a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode("")) },
+	})
+	a.voters = &reachable{agent: a}
+	a.local = localapi.New(localapi.Config{
+		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.supervisor,
+		Voters: a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
+	})
+	return nil
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	listener, err := a.Env.Net.Listen(ctx, "tcp", a.Config.APIAddress())
+	if err != nil {
+		return problem.New(problem.Internal, a.Config.APIAddress(), "the agent cannot listen: %w", err).
+			WithHint("is the address that of this machine, and the port free (ss -lntp)?")
+	}
+	pool, err := gossip.Open(a.gossipConfig())
+	if err != nil {
+		_ = listener.Close() // the other error is the one to tell
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.server().Serve(ctx, listener) })
+	group.Go(func() error { return pool.Run(ctx) })
+	group.Go(func() error { return a.Runtime.Run(ctx) })
+	group.Go(func() error { return a.supervisor.Run(ctx) })
+	group.Go(func() error { return a.facts.run(ctx) })
+	group.Go(func() error { return a.session.Run(ctx) })
+	group.Go(func() error { return a.replicas.run(ctx) })
+	group.Go(func() error { return a.followTrust(ctx) })
+	return group.Wait()
+}
+
+func (a *Agent) gossipConfig() gossip.Config {
+	return gossip.Config{
+		Name:    a.identity.Name(),
+		Address: a.Config.GossipAddress(),
+		Key:     a.identity.GossipKey(),
+		Tags: map[string]string{
+			"id": a.identity.Record().GetId(), "zone": a.identity.Record().GetZone(), "version": a.Version, "role": "node",
+		},
+		Book: func() []gossip.Peer {
+			var book []gossip.Peer
+			for _, peer := range a.ledger.Current().GetPeers() {
+				book = append(book, gossip.Peer{Name: peer.GetName(), Address: peer.GetGossipAddress()})
+			}
+			return book
+		},
+		Changed: func(name string, alive bool) {
+			if voter := a.replicas.active(); voter != nil {
+				voter.PoolChanged(name, alive)
+			}
+		},
+		Env:    a.Env,
+		Logger: a.Logger,
+	}
+}
+
+// followTrust takes over longer chains of trust as they come with the orders.
+func (a *Agent) followTrust(ctx context.Context) error {
+	for {
+		changed := a.ledger.Changed()
+		if err := a.identity.UpdateTrust(a.ledger.Current().GetTrust()); err != nil {
+			a.Logger.Warn("the chain of trust that came with the orders was not taken", "error", err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

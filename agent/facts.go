@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent/probe"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// factsEvery is how often the facts are looked at when nothing changes.
+	factsEvery = 2 * time.Second
+	// factsTime bounds one look.
+	factsTime = 5 * time.Second
+)
+
+// facts is what this node reports: how its placements are, and what it is.
+type facts struct {
+	*Agent
+
+	mu      sync.Mutex
+	current *sitev1.NodeFacts
+	changed chan struct{}
+}
+
+func newFacts(a *Agent) *facts {
+	return &facts{Agent: a, changed: make(chan struct{}), current: &sitev1.NodeFacts{
+		Address: a.Config.APIAddress(), GossipAddress: a.Config.GossipAddress(), Version: a.Version,
+	}}
+}
+
+// Reports implements session.Node.
+func (f *facts) Reports() []*sitev1.PlacementReport { return f.supervisor.Reports() }
+
+// Facts implements session.Node.
+func (f *facts) Facts() *sitev1.NodeFacts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current
+}
+
+// Changed implements session.Node.
+func (f *facts) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// run keeps the facts true until ctx ends.
+func (f *facts) run(ctx context.Context) error {
+	timer := f.Env.Clock.NewTimer(factsEvery)
+	defer timer.Stop()
+	var lookedAt time.Duration
+	for {
+		supervisorChanged := f.supervisor.Changed()
+		f.replicas.mu.Lock()
+		replicaChanged := f.replicas.changed
+		f.replicas.mu.Unlock()
+		if now := f.Env.Clock.Elapsed(); now-lookedAt >= factsEvery || lookedAt == 0 {
+			f.look(ctx)
+			lookedAt = now
+		} else {
+			f.conditions()
+		}
+		f.announce()
+		timer.Reset(factsEvery)
+		select {
+		case <-supervisorChanged:
+		case <-replicaChanged:
+			lookedAt = 0
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *facts) announce() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// look finds out everything anew. What cannot be found out stays as it was.
+func (f *facts) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, factsTime)
+	defer cancel()
+	next := proto.CloneOf(f.Facts())
+	if capacity, err := probe.Capacity(ctx); err != nil {
+		f.Logger.Warn("the machine's capacity is not known", "error", err)
+	} else {
+		next.Capacity = capacity
+	}
+	// A runtime that does not answer is a condition, told below.
+	if images, err := f.Runtime.Images(ctx); err == nil {
+		next.Images = nil
+		for _, stored := range images {
+			next.Images = append(next.Images, stored.Digest)
+		}
+		slices.Sort(next.Images)
+		next.Images = slices.Compact(next.Images)
+	}
+	if authority := f.identity.Authority(); authority != nil {
+		next.Authority = authority.Certificate().Raw
+	}
+	f.mu.Lock()
+	f.current = next
+	f.mu.Unlock()
+	f.conditions()
+}
+
+// conditions says what needs attention on this node.
+func (f *facts) conditions() {
+	var conditions []*skerryv1.Condition
+	if trouble := f.supervisor.Trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
+	}
+	if trouble := f.replicas.trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "VoterHalted", Message: trouble})
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.EqualFunc(conditions, f.current.GetConditions(), func(a, b *skerryv1.Condition) bool { return proto.Equal(a, b) }) {
+		return
+	}
+	next := proto.CloneOf(f.current)
+	next.Conditions = conditions
+	f.current = next
+}

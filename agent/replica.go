@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// Voter is a replica of the site's log.
+type Voter interface {
+	// Run takes part until ctx ends; any other end means that this replica
+	// must halt.
+	Run(ctx context.Context) error
+	// Operators, Sync and Join answer on the protocols of these names.
+	Operators() http.Handler
+	Sync() http.Handler
+	Join() http.Handler
+	ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer)
+	// Votes: it is a voter, not only a learner, as far as it knows.
+	Votes() bool
+	// PoolChanged tells what gossip sees of a node; it does not block.
+	PoolChanged(node string, alive bool)
+}
+
+// VoterOptions are what a replica needs of its node.
+type VoterOptions struct {
+	Node, Site string
+	RaftID     uint64
+	Dir        string
+	// Init opens the log of a new site; nil on all but its first node.
+	Init      *sitev1.InitSite
+	Peers     func() []*sitev1.Peer
+	Dialer    *mtls.Dialer
+	Runtime   Runtime
+	Authority func() *certs.Authority
+	Env       env.System
+	Logger    *slog.Logger
+}
+
+// NewVoter opens a replica. An error that wraps ErrUntrusted means that its
+// log must never be used again.
+type NewVoter func(VoterOptions) (Voter, error)
+
+// ErrUntrusted says that a replica's log is damaged.
+var ErrUntrusted = errors.New("the replica's log cannot be trusted")
+
+const (
+	replicaDir = "raft"
+	initFile   = "init.pb"
+	haltedFile = "halted"
+)
+
+// StoreInit keeps the entry that opens a new site's log, for the agent to find.
+func StoreInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
+	dir := filepath.Join(stateDir, replicaDir)
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	encoded, err := proto.Marshal(init)
+	if err != nil {
+		return err
+	}
+	return files.WriteFile(filepath.Join(dir, initFile), encoded, 0o600)
+}
+
+// replicas runs the replica that the orders give this node, one at a time.
+type replicas struct {
+	*Agent
+	dir string
+
+	mu      sync.Mutex
+	current Voter
+	id      uint64
+	// halted says why the replica with the ID of the orders does not run.
+	halted  string
+	changed chan struct{}
+}
+
+func newReplicas(a *Agent) *replicas {
+	return &replicas{Agent: a, dir: filepath.Join(a.Config.StateDir, replicaDir), changed: make(chan struct{})}
+}
+
+// active is the replica that runs, nil for none.
+func (r *replicas) active() Voter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+// voter is the replica that runs, if it votes.
+func (r *replicas) voter() Voter {
+	if active := r.active(); active != nil && active.Votes() {
+		return active
+	}
+	return nil
+}
+
+// trouble says why there is no replica where there should be one; empty when
+// all is well.
+func (r *replicas) trouble() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.halted
+}
+
+func (r *replicas) set(current Voter, id uint64, halted string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current, r.id, r.halted = current, id, halted
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// run follows the orders: it starts the replica that they name and stops one
+// that they do not name any more.
+func (r *replicas) run(ctx context.Context) error {
+	init, err := r.loadInit()
+	if err != nil {
+		return err
+	}
+	for {
+		changed := r.ledger.Changed()
+		id := r.wanted(init)
+		if id == 0 {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := r.runOne(ctx, id, init); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// wanted is the raft ID that the orders give this node; before the first
+// orders, that of the first node of a new site.
+func (r *replicas) wanted(init *sitev1.InitSite) uint64 {
+	orders := r.ledger.Current()
+	if orders.GetOrder().GetSiteEpoch() == 0 {
+		return init.GetNode().GetRaftId()
+	}
+	return orders.GetRaftId()
+}
+
+func (r *replicas) loadInit() (*sitev1.InitSite, error) {
+	encoded, err := r.Env.FS.ReadFile(filepath.Join(r.dir, initFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	init := &sitev1.InitSite{}
+	if err == nil {
+		err = proto.Unmarshal(encoded, init)
+	}
+	if err != nil {
+		return nil, problem.New(problem.Internal, r.dir, "the site's first entry cannot be read: %w", err)
+	}
+	return init, nil
+}
+
+// runOne runs one replica until the orders name another, or none. A replica
+// that must halt ends the process: the next one starts without it and reports
+// VoterHalted (SAFETY, rule 8).
+func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite) error {
+	dir := filepath.Join(r.dir, strconv.FormatUint(id, 10))
+	if reason, err := r.Env.FS.ReadFile(filepath.Join(dir, haltedFile)); err == nil {
+		r.Logger.Error("this node's replica of the log has halted and is not used any more", "replica", id, "reason", string(reason))
+		r.set(nil, id, string(reason))
+		r.untilOther(ctx, id, init)
+		return nil
+	}
+	if err := r.identity.EnsureAuthority(); err != nil {
+		return fmt.Errorf("this node's CA could not be made: %w", err)
+	}
+	opening := init
+	if init.GetNode().GetRaftId() != id {
+		opening = nil
+	}
+	voter, err := r.NewVoter(VoterOptions{
+		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
+		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
+		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Env: r.Env, Logger: r.Logger,
+	})
+	if errors.Is(err, ErrUntrusted) {
+		return r.halt(dir, err)
+	}
+	if err != nil {
+		return fmt.Errorf("replica %d could not be opened: %w", id, err)
+	}
+	r.set(voter, id, "")
+	defer r.set(nil, 0, "")
+	runCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- voter.Run(runCtx) }()
+	other := make(chan struct{})
+	go func() {
+		defer close(other)
+		r.untilOther(runCtx, id, init)
+	}()
+	select {
+	case err := <-ended:
+		stop()
+		<-other
+		if ctx.Err() != nil {
+			return nil
+		}
+		return r.halt(dir, err)
+	case <-other:
+		stop()
+		// The orders are newer than this replica: how it ends does not matter.
+		<-ended
+		return nil
+	}
+}
+
+// untilOther waits until the orders name another replica, or ctx ends.
+func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitSite) {
+	for {
+		changed := r.ledger.Changed()
+		if r.wanted(init) != id {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// halt notes why this replica must never run again.
+func (r *replicas) halt(dir string, reason error) error {
+	if err := r.Env.FS.WriteFile(filepath.Join(dir, haltedFile), []byte(reason.Error()), 0o600); err != nil {
+		reason = errors.Join(reason, err)
+	}
+	return fmt.Errorf("this node's replica of the log must halt; the agent goes on without it after a restart: %w", reason)
+}
