@@ -65,19 +65,6 @@ const (
 	haltedFile = "halted"
 )
 
-// StoreInit keeps the entry that opens a new site's log, for the agent to find.
-func StoreInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
-	dir := filepath.Join(stateDir, replicaDir)
-	if err := files.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	encoded, err := proto.Marshal(init)
-	if err != nil {
-		return err
-	}
-	return files.WriteFile(filepath.Join(dir, initFile), encoded, 0o600)
-}
-
 // replicas runs the replica that the orders give this node, one at a time.
 type replicas struct {
 	*Agent

@@ -26,6 +26,9 @@ type InitOptions struct {
 	Node *skerryv1.Node
 	// StateDir of the agent, Home of the operator.
 	StateDir, Home string
+	// Keep stores what else the agent needs. It is called before the node's
+	// identity is complete, for which an agent may be waiting.
+	Keep func(*sitev1.InitSite) error
 }
 
 // InitSite begins a site on this machine: its CA, its chain of trust, the
@@ -59,13 +62,8 @@ func InitSite(system env.System, options InitOptions) (*sitev1.InitSite, error) 
 	if _, err := system.Rand.Read(gossipKey); err != nil {
 		return nil, err
 	}
-	node, err := b.node(gossipKey)
-	if err != nil {
-		return nil, err
-	}
-	return &sitev1.InitSite{
-		Name: options.Site, SiteId: b.siteID, Trust: first, Operator: operator, Node: node, GossipKey: gossipKey,
-	}, nil
+	init := &sitev1.InitSite{Name: options.Site, SiteId: b.siteID, Trust: first, Operator: operator, GossipKey: gossipKey}
+	return init, b.node(init)
 }
 
 // beginning is a site in the making.
@@ -97,10 +95,11 @@ func (b *beginning) operator() (*sitev1.OperatorRecord, error) {
 	return &sitev1.OperatorRecord{Name: b.options.Operator, KeyFingerprint: certs.Fingerprint(key.Public())}, nil
 }
 
-func (b *beginning) node(gossipKey []byte) (*skerryv1.Node, error) {
+// node makes the identity of the first node; its record completes the entry.
+func (b *beginning) node(init *sitev1.InitSite) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), b.system.Rand)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	now := b.system.Clock.Now()
 	node := proto.CloneOf(b.options.Node)
@@ -115,14 +114,18 @@ func (b *beginning) node(gossipKey []byte) (*skerryv1.Node, error) {
 		Name: node.GetName(), PublicKey: key.Public(), Addresses: []string{node.GetAddress()},
 	}, now)
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "node "+node.GetName(), "%w", err)
+		return problem.New(problem.Invalid, "node "+node.GetName(), "%w", err)
 	}
 	dir := Dir(b.options.StateDir)
 	if err := b.system.FS.MkdirAll(dir, dirPerm); err != nil {
-		return nil, err
+		return err
 	}
 	if err := storeAuthority(b.system.FS, dir, b.authority); err != nil {
-		return nil, err
+		return err
 	}
-	return node, store(b.system.FS, dir, key, [][]byte{svid}, b.chain, b.bundle, gossipKey, node)
+	init.Node = node
+	if err := b.options.Keep(init); err != nil {
+		return err
+	}
+	return store(b.system.FS, dir, key, [][]byte{svid}, b.chain, b.bundle, init.GetGossipKey(), node)
 }

@@ -14,7 +14,6 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -23,10 +22,7 @@ import (
 const (
 	// maxRedirects to another voter.
 	maxRedirects = 5
-	// maxJoinAnswer bounds an answer in bytes: the chain of trust of an old
-	// site.
-	maxJoinAnswer = 8 << 20
-	pendingKey    = "join-key.pem"
+	pendingKey   = "join-key.pem"
 )
 
 // JoinOptions say who wants to join and where its files go.
@@ -37,6 +33,9 @@ type JoinOptions struct {
 	Node *skerryv1.Node
 	// StateDir of the agent, Home of the operator.
 	StateDir, Home string
+	// Keep stores what else an agent needs of the site's answer. It is called
+	// before the node's identity is complete, for which an agent may be waiting.
+	Keep func(*sitev1.JoinResponse) error
 }
 
 // Join joins a site: as a node or as an operator, as the token says. The
@@ -57,18 +56,18 @@ func Join(ctx context.Context, system env.System, options JoinOptions) (string, 
 	if err != nil {
 		return "", err
 	}
-	answer, chain, err := ask(ctx, system, options, key)
+	answer, err := ask(ctx, system, options, key)
 	if err != nil {
 		return "", err
 	}
-	bundle, err := check(system, options.Token, answer, chain)
+	bundle, err := check(system, options.Token, answer)
 	if err != nil {
 		return "", err
 	}
 	if isNode {
-		err = store(system.FS, dir, key, answer.GetSvid(), chain, bundle, answer.GetGossipKey(), answer.GetNode())
+		err = storeNode(system.FS, dir, options, key, answer, bundle)
 	} else {
-		err = storeOperator(system.FS, dir, options, key, answer, chain, bundle)
+		err = storeOperator(system.FS, dir, options, key, answer, bundle)
 	}
 	if err != nil {
 		return "", err
@@ -95,46 +94,49 @@ func pending(system env.System, dir string) (*ecdsa.PrivateKey, error) {
 }
 
 // ask finds the coordinator, makes sure of it, and sends the request.
-func ask(ctx context.Context, system env.System, options JoinOptions, key *ecdsa.PrivateKey) (*sitev1.JoinResponse, []*sitev1.TrustVersion, error) {
+func ask(ctx context.Context, system env.System, options JoinOptions, key *ecdsa.PrivateKey) (*sitev1.JoinResponse, error) {
 	csr, err := certs.NewJoinRequest(system.Rand, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	request := &sitev1.JoinRequest{Secret: options.Token.Secret, Csr: csr, Node: options.Node}
 	address := options.Address
 	for range maxRedirects {
-		joiner := mtls.NewJoiner(system.Net, address)
-		client := sitev1connect.NewJoinServiceClient(joiner.Client, "https://"+address, connect.WithReadMaxBytes(maxJoinAnswer))
-		trust, err := client.Trust(ctx, connect.NewRequest(&sitev1.TrustRequest{}))
-		if err != nil {
-			return nil, nil, problem.FromConnect(err)
+		answer, err := askOne(ctx, system, address, options.Token.SiteID, request)
+		if err != nil || len(answer.GetRedirect()) == 0 {
+			return answer, err
 		}
-		bundle, err := certs.VerifyTrust(options.Token.SiteID, trust.Msg.GetVersions())
-		if err != nil {
-			return nil, nil, err
-		}
-		if _, err := joiner.Verify(bundle, laterOf(system.Clock.Now(), bundle)); err != nil {
-			return nil, nil, err
-		}
-		response, err := client.Join(ctx, connect.NewRequest(&sitev1.JoinRequest{Secret: options.Token.Secret, Csr: csr, Node: options.Node}))
-		joiner.Client.CloseIdleConnections()
-		if err != nil {
-			return nil, nil, problem.FromConnect(err)
-		}
-		if len(response.Msg.GetRedirect()) == 0 {
-			return response.Msg, trust.Msg.GetVersions(), nil
-		}
-		address = response.Msg.GetRedirect()[0]
+		address = answer.GetRedirect()[0]
 	}
-	return nil, nil, problem.New(problem.Unavailable, options.Address, "no coordinator was found after %d redirects", maxRedirects).
+	return nil, problem.New(problem.Unavailable, options.Address, "no coordinator was found after %d redirects", maxRedirects).
 		WithHint("try again; if it stays so, see skerry status on a node of the site")
 }
 
-// check makes sure that what was issued is usable before anything is stored.
-func check(system env.System, token certs.Token, answer *sitev1.JoinResponse, chain []*sitev1.TrustVersion) (*certs.Bundle, error) {
-	if len(answer.GetTrust()) > len(chain) {
-		chain = answer.GetTrust()
+// askOne makes sure of one node and sends it the request.
+func askOne(ctx context.Context, system env.System, address, siteID string, request *sitev1.JoinRequest) (*sitev1.JoinResponse, error) {
+	joiner := mtls.NewJoiner(system.Net, address)
+	defer joiner.Client.CloseIdleConnections()
+	chain, err := joiner.Trust(ctx)
+	if err != nil {
+		return nil, err
 	}
-	bundle, err := certs.VerifyTrust(token.SiteID, chain)
+	bundle, err := certs.VerifyTrust(siteID, chain)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := joiner.Verify(bundle, laterOf(system.Clock.Now(), bundle)); err != nil {
+		return nil, err
+	}
+	answer, err := joiner.Service().Join(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, problem.FromConnect(err)
+	}
+	return answer.Msg, nil
+}
+
+// check makes sure that what was issued is usable before anything is stored.
+func check(system env.System, token certs.Token, answer *sitev1.JoinResponse) (*certs.Bundle, error) {
+	bundle, err := certs.VerifyTrust(token.SiteID, answer.GetTrust())
 	if err != nil {
 		return nil, err
 	}
@@ -163,9 +165,15 @@ func laterOf(now time.Time, bundle *certs.Bundle) time.Time {
 	return now
 }
 
-func storeOperator(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse,
-	chain []*sitev1.TrustVersion, bundle *certs.Bundle) error {
-	if err := storeCredentials(files, dir, key, answer.GetSvid(), chain, bundle); err != nil {
+func storeNode(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
+	if err := options.Keep(answer); err != nil {
+		return err
+	}
+	return store(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle, answer.GetGossipKey(), answer.GetNode())
+}
+
+func storeOperator(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
+	if err := storeCredentials(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle); err != nil {
 		return err
 	}
 	addresses := []string{options.Address}

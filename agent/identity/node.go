@@ -167,14 +167,8 @@ func (n *Node) Trust() []*sitev1.TrustVersion {
 func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(chain) <= len(n.chain) {
-		return nil
-	}
-	if !proto.Equal(chain[len(n.chain)-1], n.chain[len(n.chain)-1]) {
-		return problem.New(problem.Conflict, "chain of trust", "what came does not continue what this node believes")
-	}
-	bundle, err := certs.VerifyTrust(n.bundle.SiteID(), chain)
-	if err != nil {
+	bundle, err := continued(n.chain, n.bundle, chain)
+	if err != nil || bundle == n.bundle {
 		return err
 	}
 	if err := storeTrust(n.fs, n.dir, chain, bundle); err != nil {
@@ -182,6 +176,18 @@ func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	}
 	n.chain, n.bundle = chain, bundle
 	return nil
+}
+
+// continued returns the bundle of a chain that continues a known one; the known
+// bundle when it is not longer.
+func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*sitev1.TrustVersion) (*certs.Bundle, error) {
+	if len(chain) <= len(known) {
+		return bundle, nil
+	}
+	if !proto.Equal(chain[len(known)-1], known[len(known)-1]) {
+		return nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
+	}
+	return certs.VerifyTrust(bundle.SiteID(), chain)
 }
 
 // Authority is this node's CA, nil when it has none.

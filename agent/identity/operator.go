@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -19,14 +21,19 @@ const (
 )
 
 // Operator is an operator's credentials for one site: a directory that also
-// curl can use (svid.pem, key.pem, ca.pem). It implements mtls.Source.
+// curl can use (svid.pem, key.pem, ca.pem). It implements mtls.Learner.
 type Operator struct {
 	// Addresses of nodes, host:port, to try in this order.
 	Addresses []string
 
-	cert   tls.Certificate
+	cert  tls.Certificate
+	clock env.Clock
+	files env.FS
+	dir   string
+
+	mu     sync.Mutex
+	chain  []*sitev1.TrustVersion
 	bundle *certs.Bundle
-	clock  env.Clock
 }
 
 // operatorSite is what site.json holds.
@@ -55,12 +62,14 @@ func LoadOperator(system env.System, home, site string) (*Operator, error) {
 		return nil, problem.New(problem.Invalid, dir, "there are no usable credentials for site %s: %w", site, err).
 			WithHint("skerry join TOKEN ADDRESS with an operator's token")
 	}
-	cert, _, bundle, err := loadCredentials(system.FS, dir)
+	cert, chain, bundle, err := loadCredentials(system.FS, dir)
 	if err != nil {
 		return nil, problem.New(problem.Invalid, dir, "the credentials for site %s cannot be read: %w", site, err).
 			WithHint("skerry join TOKEN ADDRESS with a new operator's token")
 	}
-	return &Operator{Addresses: o.Addresses, cert: cert, bundle: bundle, clock: system.Clock}, nil
+	return &Operator{
+		Addresses: o.Addresses, cert: cert, clock: system.Clock, files: system.FS, dir: dir, chain: chain, bundle: bundle,
+	}, nil
 }
 
 func onlySite(files env.FS, home string) (string, error) {
@@ -98,13 +107,32 @@ func storeSite(files env.FS, dir, site string, addresses []string) error {
 }
 
 // Site is the name of the site.
-func (o *Operator) Site() string { return o.bundle.Site() }
+func (o *Operator) Site() string { return o.Bundle().Site() }
 
 // Certificate implements mtls.Source.
 func (o *Operator) Certificate() *tls.Certificate { return &o.cert }
 
 // Bundle implements mtls.Source.
-func (o *Operator) Bundle() *certs.Bundle { return o.bundle }
+func (o *Operator) Bundle() *certs.Bundle {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bundle
+}
 
 // Now implements mtls.Source.
 func (o *Operator) Now() time.Time { return notBefore(o.clock.Now(), &o.cert) }
+
+// UpdateTrust implements mtls.Learner.
+func (o *Operator) UpdateTrust(chain []*sitev1.TrustVersion) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	bundle, err := continued(o.chain, o.bundle, chain)
+	if err != nil || bundle == o.bundle {
+		return err
+	}
+	if err := storeTrust(o.files, o.dir, chain, bundle); err != nil {
+		return err
+	}
+	o.chain, o.bundle = chain, bundle
+	return nil
+}
