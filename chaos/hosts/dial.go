@@ -1,0 +1,92 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"skerry.dev/agent/identity"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/client"
+	"skerry.dev/shared/env"
+)
+
+// Client calls the site from the operators' namespace, asking the given nodes
+// first, all of them when none is given.
+func (r *Rig) Client(hosts ...*Host) (*client.Client, error) {
+	dialer, err := r.dialer()
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) == 0 {
+		hosts = r.Hosts
+	}
+	var addresses []string
+	for _, h := range hosts {
+		addresses = append(addresses, h.API())
+	}
+	return client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses), nil
+}
+
+func (r *Rig) dialer() (*mtls.Dialer, error) {
+	system := env.NewSystem()
+	operator, err := identity.LoadOperator(system, r.Home(), Site)
+	if err != nil {
+		return nil, err
+	}
+	return &mtls.Dialer{Net: namespaceNet{r.Namespace()}, Source: operator}, nil
+}
+
+// PlainHTTP is a client for what containers publish, from the operators'
+// namespace.
+func (r *Rig) PlainHTTP() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:       namespaceNet{r.Namespace()}.Dial,
+		DisableKeepAlives: true,
+	}}
+}
+
+// namespaceNet dials out of a network namespace.
+type namespaceNet struct{ name string }
+
+// Listen implements env.Net; nothing here listens.
+func (n namespaceNet) Listen(context.Context, string, string) (net.Listener, error) {
+	return nil, fmt.Errorf("nothing listens in %s", n.name)
+}
+
+// Dial implements env.Net. A socket stays in the namespace of the thread that
+// made it.
+func (n namespaceNet) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// Never unlocked: the thread ends with this goroutine, and nobody else
+		// finds itself in the wrong namespace.
+		runtime.LockOSThread()
+		conn, err := n.dialHere(ctx, network, address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+func (n namespaceNet) dialHere(ctx context.Context, network, address string) (net.Conn, error) {
+	namespace, err := os.Open("/run/netns/" + n.name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = namespace.Close() }() // opened for reading only
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("setns %s: %w", n.name, err)
+	}
+	// Addresses are numbers: one attempt, on this thread.
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}

@@ -1,0 +1,162 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// Site is the name of every rig's site.
+	Site = "harbour"
+	// settleTime bounds the wait for a site to come to rest.
+	settleTime = 60 * time.Second
+)
+
+// Up makes a site of n hosts named node-1 and on, each in a zone of its own,
+// and waits until it has settled.
+func (r *Rig) Up(ctx context.Context, n int) error {
+	for range n {
+		if _, err := r.Add(ctx); err != nil {
+			return err
+		}
+	}
+	return r.Settled(ctx)
+}
+
+// Add one more host to the site and start its agent.
+func (r *Rig) Add(ctx context.Context, tokenFlags ...string) (*Host, error) {
+	number := len(r.Hosts) + 1
+	h, err := r.AddHost(ctx, fmt.Sprintf("node-%d", number), fmt.Sprintf("zone-%d", number))
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Boot(ctx); err != nil {
+		return nil, err
+	}
+	if number == 1 {
+		_, err = h.Skerry(ctx, "site", "init", Site, "--config", h.Config())
+	} else {
+		err = r.join(ctx, h, tokenFlags)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h, h.StartAgent()
+}
+
+func (r *Rig) join(ctx context.Context, h *Host, tokenFlags []string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	var token string
+	err := until(ctx, "a token", func() (err error) {
+		token, err = r.Skerry(ctx, nil, append([]string{"token", "create", "--role", "node", "--quiet"}, tokenFlags...)...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = h.Skerry(ctx, "join", strings.TrimSpace(token), r.Hosts[0].API(), "--config", h.Config())
+	return err
+}
+
+// Skerry runs an operator's command outside the hosts.
+func (r *Rig) Skerry(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	words := append([]string{"netns", "exec", r.Namespace(), r.Binary}, args...)
+	return output(exec.CommandContext(ctx, "ip", words...), stdin, r.Home())
+}
+
+// Status of the site, as any node tells it.
+func (r *Rig) Status(ctx context.Context) (*skerryv1.StatusResponse, error) {
+	c, err := r.Client()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	response, err := c.Site().Status(ctx, connect.NewRequest(&skerryv1.StatusRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	return response.Msg, nil
+}
+
+// Settled waits until every host is a node that is ready, as many vote as
+// there should, and every placement that should run is healthy.
+func (r *Rig) Settled(ctx context.Context) error {
+	return r.Until(ctx, "the site to settle", settleTime, func(ctx context.Context) error {
+		status, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		return unsettled(status, len(r.Hosts))
+	})
+}
+
+// Until repeats a look until it finds nothing wrong, for at most so long.
+func (r *Rig) Until(ctx context.Context, what string, limit time.Duration, look func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return until(ctx, what, func() error { return look(ctx) })
+}
+
+func unsettled(status *skerryv1.StatusResponse, hosts int) error {
+	ready, voting := 0, 0
+	for _, node := range status.GetNodes() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+			ready++
+			if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+				voting++
+			}
+		}
+	}
+	if wanted := targetVoters(hosts); ready != hosts || voting != wanted || status.GetCoordinator() == "" {
+		return fmt.Errorf("%d of %d nodes are ready, %d of %d vote, the coordinator is %q",
+			ready, hosts, voting, wanted, status.GetCoordinator())
+	}
+	if status.GetHealthy() != status.GetPlacements() {
+		return fmt.Errorf("%d of %d placements are healthy", status.GetHealthy(), status.GetPlacements())
+	}
+	return nil
+}
+
+// targetVoters as DESIGN.md has it.
+func targetVoters(nodes int) int {
+	switch {
+	case nodes < 3:
+		return 1
+	case nodes < 7:
+		return 3
+	default:
+		return 5
+	}
+}
+
+// Coordinator returns the host that coordinates, and another voter's.
+func (r *Rig) Coordinator(ctx context.Context) (leader, other *Host, err error) {
+	status, err := r.Status(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, node := range status.GetNodes() {
+		switch {
+		case node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER || node.GetState() != skerryv1.NodeState_NODE_STATE_READY:
+		case node.GetName() == status.GetCoordinator():
+			leader = r.Host(node.GetName())
+		default:
+			other = r.Host(node.GetName())
+		}
+	}
+	if leader == nil {
+		return nil, nil, errors.New("the site has no coordinator")
+	}
+	return leader, other, nil
+}
