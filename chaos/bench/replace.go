@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/chaos/hosts"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	replaceRuns = 10
+	webPort     = 18080
+)
+
+// replace measures, on a site of three hosts with default settings, from the
+// moment when the power of the host of a container is cut to the first page
+// that its replacement on another host serves.
+func replace(ctx context.Context, binary, dir string) (result, error) {
+	r, err := newSite(ctx, binary, dir, 3)
+	if err != nil {
+		return nil, err
+	}
+	defer closeRig(r)
+	if err := loadImage(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := applyWeb(ctx, r); err != nil {
+		return nil, err
+	}
+	var seconds []float64
+	for run := range replaceRuns {
+		took, err := replaceOnce(ctx, r)
+		if err != nil {
+			return nil, fmt.Errorf("run %d: %w", run+1, err)
+		}
+		progress("run %d: %.3f s", run+1, took.Seconds())
+		seconds = append(seconds, took.Seconds())
+	}
+	return summary(seconds, "s"), nil
+}
+
+// applyWeb asks for one web server.
+func applyWeb(ctx context.Context, r *hosts.Rig) error {
+	c, err := r.Client()
+	if err != nil {
+		return err
+	}
+	_, err = c.Resources().Apply(ctx, connect.NewRequest(&skerryv1.ApplyRequest{
+		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: &skerryv1.Workload{
+			Kind: "Workload", Name: "web", Replicas: proto.Uint32(1), StopGrace: "0s",
+			Container: &skerryv1.Container{
+				Image: testImage,
+				Ports: []*skerryv1.Port{{Name: "http", Port: 8080, HostPort: webPort}},
+			},
+		}}}},
+	}))
+	return err
+}
+
+func replaceOnce(ctx context.Context, r *hosts.Rig) (time.Duration, error) {
+	if err := r.Settled(ctx); err != nil {
+		return 0, err
+	}
+	victim, err := serving(ctx, r, nil)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	if err := victim.PowerOff(); err != nil {
+		return 0, err
+	}
+	if _, err := serving(ctx, r, victim); err != nil {
+		return 0, err
+	}
+	took := time.Since(begun)
+	if err := victim.Boot(ctx); err != nil {
+		return 0, err
+	}
+	return took, victim.StartAgent()
+}
+
+// serving waits for a host, other than one that is off, that serves the page.
+func serving(ctx context.Context, r *hosts.Rig, off *hosts.Host) (*hosts.Host, error) {
+	client := r.PlainHTTP()
+	client.Timeout = 250 * time.Millisecond
+	var found *hosts.Host
+	err := r.Until(ctx, "a page", patience, func(ctx context.Context) error {
+		for _, h := range r.Hosts {
+			if h == off {
+				continue
+			}
+			if err := fetch(ctx, client, h); err == nil {
+				found = h
+				return nil
+			}
+		}
+		return fmt.Errorf("no host serves it")
+	})
+	return found, err
+}
+
+func fetch(ctx context.Context, client *http.Client, h *hosts.Host) error {
+	url := "http://" + net.JoinHostPort(h.Address, strconv.Itoa(webPort)) + "/"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // read to its end
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s", response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent/runtime/testimage"
+	"skerry.dev/chaos/hosts"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	testImage = "site.local/bench:1"
+	// patience bounds every wait for one result.
+	patience = 60 * time.Second
+	// attemptTime bounds one attempt of a write, attemptEvery is the pause
+	// after one that failed.
+	attemptTime  = 500 * time.Millisecond
+	attemptEvery = 5 * time.Millisecond
+)
+
+// newSite brings up a site of n hosts. The caller closes it.
+func newSite(ctx context.Context, binary, dir string, n int) (*hosts.Rig, error) {
+	r, err := hosts.New(ctx, hosts.Options{Name: "bench", Dir: dir, Binary: binary})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Up(ctx, n); err != nil {
+		return nil, fmt.Errorf("%w (and closing: %v)", err, r.Close())
+	}
+	return r, nil
+}
+
+// loadImage brings the image of a small web server to the site.
+func loadImage(ctx context.Context, r *hosts.Rig) error {
+	var archive bytes.Buffer
+	if err := testimage.WriteDockerArchive(&archive, testImage); err != nil {
+		return err
+	}
+	file := filepath.Join(r.Dir, "image.tar")
+	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
+		return err
+	}
+	_, err := r.Skerry(ctx, nil, "image", "load", file)
+	return err
+}
+
+// writer is the part of the API that a write needs.
+type writer interface {
+	Apply(context.Context, *connect.Request[skerryv1.ApplyRequest]) (*connect.Response[skerryv1.ApplyResponse], error)
+}
+
+// firstWrite is the time from begun until a write is acknowledged, tried again
+// and again.
+func firstWrite(ctx context.Context, c writer, name string, begun time.Time) (time.Duration, error) {
+	for attempt := 0; ; attempt++ {
+		attemptCtx, cancel := context.WithTimeout(ctx, attemptTime)
+		_, err := c.Apply(attemptCtx, connect.NewRequest(smallWrite("w", fmt.Sprintf("%s-%d", name, attempt))))
+		cancel()
+		if err == nil {
+			return time.Since(begun), nil
+		}
+		if time.Since(begun) > patience {
+			return 0, fmt.Errorf("no write was acknowledged within %s: %w", patience, err)
+		}
+		time.Sleep(attemptEvery)
+	}
+}
+
+// smallWrite changes one label of a workload that runs nothing.
+func smallWrite(name, value string) *skerryv1.ApplyRequest {
+	return &skerryv1.ApplyRequest{
+		RequestId: name + "-" + value,
+		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: &skerryv1.Workload{
+			Kind:      "Workload",
+			Name:      name,
+			Labels:    map[string]string{"n": value},
+			Replicas:  proto.Uint32(0),
+			Container: &skerryv1.Container{Image: "site.local/none:1"},
+		}}}},
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	"skerry.dev/chaos/hosts"
+)
+
+const (
+	writeClients = 16
+	writeWarmup  = 2 * time.Second
+	writeTime    = 10 * time.Second
+	writeRuns    = 5
+)
+
+// write measures small acknowledged writes over mTLS, 16 clients with a
+// connection each, on one voter and on three.
+func write(ctx context.Context, binary, dir string) (result, error) {
+	one, err := writeOn(ctx, binary, dir+"/one", 1)
+	if err != nil {
+		return nil, err
+	}
+	three, err := writeOn(ctx, binary, dir+"/three", 3)
+	if err != nil {
+		return nil, err
+	}
+	out := summary(one.rates, "writes/s")
+	out["one_voter_p99_ms"] = median(one.p99)
+	s := summary(three.rates, "writes/s")
+	out["three_voters_median"], out["three_voters_min"], out["three_voters_max"] = s["median"], s["min"], s["max"]
+	out["three_voters_p99_ms"] = median(three.p99)
+	return out, nil
+}
+
+// writeFigures holds one value a run; p99 is sorted, in milliseconds.
+type writeFigures struct{ rates, p99 []float64 }
+
+func writeOn(ctx context.Context, binary, dir string, voters int) (writeFigures, error) {
+	r, err := newSite(ctx, binary, dir, voters)
+	if err != nil {
+		return writeFigures{}, err
+	}
+	defer closeRig(r)
+	var figures writeFigures
+	for n := range writeRuns + 1 {
+		length := writeTime
+		if n == 0 {
+			length = writeWarmup
+		}
+		latencies, err := writeFor(ctx, r, length, n)
+		if err != nil {
+			return writeFigures{}, err
+		}
+		if n == 0 {
+			continue
+		}
+		rate := float64(len(latencies)) / length.Seconds()
+		p99 := percentile(latencies, 0.99)
+		progress("%d voter(s), run %d: %.0f writes/s, p50 %.1f ms, p99 %.1f ms", voters, n, rate, percentile(latencies, 0.5), p99)
+		figures.rates = append(figures.rates, rate)
+		figures.p99 = append(figures.p99, p99)
+	}
+	slices.Sort(figures.p99)
+	return figures, nil
+}
+
+// writeFor returns the latencies of all acknowledged writes in milliseconds,
+// sorted.
+func writeFor(ctx context.Context, r *hosts.Rig, length time.Duration, run int) ([]float64, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	perClient := make([][]float64, writeClients)
+	end := time.Now().Add(length)
+	for i := range writeClients {
+		group.Go(func() error {
+			c, err := r.Client()
+			if err != nil {
+				return err
+			}
+			for n := 0; time.Now().Before(end); n++ {
+				begun := time.Now()
+				_, err := c.Resources().Apply(ctx, connect.NewRequest(smallWrite(fmt.Sprintf("w-%d", i), fmt.Sprintf("%d-%d", run, n))))
+				if err != nil {
+					return fmt.Errorf("write %d of client %d: %w", n, i, err)
+				}
+				perClient[i] = append(perClient[i], float64(time.Since(begun).Microseconds())/1000)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(perClient...)
+	slices.Sort(all)
+	return all, nil
+}

@@ -1,0 +1,67 @@
+#!/bin/bash
+# Installs the deb on a clean Debian root and starts its agent there: what it
+# depends on comes with it, files have the right modes, the agent begins a site
+# and answers. Usage: test-deb.sh PACKAGE.deb (root)
+set -euo pipefail
+
+package=$(readlink -f "$1")
+root=$(mktemp -d /tmp/skerry-deb.XXXXXX)
+agent=
+cleanup() {
+  [ -z "$agent" ] || kill "$agent" 2>/dev/null || true
+  [ -z "$agent" ] || wait "$agent" 2>/dev/null || true
+  for mount in dev proc sys run; do
+    ! mountpoint -q "$root/$mount" || umount -R -l "$root/$mount"
+  done
+  rm -rf --one-file-system "$root"
+}
+trap cleanup EXIT
+
+fail() { echo "test-deb: $*" >&2; exit 1; }
+
+# The machine's own sources: they work wherever this test does.
+mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
+  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -1)
+# shellcheck disable=SC1091
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+echo "test-deb: a clean $suite in $root"
+debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 \
+  || { tail -20 "$root.log" >&2; fail "debootstrap failed"; }
+rm -f "$root.log"
+for setting in /etc/apt/apt.conf.d/* /etc/apt/apt.conf; do
+  [ -f "$setting" ] && grep -qi proxy "$setting" && cp "$setting" "$root/etc/apt/apt.conf.d/99-$(basename "$setting")"
+done
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/run"
+mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev"
+mount --rbind /sys "$root/sys" && mount --make-rslave "$root/sys"
+
+cp "$package" "$root/tmp/skerry.deb"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts by itself in a chroot
+chmod 755 "$root/usr/sbin/policy-rc.d"
+inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
+  ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy} "$@"; }
+inside apt-get update -q >"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "apt-get update failed"; }
+inside apt-get install -q -y --no-install-recommends /tmp/skerry.deb >>"$root/tmp/apt.log" 2>&1 \
+  || { tail -20 "$root/tmp/apt.log" >&2; fail "the package does not install"; }
+
+[ "$(stat -c %a "$root/var/lib/skerry")" = 700 ] || fail "/var/lib/skerry is not 0700"
+[ "$(stat -c %a "$root/etc/skerry/agent.yaml")" = 600 ] || fail "agent.yaml is not 0600"
+[ -f "$root/lib/systemd/system/skerry.service" ] || [ -f "$root/usr/lib/systemd/system/skerry.service" ] || fail "there is no unit"
+[ -s "$root/usr/share/bash-completion/completions/skerry" ] || fail "there is no shell completion"
+inside containerd --version >/dev/null || fail "containerd did not come with it"
+
+# As the unit would start it, but on loopback and on a port of its own.
+printf 'name: clean\naddress: 127.0.0.1\nport: 17690\ngossipPort: 17691\n' >"$root/etc/skerry/agent.yaml"
+inside skerry agent >"$root/tmp/agent.log" 2>&1 &
+agent=$!
+inside skerry site init clean || { cat "$root/tmp/agent.log" >&2; fail "the agent does not begin a site"; }
+inside skerry status | grep -q clean || { cat "$root/tmp/agent.log" >&2; fail "skerry status does not show the node"; }
+
+kill "$agent"; wait "$agent" || fail "the agent did not end in order"
+agent=
+inside dpkg --purge skerry >>"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "the package does not go away"; }
+[ ! -e "$root/var/lib/skerry" ] || fail "purge left /var/lib/skerry"
+echo "test-deb: installed, began a site, removed"
