@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+// maxApply is how many resources one apply takes.
+const maxApply = 64
+
+type applyOptions struct {
+	*app
+	files  []string
+	dryRun bool
+	output outputFlag
+}
+
+func applyCommand(a *app) *cobra.Command {
+	o := &applyOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "apply -f FILE",
+		GroupID: GroupChange,
+		Short:   "Make the site run what a manifest says",
+		Long: `Apply creates or changes the workloads that manifests declare, all of them or
+none. It returns when the change is safe on a majority of the voters; skerry
+get placements and skerry why show what follows from it.
+
+Manifests are YAML or JSON (docs/manifest.md). An unknown field is an error. A
+manifest with a resourceVersion is refused when the workload has changed since.`,
+		Example: `  skerry apply -f web.yaml
+  skerry apply -f web.yaml -f db.yaml --dry-run
+  generate | skerry apply -f -`,
+		Args: Args(0, 0),
+		RunE: o.run,
+	}
+	addFiles(cmd, &o.files)
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "check everything on the site, change nothing")
+	o.output.add(cmd, false)
+	return cmd
+}
+
+func addFiles(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "file", "f", nil, "manifest, - for standard input; may be repeated")
+	// The flag was added in the line above: this cannot fail.
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json")
+}
+
+func (o *applyOptions) run(cmd *cobra.Command, _ []string) error {
+	if len(o.files) == 0 {
+		return usage(cmd, "there is no manifest")
+	}
+	resources, err := readManifests(o.In, o.files)
+	if err != nil {
+		return err
+	}
+	id, err := o.requestID()
+	if err != nil {
+		return err
+	}
+	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+		answer, err := call(ctx, o.app, c.Resources().Apply, &skerryv1.ApplyRequest{
+			Resources: resources, RequestId: id, DryRun: o.dryRun,
+		})
+		if err != nil {
+			return err
+		}
+		if o.output.isData() {
+			return o.output.write(o.Out, answer)
+		}
+		return o.print(answer)
+	})
+}
+
+func (o *applyOptions) print(answer *skerryv1.ApplyResponse) error {
+	suffix := ""
+	if o.dryRun {
+		suffix = " (dry run)"
+	}
+	for _, result := range answer.GetResults() {
+		name := result.GetResource().GetWorkload().GetName()
+		if _, err := fmt.Fprintf(o.Out, "%s %s%s\n", subject("Workload", oneLine(name)), oneLine(result.GetOutcome()), suffix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readManifests parses all files before anything is sent, and tells what is
+// wrong with all of them.
+func readManifests(in io.Reader, files []string) ([]*skerryv1.Resource, error) {
+	var resources []*skerryv1.Resource
+	var wrong []error
+	from := map[string]string{}
+	for _, file := range files {
+		parsed, err := readManifest(in, file)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		for _, resource := range parsed {
+			key := inside(resource).GetProject() + "/" + inside(resource).GetName()
+			if other, twice := from[key]; twice {
+				wrong = append(wrong, problem.New(problem.Invalid, file, "the workload %s is in %s too", inside(resource).GetName(), other))
+			}
+			from[key] = file
+		}
+		resources = append(resources, parsed...)
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	if len(resources) > maxApply {
+		return nil, problem.New(problem.Invalid, "", "%d resources at once, at most %d are taken", len(resources), maxApply).
+			WithHint("apply them in several steps")
+	}
+	return resources, nil
+}
+
+func readManifest(in io.Reader, name string) ([]*skerryv1.Resource, error) {
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(in, manifest.MaxBytes+1))
+		if err != nil {
+			return nil, problem.New(problem.Invalid, "standard input", "it cannot be read: %w", err)
+		}
+		return manifest.Parse("standard input", data)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fileProblem(name, err)
+	}
+	defer func() { _ = file.Close() }() // opened for reading only
+	data, err := io.ReadAll(io.LimitReader(file, manifest.MaxBytes+1))
+	if err != nil {
+		return nil, fileProblem(name, err)
+	}
+	return manifest.Parse(name, data)
+}
+
+// fileProblem says why a file that the user named cannot be used.
+func fileProblem(name string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return problem.New(problem.Invalid, name, "it cannot be read: %w", err)
+}

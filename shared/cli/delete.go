@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
+)
+
+type deleteOptions struct {
+	reading
+	files []string
+}
+
+// doomed is a resource to delete.
+type doomed struct{ kind, project, name string }
+
+func deleteCommand(a *app) *cobra.Command {
+	o := &deleteOptions{reading: reading{app: a}}
+	cmd := &cobra.Command{
+		Use:     "delete (KIND NAME... | -f FILE)",
+		GroupID: GroupChange,
+		Short:   "Delete workloads",
+		Long: `Delete removes workloads. Their placements are stopped by their nodes, with the
+grace that the workload asks for; a node that is cut off stops them when it is
+back.
+
+With several names the others are deleted also when one fails.`,
+		Example: `  skerry delete workload web
+  skerry delete wl web db -p shop
+  skerry delete -f web.yaml`,
+		Args:              Args(0, -1),
+		ValidArgsFunction: o.completeNames,
+		RunE:              o.run,
+	}
+	o.addProject(cmd, `project of the named resources (default "default")`)
+	addFiles(cmd, &o.files)
+	return cmd
+}
+
+func (o *deleteOptions) run(cmd *cobra.Command, args []string) error {
+	targets, err := o.targets(cmd, args)
+	if err != nil {
+		return err
+	}
+	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+		var failed []error
+		for _, target := range targets {
+			failed = append(failed, o.one(ctx, c, target))
+		}
+		return errors.Join(failed...)
+	})
+}
+
+func (o *deleteOptions) targets(cmd *cobra.Command, args []string) ([]doomed, error) {
+	switch {
+	case len(o.files) > 0 && len(args) > 0:
+		return nil, usage(cmd, "give names or -f, not both")
+	case len(o.files) > 0:
+		return o.declared()
+	case len(args) < 2:
+		return nil, usage(cmd, "a kind and a name are needed")
+	}
+	k, err := parseKind(args[0])
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]doomed, 0, len(args)-1)
+	for _, name := range args[1:] {
+		targets = append(targets, doomed{kind: k.name, project: o.project, name: name})
+	}
+	return targets, nil
+}
+
+// declared are the resources that the manifests declare.
+func (o *deleteOptions) declared() ([]doomed, error) {
+	resources, err := readManifests(o.In, o.files)
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]doomed, 0, len(resources))
+	for _, resource := range resources {
+		targets = append(targets, doomed{kind: "Workload", project: inside(resource).GetProject(), name: inside(resource).GetName()})
+	}
+	return targets, nil
+}
+
+func (o *deleteOptions) one(ctx context.Context, c *client.Client, target doomed) error {
+	id, err := o.requestID()
+	if err != nil {
+		return err
+	}
+	_, err = call(ctx, o.app, c.Resources().Delete, &skerryv1.DeleteRequest{
+		Kind: target.kind, Name: target.name, Project: target.project, RequestId: id,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.Out, "%s deleted\n", subject(target.kind, target.name))
+	return err
+}

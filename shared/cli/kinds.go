@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+// kind of resource, with the words that users may write for it.
+type kind struct {
+	name    string
+	aliases []string
+	// inProject: its resources belong to projects.
+	inProject bool
+}
+
+var kinds = []kind{
+	{name: "Workload", aliases: []string{"workload", "workloads", "wl"}, inProject: true},
+	{name: "Placement", aliases: []string{"placement", "placements", "pl"}, inProject: true},
+	{name: "Node", aliases: []string{"node", "nodes", "no"}},
+	{name: "Image", aliases: []string{"image", "images", "img"}},
+}
+
+func parseKind(word string) (kind, error) {
+	for _, k := range kinds {
+		if slices.Contains(k.aliases, strings.ToLower(word)) {
+			return k, nil
+		}
+	}
+	return kind{}, problem.New(problem.Invalid, "", "there is no kind %q", word).
+		WithHint("the kinds are workload (wl), placement (pl), node (no) and image (img)")
+}
+
+// envelope is what all kinds have in common.
+type envelope interface {
+	GetName() string
+	GetProject() string
+	GetLabels() map[string]string
+}
+
+// inside returns the resource without the wrapper that tells its kind.
+func inside(r *skerryv1.Resource) envelope {
+	switch k := r.GetKind().(type) {
+	case *skerryv1.Resource_Workload:
+		return k.Workload
+	case *skerryv1.Resource_Placement:
+		return k.Placement
+	case *skerryv1.Resource_Node:
+		return k.Node
+	case *skerryv1.Resource_Image:
+		return k.Image
+	default:
+		return nil
+	}
+}
+
+// subject names a resource as the command line does: workload/web.
+func subject(kindName, name string) string { return strings.ToLower(kindName) + "/" + name }
+
+// sortResources sorts by project and name, web-2 before web-10, and drops what
+// this version does not know.
+func sortResources(resources []*skerryv1.Resource) []*skerryv1.Resource {
+	resources = slices.DeleteFunc(resources, func(r *skerryv1.Resource) bool { return inside(r) == nil })
+	slices.SortStableFunc(resources, func(a, b *skerryv1.Resource) int {
+		return cmp.Or(cmp.Compare(inside(a).GetProject(), inside(b).GetProject()),
+			compareNames(inside(a).GetName(), inside(b).GetName()))
+	})
+	return resources
+}
+
+// compareNames compares the part before a final -NUMBER as text, the number as
+// a number.
+func compareNames(a, b string) int {
+	aStem, aNumber := splitNumber(a)
+	bStem, bNumber := splitNumber(b)
+	return cmp.Or(cmp.Compare(aStem, bStem), cmp.Compare(aNumber, bNumber), cmp.Compare(a, b))
+}
+
+func splitNumber(name string) (string, uint64) {
+	at := strings.LastIndexByte(name, '-')
+	if at < 0 {
+		return name, 0
+	}
+	number, err := strconv.ParseUint(name[at+1:], 10, 64)
+	if err != nil {
+		return name, 0
+	}
+	return name[:at], number
+}

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"fmt"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// placementState is one word for where a placement stands.
+func placementState(p *skerryv1.Placement) string {
+	switch {
+	case p.GetLostSince() != nil:
+		return "lost"
+	case p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP:
+		return "stopping"
+	case p.GetNode() == "":
+		return "pending"
+	}
+	switch p.GetStatus().GetPhase() {
+	case skerryv1.Phase_PHASE_PREPARING:
+		return "preparing"
+	case skerryv1.Phase_PHASE_RUNNING:
+		return runningState(p)
+	case skerryv1.Phase_PHASE_BACKOFF:
+		return "restarting"
+	case skerryv1.Phase_PHASE_STOPPING:
+		return "stopping"
+	case skerryv1.Phase_PHASE_STOPPED:
+		return "stopped"
+	case skerryv1.Phase_PHASE_FAILED:
+		return "failed"
+	default:
+		return "assigned"
+	}
+}
+
+func runningState(p *skerryv1.Placement) string {
+	switch {
+	case p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_UNHEALTHY:
+		return "unhealthy"
+	case p.GetSpec().GetHealth() == nil:
+		return "running"
+	case p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_HEALTHY:
+		return "healthy"
+	default:
+		return "starting"
+	}
+}
+
+// works: it runs, and its health check, if it has one, succeeds.
+func works(p *skerryv1.Placement) bool {
+	state := placementState(p)
+	return state == "healthy" || state == "running"
+}
+
+// message is what there is to say of a placement beyond its state.
+func message(p *skerryv1.Placement) string {
+	switch {
+	case p.GetReplacedBy() != "":
+		return "replaced by " + p.GetReplacedBy()
+	case p.GetNode() == "":
+		return p.GetDecision().GetSummary()
+	default:
+		return p.GetStatus().GetMessage()
+	}
+}
+
+func nodeState(n *skerryv1.Node) string {
+	switch n.GetState() {
+	case skerryv1.NodeState_NODE_STATE_READY:
+		return "ready"
+	case skerryv1.NodeState_NODE_STATE_LOST:
+		return "lost"
+	case skerryv1.NodeState_NODE_STATE_REMOVED:
+		return "removed"
+	default:
+		return "unknown"
+	}
+}
+
+func voterRole(n *skerryv1.Node) string {
+	switch n.GetVoter() {
+	case skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		return "voter"
+	case skerryv1.VoterRole_VOTER_ROLE_LEARNER:
+		return "learner"
+	default:
+		return "-"
+	}
+}
+
+// lastExit says how the last run of a placement ended.
+func lastExit(e *skerryv1.Exit) string {
+	switch {
+	case e == nil:
+		return ""
+	case e.GetOomKilled():
+		return fmt.Sprintf("killed above its memory limit (exit code %d)", e.GetCode())
+	default:
+		return fmt.Sprintf("exit code %d", e.GetCode())
+	}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
+)
+
+type statusOptions struct{ reading }
+
+func statusCommand(a *app) *cobra.Command {
+	o := &statusOptions{reading{app: a}}
+	cmd := &cobra.Command{
+		Use:     "status",
+		GroupID: GroupSee,
+		Short:   "Show what is up, what is wrong and what to do",
+		Long: `Status shows the site at a glance: who coordinates, whether there is a quorum, how
+old the answer is, the nodes, the workloads, and last what needs attention, worst
+first, each with what to do.
+
+Without a quorum any node still answers, marked as stale; workloads go on running.`,
+		Example: `  skerry status
+  skerry status --stale --address node-2:7600    what node-2 knows by itself
+  skerry status -o json | jq -r '.problems[]'`,
+		Args: Args(0, 0),
+		RunE: o.run,
+	}
+	o.addStale(cmd)
+	o.output.add(cmd, false)
+	return cmd
+}
+
+func (o *statusOptions) run(cmd *cobra.Command, _ []string) error {
+	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+		answer, err := call(ctx, o.app, c.Site().Status, &skerryv1.StatusRequest{Stale: o.stale})
+		if err != nil {
+			return err
+		}
+		if o.output.isData() {
+			return o.output.write(o.Out, answer)
+		}
+		// Who has just found no quorum need not look for it twice more.
+		o.stale = o.stale || answer.GetFreshness().GetStale()
+		tallies, err := o.tally(ctx, c)
+		return errors.Join(o.print(answer, tallies), err)
+	})
+}
+
+func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally) error {
+	f := &fields{}
+	f.add("Site", s.GetSite())
+	f.add("Coordinator", cmp.Or(s.GetCoordinator(), "none known"))
+	f.add("Epoch", s.GetFreshness().GetEpoch())
+	f.add("Quorum", quorum(s))
+	f.add("Answer", answered(s.GetFreshness()))
+	f.add("Placements", fmt.Sprintf("%d of %d healthy, %s", s.GetHealthy(), s.GetPlacements(), plural(int(s.GetWorkloads()), "workload")))
+	if err := f.write(o.Out); err != nil {
+		return err
+	}
+	if err := section(o.Out, "Nodes", o.siteTable(s)); err != nil {
+		return err
+	}
+	if err := section(o.Out, "Workloads", tallyTable(tallies)); err != nil {
+		return err
+	}
+	return o.printAttention(s)
+}
+
+func quorum(s *skerryv1.StatusResponse) string {
+	if s.GetFreshness().GetQuorum() {
+		return "yes"
+	}
+	text := "NO, nothing can be changed"
+	if missing := s.GetMissingVoters(); len(missing) > 0 {
+		text += "; voters not heard of: " + strings.Join(missing, ", ")
+	}
+	return text
+}
+
+func answered(f *skerryv1.Freshness) string {
+	if f.GetStale() {
+		return "STALE, " + worth(f)
+	}
+	return "up to date, by " + f.GetNode()
+}
+
+func (o *statusOptions) siteTable(s *skerryv1.StatusResponse) *table {
+	t := newTable("NODE", "ZONE", "STATE", "FOR", "ROLE", "VERSION", "CONDITIONS")
+	for _, n := range s.GetNodes() {
+		role := voterRole(n)
+		if n.GetName() == s.GetCoordinator() {
+			role = "coordinator"
+		}
+		t.row(n.GetName(), n.GetZone(), nodeState(n), o.since(n.GetStateSince().AsTime()), role, n.GetVersion(), conditions(n))
+	}
+	return t
+}
+
+// printAttention comes last: it is what remains on a small screen.
+func (o *statusOptions) printAttention(s *skerryv1.StatusResponse) error {
+	lines := []string{"", "Needs attention:"}
+	for _, text := range s.GetProblems() {
+		lines = append(lines, "  - "+oneLine(text))
+	}
+	if len(s.GetProblems()) == 0 {
+		lines = []string{"", "Nothing needs attention."}
+		if s.GetFreshness().GetStale() {
+			lines = []string{"", "Nothing was known to need attention; it may have changed since."}
+		}
+	}
+	_, err := fmt.Fprintln(o.Out, strings.Join(lines, "\n"))
+	return err
+}
