@@ -219,3 +219,7 @@ func (h *Host) start(log string, args ...string) (*process, error) {
 	}
 	return spawn(filepath.Join(h.dir, log), append([]string{"nsenter"}, h.enter(args)...)...)
 }
+
+// FirstPID is the host's first process in the machine's own numbers; ending it
+// ends the host. 0 when it is off.
+func (h *Host) FirstPID() int { return h.first }
