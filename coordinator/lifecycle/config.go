@@ -1,0 +1,63 @@
+package lifecycle
+
+import "time"
+
+// Config of a core.
+type Config struct {
+	// Self is the node that coordinates. It is never in doubt.
+	Self string
+
+	// SuspectAfter this long without a sign of life a node is called directly.
+	SuspectAfter time.Duration
+	// Grace for all nodes after the term began, before silence means anything.
+	Grace time.Duration
+	// JoinGrace for a node that joined during the term and was not heard yet.
+	JoinGrace time.Duration
+	// CallEvery is the least time between two direct calls of one node.
+	CallEvery time.Duration
+	// CallLimit after which a direct call without result counts as not made.
+	CallLimit time.Duration
+	// Misses direct calls that fail in a row make a node lost.
+	Misses int
+
+	// MassWindow, MassWait: when within MassWindow at least two nodes, more than
+	// a third of the site and not all in one zone, are lost, replacing what ran
+	// there waits for MassWait (SAFETY, rule 5). A MassWait of 0 turns it off.
+	MassWindow, MassWait time.Duration
+
+	// Settle is how long a node must have been back before what it said of its
+	// placements decides which of them are surplus: it may have said so before
+	// it was cut off.
+	Settle time.Duration
+
+	// VoterSettle is how long a node must have been up before it gets a replica
+	// or a vote.
+	VoterSettle time.Duration
+	// VoterLag is how many entries a learner may lack and still be promoted.
+	VoterLag uint64
+	// VoterSilence of a replica, on a node that says that it halted, means that
+	// it really has.
+	VoterSilence time.Duration
+	// ChangeRetry after which a change of the voters is asked for again.
+	ChangeRetry time.Duration
+}
+
+// Defaults for a coordinator.
+func Defaults(self string) Config {
+	return Config{
+		Self:         self,
+		SuspectAfter: 800 * time.Millisecond,
+		Grace:        700 * time.Millisecond,
+		JoinGrace:    5 * time.Second,
+		CallEvery:    250 * time.Millisecond,
+		CallLimit:    time.Second,
+		Misses:       2,
+		MassWindow:   10 * time.Second,
+		MassWait:     time.Minute,
+		Settle:       2 * time.Second,
+		VoterSettle:  time.Second,
+		VoterLag:     256,
+		VoterSilence: 2 * time.Second,
+		ChangeRetry:  time.Second,
+	}
+}
