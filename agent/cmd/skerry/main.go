@@ -1,0 +1,75 @@
+// Command skerry is the one binary: `skerry agent` is the daemon of a node, all
+// else the operators' command line.
+//
+// It parses, wires the parts together and prints what went wrong; it decides
+// nothing.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"skerry.dev/agent/identity"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/cli"
+	"skerry.dev/shared/client"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// version is set by the linker.
+var version = "0.0.0"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := cli.Main(ctx, newRoot(env.NewSystem()), os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func newRoot(system env.System) *cobra.Command {
+	root := cli.New(cli.Deps{
+		Connect: func(_ context.Context, target cli.Target) (*client.Client, error) { return dialSite(system, target) },
+		In:      os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Clock: system.Clock, Rand: system.Rand, Version: version,
+	})
+	root.AddCommand(agentCommand(system), siteCommand(system), joinCommand(system), devCommand(system))
+	return root
+}
+
+// dialSite returns a client under the operator's credentials.
+func dialSite(system env.System, target cli.Target) (*client.Client, error) {
+	home, err := operatorHome()
+	if err != nil {
+		return nil, err
+	}
+	operator, err := identity.LoadOperator(system, home, target.Site)
+	if err != nil {
+		return nil, err
+	}
+	addresses := operator.Addresses
+	if len(target.Addresses) > 0 {
+		addresses = target.Addresses
+	}
+	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
+	return client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses), nil
+}
+
+// operatorHome is where operators' credentials are: $SKERRY_HOME, else
+// skerry in the user's configuration directory.
+func operatorHome() (string, error) {
+	if home := os.Getenv("SKERRY_HOME"); home != "" {
+		return home, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", problem.New(problem.Invalid, "SKERRY_HOME", "there is no place for credentials: %w", err).
+			WithHint("set SKERRY_HOME to a directory of yours")
+	}
+	return filepath.Join(dir, "skerry"), nil
+}

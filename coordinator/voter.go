@@ -1,0 +1,281 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/api"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/consensus/pebblelog"
+	"skerry.dev/coordinator/consensus/transport"
+	"skerry.dev/coordinator/dispatcher"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// initialiseEvery is how often a new site tries to open its log.
+const initialiseEvery = 10 * time.Millisecond
+
+// maxObserved observations wait for the controllers.
+const maxObserved = 256
+
+// Config of a voter. All fields but Init are required.
+type Config struct {
+	// Node is the name of this node, Site that of the site.
+	Node, Site string
+	// RaftID of the replica, Dir of its log.
+	RaftID uint64
+	Dir    string
+	// Init opens the log of a new site; nil on all but its first voter.
+	Init *sitev1.InitSite
+	// Peers is what the node itself knows of the others, for as long as the
+	// replicated state is empty.
+	Peers func() []*sitev1.Peer
+	// Dialer opens connections under the node's identity.
+	Dialer *mtls.Dialer
+	// Images of this node.
+	Images api.Images
+	// Authority is this node's CA.
+	Authority func() *certs.Authority
+	Env       env.System
+	Logger    *slog.Logger
+}
+
+// Voter is a replica of the log and, while it is elected, the coordinator.
+type Voter struct {
+	Config
+	log        *pebblelog.Log
+	store      *state.Store
+	node       *consensus.Node
+	transport  *transport.Transport
+	dispatcher *dispatcher.Dispatcher
+	observed   chan observation
+
+	operators http.Handler
+	sync      http.Handler
+	join      http.Handler
+}
+
+// New opens the log and restores the state; Run makes the replica take part.
+// An error that wraps pebblelog.ErrUntrusted means that this replica must never
+// run again.
+func New(config Config) (*Voter, error) {
+	v := &Voter{Config: config, store: state.New(), observed: make(chan observation, maxObserved)}
+	opened, err := pebblelog.Open(vfs.Default, config.Dir, config.Logger)
+	if err != nil {
+		return nil, err
+	}
+	v.log = opened
+	if err := v.openReplica(); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	v.dispatcher = dispatcher.New(proposer{v}, v.store, config.Env.Clock, config.Logger)
+	v.serve()
+	return v, nil
+}
+
+func (v *Voter) openReplica() error {
+	last, err := v.log.LastIndex()
+	if err != nil {
+		return err
+	}
+	if last == 0 && v.Init != nil {
+		if err := consensus.Bootstrap(v.log, v.RaftID, v.store); err != nil {
+			return err
+		}
+	}
+	v.transport = transport.New(transport.Config{
+		Dial:        v.dialReplica,
+		Receive:     func(m *consensus.Message) { v.node.Receive(m) },
+		Unreachable: func(ctx context.Context, id uint64) { v.node.ReportUnreachable(ctx, id) },
+		Snapshot:    func(ctx context.Context, id uint64, ok bool) { v.node.ReportSnapshot(ctx, id, ok) },
+		Clock:       v.Env.Clock,
+		Logger:      v.Logger,
+	})
+	replica, err := consensus.NewReplica(consensus.Config{
+		ID: v.RaftID, Log: v.log, Machine: v.store, Send: v.transport.Send, Logger: v.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	if v.Init != nil {
+		// The only voter there is need not wait for a timeout.
+		if status := replica.Status(); len(status.Voters) == 1 && status.Voters[0] == v.RaftID {
+			if err := replica.Campaign(); err != nil {
+				return err
+			}
+		}
+	}
+	v.node = consensus.NewNode(replica, v.Env.Clock, v.Logger)
+	return nil
+}
+
+// serve puts the handlers together.
+func (v *Voter) serve() {
+	v.operators = api.New(api.Config{
+		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images,
+		NodeClient: func(node, _ string) connect.HTTPClient {
+			return v.Dialer.HTTPClient(mtls.Peer, mtls.ExpectNode(node))
+		},
+		Transport: func(node string) http.RoundTripper {
+			return v.Dialer.HTTPClient(mtls.API2, mtls.ExpectNode(node)).Transport
+		},
+		Clock: v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
+	})
+	syncMux := http.NewServeMux()
+	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher))
+	v.sync = syncMux
+	joinMux := http.NewServeMux()
+	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, Clock: v.Env.Clock, Rand: v.Env.Rand,
+	}, connect.WithReadMaxBytes(64<<10)))
+	v.join = joinMux
+}
+
+// Operators, Sync and Join answer on their protocols.
+func (v *Voter) Operators() http.Handler { return v.operators }
+
+// Sync serves the agents' streams.
+func (v *Voter) Sync() http.Handler { return v.sync }
+
+// Join serves those who want to join.
+func (v *Voter) Join() http.Handler { return v.join }
+
+// Votes tells whether the state knows this replica as a voter: only then it
+// answers operators.
+func (v *Voter) Votes() bool {
+	node := v.store.View().Node(v.Node)
+	return node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetRaftId() == v.RaftID
+}
+
+// Run takes part until ctx ends. Any other end is an error: this replica must
+// halt.
+func (v *Voter) Run(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	// The transport outlives the replica, which hands its leadership over when
+	// it stops.
+	transportCtx, stopTransport := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return v.transport.Run(transportCtx) })
+	group.Go(func() error {
+		defer stopTransport()
+		return v.node.Run(groupCtx)
+	})
+	group.Go(func() error { return v.dispatcher.Run(groupCtx) })
+	group.Go(func() error { return v.control(groupCtx) })
+	group.Go(func() error { return v.initialise(groupCtx) })
+	group.Go(func() error { return v.extendTrust(groupCtx) })
+	err := group.Wait()
+	stopTransport()
+	return errors.Join(err, v.log.Close())
+}
+
+// ServeRaft receives what another replica sends.
+func (v *Voter) ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer) {
+	err := v.transport.Serve(ctx, conn, func(id uint64) bool { return v.isReplica(peer.Name, id) })
+	v.Logger.Debug("a connection from a voter ended", "from", peer.Name, "error", err)
+}
+
+// isReplica: the state, or while that is empty the node itself, knows the
+// node's replica by this ID.
+func (v *Voter) isReplica(node string, id uint64) bool {
+	if known := v.store.View().Node(node); known.GetRaftId() == id && id != 0 {
+		return true
+	}
+	for _, peer := range v.Peers() {
+		if peer.GetName() == node && peer.GetRaftId() == id && id != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Voter) dialReplica(ctx context.Context, id uint64) (net.Conn, error) {
+	for _, node := range v.store.View().Nodes() {
+		if node.GetRaftId() == id {
+			return v.Dialer.Dial(ctx, node.GetAddress(), mtls.Raft, mtls.ExpectNode(node.GetName()))
+		}
+	}
+	for _, peer := range v.Peers() {
+		if peer.GetRaftId() == id {
+			return v.Dialer.Dial(ctx, peer.GetAddress(), mtls.Raft, mtls.ExpectNode(peer.GetName()))
+		}
+	}
+	return nil, problem.New(problem.NotFound, "log", "no node is known to hold replica %d", id)
+}
+
+// ping asks a node whether it lives.
+func (v *Voter) ping(ctx context.Context, name string) error {
+	node := v.store.View().Node(name)
+	// A connection of its own: one that is open may be dead without knowing.
+	client := v.Dialer.HTTPClient(mtls.Peer, mtls.ExpectNode(name))
+	defer client.CloseIdleConnections()
+	_, err := sitev1connect.NewPeerServiceClient(client, "https://"+node.GetAddress()).
+		Ping(ctx, connect.NewRequest(&sitev1.PingRequest{}))
+	return err
+}
+
+// siteTime is the stamp of an entry: this node's clock, but never before the
+// last stamp.
+func (v *Voter) siteTime() *timestamppb.Timestamp {
+	now := v.Env.Clock.Now()
+	if last := v.store.View().Time().AsTime(); now.Before(last) {
+		now = last
+	}
+	return timestamppb.New(now)
+}
+
+func (v *Voter) newID() string {
+	var b [16]byte
+	if _, err := v.Env.Rand.Read(b[:]); err != nil {
+		panic("env.Rand failed, which its contract excludes: " + err.Error())
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// proposer is the log as the API and the dispatcher see it: what they propose
+// is stamped.
+type proposer struct{ v *Voter }
+
+func (p proposer) Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	return p.v.Propose(ctx, entry)
+}
+
+func (p proposer) ReadIndex(ctx context.Context) (uint64, error) { return p.v.node.ReadIndex(ctx) }
+func (p proposer) Status() consensus.Status                      { return p.v.node.Status() }
+func (p proposer) Changed() <-chan struct{}                      { return p.v.node.Changed() }
+
+// initialise proposes the entry that opens a new site's log.
+func (v *Voter) initialise(ctx context.Context) error {
+	for v.Init != nil && v.store.View().SiteID() == "" {
+		if v.node.Status().Serving {
+			entry := &sitev1.Entry{
+				RequestId: "init-" + v.Init.GetSiteId(), Principal: "init",
+				Change: &sitev1.Entry_InitSite{InitSite: v.Init},
+			}
+			if _, err := v.Propose(ctx, entry); err != nil {
+				v.Logger.Debug("the site could not be opened yet", "error", err)
+			}
+		}
+		if env.Sleep(ctx, v.Env.Clock, initialiseEvery) != nil {
+			return ctx.Err()
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
