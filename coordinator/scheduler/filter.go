@@ -148,16 +148,18 @@ func (f labelFilter) explain(nodes int) string { return nodesAre(nodes) + " with
 type portFilter struct{ needs state.Needs }
 
 func (f portFilter) check(n *node) string {
-	for _, port := range f.needs.HostPorts {
-		if holder, taken := n.usage.Ports[port]; taken {
-			return fmt.Sprintf("port %s is taken by %s", port, holder)
-		}
+	if port, holder, taken := n.usage.Taken(f.needs.HostPorts); taken {
+		return fmt.Sprintf("port %s is taken by %s", port, holder)
 	}
 	return ""
 }
 
 func (f portFilter) explain(nodes int) string {
-	return nodesAre(nodes) + " with port " + strings.Join(f.needs.HostPorts, " or ") + " taken"
+	var ports []string
+	for _, port := range f.needs.HostPorts {
+		ports = append(ports, port.String())
+	}
+	return nodesAre(nodes) + " with port " + strings.Join(ports, " or ") + " taken"
 }
 
 // cpuFilter wants nodes with enough CPU.

@@ -2,7 +2,10 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+
+	"google.golang.org/protobuf/proto"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -18,8 +21,26 @@ const (
 // Needs is what one placement takes on its node.
 type Needs struct {
 	CPUMilli, MemoryBytes int64
-	// HostPorts as `8080/tcp`.
-	HostPorts []string
+	HostPorts []HostPort
+}
+
+// HostPort is a port of the node that leads to a container, or a range of which
+// one does.
+type HostPort struct {
+	First, Last uint32
+	Protocol    string
+}
+
+func (h HostPort) String() string {
+	if h.First == h.Last {
+		return portKey(h.First, h.Protocol)
+	}
+	return fmt.Sprintf("%d-%d/%s", h.First, h.Last, h.Protocol)
+}
+
+// portKey is `8080/tcp`.
+func portKey(number uint32, protocol string) string {
+	return strconv.Itoa(int(number)) + "/" + protocol
 }
 
 // NeedsOf a placement of the workload; an error when its quantities make no
@@ -43,7 +64,7 @@ func NeedsOf(w *skerryv1.Workload) (Needs, error) {
 	}
 	for _, port := range c.GetPorts() {
 		if number := hostPort(c, port); number != 0 {
-			needs.HostPorts = append(needs.HostPorts, strconv.Itoa(int(number))+"/"+port.GetProtocol())
+			needs.HostPorts = append(needs.HostPorts, HostPort{number, max(number, port.GetHostPortLast()), port.GetProtocol()})
 		}
 	}
 	return needs, nil
@@ -77,21 +98,66 @@ func UsageOf(bound []*skerryv1.Placement) *Usage {
 	return u
 }
 
-// Add a placement.
+// Add a placement; where it may publish one of several ports, the first that is
+// free.
 func (u *Usage) Add(placement string, needs Needs) {
 	u.CPUMilli += needs.CPUMilli
 	u.MemoryBytes += needs.MemoryBytes
-	for _, port := range needs.HostPorts {
-		u.Ports[port] = placement
+	for i, number := range u.choose(needs.HostPorts) {
+		u.Ports[portKey(number, needs.HostPorts[i].Protocol)] = placement
 	}
+}
+
+// choose the first free port of each range; of one that has none, its first.
+func (u *Usage) choose(ports []HostPort) []uint32 {
+	chosen := make([]uint32, 0, len(ports))
+	for _, port := range ports {
+		number := port.First
+		for ; number <= port.Last; number++ {
+			if _, taken := u.Ports[portKey(number, port.Protocol)]; !taken && !slices.Contains(chosen, number) {
+				break
+			}
+		}
+		if number > port.Last {
+			number = port.First
+		}
+		chosen = append(chosen, number)
+	}
+	return chosen
+}
+
+// Taken returns the first of the ports that cannot be published here, and the
+// placement that has it.
+func (u *Usage) Taken(ports []HostPort) (port HostPort, holder string, taken bool) {
+	for i, number := range u.choose(ports) {
+		if holder, taken := u.Ports[portKey(number, ports[i].Protocol)]; taken {
+			return ports[i], holder, true
+		}
+	}
+	return HostPort{}, "", false
+}
+
+// published is the template with the ports that a placement gets on this node.
+func (u *Usage) published(w *skerryv1.Workload, ports []HostPort) *skerryv1.Workload {
+	if !slices.ContainsFunc(ports, func(p HostPort) bool { return p.First != p.Last }) {
+		return w
+	}
+	settled := proto.CloneOf(w)
+	chosen := u.choose(ports)
+	for _, port := range settled.GetContainer().GetPorts() {
+		if hostPort(settled.GetContainer(), port) == 0 {
+			continue
+		}
+		port.HostPort, port.HostPortLast = chosen[0], 0
+		chosen = chosen[1:]
+	}
+	return settled
 }
 
 // Fits tells whether one more placement fits a node of this capacity.
 func (u *Usage) Fits(capacity *skerryv1.Capacity, needs Needs) bool {
-	for _, port := range needs.HostPorts {
-		if _, taken := u.Ports[port]; taken {
-			return false
-		}
+	if _, _, taken := u.Taken(needs.HostPorts); taken {
+		return false
 	}
 	return u.CPUMilli+needs.CPUMilli <= capacity.GetCpuMilli() && u.MemoryBytes+needs.MemoryBytes <= capacity.GetMemoryBytes()
 }

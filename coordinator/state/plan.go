@@ -148,8 +148,9 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	if !usage.Fits(node.GetCapacity(), needs) {
 		return false
 	}
-	usage.Add(old.GetName(), needs)
 	p := shallow(old)
+	p.Spec = usage.published(old.GetSpec(), needs.HostPorts)
+	usage.Add(old.GetName(), needs)
 	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(part.GetDecision())
 	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
 	x.putPlacement(p)

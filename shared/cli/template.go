@@ -35,6 +35,9 @@ func ports(all []*skerryv1.Port) string {
 		if p.GetHostPort() != 0 {
 			text = fmt.Sprintf("%s at port %d of the node", text, p.GetHostPort())
 		}
+		if p.GetHostPortLast() != 0 {
+			text = fmt.Sprintf("%s, or the first free one up to %d", text, p.GetHostPortLast())
+		}
 		texts = append(texts, sentence(" ", p.GetName(), text))
 	}
 	return strings.Join(texts, ", ")

@@ -98,18 +98,35 @@ func (v *validator) ports(c *skerryv1.Container) {
 		v.portName(field+".name", port.GetName(), names)
 		v.between(field+".port", port.GetPort(), 1, 65535)
 		v.oneOf(field+".protocol", port.GetProtocol(), "tcp", "udp")
+		v.hostPort(field, c, port)
 		if port.GetHostPort() == 0 {
 			continue
-		}
-		v.between(field+".hostPort", port.GetHostPort(), 1, 65535)
-		if c.GetNetwork() == "host" && port.GetHostPort() != port.GetPort() {
-			v.fail(field+".hostPort", "on the node's own network it must be %d, as port is", port.GetPort())
 		}
 		key := fmt.Sprintf("%d/%s", port.GetHostPort(), port.GetProtocol())
 		if published[key] {
 			v.fail(field+".hostPort", "%s is given twice", key)
 		}
 		published[key] = true
+	}
+}
+
+// maxPortRange keeps the search for a free port short.
+const maxPortRange = 1000
+
+func (v *validator) hostPort(field string, c *skerryv1.Container, port *skerryv1.Port) {
+	first, last := port.GetHostPort(), port.GetHostPortLast()
+	if first == 0 {
+		if last != 0 {
+			v.fail(field+".hostPortLast", "it ends a range that has no beginning: hostPort is missing")
+		}
+		return
+	}
+	v.between(field+".hostPort", first, 1, 65535)
+	if c.GetNetwork() == "host" && (first != port.GetPort() || last != 0) {
+		v.fail(field+".hostPort", "on the node's own network it must be %d, as port is", port.GetPort())
+	}
+	if last != 0 {
+		v.between(field+".hostPortLast", last, first, min(65535, first+maxPortRange-1))
 	}
 }
 

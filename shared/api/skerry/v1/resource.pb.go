@@ -811,7 +811,10 @@ type Port struct {
 	// Port of the node that leads to it, 1 to 65535. Default: not published.
 	HostPort uint32 `protobuf:"varint,3,opt,name=host_port,json=hostPort,proto3" json:"host_port,omitempty"`
 	// `tcp` (default) or `udp`.
-	Protocol      string `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Protocol string `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Last port of a range that begins with hostPort: each placement publishes
+	// the first one that is free on its node. Default: hostPort alone.
+	HostPortLast  uint32 `protobuf:"varint,5,opt,name=host_port_last,json=hostPortLast,proto3" json:"host_port_last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,6 +875,13 @@ func (x *Port) GetProtocol() string {
 		return x.Protocol
 	}
 	return ""
+}
+
+func (x *Port) GetHostPortLast() uint32 {
+	if x != nil {
+		return x.HostPortLast
+	}
+	return 0
 }
 
 // Resources of one placement.
@@ -2658,12 +2668,13 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x10add_capabilities\x18\f \x03(\tR\x0faddCapabilities\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"g\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x01\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1b\n" +
 	"\thost_port\x18\x03 \x01(\rR\bhostPort\x12\x1a\n" +
-	"\bprotocol\x18\x04 \x01(\tR\bprotocol\"5\n" +
+	"\bprotocol\x18\x04 \x01(\tR\bprotocol\x12$\n" +
+	"\x0ehost_port_last\x18\x05 \x01(\rR\fhostPortLast\"5\n" +
 	"\tResources\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\tR\x03cpu\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\tR\x06memory\"o\n" +

@@ -1,0 +1,214 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"skerry.dev/chaos/check"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// images that the site has from the beginning.
+var images = []string{"site.local/app:1", "site.local/app:2", "site.local/app:3"}
+
+func newWorld(options Options) *world {
+	w := &world{
+		options: options, kernel: &kernel{},
+		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), truth: check.NewHosts(),
+		logger: slog.New(slog.DiscardHandler),
+	}
+	if options.Log != nil {
+		w.logger = slog.New(slog.NewTextHandler(options.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	w.trace = newTrace(w.kernel)
+	w.hostRng, w.netRng, w.faultRng, w.clientRng = w.rngFor(1), w.rngFor(2), w.rngFor(3), w.rngFor(4)
+	count := 3 + w.hostRng.IntN(5)
+	w.stats.Hosts = count
+	w.net = newNetwork(w.kernel, w.trace, w.netRng, count)
+	w.net.hostUp = func(h int) bool { return w.hosts[h].unpowered == 0 }
+	w.net.processUp = func(h int) bool { return w.hosts[h].process != nil }
+	for i := range count {
+		w.hosts = append(w.hosts, newHost(w, i))
+	}
+	return w
+}
+
+func newHost(w *world, index int) *host {
+	h := &host{
+		world: w, index: index, name: hostName(index), zone: fmt.Sprintf("zone-%d", index%3), disk: newDisk(),
+		fixed: time.Duration(w.hostRng.Int64N(int64(1000 * time.Hour))),
+		rate:  1 + (w.hostRng.Float64()-0.5)/100,
+		wall:  time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
+	}
+	h.machine = newMachine(h)
+	return h
+}
+
+// hostByAddress is the number of the host at host:port; -1 for none.
+func (w *world) hostByAddress(address string) int {
+	name, _, _ := strings.Cut(address, ":")
+	return w.hostByName(name)
+}
+
+// record is what a host says of itself when it joins.
+func (h *host) record() *skerryv1.Node {
+	return &skerryv1.Node{
+		Name: h.name, Id: "id-" + h.name, Address: h.name + ":7600", GossipAddress: h.name + ":7601", Version: "1",
+		Zone: h.zone, KeyFingerprint: fingerprint(h.name),
+		Capacity: &skerryv1.Capacity{CpuMilli: 2000, MemoryBytes: 2 << 30},
+	}
+}
+
+func fingerprint(name string) []byte {
+	sum := sha256.Sum256([]byte("key of " + name))
+	return sum[:]
+}
+
+func tokenHash(name string) []byte {
+	sum := sha256.Sum256([]byte("token of " + name))
+	return sum[:]
+}
+
+// hostByName is the number of a host; -1 for none.
+func (w *world) hostByName(name string) int {
+	for _, h := range w.hosts {
+		if h.name == name {
+			return h.index
+		}
+	}
+	return -1
+}
+
+// coordinatorHost is the host that serves the highest term; -1 when none does.
+func (w *world) coordinatorHost() int {
+	found, term := -1, uint64(0)
+	for _, h := range w.hosts {
+		if p := h.process; p != nil && p.voter != nil && p.voter.lead != nil && p.voter.lead.term > term {
+			found, term = h.index, p.voter.lead.term
+		}
+	}
+	return found
+}
+
+// found makes the site on the first host.
+func (w *world) found() error {
+	h := w.hosts[0]
+	h.raft.id, h.raft.memLog = 1, newMemLog()
+	if err := consensus.Bootstrap(&h.raft, 1, state.New()); err != nil {
+		return err
+	}
+	h.member = true
+	for _, name := range images {
+		h.machine.images[imageDigest(name)] = true
+	}
+	for _, h := range w.hosts {
+		h.start(startTime)
+	}
+	return nil
+}
+
+// opening are the entries that make the site what it is before clients come.
+func (w *world) opening() []*sitev1.Entry {
+	body := encode(&sitev1.TrustBody{Site: siteName, Version: 1})
+	sum := sha256.Sum256(body)
+	entries := []*sitev1.Entry{{Change: &sitev1.Entry_InitSite{InitSite: &sitev1.InitSite{
+		Name: siteName, SiteId: hex.EncodeToString(sum[:]), Trust: &sitev1.TrustVersion{Body: body},
+		Operator: &sitev1.OperatorRecord{Name: "op", KeyFingerprint: fingerprint("op")},
+		Node:     w.hosts[0].record(), GossipKey: make([]byte, 32),
+	}}}}
+	for _, name := range images {
+		entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{
+			Image: &skerryv1.Image{Kind: "Image", Name: name, Digest: imageDigest(name), Size: 1 << 20, Nodes: []string{w.hosts[0].name}},
+		}}})
+	}
+	for _, h := range w.hosts[1:] {
+		entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+			Token:      &skerryv1.Token{Id: "token-" + h.name, Role: "node", Name: h.name, Expires: timestamppb.New(simulationStart.Add(1000 * time.Hour))},
+			SecretHash: tokenHash(h.name), Zone: h.zone,
+		}}})
+	}
+	for _, name := range staying {
+		entries = append(entries, applyEntry(stay(name, 1)))
+	}
+	for i, entry := range entries {
+		entry.RequestId, entry.Principal = fmt.Sprintf("opening-%d", i), "init"
+	}
+	return entries
+}
+
+// openSite proposes the opening entries one after the other, through the first
+// host, again and again until they are in the log.
+func (w *world) openSite(entries []*sitev1.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	again := func(d time.Duration, rest []*sitev1.Entry) { w.kernel.after(d, func() { w.openSite(rest) }) }
+	p := w.hosts[0].process
+	if p == nil || p.voter == nil || p.voter.lead == nil {
+		again(100*time.Millisecond, entries)
+		return
+	}
+	p.voter.propose(entries[0], func(c consensus.Completion) {
+		if c.Err != nil {
+			again(100*time.Millisecond, entries)
+			return
+		}
+		if c.Outcome.GetErrorKind() != "" {
+			panic("the site cannot be opened: " + c.Outcome.GetError())
+		}
+		again(0, entries[1:])
+	})
+}
+
+func imageDigest(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func capacities(nodes []*skerryv1.Node) map[string]*skerryv1.Capacity {
+	all := make(map[string]*skerryv1.Capacity, len(nodes))
+	for _, n := range nodes {
+		all[n.GetName()] = n.GetCapacity()
+	}
+	return all
+}
+
+// bound are the placements that have a node.
+func bound(placements []*skerryv1.Placement) []check.Bound {
+	var all []check.Bound
+	for _, p := range placements {
+		if p.GetNode() != "" {
+			all = append(all, check.Bound{Node: p.GetNode(), Name: p.GetName(), Needs: needsOf(p)})
+		}
+	}
+	return all
+}
+
+func needsOf(p *skerryv1.Placement) check.Needs {
+	needs, err := state.NeedsOf(p.GetSpec())
+	if err != nil {
+		panic("the state holds a placement without sensible needs: " + err.Error())
+	}
+	bound := check.Needs{CPUMilli: needs.CPUMilli, MemoryBytes: needs.MemoryBytes}
+	for _, port := range needs.HostPorts {
+		bound.HostPorts = append(bound.HostPorts, port.String())
+	}
+	return bound
+}
+
+// Run simulates one site.
+func Run(options Options) Result {
+	w := newWorld(options)
+	w.run()
+	w.stats.Simulated = w.kernel.now
+	return Result{Hash: w.trace.hash, Violation: w.violation, At: w.violationAt, Stats: w.stats, trace: w.trace}
+}

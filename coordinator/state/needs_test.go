@@ -1,0 +1,40 @@
+package state
+
+import (
+	"testing"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+func TestEachPlacementPublishesTheFirstFreePortOfItsRange(t *testing.T) {
+	web := &skerryv1.Workload{Container: &skerryv1.Container{
+		Resources: &skerryv1.Resources{Cpu: "100m", Memory: "32Mi"},
+		Ports: []*skerryv1.Port{
+			{Name: "admin", Port: 9000, Protocol: "tcp"},
+			{Name: "http", Port: 8080, HostPort: 80, HostPortLast: 82, Protocol: "tcp"},
+		},
+	}}
+	needs, err := NeedsOf(web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage := UsageOf(nil)
+	usage.Ports["81/tcp"] = "other"
+	for _, want := range []uint32{80, 82} {
+		if port, holder, taken := usage.Taken(needs.HostPorts); taken {
+			t.Fatalf("%s is taken by %s", port, holder)
+		}
+		settled := usage.published(web, needs.HostPorts).GetContainer().GetPorts()
+		usage.Add("web", needs)
+		if got := settled[1]; got.GetHostPort() != want || got.GetHostPortLast() != 0 || settled[0].GetHostPort() != 0 {
+			t.Fatalf("published at %v, want %d", settled, want)
+		}
+	}
+	port, holder, taken := usage.Taken(needs.HostPorts)
+	if !taken || holder != "web" || port.String() != "80-82/tcp" {
+		t.Fatalf("a full range gave %s, %q, %v", port, holder, taken)
+	}
+	if web.GetContainer().GetPorts()[1].GetHostPort() != 80 {
+		t.Fatal("the workload's template was changed")
+	}
+}
