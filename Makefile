@@ -76,6 +76,7 @@ lint: $(TOOLS)/staticcheck ## gofmt, vet, staticcheck, import direction and seam
 	$(GO) vet -tags integration ./...
 	$(TOOLS)/staticcheck -tags integration ./...
 	$(GO) run ./packaging/lint
+	$(GO) run ./packaging/reference -check
 
 SEED ?= 1
 .PHONY: sim
@@ -108,7 +109,8 @@ package: build $(TOOLS)/nfpm ## deb and rpm in dist/
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go ## Go code from the protobuf files
 	cd shared/api && PATH=$(TOOLS):$$PATH buf lint && PATH=$(TOOLS):$$PATH buf generate
-	$(GO) generate ./...
+	$(GO) run ./packaging/reference
+	$(GO) test ./agent/cmd/skerry -run TestReference -update
 
 .PHONY: clean
 clean: ## remove what was built, and the cached tools

@@ -1018,9 +1018,12 @@ func (x *Mount) GetReadOnly() bool {
 // Health check of a placement. Exactly one of http, tcp and exec.
 type Health struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Http  *HttpCheck             `protobuf:"bytes,1,opt,name=http,proto3" json:"http,omitempty"`
-	Tcp   *TcpCheck              `protobuf:"bytes,2,opt,name=tcp,proto3" json:"tcp,omitempty"`
-	Exec  *ExecCheck             `protobuf:"bytes,3,opt,name=exec,proto3" json:"exec,omitempty"`
+	// A GET over HTTP.
+	Http *HttpCheck `protobuf:"bytes,1,opt,name=http,proto3" json:"http,omitempty"`
+	// A TCP connection.
+	Tcp *TcpCheck `protobuf:"bytes,2,opt,name=tcp,proto3" json:"tcp,omitempty"`
+	// A command inside the container.
+	Exec *ExecCheck `protobuf:"bytes,3,opt,name=exec,proto3" json:"exec,omitempty"`
 	// Time between checks, 100ms to 1h. Default: `2s`. Until the first success,
 	// checks run every 100ms.
 	Interval string `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
@@ -1217,8 +1220,9 @@ func (x *TcpCheck) GetPort() string {
 
 // ExecCheck succeeds when the command exits with 0 inside the container.
 type ExecCheck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       []string               `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Command and arguments, not given to a shell.
+	Command       []string `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
