@@ -51,7 +51,7 @@ manifest with a resourceVersion is refused when the workload has changed since.`
 }
 
 func addFiles(cmd *cobra.Command, files *[]string) {
-	cmd.Flags().StringArrayVarP(files, "file", "f", nil, "manifest, - for standard input; may be repeated")
+	cmd.Flags().StringArrayVarP(files, "file", "f", nil, "manifest `FILE`, - for standard input; may be repeated")
 	// The flag was added in the line above: this cannot fail.
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json")
 }

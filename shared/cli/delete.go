@@ -37,7 +37,7 @@ With several names the others are deleted also when one fails.`,
 		ValidArgsFunction: o.completeNames,
 		RunE:              o.run,
 	}
-	o.addProject(cmd, `project of the named resources (default "default")`)
+	o.addProject(cmd, "project `NAME` of the named resources (default \"default\")")
 	addFiles(cmd, &o.files)
 	return cmd
 }

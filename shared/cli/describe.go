@@ -32,7 +32,7 @@ Kinds: workload (wl), placement (pl), node (no), image (img).`,
 		ValidArgsFunction: o.completeNames,
 		RunE:              o.run,
 	}
-	o.addProject(cmd, `project of the resource (default "default")`)
+	o.addProject(cmd, "project `NAME` of the resource (default \"default\")")
 	o.addStale(cmd)
 	return cmd
 }

@@ -54,7 +54,7 @@ coordinator, and leaves no event out. With -o json each event is one line.`,
 		RunE:              o.run,
 	}
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what happens")
-	cmd.Flags().Uint32VarP(&o.limit, "limit", "n", defaultEvents, "only so many past events, the last ones")
+	cmd.Flags().Uint32VarP(&o.limit, "limit", "n", defaultEvents, "only the last `COUNT` past events")
 	o.output.add(cmd, false)
 	return cmd
 }

@@ -17,7 +17,7 @@ type execOptions struct {
 func execCommand(a *app) *cobra.Command {
 	o := &execOptions{reading: reading{app: a}}
 	cmd := &cobra.Command{
-		Use:     "exec PLACEMENT -- COMMAND [ARG]...",
+		Use:     "exec [-i] [-t] PLACEMENT -- COMMAND [ARG]...",
 		GroupID: GroupReach,
 		Short:   "Run a command inside a placement",
 		Long: `Exec runs a command inside a running placement and exits with its exit code. What
@@ -31,8 +31,10 @@ The command ends when the connection is lost.`,
 		Args:              execArgs,
 		ValidArgsFunction: o.completePlacement,
 		RunE:              o.run,
+
+		DisableFlagsInUseLine: true, // they do not come last
 	}
-	o.addProject(cmd, `project of the placement (default "default")`)
+	o.addProject(cmd, "project `NAME` of the placement (default \"default\")")
 	cmd.Flags().BoolVarP(&o.stdin, "stdin", "i", false, "pass standard input on to the command")
 	cmd.Flags().BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal; standard input must be one")
 	return cmd

@@ -53,8 +53,8 @@ holds all projects, and a name is looked for in project "default".`,
 		ValidArgsFunction: o.completeNames,
 		RunE:              o.run,
 	}
-	o.addProject(cmd, "only this project")
-	cmd.Flags().StringToStringVarP(&o.labels, "label", "l", nil, "only resources with this label, KEY=VALUE; may be repeated")
+	o.addProject(cmd, "only this project, by `NAME`")
+	cmd.Flags().StringToStringVarP(&o.labels, "label", "l", nil, "only resources with this label, `KEY=VALUE`; may be repeated")
 	o.addStale(cmd)
 	o.output.add(cmd, true)
 	return cmd
@@ -129,6 +129,9 @@ func (o *getOptions) none(k kind) error {
 }
 
 func (o *getOptions) print(ctx context.Context, c *client.Client, k kind, resources []*skerryv1.Resource) error {
+	if o.output.value == "name" {
+		return o.printNames(k, resources)
+	}
 	var t *table
 	wide := o.output.value == "wide"
 	switch k.name {
@@ -146,6 +149,15 @@ func (o *getOptions) print(ctx context.Context, c *client.Client, k kind, resour
 		t = o.imageTable(resources, wide)
 	}
 	return t.write(o.Out, "")
+}
+
+func (o *getOptions) printNames(k kind, resources []*skerryv1.Resource) error {
+	for _, resource := range resources {
+		if _, err := fmt.Fprintln(o.Out, oneLine(subject(k.name, inside(resource).GetName()))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // countWorking counts, for each workload, the placements that work. The second

@@ -68,7 +68,7 @@ A tar that is damaged or cut short changes nothing.`,
 		Args: Args(1, 1),
 		RunE: o.run,
 	}
-	cmd.Flags().StringVar(&o.name, "name", "", "name of the image, in place of the one in the tar")
+	cmd.Flags().StringVar(&o.name, "name", "", "`NAME` of the image, in place of the one in the tar")
 	o.output.add(cmd, false)
 	return cmd
 }

@@ -38,9 +38,9 @@ on standard error says so.`,
 		ValidArgsFunction: o.completePlacement,
 		RunE:              o.run,
 	}
-	o.addProject(cmd, `project of the placement (default "default")`)
+	o.addProject(cmd, "project `NAME` of the placement (default \"default\")")
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
-	cmd.Flags().Uint32Var(&o.tail, "tail", 0, "only so many lines from the end (default all that is kept)")
+	cmd.Flags().Uint32Var(&o.tail, "tail", 0, "only so many `LINES` from the end (default all that is kept)")
 	return cmd
 }
 

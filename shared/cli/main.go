@@ -36,6 +36,10 @@ func Main(ctx context.Context, root *cobra.Command, args []string) int {
 	return problem.ExitCode(err)
 }
 
+// suggestionDistance is how many letters may be wrong in a command that is
+// guessed.
+const suggestionDistance = 2
+
 // exitError passes on the exit code of a command that ran in a placement. All
 // there is to say has been said by that command.
 type exitError struct{ code int }
@@ -97,6 +101,7 @@ func usageProblem(ran *cobra.Command, err error) error {
 
 // unknownCommand names the commands that were probably meant.
 func unknownCommand(parent *cobra.Command, name string) error {
+	parent.SuggestionsMinimumDistance = suggestionDistance
 	p := problem.New(problem.Invalid, "", "there is no command %q", parent.CommandPath()+" "+name)
 	if near := parent.SuggestionsFor(name); len(near) > 0 {
 		return p.WithHint("did you mean %s %s?", parent.CommandPath(), strings.Join(near, " or "))
@@ -118,7 +123,7 @@ func Args(low, high int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < low:
-			return usage(cmd, "%d arguments are needed, %d given", low, len(args))
+			return usage(cmd, "%s needed, %d given", plural(low, "argument"), len(args))
 		case high >= 0 && len(args) > high:
 			return usage(cmd, "unexpected argument %q", args[high])
 		}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -17,41 +19,45 @@ import (
 // outputFlag is -o.
 type outputFlag struct {
 	value string
-	wide  bool
+	// list: the command lists resources, which have more columns and names.
+	list bool
+}
+
+var (
+	dataOutputs = []string{"json", "yaml"}
+	listOutputs = []string{"json", "yaml", "wide", "name"}
+)
+
+func (o *outputFlag) choices() []string {
+	if o.list {
+		return listOutputs
+	}
+	return dataOutputs
 }
 
 func (o *outputFlag) String() string { return o.value }
 
 // Type implements pflag.Value.
-func (o *outputFlag) Type() string {
-	if o.wide {
-		return "json|yaml|wide"
-	}
-	return "json|yaml"
-}
+func (o *outputFlag) Type() string { return strings.Join(o.choices(), "|") }
 
 func (o *outputFlag) Set(value string) error {
-	if value != "json" && value != "yaml" && (value != "wide" || !o.wide) {
+	if !slices.Contains(o.choices(), value) {
 		return fmt.Errorf("must be one of %s", o.Type())
 	}
 	o.value = value
 	return nil
 }
 
-// add adds -o to a command; wide says whether it has wide tables.
-func (o *outputFlag) add(cmd *cobra.Command, wide bool) {
-	o.wide = wide
+// add adds -o to a command; list says whether it lists resources.
+func (o *outputFlag) add(cmd *cobra.Command, list bool) {
+	o.list = list
 	usage := "print the answer as the API gives it"
-	if wide {
-		usage += ", or a table with more columns"
+	if list {
+		usage += ", a table with more columns, or KIND/NAME alone"
 	}
 	cmd.Flags().VarP(o, "output", "o", usage)
 	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		words := []string{"json", "yaml"}
-		if wide {
-			words = append(words, "wide")
-		}
-		return words, cobra.ShellCompDirectiveNoFileComp
+		return o.choices(), cobra.ShellCompDirectiveNoFileComp
 	}
 	// The flag was added in the line above: this cannot fail.
 	_ = cmd.RegisterFlagCompletionFunc("output", complete)

@@ -83,19 +83,21 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet) {
 			b.WriteString("\n| flag | what it is for |\n|---|---|\n")
 			first = false
 		}
-		fmt.Fprintf(b, "| `%s` | %s |\n", flagForm(flag), cell(flag.Usage+flagDefault(flag)))
+		form, usage := flagForm(flag)
+		fmt.Fprintf(b, "| `%s` | %s |\n", cell(form), cell(usage+flagDefault(flag)))
 	})
 }
 
-func flagForm(flag *pflag.Flag) string {
-	form := "--" + flag.Name
+func flagForm(flag *pflag.Flag) (form, usage string) {
+	value, usage := pflag.UnquoteUsage(flag)
+	form = "--" + flag.Name
 	if flag.Shorthand != "" {
 		form = "-" + flag.Shorthand + ", " + form
 	}
-	if flag.NoOptDefVal == "" {
-		form += " " + strings.ToUpper(flag.Value.Type())
+	if value != "" {
+		form += " " + value
 	}
-	return form
+	return form, usage
 }
 
 func flagDefault(flag *pflag.Flag) string {
@@ -103,7 +105,7 @@ func flagDefault(flag *pflag.Flag) string {
 	case "", "0", "false", "[]":
 		return ""
 	}
-	return " (default " + flag.DefValue + ")"
+	return " (default " + strings.TrimSuffix(flag.DefValue, "0m0s") + ")"
 }
 
 func writeExamples(b *strings.Builder, cmd *cobra.Command) {

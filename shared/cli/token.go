@@ -49,11 +49,11 @@ keeps only a hash of it.`,
 		RunE: o.run,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.role, "role", "", "node or operator")
-	flags.StringVar(&o.name, "name", "", "name of the joiner; a node may choose its own (default its host name)")
+	flags.StringVar(&o.role, "role", "", "what joins: `node|operator`")
+	flags.StringVar(&o.name, "name", "", "`NAME` of the joiner; required for operators (default for nodes: their host name)")
 	flags.DurationVar(&o.ttl, "ttl", defaultTokenTTL, "how long the token works, 1m to 720h")
-	flags.StringVar(&o.zone, "zone", "", "zone of the node: what fails together, a rack or a room (default the node's name)")
-	flags.StringToStringVar(&o.labels, "label", nil, "label of the node, KEY=VALUE; may be repeated")
+	flags.StringVar(&o.zone, "zone", "", "`ZONE` of the node: what fails together, a rack or a room (default the node's name)")
+	flags.StringToStringVar(&o.labels, "label", nil, "label of the node, `KEY=VALUE`; may be repeated")
 	flags.BoolVar(&o.mayVote, "may-vote", false, "whether the node may become a voter (default yes for the first five nodes)")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print the token and nothing else")
 	o.output.add(cmd, false)

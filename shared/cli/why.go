@@ -34,7 +34,7 @@ means the workload.`,
 		ValidArgsFunction: o.complete,
 		RunE:              o.run,
 	}
-	o.addProject(cmd, `project of the workload (default "default")`)
+	o.addProject(cmd, "project `NAME` of the workload (default \"default\")")
 	o.addStale(cmd)
 	o.output.add(cmd, false)
 	return cmd
