@@ -35,7 +35,8 @@ type Config struct {
 	// Name of the node; default: the host name up to its first dot. Used at
 	// site init and join; after that the node's identity holds it.
 	Name string `yaml:"name"`
-	// Zone and Labels proposed at site init and join.
+	// Zone and Labels of the first node of a site; a node that joins gets its
+	// own from the token.
 	Zone   string            `yaml:"zone"`
 	Labels map[string]string `yaml:"labels"`
 	// Address that other nodes use; default: that of the interface with the

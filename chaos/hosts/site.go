@@ -58,7 +58,7 @@ func (r *Rig) join(ctx context.Context, h *Host, tokenFlags []string) error {
 	defer cancel()
 	var token string
 	err := until(ctx, "a token", func() (err error) {
-		token, err = r.Skerry(ctx, nil, append([]string{"token", "create", "--role", "node", "--quiet"}, tokenFlags...)...)
+		token, err = r.Skerry(ctx, nil, append([]string{"token", "create", "--role", "node", "--zone", h.Zone, "--quiet"}, tokenFlags...)...)
 		return err
 	})
 	if err != nil {
