@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"skerry.dev/coordinator/scheduler"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -11,6 +10,7 @@ import (
 const (
 	maxCreations = 1024
 	maxRemovals  = 1024
+	maxHeld      = 512
 	// maxPlacements of the site, as the state has it.
 	maxPlacements = 20_000
 )
@@ -25,6 +25,9 @@ type planner struct {
 	changed map[string]*skerryv1.Placement
 	// held are pending placements that must not get a node yet, and why.
 	held map[string]string
+	// mass failure, and how many placements wait because of it.
+	mass    mass
+	waiting int
 }
 
 func placementKey(p *skerryv1.Placement) string { return p.GetProject() + "\x00" + p.GetName() }
@@ -32,15 +35,16 @@ func placementKey(p *skerryv1.Placement) string { return p.GetProject() + "\x00"
 // planWorkloads decides how many placements of each workload there are, and
 // lets the scheduler find nodes for those that have none.
 func (s *step) planWorkloads() {
-	placements := s.view.Placements()
+	placements, workloads := s.view.Placements(), s.view.Workloads()
 	p := &planner{
 		step: s, plan: &sitev1.Plan{BaseIndex: s.view.Index()}, existing: len(placements),
-		changed: map[string]*skerryv1.Placement{}, held: map[string]string{},
+		changed: map[string]*skerryv1.Placement{}, held: map[string]string{}, mass: s.findMass(),
 	}
-	workloads := s.view.Workloads()
 	for _, w := range workloads {
-		sheet := &sheet{planner: p, w: w, all: s.view.PlacementsOf(w.GetProject(), w.GetName())}
-		sheet.addMissing()
+		p.planWorkload(w)
+	}
+	if p.waiting > 0 {
+		s.effects.Waiting = p.mass.explain(s.now, s.config.MassWindow, p.waiting)
 	}
 	p.schedule(workloads, placements)
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone()) > 0 {
@@ -48,17 +52,14 @@ func (s *step) planWorkloads() {
 	}
 }
 
-// schedule finds nodes for what is pending already: new placements have no
-// names yet.
-func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv1.Placement) {
-	in := scheduler.Input{Index: p.view.Index(), Workloads: workloads, Nodes: p.view.Nodes(), Images: p.view.Images()}
-	for _, placement := range placements {
-		if changed, ok := p.changed[placementKey(placement)]; ok {
-			placement = changed
-		}
-		if placement != nil {
-			in.Placements = append(in.Placements, placement)
-		}
-	}
-	p.plan.Assign, p.plan.Postpone = scheduler.Schedule(in)
+func (p *planner) planWorkload(w *skerryv1.Workload) {
+	s := &sheet{planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName())}
+	// Removals first, as the state does them.
+	s.removeSurplus()
+	s.release()
+	s.update()
+	s.replaceLost()
+	s.succeed()
+	s.addMissing()
+	s.hold()
 }

@@ -1,7 +1,93 @@
 package lifecycle
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
 
-type asked struct{ at time.Duration }
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
 
-func (s *step) holdRepeated() {}
+// repeatAfter this long the same is proposed again, when the state has moved on
+// without showing it.
+const repeatAfter = 500 * time.Millisecond
+
+// asked is what was proposed last.
+type asked struct {
+	what  string
+	index uint64
+	at    time.Duration
+}
+
+// holdRepeated holds back what was proposed already and did not change the
+// objects that it is about: the state did not want it, or it was lost. Either
+// way, to ask in a circle would only fill the log.
+func (s *step) holdRepeated() {
+	if len(s.effects.Propose) == 0 {
+		return
+	}
+	what := s.describe(s.effects.Propose)
+	if what == s.asked.what && s.view.Index() > s.asked.index && s.now < s.asked.at+repeatAfter {
+		s.effects.Propose = nil
+		s.wakeAt(s.asked.at + repeatAfter)
+		return
+	}
+	if what != s.asked.what || s.view.Index() > s.asked.index {
+		s.Core.asked = asked{what: what, index: s.view.Index(), at: s.now}
+	}
+}
+
+// describe entries together with the versions of what they are about.
+func (s *step) describe(entries []*sitev1.Entry) string {
+	d := &description{step: s, versions: map[string]uint64{}}
+	for _, entry := range entries {
+		if change := entry.GetSetNodeState(); change != nil {
+			d.add("state", change.GetNode(), change.GetState(), s.view.Node(change.GetNode()).GetResourceVersion())
+		}
+		d.plan(entry.GetPlan())
+	}
+	return d.text.String()
+}
+
+type description struct {
+	*step
+	text strings.Builder
+	// versions of workloads' placements, added up.
+	versions map[string]uint64
+}
+
+func (d *description) add(what ...any) { fmt.Fprintln(&d.text, what...) }
+
+func (d *description) plan(plan *sitev1.Plan) {
+	for _, part := range plan.GetRemove() {
+		d.add("remove", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
+	}
+	for _, part := range plan.GetCreate() {
+		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(),
+			d.versionOf(part.GetProject(), part.GetWorkload()))
+	}
+	for _, part := range plan.GetAssign() {
+		d.add("assign", part.GetPlacement(), part.GetNode(), d.version(part.GetProject(), part.GetPlacement()))
+	}
+	for _, part := range plan.GetPostpone() {
+		d.add("postpone", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
+	}
+}
+
+func (d *description) version(project, placement string) uint64 {
+	return d.view.Placement(project, placement).GetResourceVersion()
+}
+
+// versionOf the workload's placements together.
+func (d *description) versionOf(project, workload string) uint64 {
+	key := placementKey(&skerryv1.Placement{Project: project, Name: workload})
+	sum, ok := d.versions[key]
+	if !ok {
+		for _, p := range d.view.PlacementsOf(project, workload) {
+			sum += p.GetResourceVersion()
+		}
+		d.versions[key] = sum
+	}
+	return sum
+}

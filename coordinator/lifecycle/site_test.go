@@ -52,7 +52,11 @@ type site struct {
 type fakeNode struct {
 	off, cut bool
 	// sick: nothing becomes healthy on it.
-	sick     bool
+	sick bool
+	// sickOf this argument of a container.
+	sickOf string
+	// deaf: it stops nothing.
+	deaf     bool
 	running  map[string]bool
 	revision uint64
 	// probe that is under way.
@@ -316,13 +320,16 @@ func (s *site) report() {
 func (n *fakeNode) obey(p *skerryv1.Placement) *sitev1.PlacementReport {
 	report := &sitev1.PlacementReport{Project: p.GetProject(), Placement: p.GetName()}
 	if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP {
+		if n.deaf {
+			return nil
+		}
 		delete(n.running, p.GetName())
 		report.Gone = true
 		return report
 	}
 	n.running[p.GetName()] = true
 	status := &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Readiness: skerryv1.Readiness_READINESS_HEALTHY}
-	if n.sick {
+	if n.sick || n.sickOf != "" && slices.Contains(p.GetSpec().GetContainer().GetArgs(), n.sickOf) {
 		status.Phase, status.Readiness = skerryv1.Phase_PHASE_BACKOFF, skerryv1.Readiness_READINESS_UNSPECIFIED
 	}
 	if status.GetPhase() == p.GetStatus().GetPhase() {

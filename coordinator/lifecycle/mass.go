@@ -1,0 +1,76 @@
+package lifecycle
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// loss of one node.
+type loss struct {
+	zone string
+	at   time.Duration
+}
+
+// mass failure of which the consequences wait.
+type mass struct {
+	// until replacing waits; never when it does not.
+	until time.Duration
+	// lost nodes of so many in the site.
+	lost, site int
+}
+
+// findMass looks back from each loss, never ahead: the first losses are
+// handled at once, and only what is lost when too many are holds up the rest
+// (SAFETY, rule 5).
+func findMass(config Config, losses []loss, site int) mass {
+	found := mass{until: never, lost: len(losses), site: site}
+	if config.MassWait == 0 {
+		return found
+	}
+	slices.SortStableFunc(losses, func(a, b loss) int { return cmp.Compare(a.at, b.at) })
+	from := 0
+	for i, last := range losses {
+		for last.at-losses[from].at > config.MassWindow {
+			from++
+		}
+		if isMass(losses[from:i+1], site) {
+			found.until = last.at + config.MassWait
+		}
+	}
+	return found
+}
+
+// isMass: two or more, more than a third, not all in one zone.
+func isMass(together []loss, site int) bool {
+	if len(together) < 2 || 3*len(together) <= site {
+		return false
+	}
+	return slices.ContainsFunc(together, func(l loss) bool { return l.zone != together[0].zone })
+}
+
+// findMass among the nodes that are lost now.
+func (s *step) findMass() mass {
+	var losses []loss
+	site := 0
+	for _, node := range s.view.Nodes() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			continue
+		}
+		site++
+		if w := s.nodes[node.GetName()]; w.isLost() {
+			losses = append(losses, loss{zone: node.GetZone(), at: w.lost})
+		}
+	}
+	return findMass(s.config, losses, site)
+}
+
+// explain to people why so many placements are not replaced yet.
+func (m mass) explain(now time.Duration, window time.Duration, placements int) string {
+	return fmt.Sprintf("%d of %d nodes are lost, several of them within %s and in different zones: "+
+		"in case it is only the network, what ran there is replaced in %s (placements that wait: %d)",
+		m.lost, m.site, window, (m.until - now).Round(time.Second), placements)
+}
