@@ -9,6 +9,7 @@ package testimage
 import (
 	"archive/tar"
 	"bytes"
+	_ "crypto/sha256" // go-digest finds its algorithm there
 	"encoding/json"
 	"io"
 	"runtime"
