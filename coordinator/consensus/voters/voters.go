@@ -3,14 +3,12 @@
 // The site has one voter up to two nodes, three up to six, five from seven on,
 // spread over zones. A node becomes a learner first and a voter when it has
 // caught up. A voter that is confirmed lost is replaced in one joint change; up
-// to two caught-up learners stand by for that. One change at a time, and the
-// set is never shrunk below what it is because nodes are lost.
+// to two caught-up learners stand by for that. One change at a time, each
+// leaves a majority of live voters, and the set is never shrunk because nodes
+// are lost: only an operator who removes nodes makes it smaller.
 package voters
 
 import (
-	"cmp"
-	"slices"
-
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -22,8 +20,8 @@ const maxStandby = 2
 type Member struct {
 	Name, Zone string
 	MayVote    bool
-	// Ready: it is alive. A node that is neither ready nor lost is in doubt:
-	// nothing is done about it.
+	// Ready: it is alive, for a while already. A node that is neither ready nor
+	// lost is in doubt: nothing is done about it.
 	Ready, Lost bool
 	// Removed from the site by an operator.
 	Removed bool
@@ -58,124 +56,153 @@ func Target(nodes int) int {
 
 // Next returns the next change, nil when there is nothing to do now.
 func Next(in Input) *sitev1.VoterChange {
-	s := sort(in)
-	if change := s.replaceDead(); change != nil {
-		return change
-	}
-	if change := s.dropDeadLearner(); change != nil {
-		return change
-	}
-	if len(s.voters) < s.target {
-		if learner := s.best(s.learners, func(m Member) bool { return m.Ready && m.CaughtUp && m.MayVote }); learner != nil {
-			return add(*learner, skerryv1.VoterRole_VOTER_ROLE_VOTER)
+	s := sortOut(in)
+	for _, rule := range []func() *sitev1.VoterChange{
+		s.dropDead, s.replaceDead, s.readmit, s.promote, s.shrink, s.spreadVoters,
+		s.dropUseless, s.addLearner, s.spreadLearners, s.dropLost,
+	} {
+		if change := rule(); change != nil {
+			return change
 		}
 	}
-	return s.addLearner()
+	return nil
 }
 
-// set is the input, sorted out.
-type set struct {
-	Input
-	target                        int
-	voters, learners, dead, spare []Member
-}
-
-func sort(in Input) set {
-	s := set{Input: in}
-	nodes := 0
-	for _, m := range in.Members {
-		if !m.Removed {
-			nodes++
-		}
-		gone := m.Lost || m.Halted || m.Removed
-		switch {
-		case m.Role == skerryv1.VoterRole_VOTER_ROLE_VOTER:
-			s.voters = append(s.voters, m)
-			if gone && m.Name != in.Self {
-				s.dead = append(s.dead, m)
-			}
-		case m.Role == skerryv1.VoterRole_VOTER_ROLE_LEARNER:
-			s.learners = append(s.learners, m)
-		case m.MayVote && m.Ready && !m.Removed:
-			s.spare = append(s.spare, m)
-		}
+// dropDead lets a dead voter go without successor when there are too many.
+func (s *set) dropDead() *sitev1.VoterChange {
+	if len(s.dead) == 0 || len(s.voters) <= s.target || !s.majority(-1) {
+		return nil
 	}
-	s.target = Target(nodes)
-	return s
+	return remove(s.dead[0])
 }
 
 // replaceDead puts a caught-up learner in the place of a dead voter, one joint
-// change. A removed voter without successor goes alone when enough stay.
-func (s set) replaceDead() *sitev1.VoterChange {
-	if len(s.dead) == 0 {
+// change.
+func (s *set) replaceDead() *sitev1.VoterChange {
+	learner := best(s.fit, s.perZone(s.voters))
+	if len(s.dead) == 0 || learner == nil {
 		return nil
 	}
-	out := s.dead[0]
-	learner := s.best(s.learners, func(m Member) bool { return m.Ready && m.CaughtUp && m.MayVote && !m.Halted })
-	if learner != nil {
-		change := add(*learner, skerryv1.VoterRole_VOTER_ROLE_VOTER)
-		change.RemoveNode, change.RemoveRaftId = out.Name, out.RaftID
-		return change
+	return inPlaceOf(s.dead[0], add(*learner, skerryv1.VoterRole_VOTER_ROLE_VOTER))
+}
+
+// readmit gives a node whose replica has halted a new one, when there is
+// nobody else: the old one goes in the same change.
+func (s *set) readmit() *sitev1.VoterChange {
+	if len(s.spare) > 0 || len(s.live(s.learners)) > 0 || !s.majority(-1) {
+		return nil
 	}
 	for _, m := range s.dead {
-		if m.Removed && len(s.voters) > s.target {
-			return &sitev1.VoterChange{RemoveNode: m.Name, RemoveRaftId: m.RaftID}
+		if m.Halted && m.Ready && m.MayVote && !m.Removed {
+			return inPlaceOf(m, s.newLearner(m))
 		}
 	}
 	return nil
 }
 
-func (s set) dropDeadLearner() *sitev1.VoterChange {
+// promote a learner when voters are missing. An even number of voters bears
+// no more losses than one less, so there must be a next one to follow.
+func (s *set) promote() *sitev1.VoterChange {
+	odd := len(s.voters)%2 == 1
+	if len(s.voters) >= s.target || (odd && len(s.fit) < 2) {
+		return nil
+	}
+	learner := best(s.fit, s.perZone(s.voters))
+	if learner == nil {
+		return nil
+	}
+	return add(*learner, skerryv1.VoterRole_VOTER_ROLE_VOTER)
+}
+
+// shrink the set when an operator has made the site smaller.
+func (s *set) shrink() *sitev1.VoterChange {
+	if len(s.voters) <= s.target || !s.allReady() {
+		return nil
+	}
+	out := worst(s.others(), s.perZone(s.voters))
+	if out == nil {
+		return nil
+	}
+	return remove(*out)
+}
+
+// spreadVoters swaps a voter of a crowded zone for a learner of an emptier one.
+func (s *set) spreadVoters() *sitev1.VoterChange {
+	perZone := s.perZone(s.voters)
+	in, out := best(s.fit, perZone), worst(s.others(), perZone)
+	if in == nil || out == nil || perZone[out.Zone]-perZone[in.Zone] < 2 || !s.allReady() {
+		return nil
+	}
+	return inPlaceOf(*out, add(*in, skerryv1.VoterRole_VOTER_ROLE_VOTER))
+}
+
+// dropUseless learners, which will never vote.
+func (s *set) dropUseless() *sitev1.VoterChange {
 	for _, m := range s.learners {
-		if m.Lost || m.Halted || m.Removed {
-			return &sitev1.VoterChange{RemoveNode: m.Name, RemoveRaftId: m.RaftID}
+		if m.Halted || m.Removed {
+			return remove(m)
 		}
 	}
 	return nil
 }
 
-// addLearner brings in a new learner when one is missing: to fill the set, to
-// replace the dead, or to stand by.
-func (s set) addLearner() *sitev1.VoterChange {
-	missing := max(0, s.target-len(s.voters)) + len(s.dead)
+// wanted is how many learners there should be: to fill the set, to replace the
+// dead, and to stand by.
+func (s *set) wanted() int {
+	wanted := max(0, s.target-len(s.voters)) + len(s.dead)
 	if s.target > 1 {
-		missing += maxStandby
+		wanted += maxStandby
 	}
-	if len(s.learners) >= missing {
-		return nil
-	}
-	node := s.best(s.spare, func(Member) bool { return true })
-	if node == nil {
-		return nil
-	}
-	node.RaftID = s.NextRaftID
-	return add(*node, skerryv1.VoterRole_VOTER_ROLE_LEARNER)
+	return wanted
 }
 
-// best of those that are fit: from the zone with the fewest live replicas,
-// then by name.
-func (s set) best(among []Member, fit func(Member) bool) *Member {
-	perZone := map[string]int{}
-	for _, m := range s.voters {
-		if !m.Lost && !m.Halted && !m.Removed {
-			perZone[m.Zone]++
-		}
-	}
-	var candidates []Member
-	for _, m := range among {
-		if fit(m) {
-			candidates = append(candidates, m)
-		}
-	}
-	if len(candidates) == 0 {
+// addLearner brings in a learner when one is missing.
+func (s *set) addLearner() *sitev1.VoterChange {
+	node := best(s.spare, s.perZone(s.voters, s.learners))
+	if node == nil || len(s.live(s.learners)) >= s.wanted() {
 		return nil
 	}
-	best := slices.MinFunc(candidates, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(perZone[a.Zone], perZone[b.Zone]), cmp.Compare(a.Name, b.Name))
-	})
-	return &best
+	return s.newLearner(*node)
+}
+
+// spreadLearners swaps a learner of a crowded zone for a node of an emptier
+// one, so that the right one stands by.
+func (s *set) spreadLearners() *sitev1.VoterChange {
+	perZone := s.perZone(s.voters, s.learners)
+	in, out := best(s.spare, perZone), worst(s.live(s.learners), perZone)
+	if in == nil || out == nil || perZone[out.Zone]-perZone[in.Zone] < 2 {
+		return nil
+	}
+	return inPlaceOf(*out, s.newLearner(*in))
+}
+
+// dropLost learners once others stand by in their place.
+func (s *set) dropLost() *sitev1.VoterChange {
+	if len(s.live(s.learners)) < s.wanted() {
+		return nil
+	}
+	for _, m := range s.learners {
+		if m.Lost {
+			return remove(m)
+		}
+	}
+	return nil
+}
+
+func (s *set) newLearner(m Member) *sitev1.VoterChange {
+	m.RaftID = s.NextRaftID
+	return add(m, skerryv1.VoterRole_VOTER_ROLE_LEARNER)
 }
 
 func add(m Member, role skerryv1.VoterRole) *sitev1.VoterChange {
 	return &sitev1.VoterChange{AddNode: m.Name, AddRaftId: m.RaftID, Role: role}
+}
+
+func remove(m Member) *sitev1.VoterChange {
+	return &sitev1.VoterChange{RemoveNode: m.Name, RemoveRaftId: m.RaftID}
+}
+
+func inPlaceOf(out Member, change *sitev1.VoterChange) *sitev1.VoterChange {
+	change.RemoveNode, change.RemoveRaftId = out.Name, out.RaftID
+	return change
 }
