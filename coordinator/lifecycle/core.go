@@ -26,7 +26,7 @@ type Core struct {
 func New(config Config, now time.Duration) *Core {
 	return &Core{
 		config: config, began: now, nodes: map[string]*watch{},
-		voters: voterControl{replicas: map[uint64]*replicaWatch{}},
+		voters: voterControl{replicas: map[uint64]replicaWatch{}},
 	}
 }
 

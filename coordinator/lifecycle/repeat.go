@@ -34,7 +34,7 @@ func (s *step) holdRepeated() {
 		return
 	}
 	if what != s.asked.what || s.view.Index() > s.asked.index {
-		s.Core.asked = asked{what: what, index: s.view.Index(), at: s.now}
+		s.asked = asked{what: what, index: s.view.Index(), at: s.now}
 	}
 }
 

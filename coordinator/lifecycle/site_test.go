@@ -55,6 +55,8 @@ type fakeNode struct {
 	sick bool
 	// sickOf this argument of a container.
 	sickOf string
+	// mute: its replica is silent.
+	mute bool
 	// deaf: it stops nothing.
 	deaf     bool
 	running  map[string]bool
@@ -236,7 +238,7 @@ func (s *site) progress() Progress {
 	progress := Progress{Commit: s.index}
 	for _, node := range s.view().Nodes() {
 		fake := s.nodes[node.GetName()]
-		if node.GetRaftId() != 0 && node.GetName() != "n1" && s.inReach(fake) {
+		if node.GetRaftId() != 0 && node.GetName() != "n1" && s.inReach(fake) && !fake.mute {
 			progress.Replicas = append(progress.Replicas, Replica{ID: node.GetRaftId(), Match: s.index, Active: true})
 		}
 	}

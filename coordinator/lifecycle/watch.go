@@ -85,11 +85,6 @@ func (w *watch) callAt() time.Duration {
 	return at
 }
 
-// steady: it is up for a while.
-func (w *watch) steady(now, length time.Duration) bool {
-	return !w.suspected(now) && w.up != never && now-w.up >= length
-}
-
 // Heard tells when a node was last heard from on its sync stream.
 func (c *Core) Heard(node string, at time.Duration) {
 	if w := c.nodes[node]; w != nil {
