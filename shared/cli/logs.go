@@ -48,7 +48,7 @@ func (o *logsOptions) run(cmd *cobra.Command, args []string) error {
 	if cmd.Flags().Changed("tail") && o.tail == 0 {
 		return problem.New(problem.Invalid, "", "--tail must be at least 1").WithHint("leave it out to get all that is kept")
 	}
-	o.placement = args[0]
+	o.placement, o.seen.whole = args[0], o.tail == 0
 	return o.unbounded(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 		if !o.follow {
 			end, err := o.copy(ctx, c)

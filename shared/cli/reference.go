@@ -48,14 +48,20 @@ const exitCodeTable = `
 | 8 | there was no answer in time: look before you repeat a change |
 | 130 | interrupted with Ctrl-C |
 
-` + "`skerry exec` exits with the code of the command that it ran.\n"
+` + "`skerry exec` exits with the code of the command that it ran.\n" + `
+## Completion of commands and names
+
+` + "`skerry completion bash > /etc/bash_completion.d/skerry`, or `zsh` or `fish` in place of `bash`.\n"
+
+// cobraOwn are the commands that cobra adds when a tree is executed.
+var cobraOwn = map[string]bool{"help": true, "completion": true}
 
 // runnable are the commands that do something, in the order of the help.
 func runnable(cmd *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, child := range cmd.Commands() {
 		switch {
-		case !child.IsAvailableCommand() || child.Name() == "help":
+		case !child.IsAvailableCommand() || cobraOwn[child.Name()]:
 		case child.HasAvailableSubCommands():
 			all = append(all, runnable(child)...)
 		default:

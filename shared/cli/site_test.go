@@ -156,6 +156,17 @@ func (s *fakeSite) refusal() error {
 	return problem.New(problem.Unavailable, "site", "there is no coordinator").WithHint("reads work with --stale")
 }
 
+func (s *fakeSite) LoadImage(_ context.Context, stream *connect.ClientStream[skerryv1.LoadImageRequest]) (*connect.Response[skerryv1.LoadImageResponse], error) {
+	image := &skerryv1.Image{Digest: "sha256:3f9a12c4d5e6f708192a3b4c5d6e7f80", Nodes: []string{"node-1"}}
+	for stream.Receive() {
+		if header := stream.Msg().GetHeader(); header != nil {
+			image.Name = header.GetName()
+		}
+		image.Size += int64(len(stream.Msg().GetData()))
+	}
+	return connect.NewResponse(&skerryv1.LoadImageResponse{Images: []*skerryv1.Image{image}}), stream.Err()
+}
+
 // of are the resources of a kind, with a name unless it is empty.
 func (s *fakeSite) of(kind, name string) []*skerryv1.Resource {
 	var found []*skerryv1.Resource
