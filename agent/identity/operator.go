@@ -95,6 +95,21 @@ func onlySite(files env.FS, home string) (string, error) {
 	}
 }
 
+// Remember keeps the addresses of voters for the next time, before those that
+// are known. Nothing is written when they are known already.
+func (o *Operator) Remember(voters []string) error {
+	known := slices.Clone(voters)
+	for _, address := range o.Addresses {
+		if !slices.Contains(known, address) {
+			known = append(known, address)
+		}
+	}
+	if !slices.ContainsFunc(voters, func(v string) bool { return !slices.Contains(o.Addresses, v) }) {
+		return nil
+	}
+	return storeSite(o.files, o.dir, o.Site(), known)
+}
+
 // storeSite writes where the site is found; last, because it is what
 // LoadOperator looks for.
 func storeSite(files env.FS, dir, site string, addresses []string) error {

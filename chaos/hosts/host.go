@@ -73,7 +73,7 @@ while :; do sleep 3600 & wait $!; done`
 func (h *Host) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
-	power, err := spawn(filepath.Join(h.dir, "boot.log"), "ip", "netns", "exec", h.namespace,
+	power, err := spawn(filepath.Join(h.dir, "boot.log"), "nsenter", "--net=/run/netns/"+h.namespace,
 		"unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--propagation", "private", "sh", "-c", bootScript)
 	if err != nil {
 		return err

@@ -27,6 +27,10 @@ const (
 
 // Client calls one site. It is safe for concurrent use.
 type Client struct {
+	// Learned, if set, is told the addresses of the site's voters whenever a
+	// node names them. Set it before the first call.
+	Learned func(voters []string)
+
 	http      *http.Client
 	addresses []string
 
@@ -109,6 +113,9 @@ func (c *Client) locate(ctx context.Context) (string, error) {
 		if err != nil {
 			failures = append(failures, err)
 			continue
+		}
+		if c.Learned != nil && len(answer.GetVoters()) > 0 {
+			c.Learned(answer.GetVoters())
 		}
 		if voter := c.firstAnswering(ctx, answer.GetVoters(), address); voter != "" {
 			c.base = voter

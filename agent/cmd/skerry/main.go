@@ -57,7 +57,12 @@ func dialSite(system env.System, target cli.Target) (*client.Client, error) {
 		addresses = target.Addresses
 	}
 	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
-	return client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses), nil
+	c := client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses)
+	c.Learned = func(voters []string) {
+		// It is for the next time; this command does not fail because of it.
+		_ = operator.Remember(voters)
+	}
+	return c, nil
 }
 
 // operatorHome is where operators' credentials are: $SKERRY_HOME, else
