@@ -72,13 +72,14 @@ func fromCall(err error) error {
 	return problem.New(problem.Unavailable, "site", "%w", err)
 }
 
-// connectionBroke: no node has sent this error, the connection itself failed.
+// connectionBroke: no node has sent this error; the connection ended within an
+// answer. Connect has no code of its own for that.
 func connectionBroke(err error) bool {
 	switch connect.CodeOf(err) {
-	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled:
-		return false // these say already what they are
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument:
+		return errors.As(err, new(*connect.Error)) && !connect.IsWireError(err)
 	}
-	return errors.As(err, new(*connect.Error)) && !connect.IsWireError(err)
+	return false
 }
 
 // warnStale tells that an answer may be out of date, how old it is at most and

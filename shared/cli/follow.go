@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -63,7 +61,7 @@ func endOfFollow(err error) error {
 			WithHint("is it being restarted? skerry status shows the nodes")}
 	}
 	p := fromCall(err)
-	if kind := problem.KindOf(p); !connect.IsWireError(err) || kind == problem.Unavailable || kind == problem.Timeout {
+	if kind := problem.KindOf(p); kind == problem.Unavailable || kind == problem.Timeout {
 		return &lostError{p}
 	}
 	return p
