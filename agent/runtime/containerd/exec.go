@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -175,14 +176,9 @@ func (d *Driver) streams(exec runtime.Exec, stdin *closingReader) cio.Creator {
 	if exec.Stdin != nil {
 		in = stdin
 	}
-	stdout, stderr := exec.Stdout, exec.Stderr
-	if stdout == nil {
-		stdout = io.Discard
-	}
-	if stderr == nil {
-		stderr = io.Discard
-	}
-	options := []cio.Opt{cio.WithStreams(in, stdout, stderr), cio.WithFIFODir(d.execDir())}
+	// One after the other, because both may be the same writer.
+	var turn sync.Mutex
+	options := []cio.Opt{cio.WithStreams(in, &writer{to: exec.Stdout, turn: &turn}, &writer{to: exec.Stderr, turn: &turn}), cio.WithFIFODir(d.execDir())}
 	if exec.Terminal {
 		options = append(options, cio.WithTerminal)
 	}
@@ -206,4 +202,19 @@ func (r *closingReader) Read(p []byte) (int, error) {
 		err = io.EOF // the caller's own failure; the command sees its input end
 	}
 	return n, err
+}
+
+// writer takes turns with another one, and drops what nobody wants.
+type writer struct {
+	to   io.Writer
+	turn *sync.Mutex
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.to == nil {
+		return len(p), nil
+	}
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	return w.to.Write(p)
 }

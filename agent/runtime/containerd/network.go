@@ -35,7 +35,6 @@ const (
 type network struct {
 	cni      *libcni.CNIConfig
 	list     *libcni.NetworkConfigList
-	cacheDir string
 	netnsDir string
 	// turn lets one in at a time: the plugins race for the bridge and for
 	// iptables' chains.
@@ -74,7 +73,7 @@ func newNetwork(config Config, subnet netip.Prefix, netnsDir string) (*network, 
 	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}, PluginDecoder: version.PluginDecoder{}}
 	return &network{
 		cni:  libcni.NewCNIConfigWithCacheDir([]string{config.CNIPluginDir}, cache, exec),
-		list: list, cacheDir: cache, netnsDir: netnsDir, turn: make(chan struct{}, 1),
+		list: list, netnsDir: netnsDir, turn: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -96,6 +95,15 @@ func (n *network) take(ctx context.Context) error {
 
 func (n *network) release() { <-n.turn }
 
+// mapping is one published port, as portmap wants it.
+type mapping struct {
+	HostPort      uint32 `json:"hostPort"`
+	ContainerPort uint32 `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+}
+
+func published(mappings ...mapping) map[string]any { return map[string]any{"portMappings": mappings} }
+
 // add makes a network namespace with an address of its own and publishes
 // ports.
 func (n *network) add(ctx context.Context, container string, ports []*skerryv1.Port) (string, error) {
@@ -103,11 +111,6 @@ func (n *network) add(ctx context.Context, container string, ports []*skerryv1.P
 		return "", fmt.Errorf("make a network namespace: %w", err)
 	}
 	conf := n.runtimeConf(container)
-	type mapping struct {
-		HostPort      uint32 `json:"hostPort"`
-		ContainerPort uint32 `json:"containerPort"`
-		Protocol      string `json:"protocol"`
-	}
 	var mappings []mapping
 	for _, port := range ports {
 		if port.GetHostPort() != 0 {
@@ -115,7 +118,7 @@ func (n *network) add(ctx context.Context, container string, ports []*skerryv1.P
 		}
 	}
 	if len(mappings) > 0 {
-		conf.CapabilityArgs = map[string]any{"portMappings": mappings}
+		conf.CapabilityArgs = published(mappings...)
 	}
 	if err := n.take(ctx); err != nil {
 		return "", err
@@ -138,15 +141,22 @@ func (n *network) add(ctx context.Context, container string, ports []*skerryv1.P
 
 // remove undoes add, whatever of it was done.
 func (n *network) remove(ctx context.Context, container string) error {
-	cached, err := filepath.Glob(filepath.Join(n.cacheDir, "results", networkName+"-"+container+"-*"))
+	conf := n.runtimeConf(container)
+	there, err := exists(conf.NetNS)
 	if err != nil {
 		return err
 	}
-	there, err := exists(n.netns(container))
-	if err != nil || !there && len(cached) == 0 {
-		return err
+	_, added, err := n.cni.GetNetworkListCachedConfig(n.list, conf)
+	switch {
+	case err == nil && added != nil:
+		conf.CapabilityArgs = added.CapabilityArgs
+	case there:
+		// Nobody knows how far it came. portmap looks for rules only when it is
+		// given a port, and then finds them by the container.
+		conf.CapabilityArgs = published(mapping{HostPort: 1, ContainerPort: 1, Protocol: "tcp"})
+	default:
+		return nil
 	}
-	conf := n.runtimeConf(container)
 	if !isNetns(conf.NetNS) {
 		conf.NetNS = "" // a reboot took it; what is kept on disk goes still
 	}

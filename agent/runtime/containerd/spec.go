@@ -52,7 +52,7 @@ func (d *Driver) ociSpec(ctx context.Context, spec runtime.Spec, image *runnable
 		oci.WithProcessCwd(cmp.Or(spec.Container.GetWorkingDir(), image.config.Config.WorkingDir, "/")),
 		oci.WithHostname(hostname(spec.Placement)),
 		oci.WithCgroup(d.cgroup(record.ID)),
-		oci.WithNamespacedCgroup(),
+		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace}),
 		oci.WithoutRunMount,
 		oci.WithMounts(mounts),
 		withCapabilities(capabilities),

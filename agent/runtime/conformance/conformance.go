@@ -1,0 +1,198 @@
+// Package conformance is the suite that every driver must pass, the model
+// included: who passes it can stand for any other under the agent.
+//
+// The programs that it runs are those of testimage: the image's own server,
+// and the applets true, false, echo, cat, sleep and `sh -c 'exit N'`.
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/testimage"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+// Driver runs instances and holds their images.
+type Driver interface {
+	runtime.Driver
+	runtime.ImageStore
+}
+
+// Subject is a driver on an empty node.
+type Subject struct {
+	Driver Driver
+	// Reopen ends the driver and opens another one on the same node, as a
+	// restart of the agent does. What runs goes on; while gone is called no
+	// driver is there.
+	Reopen func(t *testing.T, gone func()) Driver
+	// Break leaves what a crash in the middle of a Prepare leaves.
+	Break func(t *testing.T, id string)
+	// Other opens a driver on another empty node.
+	Other func(t *testing.T) Driver
+	// Leftovers names what there is of an instance outside of the driver's
+	// records: mounts, control groups, addresses. May be nil.
+	Leftovers func(t *testing.T, id string) []string
+	// Processes are real ones, with memory, files and ports.
+	Processes bool
+}
+
+// patience bounds how long something may take to become true.
+const patience = 20 * time.Second
+
+const imageName = "site.local/web:1"
+
+// suite is one test's view of its subject.
+type suite struct {
+	*testing.T
+	Subject
+	ctx   context.Context
+	image string
+}
+
+// Run runs the suite. open gives a new subject for each test.
+func Run(t *testing.T, open func(t *testing.T) Subject) {
+	var tar bytes.Buffer
+	if err := testimage.WriteOCILayout(&tar, imageName); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name      string
+		run       func(s *suite)
+		processes bool
+	}{
+		{"what does not exist is stopped and removed already", absent, false},
+		{"a life, each step twice", life, false},
+		{"another specification is a conflict", conflict, false},
+		{"without its image nothing is prepared", noImage, false},
+		{"exit codes are told", exitCodes, false},
+		{"a stop kills when the grace has passed", grace, false},
+		{"what runs is removed", removeRunning, false},
+		{"the next driver adopts what is there", adoption, false},
+		{"leftovers of a crash are broken", broken, false},
+		{"logs go over all runs", logs, false},
+		{"logs are followed", follow, false},
+		{"commands are executed", execute, false},
+		{"a watch hints at what ended", watch, false},
+		{"images are listed and opened", images, false},
+		{"an image travels to another store", travel, false},
+		{"a damaged image changes nothing", damaged, false},
+		{"nothing waits for a driver that is gone", unattended, true},
+		{"want of memory is told", memory, true},
+		{"ports are published", ports, true},
+		{"the container is as its specification says", inside, true},
+		{"a terminal has a size", terminal, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := &suite{T: t, Subject: open(t), ctx: t.Context()}
+			if test.processes && !s.Processes {
+				t.Skip("it runs no real processes")
+			}
+			loaded, err := s.Driver.Import(s.ctx, bytes.NewReader(tar.Bytes()), "")
+			if err != nil || len(loaded) != 1 {
+				t.Fatalf("Import gave %v, %v", loaded, err)
+			}
+			s.image = loaded[0].Digest
+			test.run(s)
+		})
+	}
+}
+
+// spec of an instance that runs a command, or the image's own server.
+func (s *suite) spec(name string, command ...string) runtime.Spec {
+	return runtime.Spec{
+		ID: "default." + name, Project: "default", Placement: name, Workload: "web", ImageDigest: s.image,
+		Container: &skerryv1.Container{Image: imageName, Command: command, Network: "none"},
+		CPUMilli:  1000, MemoryBytes: 64 << 20,
+	}
+}
+
+func (s *suite) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *suite) wantKind(err error, want problem.Kind) {
+	s.Helper()
+	if err == nil {
+		s.Fatalf("there was no problem, want one of kind %s", want)
+	}
+	if got := problem.KindOf(err); got != want {
+		s.Fatalf("%v: it is of kind %s, want %s", err, got, want)
+	}
+}
+
+// prepared makes an instance.
+func (s *suite) prepared(spec runtime.Spec) runtime.Spec {
+	s.Helper()
+	s.must(s.Driver.Prepare(s.ctx, spec))
+	return spec
+}
+
+// started makes an instance and starts it.
+func (s *suite) started(spec runtime.Spec) runtime.Spec {
+	s.Helper()
+	s.prepared(spec)
+	s.must(s.Driver.Start(s.ctx, spec.ID))
+	return spec
+}
+
+// ended makes an instance and waits for its end.
+func (s *suite) ended(spec runtime.Spec) runtime.Instance {
+	s.Helper()
+	s.started(spec)
+	return s.await(spec.ID, runtime.Exited)
+}
+
+func (s *suite) list() []runtime.Instance {
+	s.Helper()
+	all, err := s.Driver.List(s.ctx)
+	s.must(err)
+	return all
+}
+
+// one returns an instance that must be there.
+func (s *suite) one(id string) runtime.Instance {
+	s.Helper()
+	for _, i := range s.list() {
+		if i.ID == id {
+			return i
+		}
+	}
+	s.Fatalf("%s is not listed", id)
+	return runtime.Instance{}
+}
+
+func (s *suite) await(id string, state runtime.State) runtime.Instance {
+	s.Helper()
+	var i runtime.Instance
+	s.until("it is in the state wanted", func() bool {
+		i = s.one(id)
+		return i.State == state
+	})
+	return i
+}
+
+func (s *suite) until(what string, true func() bool) {
+	s.Helper()
+	for end := time.Now().Add(patience); !true(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.Fatalf("after %s it is still not so that %s", patience, what)
+		}
+	}
+}
+
+func (s *suite) exec(id string, command ...string) (int, string) {
+	s.Helper()
+	var out bytes.Buffer
+	code, err := s.Driver.Exec(s.ctx, id, runtime.Exec{Command: command, Stdout: &out, Stderr: &out})
+	s.must(err)
+	return code, out.String()
+}
