@@ -58,8 +58,10 @@ func fromCall(err error) error {
 		return nil
 	}
 	if connectionBroke(err) {
-		return problem.New(problem.Unavailable, "site", "the connection was lost: %w", err).
-			WithHint("look what has happened, then try again; another node will be asked")
+		return &problem.Error{
+			Kind: problem.Unavailable, Subject: "site", Message: "the connection was lost", Err: err,
+			Hint: "look what has happened, then try again; another node will be asked",
+		}
 	}
 	err = problem.FromConnect(err)
 	var p *problem.Error

@@ -22,10 +22,9 @@ const (
 )
 
 // lostError is the end of a stream that another attempt may take up again.
-type lostError struct{ err error }
+type lostError struct{ why *problem.Error }
 
-func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
+func (e *lostError) Error() string { return e.why.Error() }
 
 // follow repeats attempt for as long as it only loses its stream.
 func (a *app) follow(ctx context.Context, attempt func() error) error {
@@ -41,10 +40,10 @@ func (a *app) follow(ctx context.Context, attempt func() error) error {
 			tries, wait = 0, followFirst
 		}
 		if tries == followTries {
-			return lost.err
+			return lost.why
 		}
 		if tries == 0 {
-			fmt.Fprintf(a.Err, "! %s: trying again\n", oneLine(withoutHint(lost.err)))
+			fmt.Fprintf(a.Err, "! %s: trying again\n", oneLine(lost.why.Message))
 		}
 		if err := env.Sleep(ctx, a.Clock, wait); err != nil {
 			return fromCall(err)
@@ -60,9 +59,10 @@ func endOfFollow(err error) error {
 		return &lostError{problem.New(problem.Unavailable, "site", "the node ended the connection").
 			WithHint("is it being restarted? skerry status shows the nodes")}
 	}
-	p := fromCall(err)
-	if kind := problem.KindOf(p); kind == problem.Unavailable || kind == problem.Timeout {
+	err = fromCall(err)
+	var p *problem.Error
+	if errors.As(err, &p) && (p.Kind == problem.Unavailable || p.Kind == problem.Timeout) {
 		return &lostError{p}
 	}
-	return p
+	return err
 }

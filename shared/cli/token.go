@@ -109,15 +109,15 @@ func (o *tokenCreate) print(answer *skerryv1.CreateTokenResponse, voter string) 
 	if o.role == "operator" {
 		where = "As the operator, on the machine to work from:"
 	}
-	token, expires := oneLine(answer.GetToken()), answer.GetExpires().AsTime()
-	_, err := fmt.Fprintf(o.Out, `Token %s, works once, until %s (%s from now):
+	token := oneLine(answer.GetToken())
+	_, err := fmt.Fprintf(o.Out, `Token %s, works once, for %s, until %s:
 
   %s
 
 %s
 
   skerry join %s %s
-`, oneLine(answer.GetId()), utc(expires), age(expires.Sub(o.Clock.Now())), token, where, token, oneLine(voter))
+`, oneLine(answer.GetId()), age(o.ttl), utc(answer.GetExpires().AsTime()), token, where, token, oneLine(voter))
 	return err
 }
 

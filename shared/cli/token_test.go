@@ -12,7 +12,7 @@ import (
 
 func TestTokenCreatePrintsTheCommandToType(t *testing.T) {
 	expect(t, harbour(), "token create --role node", 0, `
-Token 3f9a12c4, works once, until 2026-11-21 04:12:00Z (1h from now):
+Token 3f9a12c4, works once, for 1h, until 2026-11-21 04:12:00Z:
 
   skerry1.node.5eed.harbour.c2VjcmV0
 
@@ -21,7 +21,7 @@ On the new machine, as root:
   skerry join skerry1.node.5eed.harbour.c2VjcmV0 node-1.example.com:7600
 `, "")
 	expect(t, &fakeSite{}, "token create --role operator --name alice --ttl 24h", 0, `
-Token 3f9a12c4, works once, until 2026-11-22 03:12:00Z (1d from now):
+Token 3f9a12c4, works once, for 1d, until 2026-11-22 03:12:00Z:
 
   skerry1.operator.5eed.harbour.c2VjcmV0
 
