@@ -1,0 +1,215 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"skerry.dev/agent/ledger"
+	"skerry.dev/agent/reconcile"
+	"skerry.dev/agent/runtime"
+	"skerry.dev/chaos/check"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+const (
+	stateDir = "/state"
+	// lookEvery is how often the truth is looked at when nothing hints at a
+	// change.
+	lookEvery = 5 * time.Second
+)
+
+// agent is what every node does: the shells around ledger, reconcile and the
+// session, as agent/supervisor and agent/session are in production.
+type agent struct {
+	*process
+	ledger  *ledger.Ledger
+	core    *reconcile.Core
+	session *session
+	// alarm counts the timers that were set; only the last one counts.
+	alarm int
+	// looking: a list is on its way; again: look once more after it.
+	looking, again bool
+}
+
+func newAgent(p *process) *agent {
+	a := &agent{process: p, core: reconcile.New()}
+	var err error
+	a.ledger, err = ledger.Open(p.host.disk, stateDir)
+	if err != nil {
+		p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
+		return a
+	}
+	p.host.machine.changed = func() {
+		if !p.dead {
+			a.look()
+		}
+	}
+	a.obey()
+	a.look()
+	p.every(lookEvery, a.look)
+	a.session = newSession(a)
+	return a
+}
+
+// accept takes over new orders from a coordinator.
+func (a *agent) accept(orders *sitev1.Assignments) error {
+	if err := a.ledger.Accept(orders); err != nil {
+		return err
+	}
+	a.obey()
+	return nil
+}
+
+// obey makes the ledger's orders what the node works towards.
+func (a *agent) obey() {
+	orders := a.ledger.Current()
+	if orders.GetOrder() == nil {
+		return
+	}
+	a.world.violate(a.world.orders.Acts(a.host.name, orders.GetOrder()))
+	a.core.Desire(orders.GetPlacements())
+	a.runReplica(orders.GetRaftId())
+	a.step()
+}
+
+// look asks the runtime what is there. The answer may be old when it comes.
+func (a *agent) look() {
+	if a.looking {
+		a.again = true
+		return
+	}
+	a.looking = true
+	instances := a.host.machine.list()
+	a.after(a.takes(30*time.Millisecond), func() {
+		a.looking = false
+		a.core.Observe(instances, a.host.elapsed())
+		a.step()
+		if a.again {
+			a.again = false
+			a.look()
+		}
+	})
+}
+
+// takes is how long some work takes.
+func (a *agent) takes(limit time.Duration) time.Duration {
+	return limit/10 + time.Duration(a.rng.Int64N(int64(limit)))
+}
+
+func (a *agent) step() {
+	actions, wake := a.core.Step(a.host.elapsed())
+	for _, action := range actions {
+		a.perform(action)
+	}
+	if wake > 0 {
+		a.alarm++
+		alarm := a.alarm
+		a.after(wake, func() {
+			if alarm == a.alarm {
+				a.step()
+			}
+		})
+	}
+	if a.session != nil {
+		a.session.changed()
+	}
+}
+
+// durations of actions, at most.
+var durations = map[reconcile.Kind]time.Duration{
+	reconcile.Fetch: 400 * time.Millisecond, reconcile.Prepare: 150 * time.Millisecond, reconcile.Start: 150 * time.Millisecond,
+	reconcile.Stop: 2 * time.Second, reconcile.Remove: 100 * time.Millisecond, reconcile.Check: 20 * time.Millisecond,
+}
+
+// perform carries out one action. When the process dies before it is done,
+// the runtime may or may not finish it.
+func (a *agent) perform(action reconcile.Action) {
+	if action.Kind != reconcile.Check {
+		a.world.trace.fold('x', uint64(a.host.index), uint64(action.Kind), digest([]byte(action.ID)))
+	}
+	finishes := a.rng.IntN(2) == 0
+	powered := a.host.boots
+	a.world.kernel.after(a.takes(durations[action.Kind]), func() {
+		if a.dead && (!finishes || a.host.unpowered > 0 || a.host.boots != powered) {
+			return
+		}
+		err := a.act(action)
+		if a.dead {
+			return
+		}
+		a.core.Done(action, err, a.host.elapsed())
+		if err != nil && action.Kind != reconcile.Check {
+			a.world.trace.note(a.host.name, "could not %s %s: %v", action.Kind, action.ID, err)
+		}
+		if action.Kind == reconcile.Start || err != nil {
+			a.look()
+		}
+		a.step()
+	})
+}
+
+func (a *agent) act(action reconcile.Action) error {
+	m := a.host.machine
+	switch action.Kind {
+	case reconcile.Fetch:
+		return a.fetch(action.Spec)
+	case reconcile.Prepare:
+		return m.prepare(action.Spec)
+	case reconcile.Start:
+		return m.start(action.ID)
+	case reconcile.Stop:
+		m.stop(action.ID)
+		return nil
+	case reconcile.Remove:
+		m.remove(action.ID)
+		return nil
+	case reconcile.Check:
+		if !m.runs(action.ID) {
+			return errors.New("it does not run")
+		}
+		return nil
+	}
+	panic(fmt.Sprintf("no way to %v", action.Kind))
+}
+
+// fetch gets an image from a node that holds it.
+func (a *agent) fetch(spec runtime.Spec) error {
+	if a.host.machine.images[spec.ImageDigest] {
+		return nil
+	}
+	for _, source := range a.ledger.Current().GetImages() {
+		for _, node := range source.GetNodes() {
+			from := a.world.hostByName(node)
+			if source.GetDigest() == spec.ImageDigest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.images[spec.ImageDigest] {
+				a.host.machine.images[spec.ImageDigest] = true
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("nobody in reach holds %s", spec.ImageDigest)
+}
+
+// facts are what the node says of itself.
+func (a *agent) facts() *sitev1.NodeFacts {
+	record := a.host.record()
+	facts := &sitev1.NodeFacts{
+		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
+	}
+	for _, name := range images {
+		if a.host.machine.images[imageDigest(name)] {
+			facts.Images = append(facts.Images, imageDigest(name))
+		}
+	}
+	slices.Sort(facts.Images)
+	return facts
+}
+
+// coordinator is the host that the session has contact with; -1 for none.
+func (a *agent) coordinator() int {
+	if a == nil || a.session == nil || a.session.stream == nil {
+		return -1
+	}
+	return a.session.stream.ends[1].host
+}

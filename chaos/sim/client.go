@@ -1,0 +1,218 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// requestTimeout is when a client tries again, through another node.
+	requestTimeout = 3 * time.Second
+	// maxTries is when it gives up: the outcome is unknown.
+	maxTries = 6
+	// clientThink is the mean pause between two requests of one client.
+	clientThink = 800 * time.Millisecond
+	project     = "default"
+)
+
+// client is one person or program that uses the site: one request at a time,
+// each repeated with the same request ID until it is answered.
+type client struct {
+	world  *world
+	rng    *rand.Rand
+	number int
+	sent   int
+}
+
+// request is one call. Exactly one of entry and read is set.
+type request struct {
+	id    string
+	entry *sitev1.Entry
+	read  bool
+	// acknowledgedBefore is the highest acknowledged index when a read began.
+	acknowledgedBefore uint64
+	tries              int
+	done               bool
+}
+
+// answer to a request.
+type answer struct {
+	// unavailable: nothing was done, or the outcome is not known; try again.
+	unavailable bool
+	// index of the outcome, or of the state that was read.
+	index uint64
+	kind  string
+	node  string
+}
+
+func (c *client) run() {
+	if c.world.quiet {
+		return
+	}
+	pause := clientThink/4 + time.Duration(c.rng.Int64N(int64(clientThink)*3/2))
+	c.world.kernel.after(pause, func() {
+		if !c.world.quiet {
+			c.try(c.choose())
+		}
+	})
+}
+
+func (c *client) choose() *request {
+	c.sent++
+	r := &request{id: fmt.Sprintf("client-%d-%d", c.number, c.sent)}
+	switch pick := c.rng.IntN(10); {
+	case pick < 3:
+		r.read = true
+		r.acknowledgedBefore = c.world.log.Highest()
+	case pick < 4:
+		r.entry = c.remove()
+	default:
+		r.entry = c.apply()
+	}
+	if r.entry != nil {
+		r.entry.RequestId = r.id
+		r.entry.Principal = fmt.Sprintf("spiffe://%s/operator/client-%d", siteName, c.number)
+	}
+	return r
+}
+
+// try sends the request through any node.
+func (c *client) try(r *request) {
+	if r.done {
+		return
+	}
+	if r.tries++; r.tries > maxTries {
+		c.world.stats.Unknown++
+		r.done = true
+		c.run()
+		return
+	}
+	attempt := r.tries
+	retry := func() {
+		if !r.done && r.tries == attempt {
+			c.try(r)
+		}
+	}
+	c.world.kernel.after(requestTimeout, retry)
+	entry := c.rng.IntN(len(c.world.hosts))
+	p := c.world.hosts[entry].process
+	if p == nil {
+		c.world.kernel.after(100*time.Millisecond, retry)
+		return
+	}
+	p.serveClient(r, func(a answer) {
+		if r.done {
+			return
+		}
+		if a.unavailable {
+			c.world.kernel.after(time.Duration(c.rng.Int64N(int64(300*time.Millisecond))), retry)
+			return
+		}
+		r.done = true
+		c.answered(r, a)
+		c.run()
+	})
+}
+
+// answered holds the site to what it said.
+func (c *client) answered(r *request, a answer) {
+	w := c.world
+	if r.read {
+		w.stats.Reads++
+		w.violate(w.log.Read(a.node, r.acknowledgedBefore, a.index))
+		return
+	}
+	w.stats.Writes++
+	w.trace.note("user", "%s is answered: %s at %d %s", r.id, describe(r.entry), a.index, a.kind)
+	w.violate(w.log.Acknowledged(r.id, a.index))
+}
+
+func describe(entry *sitev1.Entry) string {
+	switch change := entry.GetChange().(type) {
+	case *sitev1.Entry_ApplyResources:
+		workload := change.ApplyResources.GetResources()[0].GetWorkload()
+		return fmt.Sprintf("apply %s replicas %d image %s", workload.GetName(), workload.GetReplicas(), workload.GetContainer().GetImage())
+	case *sitev1.Entry_DeleteResource:
+		return "delete " + change.DeleteResource.GetName()
+	default:
+		return fmt.Sprintf("%T", change)
+	}
+}
+
+// names of the workloads that clients change. Those that stay are applied once,
+// at the beginning.
+var (
+	changing = []string{"web", "api", "cache", "port", "big"}
+	staying  = []string{"edge-a", "edge-b"}
+)
+
+func (c *client) remove() *sitev1.Entry {
+	name := changing[c.rng.IntN(len(changing))]
+	return &sitev1.Entry{Change: &sitev1.Entry_DeleteResource{DeleteResource: &sitev1.DeleteResource{
+		Kind: "Workload", Project: project, Name: name,
+	}}}
+}
+
+func (c *client) apply() *sitev1.Entry {
+	return applyEntry(c.workload(changing[c.rng.IntN(len(changing))]))
+}
+
+func (c *client) workload(name string) *skerryv1.Workload {
+	w := newWorkload(name)
+	w.Replicas = proto.Uint32(uint32(c.rng.IntN(len(c.world.hosts) + 1)))
+	w.Container.Image = images[c.rng.IntN(len(images))]
+	switch name {
+	case "port":
+		w.Container.Ports = []*skerryv1.Port{{Name: "http", Port: 80, HostPort: 8080, Protocol: "tcp"}}
+	case "big":
+		w.Container.Resources.Memory = "700Mi"
+	case "cache":
+		w.Update.MaxUnavailable = 2
+	case "api":
+		w.Container.Resources.Cpu = "400m"
+	}
+	return w
+}
+
+func applyEntry(workloads ...*skerryv1.Workload) *sitev1.Entry {
+	apply := &sitev1.ApplyResources{}
+	for _, w := range workloads {
+		apply.Resources = append(apply.Resources, &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: w}})
+	}
+	return &sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: apply}}
+}
+
+// newWorkload has every default written out, as the API does before it
+// proposes.
+func newWorkload(name string) *skerryv1.Workload {
+	return &skerryv1.Workload{
+		Kind: "Workload", Name: name, Project: project, Replicas: proto.Uint32(1),
+		Container: &skerryv1.Container{
+			Image:     images[0],
+			Network:   "bridge",
+			Resources: &skerryv1.Resources{Cpu: "100m", Memory: "64Mi"},
+		},
+		Health: &skerryv1.Health{
+			Exec: &skerryv1.ExecCheck{Command: []string{"true"}}, Interval: "2s", Timeout: "2s", Failures: 3, StartPeriod: "10s",
+		},
+		Update:    &skerryv1.Update{Strategy: "rolling", MaxUnavailable: 1},
+		Place:     &skerryv1.Place{Spread: "zone"},
+		Partition: &skerryv1.Partition{Mode: "replicate", ReplaceAfter: "0s"},
+		Restart:   &skerryv1.Restart{Policy: "always", Backoff: "500ms", MaxBackoff: "1m"},
+		StopGrace: "10s",
+	}
+}
+
+// stay is a workload that is bound to its nodes.
+func stay(name string, replicas uint32) *skerryv1.Workload {
+	w := newWorkload(name)
+	w.Replicas = proto.Uint32(replicas)
+	w.Partition.Mode = "stay"
+	return w
+}

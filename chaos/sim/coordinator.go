@@ -1,0 +1,184 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"skerry.dev/coordinator/consensus"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// The times of the real shell (coordinator/controller.go).
+const (
+	probeTimeout   = 300 * time.Millisecond
+	proposeTimeout = 5 * time.Second
+	rest           = 5 * time.Millisecond
+	afterFailure   = 50 * time.Millisecond
+)
+
+// coordinator is what a replica does while it serves: the shell around
+// lifecycle.Core, as coordinator/controller.go is in production.
+type coordinator struct {
+	*voter
+	term    uint64
+	stopped bool
+	core    *stubCore
+	// acting: proposals of the last step are on their way.
+	acting bool
+	// alarm counts the timers that were set; only the last one counts.
+	alarm   int
+	ids     int
+	served  []*served
+	heard   map[string]time.Duration
+	reports []pendingReport
+	// committing a batch of reports.
+	committing bool
+	batches    uint64
+}
+
+func newCoordinator(v *voter, term uint64) *coordinator {
+	c := &coordinator{voter: v, term: term, heard: map[string]time.Duration{}}
+	c.core = &stubCore{self: v.host.name}
+	v.world.trace.note(v.host.name, "serves term %d", term)
+	c.step()
+	return c
+}
+
+// stop ends the term: all streams are told to look elsewhere.
+func (c *coordinator) stop() {
+	c.stopped = true
+	c.world.trace.note(c.host.name, "serves term %d no more", c.term)
+	for _, s := range slices.Clone(c.served) {
+		s.redirect()
+	}
+}
+
+func (c *coordinator) over() bool { return c.stopped || c.gone() }
+
+// changed tells that the state did.
+func (c *coordinator) changed() {
+	c.wakeIn(rest)
+	for _, s := range c.served {
+		s.push()
+	}
+}
+
+// wakeIn plans the next step, in place of what was planned before.
+func (c *coordinator) wakeIn(d time.Duration) {
+	c.alarm++
+	alarm := c.alarm
+	c.world.kernel.after(d, func() {
+		if alarm == c.alarm && !c.acting && !c.over() {
+			c.step()
+		}
+	})
+}
+
+func (c *coordinator) step() {
+	nodes := make([]string, 0, len(c.heard))
+	for node := range c.heard {
+		nodes = append(nodes, node)
+	}
+	slices.Sort(nodes)
+	for _, node := range nodes {
+		c.core.Heard(node, c.heard[node])
+	}
+	effects := c.core.Step(c.host.elapsed(), c.host.now(), c.store.View(), c.replica.Status())
+	for _, node := range effects.Probe {
+		c.probe(node)
+	}
+	c.acting = true
+	c.act(effects, 0)
+}
+
+// act proposes what a step asks for, one after the other, and steps again.
+func (c *coordinator) act(effects stubEffects, next int) {
+	if c.over() {
+		return
+	}
+	if next == len(effects.Propose) {
+		c.acting = false
+		changed := effects.Change != nil
+		if changed && c.replica.ChangeVoters(effects.Change) != nil {
+			c.wakeIn(afterFailure)
+			return
+		}
+		if changed {
+			c.world.trace.note(c.host.name, "changes voters: %v", effects.Change)
+			c.wake()
+		}
+		if next > 0 || changed {
+			c.wakeIn(0)
+			return
+		}
+		c.wakeIn(max(effects.Wake, rest))
+		return
+	}
+	entry := effects.Propose[next]
+	entry.Principal = "coordinator"
+	entry.RequestId = c.newID()
+	c.commit(entry, func(outcome *sitev1.Outcome, ok bool) {
+		if !ok || outcome.GetErrorKind() != "" {
+			if ok {
+				c.world.trace.note(c.host.name, "entry of the controllers refused: %s", outcome.GetError())
+			}
+			c.acting = false
+			c.wakeIn(afterFailure)
+			return
+		}
+		c.act(effects, next+1)
+	})
+}
+
+// commit proposes an entry and tells its outcome, or that it has none in time.
+func (c *coordinator) commit(entry *sitev1.Entry, done func(*sitev1.Outcome, bool)) {
+	answered := false
+	once := func(outcome *sitev1.Outcome, ok bool) {
+		if !answered && !c.over() {
+			answered = true
+			done(outcome, ok)
+		}
+	}
+	c.world.kernel.after(proposeTimeout, func() { once(nil, false) })
+	c.propose(entry, func(done consensus.Completion) { once(done.Outcome, done.Err == nil) })
+}
+
+func (c *coordinator) newID() string {
+	c.ids++
+	return fmt.Sprintf("%s-%d-%d", c.host.name, c.term, c.ids)
+}
+
+// probe calls a node directly.
+func (c *coordinator) probe(node string) {
+	to := c.world.hostByName(node)
+	answered := false
+	finish := func(ok bool) {
+		if answered || c.over() {
+			return
+		}
+		answered = true
+		c.world.trace.note(c.host.name, "calls %s: answered %v", node, ok)
+		c.core.Probed(node, ok, c.host.elapsed())
+		if !c.acting {
+			c.wakeIn(0)
+		}
+	}
+	c.world.kernel.after(probeTimeout, func() { finish(false) })
+	net := c.world.net
+	net.datagram(c.host.index, to, 'p', func() {
+		net.datagram(to, c.host.index, 'q', func() { finish(true) })
+	})
+}
+
+// poolChanged tells what gossip on this host sees.
+func (c *coordinator) poolChanged(node string, alive bool) {
+	if alive {
+		c.core.GossipAlive(node, c.host.elapsed())
+	} else {
+		c.core.GossipFailed(node, c.host.elapsed())
+	}
+	if !c.acting {
+		c.wakeIn(0)
+	}
+}

@@ -1,0 +1,217 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/coordinator/dispatcher"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+const (
+	heartbeatEvery = 200 * time.Millisecond
+	// settle is how long changes gather before orders are made anew.
+	settle = 5 * time.Millisecond
+	// maxBatch reports go into one entry.
+	maxBatch = 256
+)
+
+// pendingReport waits for the log.
+type pendingReport struct {
+	report *sitev1.NodeReport
+	done   func()
+}
+
+// served is a voter's end of one agent's stream, as coordinator/dispatcher is
+// in production.
+type served struct {
+	process *process
+	// lead is nil on a voter that only redirects.
+	lead         *coordinator
+	node         string
+	stream       *stream
+	closed       bool
+	greeted      bool
+	acknowledged uint64
+	// told is what the agent has been told of acknowledged.
+	told   uint64
+	last   dispatcher.Fingerprint
+	sentAt time.Duration
+	due    bool
+	// deliver hands a response to the agent's end.
+	deliver func(*served, *sitev1.SyncResponse)
+}
+
+// acceptSync takes the stream of an agent on a host.
+func acceptSync(h *host, node string, opened *stream) *served {
+	s := &served{process: h.process, node: node, stream: opened}
+	if v := h.process.voter; v != nil {
+		s.lead = v.lead
+	}
+	if s.lead == nil {
+		h.process.after(0, s.redirect)
+		return s
+	}
+	s.lead.served = append(s.lead.served, s)
+	s.beat()
+	return s
+}
+
+func (s *served) over() bool { return s.closed || s.process.dead || s.lead == nil || s.lead.over() }
+
+// beat looks for something to tell as often as the agent must be told anything.
+func (s *served) beat() {
+	if s.over() {
+		return
+	}
+	s.tell()
+	s.process.after(heartbeatEvery, s.beat)
+}
+
+// receive takes in what the agent says.
+func (s *served) receive(message *sitev1.SyncRequest) {
+	if s.over() {
+		return
+	}
+	s.lead.heard[s.node] = s.lead.host.elapsed()
+	var reported *sitev1.NodeReport
+	switch m := message.GetMessage().(type) {
+	case *sitev1.SyncRequest_Hello:
+		reported = m.Hello.GetReport()
+		s.greeted = true
+		s.push()
+	case *sitev1.SyncRequest_Report:
+		reported = m.Report
+	}
+	if reported == nil {
+		return
+	}
+	reported.Node = s.node
+	number := message.GetReportNumber()
+	s.lead.reports = append(s.lead.reports, pendingReport{report: reported, done: func() {
+		s.acknowledged = max(number, s.acknowledged)
+		s.push()
+	}})
+	s.lead.commitReports()
+}
+
+// commitReports brings what waits into the log, one batch at a time.
+func (c *coordinator) commitReports() {
+	if c.committing || len(c.reports) == 0 {
+		return
+	}
+	batch := slices.Clone(c.reports[:min(maxBatch, len(c.reports))])
+	c.reports = c.reports[len(batch):]
+	status := &sitev1.StatusBatch{}
+	for _, r := range batch {
+		status.Reports = append(status.Reports, r.report)
+	}
+	c.batches++
+	c.committing = true
+	c.commit(&sitev1.Entry{
+		RequestId: fmt.Sprintf("status-%d-%d-%d", c.term, c.host.elapsed(), c.batches),
+		Principal: "coordinator",
+		Change:    &sitev1.Entry_StatusBatch{StatusBatch: status},
+	}, func(_ *sitev1.Outcome, ok bool) {
+		c.committing = false
+		for _, r := range batch {
+			if ok {
+				r.done()
+			}
+		}
+		c.commitReports()
+	})
+}
+
+// push looks soon for what the agent has to be told.
+func (s *served) push() {
+	if s.due || s.over() {
+		return
+	}
+	s.due = true
+	s.process.after(settle, func() {
+		s.due = false
+		s.tell()
+	})
+}
+
+func (s *served) tell() {
+	if s.over() {
+		return
+	}
+	response := &sitev1.SyncResponse{Acknowledged: s.acknowledged}
+	if s.greeted {
+		orders := dispatcher.Assignments(s.lead.store.View(), s.node, s.lead.term)
+		if print := dispatcher.FingerprintOf(orders); print != s.last {
+			s.last = print
+			response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
+		}
+	}
+	now := s.process.world.kernel.now
+	if response.Message == nil {
+		if s.acknowledged == s.told && now-s.sentAt < heartbeatEvery {
+			return
+		}
+		response.Message = &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}
+	}
+	s.sentAt, s.told = now, s.acknowledged
+	s.send(response)
+}
+
+func (s *served) send(response *sitev1.SyncResponse) {
+	data := encode(response)
+	s.stream.send(1, digest(data), func() {
+		received := &sitev1.SyncResponse{}
+		decode(data, received)
+		s.deliver(s, received)
+	})
+}
+
+// redirect says who else may be the coordinator and ends the stream.
+func (s *served) redirect() {
+	if s.closed {
+		return
+	}
+	s.send(redirectFor(s.process.voter))
+	s.end()
+	s.stream.close(1)
+}
+
+// end forgets the stream.
+func (s *served) end() {
+	s.closed = true
+	if s.lead != nil {
+		s.lead.served = slices.DeleteFunc(s.lead.served, func(other *served) bool { return other == s })
+	}
+}
+
+// redirectFor names the coordinator that a voter follows; v may be nil.
+func redirectFor(v *voter) *sitev1.SyncResponse {
+	redirect := &sitev1.SyncRedirect{}
+	if v != nil {
+		leader := v.replica.Status().Leader
+		for _, node := range v.store.View().Nodes() {
+			if leader != 0 && node.GetRaftId() == leader {
+				redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
+			}
+		}
+	}
+	return &sitev1.SyncResponse{Message: &sitev1.SyncResponse_Redirect{Redirect: redirect}}
+}
+
+func encode(m proto.Message) []byte {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic("a message cannot be encoded: " + err.Error())
+	}
+	return data
+}
+
+func decode(data []byte, into proto.Message) {
+	if err := proto.Unmarshal(data, into); err != nil {
+		panic("a message does not parse: " + err.Error())
+	}
+}

@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"skerry.dev/chaos/nemesis"
+)
+
+// blackoutStagger is the longest time between the first and the last host that
+// comes back after a blackout.
+const blackoutStagger = 20 * time.Second
+
+// injector carries faults out and takes them back.
+type injector struct {
+	world *world
+	// active counts the faults that last.
+	active int
+}
+
+// plan schedules all faults of a run.
+func (in *injector) plan(faults []nemesis.Fault) {
+	for _, f := range faults {
+		in.world.kernel.after(f.At-in.world.kernel.now, func() { in.begin(f) })
+	}
+}
+
+func (in *injector) begin(f nemesis.Fault) {
+	w := in.world
+	hosts := slices.Clone(f.Hosts)
+	if leader := w.coordinatorHost(); f.Leader && leader >= 0 && !slices.Contains(hosts, leader) {
+		hosts = append(hosts, leader)
+		slices.Sort(hosts)
+	}
+	if len(hosts) == 0 {
+		return // it was for the coordinator, and there is none
+	}
+	w.trace.note("site", "FAULT %s", nemesis.Fault{Kind: f.Kind, Hosts: hosts, For: f.For})
+	w.stats.Faults++
+	rng := rand.New(rand.NewPCG(f.Seed, 1))
+	end := in.inject(f.Kind, hosts, rng)
+	if end == nil {
+		return
+	}
+	in.active++
+	w.kernel.after(f.For, func() {
+		in.active--
+		w.trace.note("site", "HEALED %s of %s", f.Kind, hostNames(hosts))
+		end()
+	})
+}
+
+// inject does it and returns what ends it; nil when there is nothing to end.
+func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func() {
+	w := in.world
+	switch kind {
+	case nemesis.Crash:
+		return in.down(hosts, (*host).hold, (*host).release, func() time.Duration { return 0 })
+	case nemesis.PowerOff:
+		return in.down(hosts, (*host).powerOff, (*host).powerOn, func() time.Duration { return 0 })
+	case nemesis.Blackout:
+		return in.down(hosts, (*host).powerOff, (*host).powerOn, func() time.Duration {
+			return time.Duration(rng.Int64N(int64(blackoutStagger)))
+		})
+	case nemesis.Split:
+		return in.count(w.net.cuts, func(a, b int) bool { return slices.Contains(hosts, a) != slices.Contains(hosts, b) })
+	case nemesis.Deaf:
+		return in.count(w.net.cuts, func(a, b int) bool { return !slices.Contains(hosts, a) && slices.Contains(hosts, b) })
+	case nemesis.Mute:
+		return in.count(w.net.cuts, func(a, b int) bool { return slices.Contains(hosts, a) && !slices.Contains(hosts, b) })
+	case nemesis.Unmesh:
+		return in.unmesh(hosts, rng)
+	case nemesis.Poor:
+		return in.count(w.net.bad, func(a, b int) bool { return slices.Contains(hosts, a) || slices.Contains(hosts, b) })
+	case nemesis.ClockJump:
+		for _, h := range hosts {
+			w.hosts[h].wall += time.Duration(rng.Int64N(int64(48*time.Hour))) - 24*time.Hour
+		}
+		return nil
+	case nemesis.Exit:
+		for _, h := range hosts {
+			w.hosts[h].machine.exitOne(rng)
+		}
+		return nil
+	}
+	panic(fmt.Sprintf("no injector for %v", kind))
+}
+
+func (in *injector) down(hosts []int, down, up func(*host), wait func() time.Duration) func() {
+	for _, h := range hosts {
+		down(in.world.hosts[h])
+	}
+	return func() {
+		for _, h := range hosts {
+			in.active++
+			in.world.kernel.after(wait(), func() { in.active--; up(in.world.hosts[h]) })
+		}
+	}
+}
+
+// count raises a counter on the chosen directions, and lowers it at the end.
+func (in *injector) count(counters [][]int, chosen func(a, b int) bool) func() {
+	change := func(by int) {
+		for a := range counters {
+			for b := range counters {
+				if a != b && chosen(a, b) {
+					counters[a][b] += by
+				}
+			}
+		}
+	}
+	change(1)
+	return func() { change(-1) }
+}
+
+// unmesh cuts each of the hosts from one other.
+func (in *injector) unmesh(hosts []int, rng *rand.Rand) func() {
+	type pair struct{ a, b int }
+	cut := map[pair]bool{}
+	for _, h := range hosts {
+		other := (h + 1 + rng.IntN(len(in.world.hosts)-1)) % len(in.world.hosts)
+		cut[pair{h, other}], cut[pair{other, h}] = true, true
+	}
+	return in.count(in.world.net.cuts, func(a, b int) bool { return cut[pair{a, b}] })
+}
+
+func hostNames(hosts []int) string {
+	text := ""
+	for i, h := range hosts {
+		if i > 0 {
+			text += ", "
+		}
+		text += hostName(h)
+	}
+	return text
+}

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+const (
+	// bootTime is how long a host takes from power to process.
+	bootTime = 3 * time.Second
+	// startTime is how long a process takes to start.
+	startTime = 100 * time.Millisecond
+)
+
+// host is one machine: what outlives a process, and what outlives a power cut.
+type host struct {
+	world *world
+	index int
+	name  string
+	zone  string
+
+	// disk outlives everything; raft is the log of the replica on it.
+	disk *disk
+	raft raftDisk
+	// machine runs instances; they outlive the process, not a power cut.
+	machine *machine
+
+	// wall is how far the wall clock is off.
+	wall time.Duration
+	// fixed is the arbitrary point from which elapsed time counts, another one
+	// at each boot.
+	fixed time.Duration
+	// rate of the elapsed clock, near 1.
+	rate float64
+
+	// held and unpowered count the faults that keep the process, or the whole
+	// host, down.
+	held, unpowered int
+	process         *process
+	// starts of a process, and boots of the host.
+	starts, boots int
+	// member: it has joined the site; first is the peer book from then.
+	member bool
+	first  []*sitev1.Peer
+}
+
+// joined tells whether the host belongs to the site.
+func (h *host) joined() bool { return h.member }
+
+func hostName(index int) string { return fmt.Sprintf("n%d", index+1) }
+
+// elapsed is the host's own monotonic clock.
+func (h *host) elapsed() time.Duration {
+	return h.fixed + time.Duration(float64(h.world.kernel.now)*h.rate)
+}
+
+// now is the host's wall clock.
+func (h *host) now() time.Time {
+	return simulationStart.Add(h.world.kernel.now + h.wall)
+}
+
+// start begins a process unless a fault forbids it or one runs.
+func (h *host) start(delay time.Duration) {
+	h.starts++
+	attempt := h.starts
+	h.world.kernel.after(delay, func() {
+		if h.held > 0 || h.unpowered > 0 || h.process != nil || attempt != h.starts {
+			return
+		}
+		h.world.trace.note(h.name, "process starts")
+		h.process = newProcess(h)
+		h.process.boot()
+	})
+}
+
+// hold kills the process and keeps it down until release.
+func (h *host) hold() {
+	h.held++
+	h.kill("process killed", false)
+}
+
+func (h *host) release() {
+	h.held--
+	if h.held == 0 && h.unpowered == 0 {
+		h.start(startTime)
+	}
+}
+
+// powerOff ends everything that runs on the host, until powerOn.
+func (h *host) powerOff() {
+	h.unpowered++
+	h.kill("power lost", true)
+	if h.unpowered == 1 {
+		h.machine.powerOff()
+	}
+}
+
+func (h *host) powerOn() {
+	h.unpowered--
+	if h.unpowered > 0 {
+		return
+	}
+	h.boots++
+	h.fixed = time.Duration(h.world.hostRng.Int64N(int64(1000 * time.Hour)))
+	if h.held == 0 {
+		h.start(bootTime + time.Duration(h.world.hostRng.Int64N(int64(2*time.Second))))
+	}
+}
+
+// kill ends the process. What it wrote to its log without syncing is lost; a
+// real kernel would keep it when only the process dies, so this is harsher.
+func (h *host) kill(why string, silent bool) {
+	h.starts++ // whatever was about to start does not
+	if h.process == nil {
+		return
+	}
+	h.world.trace.note(h.name, "%s", why)
+	h.process.dead = true
+	h.process = nil
+	h.world.net.hangUp(h.index, silent)
+	h.raft.crash()
+}

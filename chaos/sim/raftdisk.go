@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"errors"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"skerry.dev/coordinator/consensus"
+)
+
+// errPower is what a write gives when the process dies in the middle of it.
+var errPower = errors.New("the process died in the middle of a write")
+
+// raftDisk is the part of a host's disk that holds the log of its replica. It
+// can make the process die just before or just after a write.
+type raftDisk struct {
+	*memLog
+	// id of the replica whose log it is; 0 when there is none.
+	id uint64
+	// dieBefore and dieAfter a write of entries: a leader has told others of
+	// them by then.
+	dieBefore, dieAfter bool
+	// onAppend is for planted bugs; nil for none.
+	bug Bug
+}
+
+var _ consensus.Log = (*raftDisk)(nil)
+
+func (d *raftDisk) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
+	if len(entries) > 0 && d.dieBefore {
+		return errPower
+	}
+	if d.bug == SkipSync {
+		sync = false
+	}
+	if err := d.memLog.Append(snapshot, entries, hard, sync); err != nil {
+		return err
+	}
+	if len(entries) > 0 && d.dieAfter {
+		return errPower
+	}
+	return nil
+}
+
+// wipe makes room for another replica.
+func (d *raftDisk) wipe() { d.memLog, d.id = nil, 0 }
+
+// crash loses what was not synced.
+func (d *raftDisk) crash() {
+	d.dieBefore, d.dieAfter = false, false
+	if d.memLog != nil {
+		d.memLog.Crash()
+	}
+}

@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+	realsession "skerry.dev/agent/session"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// The times of the real shell (agent/session).
+const (
+	silence      = 2 * time.Second
+	helloTimeout = time.Second
+)
+
+// session keeps a stream to the coordinator: the shell around the pure parts
+// of agent/session.
+type session struct {
+	*agent
+	targets realsession.Targets
+	stream  *stream
+	sent    *realsession.Sent
+	to      *served
+	number  uint64
+	address string
+	heard   time.Duration
+	limit   time.Duration
+	due     bool
+}
+
+func newSession(a *agent) *session {
+	s := &session{agent: a}
+	s.connect()
+	return s
+}
+
+// connect tries the next voter.
+func (s *session) connect() {
+	s.address = s.targets.Next(s.peers(), s.host.name)
+	to := s.world.hostByAddress(s.address)
+	if to < 0 {
+		s.pause()
+		return
+	}
+	var far *served
+	accept := func(opened *stream) func() {
+		far = acceptSync(s.world.hosts[to], s.host.name, opened)
+		far.deliver = s.receive
+		return far.end
+	}
+	s.world.net.dial(s.host.index, to, accept, func(opened *stream) {
+		if s.dead {
+			return
+		}
+		if opened == nil {
+			s.pause()
+			return
+		}
+		s.open(opened, far)
+	})
+}
+
+func (s *session) pause() {
+	s.stream, s.to = nil, nil
+	s.after(s.targets.Pause(s.rng.Uint64()), s.connect)
+}
+
+// open begins with all that is known of this node.
+func (s *session) open(opened *stream, far *served) {
+	s.stream, s.to = opened, far
+	opened.ends[0].onClose = func() { s.closed(opened) }
+	report := &sitev1.NodeReport{Node: s.host.name, Placements: s.core.Reports(), Facts: s.facts()}
+	s.sent = realsession.NewSent(report)
+	s.number = 1
+	s.heard, s.limit = s.world.kernel.now, helloTimeout
+	s.say(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
+		Node: s.host.name, Seen: s.ledger.Current().GetOrder(), Report: report,
+	}}})
+	s.beat(opened)
+}
+
+// beat sends heartbeats and ends a stream that nothing comes from.
+func (s *session) beat(opened *stream) {
+	s.after(heartbeatEvery, func() {
+		if s.stream != opened {
+			return
+		}
+		if s.world.kernel.now-s.heard > s.limit {
+			s.hangUp()
+			return
+		}
+		s.say(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
+			Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.New(s.host.now())},
+		}})
+		s.beat(opened)
+	})
+}
+
+// changed looks soon for what to report.
+func (s *session) changed() {
+	if s.due || s.stream == nil {
+		return
+	}
+	s.due = true
+	s.after(time.Millisecond, func() {
+		s.due = false
+		if s.stream == nil {
+			return
+		}
+		report := s.sent.Difference(s.core.Reports(), s.facts())
+		if report == nil {
+			return
+		}
+		report.Node = s.host.name
+		s.number++
+		s.say(&sitev1.SyncRequest{ReportNumber: s.number, Message: &sitev1.SyncRequest_Report{Report: report}})
+	})
+}
+
+func (s *session) say(request *sitev1.SyncRequest) {
+	data, far := encode(request), s.to
+	s.stream.send(0, digest(data), func() {
+		received := &sitev1.SyncRequest{}
+		decode(data, received)
+		far.receive(received)
+	})
+}
+
+// receive takes in what the coordinator says on the present stream.
+func (s *session) receive(from *served, response *sitev1.SyncResponse) {
+	if s.dead || s.to != from {
+		return
+	}
+	s.heard, s.limit = s.world.kernel.now, silence
+	switch m := response.GetMessage().(type) {
+	case *sitev1.SyncResponse_Redirect:
+		s.targets.Redirected(m.Redirect.GetAddress())
+		s.hangUp()
+		return
+	case *sitev1.SyncResponse_Assignments:
+		if err := s.accept(m.Assignments); err != nil {
+			s.world.trace.note(s.host.name, "orders from %s refused: %v", s.address, err)
+			s.hangUp()
+			return
+		}
+	}
+	s.targets.Worked(s.address)
+}
+
+func (s *session) hangUp() {
+	s.stream.close(0)
+	s.pause()
+}
+
+// closed is told when the stream broke by itself.
+func (s *session) closed(which *stream) {
+	if s.stream == which && !s.dead {
+		s.pause()
+	}
+}

@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"skerry.dev/chaos/check"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+const (
+	tickEvery = 50 * time.Millisecond
+	// fsyncTime and fsyncJitter are what one cycle of a replica costs.
+	fsyncTime   = 200 * time.Microsecond
+	fsyncJitter = 2 * time.Millisecond
+	// snapshotEvery entries, far fewer than in production, so that snapshots
+	// and compaction happen in every run.
+	snapshotEvery = 400
+	// readRetry is when an unanswered read point is asked for again.
+	readRetry = 150 * time.Millisecond
+)
+
+// voter is the shell of one replica: what consensus.Node is in production,
+// without goroutines.
+type voter struct {
+	process *process
+	host    *host
+	world   *world
+	store   *state.Store
+	replica *consensus.Replica
+	// due: a cycle is scheduled.
+	due     bool
+	halted  bool
+	waiting map[string][]func(consensus.Completion)
+	readID  uint64
+	reads   map[uint64]func(index uint64)
+	// ready reads wait until their index is applied.
+	ready []readyRead
+	last  consensus.Status
+	// lead is the coordinator's part while this replica serves.
+	lead *coordinator
+}
+
+type readyRead struct {
+	index uint64
+	done  func(index uint64)
+}
+
+// newVoter starts the replica whose log is on the host.
+func newVoter(p *process) *voter {
+	v := &voter{
+		process: p, host: p.host, world: p.world, store: state.New(),
+		waiting: map[string][]func(consensus.Completion){}, reads: map[uint64]func(uint64){},
+		// Another range after each start, so that late answers to questions
+		// of the process before are not taken for new ones.
+		readID: uint64(p.host.starts) << 32,
+	}
+	var err error
+	v.replica, err = consensus.NewReplica(consensus.Config{
+		ID: p.host.raft.id, Log: &p.host.raft, Machine: v.machine(), Send: v.send,
+		Logger: p.world.logger.With("node", p.host.name), SnapshotEvery: snapshotEvery,
+	})
+	if err != nil {
+		v.halt(err)
+		return v
+	}
+	v.last = v.replica.Status()
+	v.tick()
+	return v
+}
+
+func (v *voter) tick() {
+	if v.gone() {
+		return
+	}
+	v.replica.Tick()
+	v.wake()
+	v.world.kernel.after(time.Duration(float64(tickEvery)/v.host.rate), v.tick)
+}
+
+// gone tells whether the process died or the replica halted.
+func (v *voter) gone() bool { return v.process.dead || v.halted }
+
+// wake schedules a cycle; all that comes until then shares it.
+func (v *voter) wake() {
+	if v.due {
+		return
+	}
+	v.due = true
+	delay := fsyncTime + time.Duration(v.world.hostRng.Int64N(int64(fsyncJitter)))
+	v.world.kernel.after(delay, func() {
+		v.due = false
+		if !v.gone() {
+			v.cycle()
+		}
+	})
+}
+
+func (v *voter) cycle() {
+	for v.replica.HasReady() && !v.gone() {
+		effects, err := v.replica.Process()
+		for _, c := range effects.Completions {
+			v.complete(c)
+		}
+		for _, r := range effects.Reads {
+			if done := v.reads[r.ID]; done != nil {
+				delete(v.reads, r.ID)
+				v.ready = append(v.ready, readyRead{index: r.Index, done: done})
+			}
+		}
+		if err != nil {
+			v.halt(err)
+			return
+		}
+		v.finishReads()
+		v.observe()
+	}
+}
+
+// halt ends the replica, and with it the process.
+func (v *voter) halt(err error) {
+	v.halted = true
+	if !errors.Is(err, errPower) {
+		v.world.violate(&check.Violation{Rule: check.NoHalt, Message: v.host.name + ": " + err.Error()})
+	}
+	v.world.kernel.after(0, func() {
+		if v.process.dead {
+			return
+		}
+		v.host.kill("process dies: "+err.Error(), false)
+		v.host.start(time.Second)
+	})
+}
+
+// observe looks for a new role.
+func (v *voter) observe() {
+	now := v.replica.Status()
+	before := v.last
+	v.last = now
+	w := v.world
+	w.trace.fold('a', uint64(v.host.index), now.Term, now.Applied, now.Leader)
+	if now.IsLeader && (!before.IsLeader || before.Term != now.Term) {
+		w.stats.Elections++
+		w.trace.note(v.host.name, "leads term %d, voters %v learners %v", now.Term, now.Voters, now.Learners)
+		w.violate(w.leaders.Leads(v.host.name, now.Term))
+	}
+	if v.lead != nil && (!now.Serving || now.Term != v.lead.term) {
+		v.lead.stop()
+		v.lead = nil
+	}
+	if now.Serving && v.lead == nil {
+		v.lead = newCoordinator(v, now.Term)
+	}
+	if v.lead != nil && (now.Applied != before.Applied || !before.Serving) {
+		v.lead.changed()
+	}
+}
+
+// send gives messages to the network.
+func (v *voter) send(messages []*raftpb.Message) {
+	for _, m := range messages {
+		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		if err != nil {
+			panic("a raft message cannot be encoded: " + err.Error())
+		}
+		to := v.process.hostOfReplica(m.GetTo())
+		if to < 0 || to == v.host.index {
+			v.world.trace.fold('u', m.GetTo())
+			continue
+		}
+		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(data) })
+		if m.GetType() == raftpb.MsgSnap {
+			v.reportSnapshot(m.GetTo(), v.world.net.open(v.host.index, to))
+		}
+	}
+}
+
+// reportSnapshot tells the leader how the sending of a snapshot went.
+func (v *voter) reportSnapshot(id uint64, ok bool) {
+	v.world.kernel.after(20*time.Millisecond, func() {
+		if !v.gone() {
+			v.replica.ReportSnapshot(id, ok)
+			v.wake()
+		}
+	})
+}
+
+// receive takes in a message of another replica.
+func (p *process) receive(data []byte) {
+	if p == nil || p.voter == nil || p.voter.gone() {
+		return
+	}
+	m := &raftpb.Message{}
+	if err := proto.Unmarshal(data, m); err != nil {
+		panic("a raft message does not parse: " + err.Error())
+	}
+	if m.GetTo() != p.host.raft.id {
+		return // for a replica that was here before
+	}
+	p.voter.replica.Step(m)
+	p.voter.wake()
+}
+
+// propose commits an entry; done is called once, unless the process dies.
+func (v *voter) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
+	id := entry.GetRequestId()
+	if len(v.waiting[id]) == 0 {
+		// The coordinator stamps; agreement on site time comes later.
+		entry = proto.Clone(entry).(*sitev1.Entry)
+		entry.Time = v.stamp()
+		if err := v.replica.Propose(entry); err != nil {
+			done(consensus.Completion{RequestID: id, Err: err})
+			return
+		}
+	}
+	v.waiting[id] = append(v.waiting[id], done)
+	v.wake()
+}
+
+func (v *voter) complete(c consensus.Completion) {
+	waiting := v.waiting[c.RequestID]
+	delete(v.waiting, c.RequestID)
+	for _, done := range waiting {
+		done(c)
+	}
+}
+
+// read calls done when the state holds everything acknowledged before; never,
+// when that cannot be found out.
+func (v *voter) read(done func(index uint64)) {
+	answered := false
+	var ask func(tries int)
+	ask = func(tries int) {
+		if answered || v.gone() || tries == 0 {
+			return
+		}
+		v.readID++
+		id := v.readID
+		v.reads[id] = func(index uint64) {
+			if !answered {
+				answered = true
+				done(index)
+			}
+		}
+		v.replica.ReadIndex(id)
+		v.wake()
+		v.world.kernel.after(readRetry, func() { delete(v.reads, id); ask(tries - 1) })
+	}
+	ask(6)
+}
+
+func (v *voter) finishReads() {
+	applied := v.replica.Status().Applied
+	v.ready = slices.DeleteFunc(v.ready, func(r readyRead) bool {
+		if r.index > applied {
+			return false
+		}
+		r.done(applied)
+		return true
+	})
+}
+
+// end forgets a replica that the site does not want any more.
+func (v *voter) end() {
+	v.halted = true
+	if v.lead != nil {
+		v.lead.stop()
+		v.lead = nil
+	}
+}
+
+// stamp is the time of an entry, as coordinator.Voter gives it: this host's
+// clock, but never before the last stamp.
+func (v *voter) stamp() *timestamppb.Timestamp {
+	now, last := v.host.now(), v.store.View().Time().AsTime()
+	if now.Before(last) {
+		now = last
+	}
+	return timestamppb.New(now)
+}

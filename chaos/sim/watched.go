@@ -1,0 +1,68 @@
+package sim
+
+import (
+	"strings"
+
+	"skerry.dev/chaos/check"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// watched is the state of one replica, with the rules looking over its
+// shoulder.
+type watched struct {
+	*state.Store
+	world *world
+	node  string
+}
+
+// machine is what the replica applies entries to.
+func (v *voter) machine() watched { return watched{Store: v.store, world: v.world, node: v.host.name} }
+
+func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
+	what := digest(encode(entry))
+	id := entry.GetRequestId()
+	outcome := m.Store.Apply(index, entry)
+	m.applied(index, what, id)
+	return outcome
+}
+
+func (m watched) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
+	what := digest(encode(change))
+	m.Store.ApplyVoterChange(index, change)
+	m.applied(index, what, "")
+}
+
+func (m watched) applied(index, what uint64, id string) {
+	newest := index > m.world.log.Newest()
+	m.world.violate(m.world.log.Applied(m.node, index, what, m.Store.Hash(), id))
+	if newest {
+		m.world.advanced(m.Store.View())
+	}
+}
+
+func (m watched) Restore(data []byte) error {
+	if err := m.Store.Restore(data); err != nil {
+		return err
+	}
+	if index := m.Store.View().Index(); index > 0 {
+		m.world.violate(m.world.log.Restored(m.node, index, m.Store.Hash()))
+	}
+	return nil
+}
+
+// advanced looks at the newest state that any replica has reached.
+func (w *world) advanced(view *state.View) {
+	w.newest = view
+	w.stats.Applied = view.Index()
+	nodes, placements := view.Nodes(), view.Placements()
+	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))
+	w.violate(check.Fits(capacities(nodes), bound(placements)))
+}
+
+// wanted is what the newest committed state wants of an instance.
+func (w *world) wanted(id string) skerryv1.DesiredState {
+	project, name, _ := strings.Cut(id, ".")
+	return w.newest.Placement(project, name).GetDesired()
+}

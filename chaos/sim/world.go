@@ -1,0 +1,201 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"skerry.dev/agent/runtime"
+	"skerry.dev/chaos/check"
+	"skerry.dev/chaos/nemesis"
+	"skerry.dev/coordinator/state"
+)
+
+const siteName = "rock"
+
+// simulationStart is what a right wall clock shows at the beginning.
+var simulationStart = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Options of one run.
+type Options struct {
+	Seed uint64
+	// Faults is how long faults go on, after the site has come up.
+	Faults time.Duration
+	// Bug is planted; empty for none.
+	Bug Bug
+	// Log takes the product's own log lines; nil drops them.
+	Log io.Writer
+}
+
+// Stats counts what happened in a run.
+type Stats struct {
+	Hosts, Faults, Events, Elections int
+	// Writes and Reads that were answered; Unknown ones never were.
+	Writes, Reads, Unknown int
+	Applied                uint64
+	// Simulated time in all; Settled is how much of it everything took to be in
+	// order after the last fault.
+	Simulated, Settled time.Duration
+}
+
+// Result of one run.
+type Result struct {
+	Hash uint64
+	// Violation is nil when all rules held.
+	Violation *check.Violation
+	// At is the simulated time of the violation.
+	At    time.Duration
+	Stats Stats
+	trace *trace
+}
+
+// WriteTrace prints what happened, one line each.
+func (r Result) WriteTrace(w io.Writer) error { return r.trace.write(w) }
+
+func (r Result) String() string {
+	s := r.Stats
+	verdict := "all rules held"
+	if r.Violation != nil {
+		verdict = fmt.Sprintf("VIOLATION at %s: %v", stamp(r.At), r.Violation)
+	}
+	return fmt.Sprintf("hash %016x: %s; %d hosts, %v simulated, %d events, %d faults, %d elections, %d writes, %d reads, %d unknown, %d entries, settled in %v",
+		r.Hash, verdict, s.Hosts, s.Simulated.Round(time.Second), s.Events, s.Faults, s.Elections, s.Writes, s.Reads, s.Unknown,
+		s.Applied, s.Settled.Round(100*time.Millisecond))
+}
+
+// world is one site and all that happens to it.
+type world struct {
+	options Options
+	kernel  *kernel
+	trace   *trace
+	net     *network
+	hosts   []*host
+	stats   Stats
+	logger  *slog.Logger
+
+	// One stream of chance for each concern, so that more draws of one do not
+	// change the others.
+	hostRng, netRng, faultRng, clientRng *rand.Rand
+
+	log       *check.Log
+	leaders   *check.Leaders
+	orders    *check.Orders
+	truth     *check.Hosts
+	decisions *check.Decisions
+	// newest state that any replica has reached.
+	newest   *state.View
+	injector *injector
+
+	// quiet: clients are done, faults are over.
+	quiet       bool
+	violation   *check.Violation
+	violationAt time.Duration
+}
+
+// violate stops the run at the first broken rule.
+func (w *world) violate(v *check.Violation) {
+	if v == nil || w.violation != nil {
+		return
+	}
+	w.violation, w.violationAt = v, w.kernel.now
+	w.trace.note("site", "VIOLATION %v", v)
+}
+
+func (w *world) stopped() bool { return w.violation != nil }
+
+// rngFor is the stream of chance of one concern.
+func (w *world) rngFor(concern uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(w.options.Seed, concern))
+}
+
+// Phases of a run.
+const (
+	openTime = 60 * time.Second
+	// settleTime is how soon everything must be in order after the last fault.
+	settleTime = 3 * time.Minute
+	// faultEvery is the mean time between the beginnings of two faults.
+	faultEvery = 15 * time.Second
+	clients    = 3
+)
+
+// run lets the site come up, breaks it, and waits until all is well again.
+func (w *world) run() {
+	if err := w.found(); err != nil {
+		panic("the site cannot be made: " + err.Error())
+	}
+	w.openSite(w.opening())
+	w.advanceTo(openTime)
+	if why := w.unsettled(); len(why) > 0 {
+		w.violate(&check.Violation{Rule: check.Converges, Message: fmt.Sprintf("the site did not come up: %v", why)})
+		return
+	}
+	w.trace.note("site", "is up, faults begin")
+	w.injector = &injector{world: w}
+	end := w.kernel.now + w.options.Faults
+	zones := make([]int, len(w.hosts))
+	for i := range zones {
+		zones[i] = i % 3
+	}
+	w.injector.plan(nemesis.Schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, faultEvery, w.options.Seed%3 == 0))
+	for i := range clients {
+		(&client{world: w, rng: w.rngFor(100 + uint64(i)), number: i + 1}).run()
+	}
+	w.advanceTo(end)
+	w.quiet = true
+	for w.injector.active > 0 && !w.stopped() {
+		w.advanceTo(w.kernel.now + time.Second)
+	}
+	w.settle()
+}
+
+func (w *world) advanceTo(end time.Duration) {
+	w.stats.Events += w.kernel.runUntil(end, w.stopped)
+}
+
+// settle waits until everything is in order.
+func (w *world) settle() {
+	w.trace.note("site", "faults are over")
+	start := w.kernel.now
+	for !w.stopped() {
+		why := w.unsettled()
+		w.stats.Settled = w.kernel.now - start
+		if len(why) == 0 {
+			w.trace.note("site", "all is well after %v", w.stats.Settled)
+			return
+		}
+		if w.stats.Settled > settleTime {
+			w.violate(&check.Violation{Rule: check.Converges, Message: fmt.Sprintf("%v after the last fault: %v", w.stats.Settled, why)})
+			return
+		}
+		w.advanceTo(w.kernel.now + 500*time.Millisecond)
+	}
+}
+
+// unsettled lists what is not in order.
+func (w *world) unsettled() []string {
+	if w.newest == nil || w.coordinatorHost() < 0 {
+		return []string{"there is no coordinator"}
+	}
+	site := check.Site{
+		Nodes: w.newest.Nodes(), Workloads: w.newest.Workloads(), Placements: w.newest.Placements(), Needs: needsOf,
+		Running: map[string][]string{}, Members: map[string][]string{},
+	}
+	if len(site.Nodes) < len(w.hosts) {
+		return []string{fmt.Sprintf("%d of %d hosts have joined", len(site.Nodes), len(w.hosts))}
+	}
+	for _, h := range w.hosts {
+		for _, i := range h.machine.list() {
+			if i.State == runtime.Running {
+				site.Running[h.name] = append(site.Running[h.name], i.ID)
+			}
+		}
+		if h.process != nil {
+			for _, m := range h.process.members.members() {
+				site.Members[h.name] = append(site.Members[h.name], hostName(m))
+			}
+		}
+	}
+	return check.Unsettled(site)
+}
