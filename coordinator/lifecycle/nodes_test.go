@@ -63,6 +63,8 @@ func TestSuspicion(t *testing.T) {
 		{"who is heard is not suspected", []event{{100, heard, ""}, {890, heard, ""}, {1600, "", ""}}},
 		{"gossip is believed as far as a call", []event{{100, heard, ""}, {150, gossipFailed, "probe"}, {160, fail, ""}}},
 		{"gossip changes its mind", []event{{100, heard, ""}, {150, gossipFailed, "probe"}, {200, gossipAlive, ""}, {210, fail, ""}, {400, "", ""}}},
+		{"and then the call does not count any more", []event{{100, heard, ""}, {150, gossipFailed, "probe"}, {160, fail, ""}, {170, gossipAlive, ""},
+			{400, gossipFailed, "probe"}, {410, fail, ""}, {650, "", "probe"}, {660, fail, "lost"}}},
 		{"a heartbeat refutes gossip", []event{{100, heard, ""}, {150, gossipFailed, "probe"}, {200, heard, ""}, {210, fail, ""}, {600, "", ""}}},
 		{"one failed call is not enough", []event{{700, "", "probe"}, {800, fail, ""}, {950, "", "probe"}, {1000, answer, ""}, {1700, "", ""}, {1800, "", "probe"}}},
 		{"two failed calls in a row are", []event{{700, "", "probe"}, {710, fail, ""}, {949, "", ""}, {950, "", "probe"}, {960, fail, "lost"}, {970, "", "lost"}, {980, carryOut, ""}}},

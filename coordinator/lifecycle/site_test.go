@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +19,6 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
 )
-
-// tick is how often the simulated coordinator looks, and nodes are heard.
-const tick = 50 * time.Millisecond
 
 // testing is what *testing.T and *rapid.T have in common.
 type testingT interface {
@@ -44,7 +42,12 @@ type site struct {
 	waiting string
 	// changes of the voters that were asked for.
 	changes []*sitev1.VoterChange
-	lazy    bool
+	// tick is how often the coordinator looks, and nodes are heard.
+	tick time.Duration
+	// lag of all replicas, in entries.
+	lag uint64
+	// planned sees the state before and after each plan.
+	planned func(before *state.View, plan *sitev1.Plan)
 }
 
 // fakeNode lives while it is on and in reach. What runs on it goes on while it
@@ -70,7 +73,7 @@ var epoch = time.Unix(1_700_000_000, 0)
 // newSite has the nodes n1, which coordinates, to nN in zones in turn, and an
 // image that all of them hold.
 func newSite(t testingT, count int, zones ...string) *site {
-	s := &site{t: t, store: state.New(), nodes: map[string]*fakeNode{}, check: func() {}}
+	s := &site{t: t, store: state.New(), nodes: map[string]*fakeNode{}, check: func() {}, tick: 50 * time.Millisecond}
 	body, err := proto.Marshal(&sitev1.TrustBody{Site: "reef", Version: 1})
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -217,8 +220,12 @@ func (s *site) step() Effects {
 		s.nodes[name].probed = s.now
 	}
 	for _, entry := range effects.Propose {
+		before := s.view()
 		if outcome := s.apply(proto.CloneOf(entry)); outcome.GetRejected() > 0 {
 			s.t.Fatalf("%d parts were rejected of %v", outcome.GetRejected(), entry)
+		}
+		if plan := entry.GetPlan(); plan != nil && s.planned != nil {
+			s.planned(before, plan)
 		}
 		s.check()
 	}
@@ -239,7 +246,7 @@ func (s *site) progress() Progress {
 	for _, node := range s.view().Nodes() {
 		fake := s.nodes[node.GetName()]
 		if node.GetRaftId() != 0 && node.GetName() != "n1" && s.inReach(fake) && !fake.mute {
-			progress.Replicas = append(progress.Replicas, Replica{ID: node.GetRaftId(), Match: s.index, Active: true})
+			progress.Replicas = append(progress.Replicas, Replica{ID: node.GetRaftId(), Match: s.index - s.lag, Active: true})
 		}
 	}
 	return progress
@@ -260,7 +267,7 @@ func (s *site) settle() {
 func (s *site) pass(d time.Duration) {
 	s.t.Helper()
 	for end := s.now + d; s.now < end; {
-		s.now += tick
+		s.now += s.tick
 		s.answerProbes()
 		s.report()
 		s.settle()
@@ -300,16 +307,20 @@ func (s *site) report() {
 			continue
 		}
 		report := &sitev1.NodeReport{Node: name}
-		for _, p := range s.view().PlacementsOn(name) {
+		orders := s.view().PlacementsOn(name)
+		for _, p := range orders {
 			if r := node.obey(p); r != nil {
 				report.Placements = append(report.Placements, r)
 			}
 		}
+		maps.DeleteFunc(node.running, func(running string, _ bool) bool {
+			return !slices.ContainsFunc(orders, func(p *skerryv1.Placement) bool { return p.GetName() == running })
+		})
 		if len(report.GetPlacements()) > 0 {
 			batch.Reports = append(batch.Reports, report)
 		}
 	}
-	if len(batch.GetReports()) == 0 || s.lazy {
+	if len(batch.GetReports()) == 0 {
 		return
 	}
 	if outcome := s.apply(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: batch}}); outcome.GetRejected() > 0 {

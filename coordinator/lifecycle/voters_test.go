@@ -108,3 +108,14 @@ func TestAChangeIsNotAskedForTwice(t *testing.T) {
 		t.Errorf("it asks for\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
+
+func TestALearnerThatIsBehindDoesNotVote(t *testing.T) {
+	s := newSite(t, 3)
+	s.lag = Defaults("n1").VoterLag + 1
+	s.index += s.lag
+	s.pass(3 * time.Second)
+	s.wantRoles("n1 votes, n2 learns, n3 learns")
+	s.lag--
+	s.pass(time.Second)
+	s.wantRoles("n1 votes, n2 votes, n3 votes")
+}

@@ -47,12 +47,10 @@ func (w *watch) lives(at time.Duration) {
 
 // probed takes in the result of a direct call.
 func (w *watch) probed(ok bool, now time.Duration) {
-	asked := w.called
 	w.called = never
-	switch {
-	case ok:
+	if ok {
 		w.lives(now)
-	case asked > w.alive:
+	} else {
 		w.misses++
 	}
 }

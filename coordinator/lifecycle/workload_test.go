@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -93,7 +94,7 @@ func TestARollingUpdateGoesOneByOneAndWaitsUntilItIsHealthy(t *testing.T) {
 	fewest := 3
 	s.check = func() { fewest = min(fewest, s.healthy("web")) }
 	for range 20 {
-		s.pass(tick)
+		s.pass(s.tick)
 	}
 	s.check = func() {}
 	if fewest != 2 {
@@ -148,6 +149,68 @@ func TestWhatStaysIsUpdatedOnItsNode(t *testing.T) {
 	s.want("db-2 on n1")
 }
 
+func TestNothingIsSurplusWhileANodeIsInDoubt(t *testing.T) {
+	s := newSite(t, 3)
+	s.applyWorkload(testWorkload("web", 3))
+	s.pass(3 * time.Second)
+	s.delete("Placement", "web-1") // the one on n1 is the youngest now
+	s.pass(time.Second)
+	s.nodes["n2"].off = true
+	s.pass(850 * time.Millisecond)
+	s.applyWorkload(testWorkload("web", 1))
+	s.pass(3 * time.Second)
+	s.want("web-2 on n2, stops, lost", "web-3 on n3")
+}
+
+func TestOneThatStartsIsKeptBeforeALostOne(t *testing.T) {
+	s := newSite(t, 3)
+	s.nodes["n3"].sick = true
+	s.applyWorkload(testWorkload("web", 3, replaceAfter("1h")))
+	s.pass(3 * time.Second)
+	s.nodes["n2"].off = true
+	s.pass(3 * time.Second)
+	s.applyWorkload(testWorkload("web", 2, replaceAfter("1h")))
+	s.pass(time.Second)
+	s.want("web-1 on n1", "web-2 on n2, stops, lost", "web-3 on n3")
+}
+
+func TestWhatNeverWorkedIsUpdatedStepByStepToo(t *testing.T) {
+	s := newSite(t, 3)
+	for _, node := range s.nodes {
+		node.sick = true
+	}
+	s.applyWorkload(testWorkload("web", 3))
+	s.pass(3 * time.Second)
+	s.applyWorkload(testWorkload("web", 3, args("new")))
+	s.pass(3 * time.Second)
+	s.want("web-2 on n2", "web-3 on n3", "web-4 on n1")
+}
+
+func TestAWorkloadThatIsMadeAnewIsNotBoundToTheOldNode(t *testing.T) {
+	s := newSite(t, 2)
+	s.applyWorkload(testWorkload("db", 1, stays))
+	s.pass(3 * time.Second)
+	s.nodes["n1"].deaf = true
+	s.delete("Workload", "db")
+	s.pass(time.Second)
+	s.applyWorkload(testWorkload("db", 1, stays))
+	s.pass(time.Second)
+	s.want("db-1 on n1, stops") // it may still run
+	s.nodes["n1"].deaf = false
+	s.pass(time.Second)
+	s.want("db-2 on n1")
+}
+
+func TestAFullSiteGetsNoMorePlacements(t *testing.T) {
+	s := newSite(t, 1)
+	s.applyWorkload(testWorkload("web", 3))
+	p := &planner{step: &step{Core: s.core, view: s.view()}, plan: &sitev1.Plan{}, existing: maxPlacements - 2}
+	p.planWorkload(s.view().Workload("default", "web"))
+	if got := len(p.plan.GetCreate()); got != 2 {
+		t.Errorf("%d placements are created, the site has room for 2", got)
+	}
+}
+
 func TestADeletedPlacementGetsAnother(t *testing.T) {
 	s := newSite(t, 2)
 	s.applyWorkload(testWorkload("web", 2))
@@ -188,13 +251,47 @@ func TestASuccessorOfANodeThatWasRemovedGoesElsewhere(t *testing.T) {
 	s.want("db-3 on n1")
 }
 
+func TestASuccessorMayBeSentElsewhere(t *testing.T) {
+	in := func(zone string) func(*skerryv1.Workload) {
+		return func(w *skerryv1.Workload) {
+			w.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "zone", In: []string{zone}}}}
+		}
+	}
+	s := newSite(t, 2)
+	s.applyWorkload(testWorkload("db", 1, stays, in("z2")))
+	s.pass(3 * time.Second)
+	s.nodes["n2"].deaf = true
+	s.applyWorkload(testWorkload("db", 1, stays, in("z2"), args("new")))
+	s.pass(time.Second)
+	s.applyWorkload(testWorkload("db", 1, stays, in("z1"), args("new")))
+	s.pass(time.Second)
+	s.want("db-1 on n2, stops, replaced by db-2")
+	s.nodes["n2"].deaf = false
+	s.pass(time.Second)
+	s.want("db-3 on n1")
+}
+
+func TestNoReasonIsGivenWhileANodeIsInDoubt(t *testing.T) {
+	s := newSite(t, 2)
+	s.pass(3 * time.Second)
+	s.nodes["n2"].cut = true
+	s.pass(850 * time.Millisecond)
+	s.applyWorkload(testWorkload("web", 1, func(w *skerryv1.Workload) {
+		w.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "name", In: []string{"n2"}}}}
+	}))
+	s.pass(s.tick)
+	s.want("web-1 pending: ")
+	s.pass(time.Second)
+	s.want("web-1 pending: no node fits: 1 node lost, 1 node without the required labels")
+}
+
 func TestNothingIsStartedOnANodeInDoubt(t *testing.T) {
 	s := newSite(t, 2)
 	s.pass(3 * time.Second)
 	s.nodes["n2"].cut = true
 	s.pass(850 * time.Millisecond)
 	s.applyWorkload(testWorkload("web", 2))
-	s.pass(tick)
+	s.pass(s.tick)
 	s.want("web-1 on n1", "web-2 on n1")
 }
 

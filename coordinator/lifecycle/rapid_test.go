@@ -1,0 +1,261 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// TestAnythingMayHappen lets random things happen to a site and its
+// workloads. Each step is checked by site.step: asked twice it proposes the
+// same, and the state takes all of a plan.
+func TestAnythingMayHappen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 40).Draw(t, "events") {
+			w.event(t)
+		}
+		w.mend()
+		w.wantConverged()
+	})
+}
+
+// world is a site with a few workloads that are changed all the time.
+type world struct {
+	*site
+	// most replicas that each workload ever asked for.
+	most map[string]int
+}
+
+var workloadNames = []string{"db", "one", "web"}
+
+func newWorld(t *rapid.T) *world {
+	zones := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "zones")]
+	w := &world{site: newSite(t, rapid.IntRange(1, 6).Draw(t, "nodes"), zones...), most: map[string]int{}}
+	w.tick = 200 * time.Millisecond
+	w.check, w.planned = w.checkState, w.checkPlan
+	w.pass(time.Second)
+	return w
+}
+
+func (w *world) event(t *rapid.T) {
+	name := rapid.SampledFrom(w.names()).Draw(t, "node")
+	node := w.nodes[name]
+	switch rapid.SampledFrom([]string{
+		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "pass", "pass", "pass",
+	}).Draw(t, "event") {
+	case "apply":
+		w.applyAny(t)
+	case "delete":
+		w.delete("Workload", rapid.SampledFrom(workloadNames).Draw(t, "workload"))
+	case "delete placement":
+		if all := w.view().Placements(); len(all) > 0 {
+			w.delete("Placement", rapid.SampledFrom(all).Draw(t, "placement").GetName())
+		}
+	case "off":
+		node.off = name != "n1"
+	case "cut":
+		node.cut = name != "n1"
+	case "back":
+		node.off, node.cut = false, false
+	case "sick":
+		node.sick = !node.sick
+	case "deaf":
+		node.deaf = !node.deaf
+	case "gossip":
+		if rapid.Bool().Draw(t, "alive") {
+			w.core.GossipAlive(name, w.now)
+		} else {
+			w.core.GossipFailed(name, w.now)
+		}
+	case "new term":
+		w.newTerm()
+	case "join":
+		if len(w.nodes) < 8 {
+			w.join(fmt.Sprintf("n%d", len(w.nodes)+1), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"))
+		}
+	case "remove":
+		// An operator removes only what is off for good.
+		if node.off && w.delete("Node", name).GetErrorKind() == "" {
+			clear(node.running)
+		}
+	case "pass":
+		w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "ticks")) * w.tick)
+	}
+	w.check()
+}
+
+func (w *world) applyAny(t *rapid.T) {
+	name := rapid.SampledFrom(workloadNames).Draw(t, "workload")
+	replicas := rapid.IntRange(0, 5).Draw(t, "replicas")
+	changes := []func(*skerryv1.Workload){args(fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "template")))}
+	if name == "db" {
+		changes = append(changes, stays)
+	} else {
+		changes = append(changes, replaceAfter(rapid.SampledFrom([]string{"0s", "3s"}).Draw(t, "replace after")))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "strategy") == 0 {
+		changes = append(changes, recreates)
+	} else {
+		changes = append(changes, func(x *skerryv1.Workload) {
+			x.Update = &skerryv1.Update{MaxUnavailable: uint32(rapid.IntRange(1, 3).Draw(t, "max unavailable"))}
+		})
+	}
+	if rapid.IntRange(0, 3).Draw(t, "restricted") == 0 {
+		changes = append(changes, func(x *skerryv1.Workload) {
+			x.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "zone", In: []string{"a"}}}}
+		})
+	}
+	changes = append(changes, func(x *skerryv1.Workload) {
+		x.Container.Resources = &skerryv1.Resources{Cpu: rapid.SampledFrom([]string{"100m", "300m"}).Draw(t, "cpu"), Memory: "64Mi"}
+	})
+	w.most[name] = max(w.most[name], replicas)
+	w.applyWorkload(testWorkload(name, uint32(replicas), changes...))
+}
+
+// checkState holds at every moment: what stays never runs more often than it
+// was asked for, and nodes hold what is bound to them.
+func (w *world) checkState() {
+	w.t.Helper()
+	running := 0
+	for _, node := range w.nodes {
+		for name := range node.running {
+			if workloadOf(name) == "db" {
+				running++
+			}
+		}
+	}
+	if running > w.most["db"] {
+		w.t.Fatalf("db stays, and runs %d times of %d:\n%s", running, w.most["db"], w.describe())
+	}
+	for _, node := range w.view().Nodes() {
+		usage := state.UsageOf(w.view().PlacementsOn(node.GetName()))
+		if usage.CPUMilli > node.GetCapacity().GetCpuMilli() {
+			w.t.Fatalf("%dm on node %s:\n%s", usage.CPUMilli, node.GetName(), w.describe())
+		}
+	}
+}
+
+func workloadOf(placement string) string {
+	for _, name := range workloadNames {
+		if len(placement) > len(name) && placement[:len(name)+1] == name+"-" {
+			return name
+		}
+	}
+	return ""
+}
+
+// checkPlan looks at what one plan did.
+func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
+	w.t.Helper()
+	after := w.view()
+	for _, workload := range after.Workloads() {
+		had, has := countAll(before, workload), countAll(after, workload)
+		if has > max(had, int(workload.GetReplicas())) {
+			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, workload.GetReplicas(), has, w.describe())
+		}
+		for _, removal := range plan.GetRemove() {
+			p := before.Placement(removal.GetProject(), removal.GetPlacement())
+			if p.GetWorkload() == workload.GetName() && state.IsHealthy(p) {
+				w.checkRemoval(workload, p, after)
+			}
+		}
+	}
+}
+
+func countAll(view *state.View, workload *skerryv1.Workload) int {
+	counted := 0
+	for _, p := range view.PlacementsOf(workload.GetProject(), workload.GetName()) {
+		if state.Counts(p) {
+			counted++
+		}
+	}
+	return counted
+}
+
+// checkRemoval of a healthy placement: enough others must be healthy, and of
+// the present template, as surplus, only the youngest go.
+func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Placement, after *state.View) {
+	w.t.Helper()
+	var kept []*skerryv1.Placement
+	for _, p := range after.PlacementsOf(workload.GetProject(), workload.GetName()) {
+		if state.IsHealthy(p) {
+			kept = append(kept, p)
+		}
+	}
+	replicas := int(workload.GetReplicas())
+	if removed.GetGeneration() != workload.GetGeneration() {
+		fewest := replicas - max(1, int(workload.GetUpdate().GetMaxUnavailable()))
+		if workload.GetUpdate().GetStrategy() != recreate && len(kept) < fewest {
+			w.t.Fatalf("the update of %s leaves %d healthy of %d:\n%s", workload.GetName(), len(kept), replicas, w.describe())
+		}
+		return
+	}
+	if len(kept) < replicas {
+		w.t.Fatalf("%s was healthy and ends, with %d healthy of %d:\n%s", removed.GetName(), len(kept), replicas, w.describe())
+	}
+	for _, p := range kept {
+		if p.GetGeneration() == workload.GetGeneration() && p.GetCreated().AsTime().After(removed.GetCreated().AsTime()) {
+			w.t.Fatalf("%s was healthy and ends, %s is younger and stays:\n%s", removed.GetName(), p.GetName(), w.describe())
+		}
+	}
+}
+
+// mend everything and wait.
+func (w *world) mend() {
+	for _, name := range w.names() {
+		node := w.nodes[name]
+		node.off, node.cut, node.sick, node.deaf = false, false, false, false
+	}
+	// A mass failure waits a minute.
+	w.pass(75 * time.Second)
+}
+
+// wantConverged: all placements that are asked for run, or no node has room.
+func (w *world) wantConverged() {
+	w.t.Helper()
+	v := w.view()
+	for _, node := range v.Nodes() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_LOST {
+			w.t.Fatalf("%s is lost though it is there", node.GetName())
+		}
+	}
+	if len(w.waitsFor()) > 0 || w.waiting != "" {
+		w.t.Fatalf("it waits because of %q, for %v:\n%s", w.waiting, w.waitsFor(), w.describe())
+	}
+	total := 0
+	for _, workload := range v.Workloads() {
+		all := v.PlacementsOf(workload.GetProject(), workload.GetName())
+		total += len(all)
+		if len(all) != int(workload.GetReplicas()) {
+			w.t.Fatalf("%s has %d placements, want %d:\n%s", workload.GetName(), len(all), workload.GetReplicas(), w.describe())
+		}
+		pending := slices.ContainsFunc(all, func(p *skerryv1.Placement) bool { return p.GetNode() == "" })
+		for _, p := range all {
+			if p.GetGeneration() != workload.GetGeneration() && !pending {
+				w.t.Fatalf("%s is of generation %d, not %d:\n%s", p.GetName(), p.GetGeneration(), workload.GetGeneration(), w.describe())
+			}
+		}
+	}
+	if got := len(v.Placements()); got != total {
+		w.t.Fatalf("%d placements, %d of them of workloads:\n%s", got, total, w.describe())
+	}
+}
+
+// waitsFor lists what is bound and not healthy, or pending without reason.
+func (w *world) waitsFor() []string {
+	var waits []string
+	for _, p := range w.view().Placements() {
+		if p.GetNode() != "" && !state.IsHealthy(p) || p.GetNode() == "" && p.GetDecision() == nil {
+			waits = append(waits, p.GetName())
+		}
+	}
+	return waits
+}
