@@ -180,6 +180,19 @@ func (s *suite) await(id string, state runtime.State) runtime.Instance {
 	return i
 }
 
+// ready waits until the image's own server has come so far that it hears
+// SIGTERM.
+func (s *suite) ready(id string) {
+	s.Helper()
+	s.until("the server runs", func() bool {
+		if !s.Processes {
+			return true
+		}
+		code, err := s.Driver.Exec(s.ctx, id, runtime.Exec{Command: []string{"wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/healthz"}})
+		return err == nil && code == 0
+	})
+}
+
 func (s *suite) until(what string, true func() bool) {
 	s.Helper()
 	for end := time.Now().Add(patience); !true(); time.Sleep(10 * time.Millisecond) {

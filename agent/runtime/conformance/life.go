@@ -44,6 +44,7 @@ func life(s *suite) {
 			s.Fatalf("run %d: after Start it is %+v", run, i)
 		}
 		s.prepared(spec)
+		s.ready(spec.ID)
 		if again := s.one(spec.ID); !again.StartedAt.Equal(i.StartedAt) {
 			s.Fatalf("run %d: a second Prepare disturbed it: %+v", run, again)
 		}
@@ -138,6 +139,8 @@ func adoption(s *suite) {
 	s.ended(s.spec("c-1", "sh", "-c", "exit 3"))
 	// A name that containerd would refuse for its length and its dashes.
 	long := s.started(s.spec("d--long-name-that-goes-on-and-on-and-on-and-on-12345-and-on-and-on-and-on-12345"))
+	s.ready(running.ID)
+	s.ready(long.ID)
 	before := s.list()
 	s.Driver = s.Reopen(s.T, func() {})
 	if diff := cmp.Diff(before, s.list(), protocmp.Transform()); diff != "" {

@@ -81,7 +81,7 @@ func (h *host) leftovers(t *testing.T, id string) []string {
 	}
 	for _, command := range [][]string{
 		{"grep", "-rl", container, h.config.StateDir + "/cni"},
-		{"grep", container, "/proc/self/mounts"},
+		{"grep", h.config.RunDir + "/.*" + container, "/proc/self/mounts"},
 		{"iptables-save"},
 		{"ctr", "--address", h.config.Address, "--namespace", h.config.Namespace, "snapshots", "list"},
 		{"ctr", "--address", h.config.Address, "--namespace", h.config.Namespace, "containers", "list"},

@@ -88,11 +88,17 @@ var (
 	testName atomic.Int32
 )
 
+// shimDir is where shims and runc keep their state, whatever containerd's own
+// directories are.
+const shimDir = "/run/containerd"
+
 func inside(m *testing.M, dir string) int {
 	testDir = dir
 	err := errors.Join(
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("proc", "/proc", "proc", 0, ""),
+		os.MkdirAll(shimDir, 0o711),
+		unix.Mount("tmpfs", shimDir, "tmpfs", 0, ""),
 		netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1}}))
 	if err == nil {
 		theOne, err = startDaemon(filepath.Join(dir, "d"))
@@ -154,6 +160,9 @@ func (d *daemon) start() error {
 
 // stop ends containerd; shims and containers go on.
 func (d *daemon) stop() {
+	if d.cmd == nil {
+		return
+	}
 	_ = d.cmd.Process.Signal(unix.SIGTERM)
 	_ = d.cmd.Wait()
 	_ = os.Remove(d.address())

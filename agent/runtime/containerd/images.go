@@ -259,14 +259,21 @@ func (d *Driver) runnable(ctx context.Context, name string) (*runnable, error) {
 		return nil, err
 	}
 	r := &runnable{image: *i, record: records[ours].Name, snapshotter: store.snapshotter}
-	if r.top, err = d.unpacked(ctx, i); err != nil || r.top != "" {
-		return r, err
+	damaged := d.repairs.take(name)
+	if !damaged {
+		if r.top, err = d.unpacked(ctx, i); err != nil || r.top != "" {
+			return r, err
+		}
 	}
 	leased, release, err := d.lease(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	r.top, err = d.unpack(leased, i, reuseLayers)
+	if damaged {
+		r.top, err = d.unpackAnew(leased, i)
+	} else {
+		r.top, err = d.unpack(leased, i, reuseLayers)
+	}
 	return r, err
 }

@@ -120,7 +120,7 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 	if there, failed := exists(d.instanceDir(id)); failed == nil && !there && err != nil {
 		return nil
 	}
-	if err := d.removeParts(ctx, container, record.Snapshotter); err != nil {
+	if err := d.removeParts(ctx, record, container); err != nil {
 		return d.problem(id, "it cannot be removed", err)
 	}
 	if err := os.RemoveAll(d.instanceDir(id)); err != nil {
@@ -131,16 +131,19 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 
 // removeParts removes what runs first and what it stands on last. Each part
 // may be gone already.
-func (d *Driver) removeParts(ctx context.Context, container, snapshotter string) error {
-	if err := d.removeTask(ctx, container); err != nil {
+func (d *Driver) removeParts(ctx context.Context, record containers.Container, container string) error {
+	task, err := d.removeTask(ctx, container)
+	if err != nil {
 		return err
 	}
+	d.inspect(record, task)
 	if err := d.network.remove(ctx, container); err != nil {
 		return err
 	}
 	if err := d.client.ContainerService().Delete(ctx, container); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
+	snapshotter := record.Snapshotter
 	if snapshotter == "" {
 		store, err := d.store(ctx)
 		if err != nil {

@@ -53,7 +53,7 @@ func cleanText(err error) string {
 		return ""
 	}
 	text := err.Error()
-	if _, after, found := strings.Cut(text, "error while dialing: "); found {
+	if _, after, found := strings.Cut(text, "rror while dialing: "); found {
 		text = after
 	} else if _, after, found := strings.Cut(text, "desc = "); found {
 		text = after

@@ -56,7 +56,8 @@ func (d *Driver) start(ctx context.Context, id string) (err error) {
 		}
 		cleanup, cancel := d.after(ctx)
 		defer cancel()
-		if failed := errors.Join(d.removeTask(cleanup, container.ID()), d.markStarted(cleanup, container.ID(), time.Time{})); failed != nil {
+		_, failed := d.removeTask(cleanup, container.ID())
+		if failed := errors.Join(failed, d.markStarted(cleanup, container.ID(), time.Time{})); failed != nil {
 			d.Logger.Warn("a failed start could not be undone", "instance", id, "error", failed)
 		}
 	}()
@@ -148,27 +149,29 @@ func (d *Driver) kill(ctx context.Context, container string, signal unix.Signal,
 	return err
 }
 
-// removeTask kills what runs and removes its task.
-func (d *Driver) removeTask(ctx context.Context, container string) error {
+// removeTask kills what runs and removes its task. It returns how the task was
+// when it came; nil when there was none.
+func (d *Driver) removeTask(ctx context.Context, container string) (*tasktypes.Process, error) {
 	answer, err := d.client.TaskService().Get(ctx, &tasksapi.GetRequest{ContainerID: container})
 	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if status := answer.GetProcess().GetStatus(); status != tasktypes.Status_STOPPED {
+	task := answer.GetProcess()
+	if task.GetStatus() != tasktypes.Status_STOPPED {
 		ended := d.wait(ctx, container)
-		if err := d.kill(ctx, container, unix.SIGKILL, status != tasktypes.Status_CREATED); err != nil {
-			return err
+		if err := d.kill(ctx, container, unix.SIGKILL, task.GetStatus() != tasktypes.Status_CREATED); err != nil {
+			return nil, err
 		}
 		if err := <-ended; err != nil {
-			return err
+			return nil, err
 		}
 	}
 	_, err = d.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: container})
 	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
-		return nil
+		err = nil
 	}
-	return err
+	return task, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -88,7 +87,7 @@ func syncfs(path string) error {
 // Whether layers that are unpacked already may be used.
 const (
 	reuseLayers  = true
-	unpackAnew   = false
+	freshLayers  = false
 	snapshotRoot = "containerd.io/gc.ref.snapshot."
 )
 
@@ -210,150 +209,4 @@ func (d *Driver) applyLayer(ctx context.Context, snapshotter snapshots.Snapshott
 		return "", problem.New(problem.Invalid, blob.Digest.String(), "the layer is damaged: it unpacks to %s in place of %s", applied.Digest, diff)
 	}
 	return key, snapshotter.Commit(ctx, key, work, snapshots.WithLabels(map[string]string{labelChain: chain.String()}))
-}
-
-// repairs remembers which images were unpacked anew since the agent began, so
-// that a container that never starts does not do it again and again.
-type repairs struct {
-	mu   sync.Mutex
-	done map[string]bool
-}
-
-// maxRepairs bounds what is remembered.
-const maxRepairs = 1024
-
-func (r *repairs) first(digest string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.done == nil || len(r.done) >= maxRepairs {
-		r.done = map[string]bool{}
-	}
-	first := !r.done[digest]
-	r.done[digest] = true
-	return first
-}
-
-// startRepaired tries once more after a failed start, on layers that are
-// unpacked anew: a power cut may have damaged them in a way that shows only
-// when they run. It returns the first failure when that does not help.
-func (d *Driver) startRepaired(ctx context.Context, id string, failure error) error {
-	record, err := d.client.ContainerService().Get(ctx, containerID(id))
-	if err != nil || !d.repairs.first(record.Labels[labelDigest]) {
-		return failure
-	}
-	d.Logger.Info("a start failed; its image is unpacked anew, in case that was damaged", "instance", id, "error", cleanText(failure))
-	err = d.replaceRoot(ctx, record.SnapshotKey, record.Labels[labelDigest])
-	if problem.KindOf(err) == problem.Invalid {
-		return err // the blobs are damaged too, and gone now: they can be fetched again
-	}
-	if err == nil {
-		err = d.start(ctx, id)
-	}
-	if err != nil {
-		return failure
-	}
-	return nil
-}
-
-// replaceRoot gives a container that does not run a root of newly unpacked
-// layers.
-func (d *Driver) replaceRoot(ctx context.Context, key, name string) error {
-	target, err := d.target(ctx, name)
-	if err != nil {
-		return err
-	}
-	i, err := d.readImage(ctx, target)
-	if err != nil {
-		return err
-	}
-	leased, release, err := d.lease(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	store, err := d.store(ctx)
-	if err != nil {
-		return err
-	}
-	snapshotter := d.client.SnapshotService(store.snapshotter)
-	if err := distrustLayers(ctx, snapshotter, i); err != nil {
-		return err
-	}
-	top, err := d.unpack(leased, i, unpackAnew)
-	if err != nil {
-		return d.dropDamaged(ctx, i, err)
-	}
-	if err := snapshotter.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
-		return err
-	}
-	_, err = snapshotter.Prepare(leased, key, top)
-	return err
-}
-
-// distrustLayers makes sure that no other image is built on these layers as
-// they are now.
-func distrustLayers(ctx context.Context, snapshotter snapshots.Snapshotter, i *image) error {
-	for _, chain := range identity.ChainIDs(slices.Clone(i.config.RootFS.DiffIDs)) {
-		var bad []string
-		err := snapshotter.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-			bad = append(bad, info.Name)
-			return nil
-		}, fmt.Sprintf("labels.%q==%s", labelChain, chain))
-		if err != nil {
-			return err
-		}
-		for _, key := range bad {
-			if err := label(ctx, snapshotter, key, labelSynced, ""); err != nil && !errdefs.IsNotFound(err) {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// dropDamaged removes blobs of an image whose content is not what their digest
-// says, so that they count as missing and are fetched again. It returns
-// failure when there are none.
-func (d *Driver) dropDamaged(ctx context.Context, i *image, failure error) error {
-	for _, blob := range i.blobs() {
-		if err := d.verify(ctx, blob); problem.KindOf(err) != problem.Invalid {
-			continue
-		}
-		if err := d.dropBlob(ctx, blob.Digest); err != nil {
-			return err
-		}
-		failure = problem.New(problem.Invalid, blob.Digest.String(), "it was damaged on disk and removed").
-			WithHint("it is fetched again from a node that has it, or load the image again")
-	}
-	return failure
-}
-
-// dropBlob removes a blob from disk before it returns, so that it can be
-// written anew.
-func (d *Driver) dropBlob(ctx context.Context, blob digest.Digest) error {
-	_, release, err := d.lease(ctx)
-	if err != nil {
-		return err
-	}
-	defer release() // collects garbage
-	if err := d.client.ContentStore().Delete(ctx, blob); err != nil && !errdefs.IsNotFound(err) {
-		return err
-	}
-	return nil
-}
-
-func (d *Driver) verify(ctx context.Context, blob ocispec.Descriptor) error {
-	reader, err := d.client.ContentStore().ReaderAt(ctx, blob)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = reader.Close() }() // opened for reading only
-	actual, err := blob.Digest.Algorithm().FromReader(content.NewReader(reader))
-	if err != nil {
-		return err
-	}
-	if actual != blob.Digest {
-		return problem.New(problem.Invalid, blob.Digest.String(), "its content has the digest %s", actual)
-	}
-	return nil
 }

@@ -12,9 +12,10 @@ const busybox = "/bin/busybox"
 // serve runs its arguments and ends them on SIGTERM. A process with number 1
 // that does not ask for SIGTERM never gets it.
 const serve = `#!/bin/sh
+pid=
+trap '[ -z "$pid" ] || kill "$pid"; wait; exit 0' TERM INT
 "$@" &
 pid=$!
-trap 'kill "$pid"; wait "$pid"; exit 0' TERM INT
 wait "$pid"
 `
 
