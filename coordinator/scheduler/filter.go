@@ -142,7 +142,9 @@ func (f labelFilter) check(n *node) string {
 	return ""
 }
 
-func (f labelFilter) explain(nodes int) string { return nodesAre(nodes) + " without the required labels" }
+func (f labelFilter) explain(nodes int) string {
+	return nodesAre(nodes) + " without the required labels"
+}
 
 // portFilter wants nodes whose host ports are free.
 type portFilter struct{ needs state.Needs }

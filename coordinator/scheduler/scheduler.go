@@ -9,12 +9,11 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-const (
-	// maxDecisions of one call; what is left comes next time.
-	maxDecisions = 1024
-	// maxVerdicts of one decision.
-	maxVerdicts = 32
-)
+// MaxDecisions of one call; what is left comes next time.
+const MaxDecisions = 512
+
+// maxVerdicts of one decision.
+const maxVerdicts = 32
 
 // Input is the part of the site's state that matters.
 type Input struct {
@@ -41,6 +40,9 @@ func Schedule(in Input) ([]*sitev1.Assignment, []*sitev1.Postponement) {
 	var assigned []*sitev1.Assignment
 	var postponed []*sitev1.Postponement
 	for _, p := range waiting {
+		if len(assigned)+len(postponed) == MaxDecisions {
+			break
+		}
 		node, decision := s.place(p)
 		if node != nil {
 			assigned = append(assigned, &sitev1.Assignment{
@@ -71,11 +73,26 @@ func pendingOf(all []*skerryv1.Placement) []*skerryv1.Placement {
 			cmp.Compare(a.GetName(), b.GetName()),
 		)
 	})
-	return waiting[:min(len(waiting), maxDecisions)]
+	return waiting
 }
 
-// place decides on one placement and takes the room for it.
+// place decides on one placement and takes the room for it. Room only gets
+// less during a call: what found none once does not look again for the next one
+// of its kind.
 func (s *site) place(p *skerryv1.Placement) (*skerryv1.Node, *skerryv1.Decision) {
+	of := kindOf(p)
+	if decision := s.refused[of]; decision != nil {
+		return nil, decision
+	}
+	node, decision := s.find(p)
+	if node == nil && !state.IsStay(p.GetSpec()) {
+		s.refused[of] = decision
+	}
+	return node, decision
+}
+
+// find a node for one placement.
+func (s *site) find(p *skerryv1.Placement) (*skerryv1.Node, *skerryv1.Decision) {
 	if reason := s.cannotBegin(p); reason != "" {
 		return nil, &skerryv1.Decision{Index: s.Index, Summary: reason}
 	}

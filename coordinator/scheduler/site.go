@@ -16,10 +16,23 @@ type site struct {
 	images map[string]*skerryv1.Image
 	// workloads and their placements by project and name.
 	workloads map[name]*workload
+	// refused are decisions against placements of a kind, of those that may have
+	// any node.
+	refused map[kind]*skerryv1.Decision
 }
 
 // name of a workload.
 type name struct{ project, name string }
+
+// kind of placements that ask for the same.
+type kind struct {
+	name
+	generation uint64
+}
+
+func kindOf(p *skerryv1.Placement) kind {
+	return kind{name{p.GetProject(), p.GetWorkload()}, p.GetGeneration()}
+}
 
 // node and what is bound to it.
 type node struct {
@@ -40,6 +53,7 @@ type workload struct {
 func newSite(in Input) *site {
 	s := &site{
 		Input: in, byName: map[string]*node{}, images: map[string]*skerryv1.Image{}, workloads: map[name]*workload{},
+		refused: map[kind]*skerryv1.Decision{},
 	}
 	for _, n := range in.Nodes {
 		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
