@@ -20,9 +20,9 @@ const (
 	lookEvery = 5 * time.Second
 )
 
-// agent is what every node does: the shells around ledger, reconcile and the
+// node is what every node does: the shells around ledger, reconcile and the
 // session, as agent/supervisor and agent/session are in production.
-type agent struct {
+type node struct {
 	*process
 	ledger  *ledger.Ledger
 	core    *reconcile.Core
@@ -33,8 +33,8 @@ type agent struct {
 	looking, again bool
 }
 
-func newAgent(p *process) *agent {
-	a := &agent{process: p, core: reconcile.New()}
+func newNode(p *process) *node {
+	a := &node{process: p, core: reconcile.New()}
 	var err error
 	a.ledger, err = ledger.Open(p.host.disk, stateDir)
 	if err != nil {
@@ -54,7 +54,7 @@ func newAgent(p *process) *agent {
 }
 
 // accept takes over new orders from a coordinator.
-func (a *agent) accept(orders *sitev1.Assignments) error {
+func (a *node) accept(orders *sitev1.Assignments) error {
 	if err := a.ledger.Accept(orders); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (a *agent) accept(orders *sitev1.Assignments) error {
 }
 
 // obey makes the ledger's orders what the node works towards.
-func (a *agent) obey() {
+func (a *node) obey() {
 	orders := a.ledger.Current()
 	if orders.GetOrder() == nil {
 		return
@@ -75,7 +75,7 @@ func (a *agent) obey() {
 }
 
 // look asks the runtime what is there. The answer may be old when it comes.
-func (a *agent) look() {
+func (a *node) look() {
 	if a.looking {
 		a.again = true
 		return
@@ -94,11 +94,11 @@ func (a *agent) look() {
 }
 
 // takes is how long some work takes.
-func (a *agent) takes(limit time.Duration) time.Duration {
+func (a *node) takes(limit time.Duration) time.Duration {
 	return limit/10 + time.Duration(a.rng.Int64N(int64(limit)))
 }
 
-func (a *agent) step() {
+func (a *node) step() {
 	actions, wake := a.core.Step(a.host.elapsed())
 	for _, action := range actions {
 		a.perform(action)
@@ -125,7 +125,7 @@ var durations = map[reconcile.Kind]time.Duration{
 
 // perform carries out one action. When the process dies before it is done,
 // the runtime may or may not finish it.
-func (a *agent) perform(action reconcile.Action) {
+func (a *node) perform(action reconcile.Action) {
 	if action.Kind != reconcile.Check {
 		a.world.trace.fold('x', uint64(a.host.index), uint64(action.Kind), digest([]byte(action.ID)))
 	}
@@ -150,7 +150,7 @@ func (a *agent) perform(action reconcile.Action) {
 	})
 }
 
-func (a *agent) act(action reconcile.Action) error {
+func (a *node) act(action reconcile.Action) error {
 	m := a.host.machine
 	switch action.Kind {
 	case reconcile.Fetch:
@@ -175,7 +175,7 @@ func (a *agent) act(action reconcile.Action) error {
 }
 
 // fetch gets an image from a node that holds it.
-func (a *agent) fetch(spec runtime.Spec) error {
+func (a *node) fetch(spec runtime.Spec) error {
 	if a.host.machine.images[spec.ImageDigest] {
 		return nil
 	}
@@ -192,7 +192,7 @@ func (a *agent) fetch(spec runtime.Spec) error {
 }
 
 // facts are what the node says of itself.
-func (a *agent) facts() *sitev1.NodeFacts {
+func (a *node) facts() *sitev1.NodeFacts {
 	record := a.host.record()
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
@@ -207,7 +207,7 @@ func (a *agent) facts() *sitev1.NodeFacts {
 }
 
 // coordinator is the host that the session has contact with; -1 for none.
-func (a *agent) coordinator() int {
+func (a *node) coordinator() int {
 	if a == nil || a.session == nil || a.session.stream == nil {
 		return -1
 	}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/agent"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
@@ -106,6 +107,9 @@ func (w *world) found() error {
 	if err := consensus.Bootstrap(&h.raft, 1, state.New()); err != nil {
 		return err
 	}
+	if err := agent.KeepInit(h.disk, stateDir, w.initSite()); err != nil {
+		return err
+	}
 	h.member = true
 	for _, name := range images {
 		h.machine.images[imageDigest(name)] = true
@@ -116,15 +120,22 @@ func (w *world) found() error {
 	return nil
 }
 
-// opening are the entries that make the site what it is before clients come.
-func (w *world) opening() []*sitev1.Entry {
+// initSite is what the first host's agent has on its disk from the beginning.
+func (w *world) initSite() *sitev1.InitSite {
 	body := encode(&sitev1.TrustBody{Site: siteName, Version: 1})
 	sum := sha256.Sum256(body)
-	entries := []*sitev1.Entry{{Change: &sitev1.Entry_InitSite{InitSite: &sitev1.InitSite{
+	node := w.hosts[0].record()
+	node.MayVote, node.Voter, node.RaftId = true, skerryv1.VoterRole_VOTER_ROLE_VOTER, 1
+	return &sitev1.InitSite{
 		Name: siteName, SiteId: hex.EncodeToString(sum[:]), Trust: &sitev1.TrustVersion{Body: body},
 		Operator: &sitev1.OperatorRecord{Name: "op", KeyFingerprint: fingerprint("op")},
-		Node:     w.hosts[0].record(), GossipKey: make([]byte, 32),
-	}}}}
+		Node:     node, GossipKey: make([]byte, 32),
+	}
+}
+
+// opening are the entries that make the site what it is before clients come.
+func (w *world) opening() []*sitev1.Entry {
+	entries := []*sitev1.Entry{{Change: &sitev1.Entry_InitSite{InitSite: w.initSite()}}}
 	for _, name := range images {
 		entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{
 			Image: &skerryv1.Image{Kind: "Image", Name: name, Digest: imageDigest(name), Size: 1 << 20, Nodes: []string{w.hosts[0].name}},

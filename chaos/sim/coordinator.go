@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/lifecycle"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
 
@@ -23,14 +24,16 @@ type coordinator struct {
 	*voter
 	term    uint64
 	stopped bool
-	core    *stubCore
+	core    *lifecycle.Core
 	// acting: proposals of the last step are on their way.
 	acting bool
-	// alarm counts the timers that were set; only the last one counts.
+	// planned: the next step comes at due. alarm counts the timers that were set;
+	// only the last one counts.
+	planned bool
+	due     time.Duration
 	alarm   int
 	ids     int
 	served  []*served
-	heard   map[string]time.Duration
 	reports []pendingReport
 	// committing a batch of reports.
 	committing bool
@@ -38,8 +41,8 @@ type coordinator struct {
 }
 
 func newCoordinator(v *voter, term uint64) *coordinator {
-	c := &coordinator{voter: v, term: term, heard: map[string]time.Duration{}}
-	c.core = &stubCore{self: v.host.name}
+	c := &coordinator{voter: v, term: term}
+	c.core = lifecycle.New(lifecycle.Defaults(v.host.name), v.host.elapsed())
 	v.world.trace.note(v.host.name, "serves term %d", term)
 	c.step()
 	return c
@@ -64,12 +67,21 @@ func (c *coordinator) changed() {
 	}
 }
 
-// wakeIn plans the next step, in place of what was planned before.
+// wakeIn makes the next step come no later than after d.
 func (c *coordinator) wakeIn(d time.Duration) {
+	at := c.world.kernel.now + d
+	if c.planned && c.due <= at {
+		return
+	}
 	c.alarm++
+	c.planned, c.due = true, at
 	alarm := c.alarm
 	c.world.kernel.after(d, func() {
-		if alarm == c.alarm && !c.acting && !c.over() {
+		if alarm != c.alarm {
+			return
+		}
+		c.planned = false
+		if !c.acting && !c.over() {
 			c.step()
 		}
 	})
@@ -84,7 +96,7 @@ func (c *coordinator) step() {
 	for _, node := range nodes {
 		c.core.Heard(node, c.heard[node])
 	}
-	effects := c.core.Step(c.host.elapsed(), c.host.now(), c.store.View(), c.replica.Status())
+	effects := c.core.Step(c.host.elapsed(), c.host.now(), c.store.View(), progressOf(c.replica.Status()))
 	for _, node := range effects.Probe {
 		c.probe(node)
 	}
@@ -92,8 +104,17 @@ func (c *coordinator) step() {
 	c.act(effects, 0)
 }
 
+// progressOf is what coordinator/term.go makes of the replica's status.
+func progressOf(status consensus.Status) lifecycle.Progress {
+	progress := lifecycle.Progress{Commit: status.Commit}
+	for _, peer := range status.Peers {
+		progress.Replicas = append(progress.Replicas, lifecycle.Replica{ID: peer.ID, Match: peer.Match, Active: peer.RecentActive})
+	}
+	return progress
+}
+
 // act proposes what a step asks for, one after the other, and steps again.
-func (c *coordinator) act(effects stubEffects, next int) {
+func (c *coordinator) act(effects lifecycle.Effects, next int) {
 	if c.over() {
 		return
 	}

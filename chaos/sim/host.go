@@ -3,8 +3,6 @@ package sim
 import (
 	"fmt"
 	"time"
-
-	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
 
 const (
@@ -41,9 +39,8 @@ type host struct {
 	process         *process
 	// starts of a process, and boots of the host.
 	starts, boots int
-	// member: it has joined the site; first is the peer book from then.
+	// member: it has joined the site.
 	member bool
-	first  []*sitev1.Peer
 }
 
 // joined tells whether the host belongs to the site.

@@ -7,62 +7,78 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
+// memLog is the log of a replica in memory, with the same rules as the real
+// one in coordinator/consensus/pebblelog: what is not synced is lost in a
+// crash, all of a batch or nothing.
 type memLog struct{ now, synced image }
 
+// image of a log. It is never changed in place: copies share their slices.
 type image struct {
 	snapshot *raftpb.Snapshot
-	entries  []*raftpb.Entry
-	hard     *raftpb.HardState
+	// before is the index before the first entry, beforeTerm its term.
+	before, beforeTerm uint64
+	entries            []*raftpb.Entry
+	hard               *raftpb.HardState
 }
 
 func newMemLog() *memLog {
-	empty := image{snapshot: &raftpb.Snapshot{}, hard: &raftpb.HardState{}}
+	empty := image{
+		snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: &raftpb.ConfState{}}},
+		hard:     &raftpb.HardState{},
+	}
 	return &memLog{now: empty, synced: empty}
 }
 
-func (l *memLog) Crash()       { l.now = l.synced }
+// crash loses what is not synced. As with the real log, entries up to the
+// snapshot do not outlive the process.
+func (l *memLog) crash() {
+	l.now = l.synced
+	if base := l.now.snapshot.GetMetadata().GetIndex(); base > l.now.before {
+		l.now.drop(base)
+	}
+	l.synced = l.now
+}
+
 func (l *memLog) Close() error { return nil }
 
-func (l *memLog) base() uint64 { return l.now.snapshot.GetMetadata().GetIndex() }
-func (l *memLog) first() uint64 {
-	if len(l.now.entries) > 0 {
-		return l.now.entries[0].GetIndex()
-	}
-	return l.base() + 1
-}
-func (l *memLog) last() uint64 {
-	if n := len(l.now.entries); n > 0 {
-		return l.now.entries[n-1].GetIndex()
-	}
-	return l.base()
+func (i *image) last() uint64 { return i.before + uint64(len(i.entries)) }
+
+// drop forgets the entries up to and including index.
+func (i *image) drop(index uint64) {
+	i.beforeTerm = i.entries[index-i.before-1].GetTerm()
+	i.entries = slices.Clone(i.entries[index-i.before:])
+	i.before = index
 }
 
 func (l *memLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return l.now.hard, l.now.snapshot.GetMetadata().GetConfState(), nil
 }
-func (l *memLog) FirstIndex() (uint64, error)         { return l.first(), nil }
-func (l *memLog) LastIndex() (uint64, error)          { return l.last(), nil }
+
+func (l *memLog) FirstIndex() (uint64, error)         { return l.now.before + 1, nil }
+func (l *memLog) LastIndex() (uint64, error)          { return l.now.last(), nil }
 func (l *memLog) Snapshot() (*raftpb.Snapshot, error) { return l.now.snapshot, nil }
+
 func (l *memLog) Term(i uint64) (uint64, error) {
-	if i == l.base() {
-		return l.now.snapshot.GetMetadata().GetTerm(), nil
-	}
-	if i < l.first() {
+	switch {
+	case i < l.now.before:
 		return 0, raft.ErrCompacted
-	}
-	if i > l.last() {
+	case i == l.now.before:
+		return l.now.beforeTerm, nil
+	case i > l.now.last():
 		return 0, raft.ErrUnavailable
+	default:
+		return l.now.entries[i-l.now.before-1].GetTerm(), nil
 	}
-	return l.now.entries[i-l.first()].GetTerm(), nil
 }
+
 func (l *memLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	if lo < l.first() {
+	if lo <= l.now.before {
 		return nil, raft.ErrCompacted
 	}
-	if hi > l.last()+1 {
+	if hi > l.now.last()+1 {
 		return nil, raft.ErrUnavailable
 	}
-	out := l.now.entries[lo-l.first() : hi-l.first()]
+	out := l.now.entries[lo-l.now.before-1 : hi-l.now.before-1]
 	size, n := uint64(0), 0
 	for _, e := range out {
 		size += uint64(len(e.GetData())) + 16
@@ -73,15 +89,14 @@ func (l *memLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	}
 	return slices.Clone(out[:n]), nil
 }
+
 func (l *memLog) Append(s *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
 	if s != nil {
 		l.now.snapshot, l.now.entries = s, nil
+		l.now.before, l.now.beforeTerm = s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm()
 	}
 	if len(entries) > 0 {
-		keep := l.now.entries
-		if at := entries[0].GetIndex(); at <= l.last() {
-			keep = keep[:at-l.first()]
-		}
+		keep := l.now.entries[:entries[0].GetIndex()-l.now.before-1]
 		l.now.entries = append(slices.Clip(keep), entries...)
 	}
 	if hard != nil {
@@ -92,9 +107,12 @@ func (l *memLog) Append(s *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftp
 	}
 	return nil
 }
+
 func (l *memLog) Compact(s *raftpb.Snapshot, index uint64) error {
-	l.now.entries = slices.Clone(l.now.entries[index+1-l.first():])
 	l.now.snapshot = s
+	if index > l.now.before {
+		l.now.drop(index)
+	}
 	l.synced = l.now
 	return nil
 }

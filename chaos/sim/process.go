@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"skerry.dev/agent"
 	"skerry.dev/agent/gossip"
 	"skerry.dev/coordinator/consensus"
 
@@ -28,7 +29,7 @@ type process struct {
 	rng     *rand.Rand
 	dead    bool
 	members *membership
-	agent   *agent
+	agent   *node
 	// voter is nil while the host has no replica.
 	voter *voter
 }
@@ -73,7 +74,7 @@ func (p *process) boot() {
 
 // run begins what every node of the site does.
 func (p *process) run() {
-	p.agent = newAgent(p)
+	p.agent = newNode(p)
 	p.every(probeEvery, p.members.tick)
 	rejoin := gossip.NewRejoin()
 	p.every(rejoinEvery, func() { p.rejoin(rejoin) })
@@ -154,10 +155,10 @@ func (p *process) hostOfReplica(id uint64) int {
 
 // peers of the ledger.
 func (p *process) peers() []*sitev1.Peer {
-	if p.agent != nil && p.agent.ledger.Current() != nil {
-		return p.agent.ledger.Current().GetPeers()
+	if p.agent == nil {
+		return nil
 	}
-	return p.host.first
+	return p.agent.ledger.Current().GetPeers()
 }
 
 // join asks the first host, again and again, to be let in.
@@ -183,8 +184,10 @@ func (p *process) join() {
 			if c.Outcome.GetErrorKind() != "" {
 				panic("a node may not join: " + c.Outcome.GetError())
 			}
-			peers := voter.store.View().Peers()
-			net.datagram(founder, p.host.index, 'J', func() { p.joined(peers) })
+			view := voter.store.View()
+			net.datagram(founder, p.host.index, 'J', func() {
+				p.joined(view.SiteID(), &sitev1.JoinResponse{Peers: view.Peers(), Trust: view.Trust(), GossipKey: view.GossipKey()})
+			})
 		})
 	})
 	p.after(time.Second, func() {
@@ -194,13 +197,15 @@ func (p *process) join() {
 	})
 }
 
-func (p *process) joined(peers []*sitev1.Peer) {
+func (p *process) joined(siteID string, response *sitev1.JoinResponse) {
 	if p.dead || p.host.joined() {
 		return
 	}
+	if err := agent.KeepJoin(p.host.disk, stateDir, siteName, siteID, response); err != nil {
+		panic("the first ledger cannot be written: " + err.Error())
+	}
 	p.world.trace.note(p.host.name, "joined the site")
 	p.host.member = true
-	p.host.first = peers
 	p.run()
 }
 

@@ -49,6 +49,6 @@ func (d *raftDisk) wipe() { d.memLog, d.id = nil, 0 }
 func (d *raftDisk) crash() {
 	d.dieBefore, d.dieAfter = false, false
 	if d.memLog != nil {
-		d.memLog.Crash()
+		d.memLog.crash()
 	}
 }

@@ -17,7 +17,7 @@ const (
 // session keeps a stream to the coordinator: the shell around the pure parts
 // of agent/session.
 type session struct {
-	*agent
+	*node
 	targets realsession.Targets
 	stream  *stream
 	sent    *realsession.Sent
@@ -29,8 +29,8 @@ type session struct {
 	due     bool
 }
 
-func newSession(a *agent) *session {
-	s := &session{agent: a}
+func newSession(a *node) *session {
+	s := &session{node: a}
 	s.connect()
 	return s
 }

@@ -44,6 +44,8 @@ type voter struct {
 	// ready reads wait until their index is applied.
 	ready []readyRead
 	last  consensus.Status
+	// heard is when each node was last heard on its stream, whatever the term.
+	heard map[string]time.Duration
 	// lead is the coordinator's part while this replica serves.
 	lead *coordinator
 }
@@ -58,6 +60,7 @@ func newVoter(p *process) *voter {
 	v := &voter{
 		process: p, host: p.host, world: p.world, store: state.New(),
 		waiting: map[string][]func(consensus.Completion){}, reads: map[uint64]func(uint64){},
+		heard: map[string]time.Duration{},
 		// Another range after each start, so that late answers to questions
 		// of the process before are not taken for new ones.
 		readID: uint64(p.host.starts) << 32,
