@@ -12,6 +12,7 @@ import (
 
 	"skerry.dev/agent/identity"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/client"
 	"skerry.dev/shared/env"
 )
@@ -31,6 +32,15 @@ func (r *Rig) Client(hosts ...*Host) (*client.Client, error) {
 		addresses = append(addresses, h.API())
 	}
 	return client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses), nil
+}
+
+// Direct calls one node and nobody else.
+func (r *Rig) Direct(h *Host) (skerryv1connect.ResourceServiceClient, error) {
+	dialer, err := r.dialer()
+	if err != nil {
+		return nil, err
+	}
+	return skerryv1connect.NewResourceServiceClient(dialer.HTTPClient(mtls.API2, mtls.ExpectNode(h.Name)), "https://"+h.API()), nil
 }
 
 func (r *Rig) dialer() (*mtls.Dialer, error) {

@@ -138,9 +138,7 @@ func (h *Host) PowerOff() error {
 	}
 	err = errors.Join(err, h.power.end(syscall.SIGKILL))
 	for _, p := range []*process{h.containerd, h.agent} {
-		if p != nil {
-			<-p.ended // it was on the host
-		}
+		err = errors.Join(err, p.await()) // it was on the host
 	}
 	h.power, h.first, h.containerd, h.agent = nil, 0, nil, nil
 	h.rig.Log.Info("host is off", "host", h.Name)
@@ -169,15 +167,16 @@ func (h *Host) KillAgent() error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-h.agent.ended
-	return nil
+	return h.agent.await()
 }
 
 // PauseAgent freezes the agent's process, ResumeAgent lets it go on.
 func (h *Host) PauseAgent() error { return h.signalAgent(syscall.SIGSTOP) }
 
 // ResumeAgent lets a paused agent go on.
-func (h *Host) ResumeAgent() error { return h.signalAgent(syscall.SIGCONT) }
+func (h *Host) ResumeAgent() error {
+	return errors.Join(h.signalAgent(syscall.SIGCONT), h.agent.wake())
+}
 
 func (h *Host) signalAgent(signal syscall.Signal) error {
 	pid, err := h.AgentPID()

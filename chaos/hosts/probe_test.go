@@ -164,6 +164,28 @@ func awaitHealthy(t *testing.T, r *Rig, workload string, wanted int, ask ...*Hos
 	return found
 }
 
+// awaitHealthyOff waits until so many healthy placements are on other hosts
+// than one, and returns them.
+func awaitHealthyOff(t *testing.T, r *Rig, workload string, wanted int, off *Host) []*skerryv1.Placement {
+	t.Helper()
+	c := clientOf(t, r, slices.DeleteFunc(slices.Clone(r.Hosts), func(h *Host) bool { return h == off })...)
+	var found []*skerryv1.Placement
+	await(t, r, fmt.Sprintf("%d healthy placements of %s off %s", wanted, workload, off.Name), patience, func(ctx context.Context) error {
+		all, err := placements(ctx, c)
+		if err != nil {
+			return err
+		}
+		found = slices.DeleteFunc(all, func(p *skerryv1.Placement) bool {
+			return p.GetWorkload() != workload || !healthy(p) || p.GetNode() == off.Name
+		})
+		if len(found) != wanted {
+			return fmt.Errorf("%d are", len(found))
+		}
+		return nil
+	})
+	return found
+}
+
 func settled(t *testing.T, r *Rig) {
 	t.Helper()
 	if err := r.Settled(t.Context()); err != nil {

@@ -78,12 +78,31 @@ func (p *process) end(signal syscall.Signal) error {
 	if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
+	return p.await()
+}
+
+// await waits for the end of a process that was told to end, or killed.
+func (p *process) await() error {
+	if p == nil {
+		return nil
+	}
+	if err := p.wake(); err != nil {
+		return err
+	}
 	select {
 	case <-p.ended:
 		return nil
 	case <-time.After(commandTime):
-		return fmt.Errorf("process %d did not end within %s of %s", pid, commandTime, signal)
+		return fmt.Errorf("process %d did not end within %s", p.pid(), commandTime)
 	}
+}
+
+// wake continues the wrapper: nsenter stops itself when its child is stopped.
+func (p *process) wake() error {
+	if err := syscall.Kill(p.pid(), syscall.SIGCONT); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
 }
 
 // output runs a command to its end under an operator's home.

@@ -11,10 +11,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
 	"skerry.dev/shared/problem"
 )
 
-// problems is the interceptor that turns every error into the API's form.
+// problems is the interceptor that turns every error into the API's form, and
+// marks answers that may be out of date.
 type problems struct{ logger *slog.Logger }
 
 func (p problems) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
@@ -22,6 +25,10 @@ func (p problems) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		response, err := next(ctx, request)
 		if err != nil {
 			return nil, p.convert(request.Spec().Procedure, err)
+		}
+		answer, ok := response.Any().(interface{ GetFreshness() *skerryv1.Freshness })
+		if ok && answer.GetFreshness().GetStale() {
+			response.Header().Set(client.StaleHeader, "true")
 		}
 		return response, nil
 	}

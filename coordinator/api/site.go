@@ -33,10 +33,11 @@ type site struct{ *Server }
 func (s site) Locate(context.Context, *connect.Request[skerryv1.LocateRequest]) (*connect.Response[skerryv1.LocateResponse], error) {
 	view, status := s.Store.View(), s.Log.Status()
 	response := &skerryv1.LocateResponse{
-		Site:  s.Site,
-		Node:  s.Node,
-		Voter: true,
-		Epoch: fmt.Sprintf("%d.%d", view.SiteEpoch(), status.Term),
+		Site:   s.Site,
+		Node:   s.Node,
+		Voter:  true,
+		Quorum: status.HasQuorum,
+		Epoch:  fmt.Sprintf("%d.%d", view.SiteEpoch(), status.Term),
 	}
 	var first, own, others []string
 	for _, node := range view.Nodes() {

@@ -21,7 +21,7 @@ const (
 // Needs is what one placement takes on its node.
 type Needs struct {
 	CPUMilli, MemoryBytes int64
-	HostPorts []HostPort
+	HostPorts             []HostPort
 }
 
 // HostPort is a port of the node that leads to a container, or a range of which

@@ -18,6 +18,10 @@ import (
 	"skerry.dev/shared/problem"
 )
 
+// StaleHeader marks answers that may be out of date, so that the next request
+// looks for a node that knows better.
+const StaleHeader = "Skerry-Stale"
+
 const (
 	// locateTimeout bounds the question to one node.
 	locateTimeout = time.Second
@@ -80,7 +84,11 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	request.URL.Host = base
 	request.Host = base
 	response, err := c.http.Do(request)
-	if err != nil || response.StatusCode == http.StatusServiceUnavailable {
+	if err == nil && response.StatusCode == http.StatusTemporaryRedirect {
+		_ = response.Body.Close() // nothing in it matters
+		err = errors.New("it is no voter any more")
+	}
+	if err != nil || response.StatusCode == http.StatusServiceUnavailable || response.Header.Get(StaleHeader) != "" {
 		c.forget(base)
 	}
 	if err != nil && request.Context().Err() == nil {
@@ -98,52 +106,63 @@ func (c *Client) forget(base string) {
 	}
 }
 
-// locate returns the address to send requests to: a voter, the coordinator if
-// it is known; else a node that at least answers for itself.
+// locate returns the address to send requests to: a voter with quorum, the
+// coordinator if it is known; else a voter without, else a node that at least
+// answers for itself. Only the first kind is kept for the next request.
 func (c *Client) locate(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.base != "" {
 		return c.base, nil
 	}
-	var failures []error
-	alone := ""
+	search := search{client: c, asked: map[string]*skerryv1.LocateResponse{}}
 	for _, address := range c.addresses {
-		answer, err := c.ask(ctx, address)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
+		answer := search.ask(ctx, address)
 		if c.Learned != nil && len(answer.GetVoters()) > 0 {
 			c.Learned(answer.GetVoters())
 		}
-		if voter := c.firstAnswering(ctx, answer.GetVoters(), address); voter != "" {
-			c.base = voter
-			return voter, nil
-		}
-		if answer.GetVoter() {
-			c.base = address
-			return address, nil
-		}
-		if alone == "" {
-			alone = address
+		for _, voter := range append(answer.GetVoters(), address) {
+			if search.ask(ctx, voter).GetQuorum() {
+				c.base = voter
+				return voter, nil
+			}
 		}
 	}
-	if alone != "" {
-		return alone, nil
+	if best := search.best(c.addresses); best != "" {
+		return best, nil
 	}
-	return "", c.unreachable(ctx, failures)
+	return "", c.unreachable(ctx, search.failures)
 }
 
-// firstAnswering is the first of the voters that answers. One that has just
-// answered need not be asked again.
-func (c *Client) firstAnswering(ctx context.Context, voters []string, answered string) string {
-	for _, voter := range voters {
-		if voter == answered {
-			return voter
-		}
-		if _, err := c.ask(ctx, voter); err == nil {
-			return voter
+// search asks each node once.
+type search struct {
+	client   *Client
+	asked    map[string]*skerryv1.LocateResponse // nil for those that did not answer
+	order    []string
+	failures []error
+}
+
+func (s *search) ask(ctx context.Context, address string) *skerryv1.LocateResponse {
+	if answer, known := s.asked[address]; known {
+		return answer
+	}
+	answer, err := s.client.ask(ctx, address)
+	if err != nil {
+		s.failures = append(s.failures, err)
+	}
+	s.asked[address] = answer
+	s.order = append(s.order, address)
+	return answer
+}
+
+// best is who to ask when nobody has quorum: the node that was named first, a
+// voter if there is one.
+func (s *search) best(named []string) string {
+	for _, wanted := range []bool{true, false} {
+		for _, address := range append(named[:len(named):len(named)], s.order...) {
+			if answer := s.asked[address]; answer != nil && answer.GetVoter() == wanted {
+				return address
+			}
 		}
 	}
 	return ""

@@ -1013,8 +1013,10 @@ type LocateResponse struct {
 	Voter bool `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
 	// Voters to ask, host:port, the coordinator first if it is known. Empty when
 	// the node knows of none in reach.
-	Voters        []string `protobuf:"bytes,4,rep,name=voters,proto3" json:"voters,omitempty"`
-	Epoch         string   `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Voters []string `protobuf:"bytes,4,rep,name=voters,proto3" json:"voters,omitempty"`
+	Epoch  string   `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// It is a voter and knows of a majority that it belongs to.
+	Quorum        bool `protobuf:"varint,6,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1082,6 +1084,13 @@ func (x *LocateResponse) GetEpoch() string {
 		return x.Epoch
 	}
 	return ""
+}
+
+func (x *LocateResponse) GetQuorum() bool {
+	if x != nil {
+		return x.Quorum
+	}
+	return false
 }
 
 type CreateTokenRequest struct {
@@ -2331,13 +2340,14 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\tR\bproblems\x12%\n" +
 	"\x0emissing_voters\x18\n" +
 	" \x03(\tR\rmissingVoters\"\x0f\n" +
-	"\rLocateRequest\"|\n" +
+	"\rLocateRequest\"\x94\x01\n" +
 	"\x0eLocateResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x16\n" +
 	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\tR\x05epoch\"\xc7\x02\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12\x16\n" +
+	"\x06quorum\x18\x06 \x01(\bR\x06quorum\"\xc7\x02\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
