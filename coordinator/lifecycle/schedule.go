@@ -15,6 +15,20 @@ func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv
 	in := scheduler.Input{Index: p.view.Index(), Workloads: workloads, Images: p.view.Images()}
 	var doubtful bool
 	in.Nodes, doubtful = p.trusted()
+	in.Placements = p.placeable(placements)
+	assigned, postponed := scheduler.Schedule(in)
+	p.plan.Assign = assigned
+	if !doubtful {
+		p.plan.Postpone = append(p.plan.Postpone, postponed...)
+	}
+}
+
+// placeable leaves out what the plan forgets, and what must wait.
+func (p *planner) placeable(placements []*skerryv1.Placement) []*skerryv1.Placement {
+	if len(p.changed) == 0 && len(p.held) == 0 {
+		return placements
+	}
+	var left []*skerryv1.Placement
 	for _, placement := range placements {
 		if changed, ok := p.changed[placementKey(placement)]; ok {
 			placement = changed
@@ -26,13 +40,9 @@ func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv
 			p.postpone(placement, why)
 			continue
 		}
-		in.Placements = append(in.Placements, placement)
+		left = append(left, placement)
 	}
-	assigned, postponed := scheduler.Schedule(in)
-	p.plan.Assign = assigned
-	if !doubtful {
-		p.plan.Postpone = append(p.plan.Postpone, postponed...)
-	}
+	return left
 }
 
 // trusted are the nodes that are not in doubt: nothing new goes to one that is
