@@ -61,7 +61,7 @@ type FS interface {
 	// ReadDir lists the names in a directory, sorted; none when there is no
 	// such directory.
 	ReadDir(name string) ([]string, error)
-	// MkdirAll creates a directory and its parents with perm.
+	// MkdirAll creates a directory and its parents with perm, durably.
 	MkdirAll(name string, perm os.FileMode) error
 	// Rename moves a file or directory durably.
 	Rename(from, to string) error

@@ -127,7 +127,23 @@ func (systemFS) ReadDir(name string) ([]string, error) {
 	return names, nil
 }
 
-func (systemFS) MkdirAll(name string, perm os.FileMode) error { return os.MkdirAll(name, perm) }
+func (systemFS) MkdirAll(name string, perm os.FileMode) error {
+	name = filepath.Clean(name)
+	existing := filepath.Dir(name)
+	for _, err := os.Stat(existing); err != nil && existing != filepath.Dir(existing); _, err = os.Stat(existing) {
+		existing = filepath.Dir(existing)
+	}
+	if err := os.MkdirAll(name, perm); err != nil {
+		return err
+	}
+	for dir := name; dir != existing; {
+		dir = filepath.Dir(dir)
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (systemFS) Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {

@@ -67,7 +67,12 @@ func create(fs vfs.FS, name string) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	dir, err := fs.OpenDir(fs.PathDir(name))
+	return syncDir(fs, fs.PathDir(name))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(fs vfs.FS, name string) error {
+	dir, err := fs.OpenDir(name)
 	if err != nil {
 		return err
 	}

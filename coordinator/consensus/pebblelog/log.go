@@ -59,7 +59,7 @@ type Log struct {
 // Open opens the log in dir, or begins an empty one. An error that wraps
 // ErrUntrusted means that the log must not be used any more.
 func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir); err != nil {
 		return nil, err
 	}
 	cache := pebble.NewCache(cacheBytes)
@@ -78,6 +78,29 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// makeDir makes the directory durably, and those above it that are missing: a
+// power cut must not take the log away with the name of its directory.
+func makeDir(fs vfs.FS, dir string) error {
+	existing := fs.PathDir(dir)
+	for {
+		_, err := fs.Stat(existing)
+		if err == nil || existing == fs.PathDir(existing) {
+			break
+		}
+		existing = fs.PathDir(existing)
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for dir != existing {
+		dir = fs.PathDir(dir)
+		if err := syncDir(fs, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openError tells damage from all else.
