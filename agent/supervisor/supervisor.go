@@ -122,6 +122,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	group.Go(func() error { return s.watch(ctx) })
 	group.Go(func() error { return s.lookLoop(ctx) })
 	group.Go(func() error { return s.stepLoop(ctx) })
+	group.Go(func() error { return s.keepLoop(ctx) })
 	return group.Wait()
 }
 
@@ -267,27 +268,4 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 	default:
 		return s.check(ctx, action)
 	}
-}
-
-// fetch asks the nodes that hold the image, at the addresses of the peer book.
-func (s *Supervisor) fetch(ctx context.Context, action reconcile.Action) error {
-	orders := s.Ledger.Current()
-	addresses := map[string]string{}
-	for _, peer := range orders.GetPeers() {
-		addresses[peer.GetName()] = peer.GetAddress()
-	}
-	digest := action.Spec.ImageDigest
-	name := action.Spec.Container.GetImage()
-	var sources []string
-	for _, image := range orders.GetImages() {
-		if image.GetDigest() != digest {
-			continue
-		}
-		for _, node := range image.GetNodes() {
-			if address := addresses[node]; address != "" {
-				sources = append(sources, address)
-			}
-		}
-	}
-	return s.Images.Ensure(ctx, digest, name, sources)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	replaceRuns = 10
+	replaceRuns = 20
 	webPort     = 18080
 )
 
@@ -70,7 +70,7 @@ func replaceOnce(ctx context.Context, r *hosts.Rig) (time.Duration, error) {
 	if err := r.Settled(ctx); err != nil {
 		return 0, err
 	}
-	victim, err := serving(ctx, r, nil)
+	victim, err := onlyServing(ctx, r)
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +88,37 @@ func replaceOnce(ctx context.Context, r *hosts.Rig) (time.Duration, error) {
 	return took, victim.StartAgent()
 }
 
-// serving waits for a host, other than one that is off, that serves the page.
+// onlyServing waits until one host serves the page and no other, as the site
+// wants it: after a healing the surplus copy serves on for a moment.
+func onlyServing(ctx context.Context, r *hosts.Rig) (*hosts.Host, error) {
+	c, err := r.Client()
+	if err != nil {
+		return nil, err
+	}
+	client := r.PlainHTTP()
+	client.Timeout = 250 * time.Millisecond
+	var only *hosts.Host
+	err = r.Until(ctx, "one copy", patience, func(ctx context.Context) error {
+		got, err := c.Resources().List(ctx, connect.NewRequest(&skerryv1.ListRequest{Kind: "Placement"}))
+		if err != nil {
+			return err
+		}
+		if n := len(got.Msg.GetResources()); n != 1 {
+			return fmt.Errorf("there are %d placements", n)
+		}
+		only = r.Host(got.Msg.GetResources()[0].GetPlacement().GetNode())
+		for _, h := range r.Hosts {
+			if err := fetch(ctx, client, h); (err == nil) != (h == only) {
+				return fmt.Errorf("%s serves it or not: %v", h.Name, err)
+			}
+		}
+		return nil
+	})
+	return only, err
+}
+
+// serving waits for a host, other than the one that is off, that serves the
+// page.
 func serving(ctx context.Context, r *hosts.Rig, off *hosts.Host) (*hosts.Host, error) {
 	client := r.PlainHTTP()
 	client.Timeout = 250 * time.Millisecond

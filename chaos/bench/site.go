@@ -48,8 +48,23 @@ func loadImage(ctx context.Context, r *hosts.Rig) error {
 	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
 		return err
 	}
-	_, err := r.Skerry(ctx, nil, "image", "load", file)
-	return err
+	if _, err := r.Skerry(ctx, nil, "image", "load", file); err != nil {
+		return err
+	}
+	return r.Until(ctx, "copies of the image", patience, func(ctx context.Context) error {
+		c, err := r.Client()
+		if err != nil {
+			return err
+		}
+		got, err := c.Resources().Get(ctx, connect.NewRequest(&skerryv1.GetRequest{Kind: "Image", Name: testImage}))
+		if err != nil {
+			return err
+		}
+		if nodes := got.Msg.GetResource().GetImage().GetNodes(); len(nodes) < min(3, len(r.Hosts)) {
+			return fmt.Errorf("they are on %v", nodes)
+		}
+		return nil
+	})
 }
 
 // writer is the part of the API that a write needs.

@@ -30,6 +30,7 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 			orders.Images = append(orders.Images, source(view, placement, digest))
 		}
 	}
+	addKept(view, name, orders)
 	return orders
 }
 

@@ -474,7 +474,8 @@ type Assignments struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Order      *Order                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
 	Placements []*v1.Placement        `protobuf:"bytes,2,rep,name=placements,proto3" json:"placements,omitempty"`
-	// Where images can be fetched: for each digest that a placement names.
+	// Where images can be fetched: for each digest that a placement names or of
+	// which the node keeps a copy.
 	Images []*ImageSource `protobuf:"bytes,3,rep,name=images,proto3" json:"images,omitempty"`
 	// All nodes of the site: the peer book.
 	Peers     []*Peer         `protobuf:"bytes,4,rep,name=peers,proto3" json:"peers,omitempty"`
@@ -587,7 +588,9 @@ type ImageSource struct {
 	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Digest string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Names of nodes; their addresses are among the peers.
-	Nodes         []string `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []string `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// The node keeps a copy, whether it runs the image or not.
+	Keep          bool `protobuf:"varint,4,opt,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -641,6 +644,13 @@ func (x *ImageSource) GetNodes() []string {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *ImageSource) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
 }
 
 // Peer is another node of the site.
@@ -771,11 +781,12 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"gossip_key\x18\x06 \x01(\fR\tgossipKey\x12\x17\n" +
 	"\araft_id\x18\a \x01(\x04R\x06raftId\x12\x12\n" +
 	"\x04site\x18\b \x01(\tR\x04site\x12\x17\n" +
-	"\asite_id\x18\t \x01(\tR\x06siteId\"O\n" +
+	"\asite_id\x18\t \x01(\tR\x06siteId\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
-	"\x05nodes\x18\x03 \x03(\tR\x05nodes\"\xb4\x01\n" +
+	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12\x12\n" +
+	"\x04keep\x18\x04 \x01(\bR\x04keep\"\xb4\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12%\n" +
