@@ -54,10 +54,11 @@ func (s *step) planWorkloads() {
 
 func (p *planner) planWorkload(w *skerryv1.Workload) {
 	s := &sheet{planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName())}
-	// Removals first, as the state does them.
-	s.removeSurplus()
+	// Removals first, as the state does them; what is old goes before what is
+	// only too much.
 	s.release()
 	s.update()
+	s.removeSurplus()
 	s.replaceLost()
 	s.succeed()
 	s.addMissing()

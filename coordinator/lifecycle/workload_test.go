@@ -103,6 +103,21 @@ func TestARollingUpdateGoesOneByOneAndWaitsUntilItIsHealthy(t *testing.T) {
 	s.want("web-4 on n1", "web-5 on n2", "web-6 on n3")
 }
 
+func TestScalingDownDuringAnUpdateEndsTheOldOnesFirst(t *testing.T) {
+	s := newSite(t, 3)
+	s.applyWorkload(testWorkload("web", 3))
+	s.pass(3 * time.Second)
+	for _, node := range s.nodes {
+		node.sickOf = "new"
+	}
+	s.applyWorkload(testWorkload("web", 3, args("new")))
+	s.pass(time.Second)
+	s.want("web-2 on n2", "web-3 on n3", "web-4 on n1")
+	s.applyWorkload(testWorkload("web", 1, args("new")))
+	s.pass(time.Second)
+	s.want("web-4 on n1")
+}
+
 func TestAnUpdateThatIsNotHealthyStops(t *testing.T) {
 	s := newSite(t, 3)
 	s.applyWorkload(testWorkload("web", 3))
