@@ -133,18 +133,6 @@ func (c *client) answered(r *request, a answer) {
 	w.violate(w.log.Acknowledged(r.id, a.index))
 }
 
-func describe(entry *sitev1.Entry) string {
-	switch change := entry.GetChange().(type) {
-	case *sitev1.Entry_ApplyResources:
-		workload := change.ApplyResources.GetResources()[0].GetWorkload()
-		return fmt.Sprintf("apply %s replicas %d image %s", workload.GetName(), workload.GetReplicas(), workload.GetContainer().GetImage())
-	case *sitev1.Entry_DeleteResource:
-		return "delete " + change.DeleteResource.GetName()
-	default:
-		return fmt.Sprintf("%T", change)
-	}
-}
-
 // names of the workloads that clients change. Those that stay are applied once,
 // at the beginning.
 var (

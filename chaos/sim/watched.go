@@ -23,7 +23,11 @@ func (v *voter) machine() watched { return watched{Store: v.store, world: v.worl
 func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	what := digest(encode(entry))
 	id := entry.GetRequestId()
+	first := index > m.world.log.Newest()
 	outcome := m.Store.Apply(index, entry)
+	if first {
+		m.world.trace.note("log", "%d %s -> %s%d rejected", index, describe(entry), outcome.GetErrorKind(), outcome.GetRejected())
+	}
 	m.applied(index, what, id)
 	return outcome
 }

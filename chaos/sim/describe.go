@@ -1,0 +1,64 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// describe an entry in a few words, for the readable trace.
+func describe(entry *sitev1.Entry) string {
+	switch change := entry.GetChange().(type) {
+	case *sitev1.Entry_ApplyResources:
+		w := change.ApplyResources.GetResources()[0].GetWorkload()
+		return fmt.Sprintf("apply %s replicas %d image %s", w.GetName(), w.GetReplicas(), w.GetContainer().GetImage())
+	case *sitev1.Entry_DeleteResource:
+		return "delete " + change.DeleteResource.GetName()
+	case *sitev1.Entry_Plan:
+		return describePlan(change.Plan)
+	case *sitev1.Entry_StatusBatch:
+		return describeBatch(change.StatusBatch)
+	case *sitev1.Entry_SetNodeState:
+		return fmt.Sprintf("%s is %v: %s", change.SetNodeState.GetNode(), change.SetNodeState.GetState(), change.SetNodeState.GetReason())
+	default:
+		return strings.TrimPrefix(fmt.Sprintf("%T", change), "*sitev1.Entry_")
+	}
+}
+
+func describePlan(plan *sitev1.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plan of %d", plan.GetBaseIndex())
+	for _, part := range plan.GetRemove() {
+		fmt.Fprintf(&b, ", remove %s (%s)", part.GetPlacement(), part.GetReason())
+	}
+	for _, part := range plan.GetCreate() {
+		fmt.Fprintf(&b, ", create %s.%d", part.GetWorkload(), part.GetGeneration())
+		if part.GetReplaces() != "" {
+			b.WriteString(" for " + part.GetReplaces())
+		}
+	}
+	for _, part := range plan.GetAssign() {
+		fmt.Fprintf(&b, ", %s on %s", part.GetPlacement(), part.GetNode())
+	}
+	for _, part := range plan.GetPostpone() {
+		fmt.Fprintf(&b, ", %s waits", part.GetPlacement())
+	}
+	return b.String()
+}
+
+func describeBatch(batch *sitev1.StatusBatch) string {
+	var b strings.Builder
+	b.WriteString("reports")
+	for _, report := range batch.GetReports() {
+		b.WriteString(" of " + report.GetNode())
+		for _, p := range report.GetPlacements() {
+			phase := strings.TrimPrefix(p.GetStatus().GetPhase().String(), "PHASE_")
+			fmt.Fprintf(&b, " %s %s %d", p.GetPlacement(), phase, p.GetStatus().GetReadiness())
+			if p.GetGone() {
+				b.WriteString(" gone")
+			}
+		}
+	}
+	return b.String()
+}
