@@ -29,6 +29,9 @@ import (
 	"skerry.dev/shared/problem"
 )
 
+// compressFrom this many bytes on orders are compressed.
+const compressFrom = 64 << 10
+
 // initialiseEvery is how often a new site tries to open its log.
 const initialiseEvery = 10 * time.Millisecond
 
@@ -139,7 +142,7 @@ func (v *Voter) serve() {
 		Clock: v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
-	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher))
+	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, connect.WithCompressMinBytes(compressFrom)))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{

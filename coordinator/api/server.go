@@ -51,6 +51,10 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
+// compressFrom this many bytes on answers are compressed. Less is not worth it:
+// it took a fifth of the time of small writes.
+const compressFrom = 64 << 10
+
 // Server answers operators on a voter.
 type Server struct {
 	Config
@@ -63,6 +67,7 @@ func New(config Config) *Server {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
+		connect.WithCompressMinBytes(compressFrom),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 		connect.WithInterceptors(problems{logger: config.Logger}),
