@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -14,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
@@ -139,11 +141,29 @@ func (d *Driver) write(ctx context.Context, blob ocispec.Descriptor, from io.Rea
 	if err != nil {
 		cleanup, cancel := d.after(ctx)
 		defer cancel()
-		if failed := store.Abort(cleanup, ref); failed != nil && !errdefs.IsNotFound(failed) {
+		if failed := d.abort(cleanup, ref); failed != nil {
 			d.Logger.Warn("a half written blob stays until it expires", "digest", blob.Digest, "error", failed)
 		}
 	}
 	return err
+}
+
+// abort drops what was begun to be written. containerd learns only by and by
+// that its writer is gone, and puts files into what is being removed until then.
+func (d *Driver) abort(ctx context.Context, ref string) error {
+	const tries = 20
+	for try := 1; ; try++ {
+		err := d.client.ContentStore().Abort(ctx, ref)
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if try == tries {
+			return err
+		}
+		if env.Sleep(ctx, d.Env.Clock, time.Duration(try)*5*time.Millisecond) != nil {
+			return err
+		}
+	}
 }
 
 // Complete names an image whose blobs are all present and makes it ready to

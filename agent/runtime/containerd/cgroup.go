@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"skerry.dev/shared/env"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -61,17 +64,19 @@ func oomKills(cgroup string) int {
 	return 0
 }
 
-// removeCgroup removes what a dead shim left of a cgroup. runc does it when all
-// is well.
-func removeCgroup(cgroup string) error {
-	dirs := []string{filepath.Join(cgroupRoot, cgroup)}
+// removeCgroup removes what a dead shim left of a container's cgroup. runc does
+// it when all is well.
+func (d *Driver) removeCgroup(ctx context.Context, container string) error {
+	dirs := []string{filepath.Join(cgroupRoot, d.cgroup(container))}
 	if !unified() {
-		dirs, _ = filepath.Glob(filepath.Join(cgroupRoot, "*", cgroup)) // the pattern is well-formed
+		dirs, _ = filepath.Glob(filepath.Join(cgroupRoot, "*", d.cgroup(container))) // the pattern is well-formed
 	}
 	for _, dir := range dirs {
 		err := os.Remove(dir)
 		for try := 0; errors.Is(err, unix.EBUSY) && try < 20; try++ { // the kernel lags behind the last exit
-			time.Sleep(10 * time.Millisecond)
+			if err := env.Sleep(ctx, d.Env.Clock, 10*time.Millisecond); err != nil {
+				return err
+			}
 			err = os.Remove(dir)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

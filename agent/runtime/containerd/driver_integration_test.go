@@ -336,6 +336,10 @@ func TestAnUnpackThatWasCutOffIsNotUsed(t *testing.T) {
 	d.repairs.take(image.Digest)
 	spec := specOf(image, "web-1")
 	must(t, d.Prepare(ctx, spec), d.Start(ctx, spec.ID))
+	time.Sleep(200 * time.Millisecond) // it ends at once, if it does
+	if got := state(t, d, spec.ID); got != runtime.Running {
+		t.Errorf("it is in the state %d", got)
+	}
 }
 
 func mustTarget(t *testing.T, d *Driver, digest string) ocispec.Descriptor {
@@ -485,6 +489,29 @@ func TestWhatACommandLeavesRunningDoesNotHoldIt(t *testing.T) {
 	if left, err := os.ReadDir(d.execDir()); err != nil && !errors.Is(err, fs.ErrNotExist) || len(left) > 0 {
 		t.Errorf("there is still %v, %v", left, err)
 	}
+}
+
+func TestASlowReaderGetsAllOutput(t *testing.T) {
+	d := newHost(t, theOne).open(t)
+	spec := specOf(load(t, d), "web-1")
+	must(t, d.Prepare(t.Context(), spec), d.Start(t.Context(), spec.ID))
+	var out slowBuffer
+	const lines = 8_000
+	script := fmt.Sprintf("yes 'to stdout' | head -n %d & yes 'to stderr' | head -n %d >&2; wait", lines, lines)
+	code, err := d.Exec(t.Context(), spec.ID, runtime.Exec{Command: []string{"sh", "-c", script}, Stdout: &out, Stderr: &out})
+	must(t, err)
+	if want := 2 * lines * len("to stdout\n"); code != 0 || out.Len() != want {
+		t.Errorf("it gave %d and %d bytes, want %d", code, out.Len(), want)
+	}
+}
+
+// slowBuffer takes longer for what is left in a pipe than a command's output
+// is waited for.
+type slowBuffer struct{ bytes.Buffer }
+
+func (b *slowBuffer) Write(p []byte) (int, error) {
+	time.Sleep(drainTime * 11 / 20)
+	return b.Buffer.Write(p)
 }
 
 func TestALogIsRotatedUnderWhatWritesIt(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -18,12 +19,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
-// drainTime is how long output is waited for after a command ended: what it
-// started in the background may keep its streams open for ever.
+// drainTime is how long more output is waited for after a command ended: what
+// it started in the background may keep its streams open for ever.
 const drainTime = time.Second
+
+// execRetry is the pause before a command is killed again that did not end.
+const execRetry = 50 * time.Millisecond
 
 // Exec runs a command inside a running instance.
 func (d *Driver) Exec(ctx context.Context, id string, exec runtime.Exec) (int, error) {
@@ -72,11 +77,12 @@ func (d *Driver) exec(ctx context.Context, id string, exec runtime.Exec) (code i
 		return 0, err
 	}
 	stdin := &closingReader{Reader: exec.Stdin, closed: make(chan struct{})}
-	running, err := task.Exec(ctx, "exec-"+hex.EncodeToString(unique[:]), process, d.streams(exec, stdin))
+	output := &progress{}
+	running, err := task.Exec(ctx, "exec-"+hex.EncodeToString(unique[:]), process, d.streams(exec, stdin, output))
 	if err != nil {
 		return 0, err
 	}
-	defer d.endExec(ctx, running)
+	defer func() { d.endExec(ctx, running, err != nil) }()
 	ended, err := running.Wait(ctx)
 	if err != nil {
 		return 0, err
@@ -84,7 +90,11 @@ func (d *Driver) exec(ctx context.Context, id string, exec runtime.Exec) (code i
 	if err := running.Start(ctx); err != nil {
 		return 0, err
 	}
-	return d.attend(ctx, running, exec, stdin, ended)
+	code, err = d.attend(ctx, running, exec, stdin, ended)
+	if err == nil {
+		d.drain(ctx, running.IO(), output)
+	}
+	return code, err
 }
 
 // attend serves a running command until it ends.
@@ -108,9 +118,6 @@ func (d *Driver) attend(ctx context.Context, running client.Process, exec runtim
 			}
 		case status := <-ended:
 			code, _, err := status.Result()
-			if err == nil {
-				drain(ctx, running.IO())
-			}
 			return int(code), err
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -118,36 +125,56 @@ func (d *Driver) attend(ctx context.Context, running client.Process, exec runtim
 	}
 }
 
-// drain waits until all output has come, for drainTime at most.
-func drain(ctx context.Context, streams cio.IO) {
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
-	defer cancel()
+// drain waits until all output has come. It gives up when nothing came for
+// drainTime; a slow reader has the time that it needs.
+func (d *Driver) drain(ctx context.Context, streams cio.IO, progress *progress) {
 	done := make(chan struct{})
 	go func() {
 		streams.Wait()
 		close(done)
 	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		streams.Cancel() // ends the wait above
+	for before := progress.now(); ; before = progress.now() {
+		timer := d.Env.Clock.NewTimer(drainTime)
+		select {
+		case <-done:
+			timer.Stop()
+			return
+		case <-timer.C():
+			if !progress.since(before) {
+				streams.Cancel() // ends the wait above
+				return
+			}
+		case <-ctx.Done():
+			timer.Stop()
+			streams.Cancel()
+			return
+		}
 	}
 }
 
-// endExec removes the process, and kills it when its caller went away.
-func (d *Driver) endExec(ctx context.Context, running client.Process) {
+// endExec removes the process, and kills it first when it may still run: its
+// caller may have gone away while it was being started, so that it cannot be
+// killed yet.
+func (d *Driver) endExec(ctx context.Context, running client.Process, kill bool) {
 	cleanup, cancel := d.after(ctx)
 	defer cancel()
-	if ctx.Err() != nil {
-		ended, err := running.Wait(cleanup)
-		if err == nil && running.Kill(cleanup, unix.SIGKILL) == nil {
-			<-ended
+	for {
+		if kill {
+			if err := running.Kill(cleanup, unix.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+				d.Logger.Debug("a command was not killed", "error", err)
+			}
+			running.IO().Cancel()
 		}
-		running.IO().Cancel()
+		_, err := running.Delete(cleanup)
+		if err == nil || errdefs.IsNotFound(err) {
+			break
+		}
+		if errdefs.IsUnavailable(err) || env.Sleep(cleanup, d.Env.Clock, execRetry) != nil {
+			d.Logger.Warn("a command may go on and its record stays", "error", err)
+			break
+		}
 	}
-	if _, err := running.Delete(cleanup); err != nil && !errdefs.IsNotFound(err) {
-		d.Logger.Debug("a command's record was not removed", "error", err)
-	}
+	running.IO().Cancel()
 	if err := running.IO().Close(); err != nil {
 		d.Logger.Debug("a command's streams were not removed", "error", err)
 	}
@@ -171,14 +198,12 @@ func (d *Driver) execProcess(ctx context.Context, container client.Container, ex
 	return process, nil
 }
 
-func (d *Driver) streams(exec runtime.Exec, stdin *closingReader) cio.Creator {
+func (d *Driver) streams(exec runtime.Exec, stdin *closingReader, output *progress) cio.Creator {
 	var in io.Reader
 	if exec.Stdin != nil {
 		in = stdin
 	}
-	// One after the other, because both may be the same writer.
-	var turn sync.Mutex
-	options := []cio.Opt{cio.WithStreams(in, &writer{to: exec.Stdout, turn: &turn}, &writer{to: exec.Stderr, turn: &turn}), cio.WithFIFODir(d.execDir())}
+	options := []cio.Opt{cio.WithStreams(in, &writer{exec.Stdout, output}, &writer{exec.Stderr, output}), cio.WithFIFODir(d.execDir())}
 	if exec.Terminal {
 		options = append(options, cio.WithTerminal)
 	}
@@ -204,16 +229,34 @@ func (r *closingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writer takes turns with another one, and drops what nobody wants.
+// progress of a command's output. It lets one stream write at a time, because
+// both may have the same writer.
+type progress struct {
+	turn sync.Mutex
+	// begun and done count writes.
+	begun, done atomic.Int64
+}
+
+func (p *progress) now() int64 { return p.done.Load() }
+
+// since tells whether something was written since, or is being written.
+func (p *progress) since(before int64) bool {
+	done := p.done.Load()
+	return done != before || p.begun.Load() != done
+}
+
+// writer drops what nobody wants.
 type writer struct {
-	to   io.Writer
-	turn *sync.Mutex
+	to io.Writer
+	*progress
 }
 
 func (w *writer) Write(p []byte) (int, error) {
 	if w.to == nil {
 		return len(p), nil
 	}
+	w.begun.Add(1)
+	defer w.done.Add(1)
 	w.turn.Lock()
 	defer w.turn.Unlock()
 	return w.to.Write(p)

@@ -80,7 +80,7 @@ func (d *Driver) unwrap(ctx context.Context, tar io.Reader, name string) (_ []fo
 	store := &importStore{Store: d.client.ContentStore(), prefix: "skerry-import-" + hex.EncodeToString(unique[:]) + "-"}
 	defer func() {
 		if err != nil {
-			d.abort(ctx, store)
+			d.abortImport(ctx, store)
 		}
 	}()
 	limited := &limitedReader{from: tar, left: maxTar}
@@ -201,14 +201,14 @@ func (d *Driver) resolve(ctx context.Context, listing ocispec.Descriptor, depth 
 	return d.resolve(ctx, matches[0], depth+1)
 }
 
-// abort drops what an import has begun to write.
-func (d *Driver) abort(ctx context.Context, store *importStore) {
+// abortImport drops what an import has begun to write.
+func (d *Driver) abortImport(ctx context.Context, store *importStore) {
 	ctx, cancel := d.after(ctx)
 	defer cancel()
 	begun, err := store.ListStatuses(ctx)
 	for _, status := range begun {
 		if strings.HasPrefix(status.Ref, store.prefix) {
-			err = errors.Join(err, store.Abort(ctx, status.Ref))
+			err = errors.Join(err, d.abort(ctx, status.Ref))
 		}
 	}
 	if err != nil {

@@ -154,5 +154,5 @@ func (d *Driver) removeParts(ctx context.Context, record containers.Container, c
 	if err := d.client.SnapshotService(snapshotter).Remove(ctx, container); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	return removeCgroup(d.cgroup(container))
+	return d.removeCgroup(ctx, container)
 }

@@ -23,7 +23,8 @@ func (d *Driver) problem(subject, what string, err error) error {
 	case errors.As(err, &known):
 		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errdefs.IsCanceled(err), errdefs.IsDeadlineExceeded(err), status.Code(err) == codes.DeadlineExceeded:
+		errdefs.IsCanceled(err), errdefs.IsDeadlineExceeded(err), status.Code(err) == codes.DeadlineExceeded,
+		strings.HasSuffix(text, context.DeadlineExceeded.Error()): // as shims say it
 		return &problem.Error{Kind: problem.Timeout, Subject: subject, Message: what + ": containerd did not answer in time", Err: err}
 	case errdefs.IsUnavailable(err), status.Code(err) == codes.Unavailable:
 		return &problem.Error{
