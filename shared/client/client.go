@@ -38,6 +38,11 @@ type Client struct {
 	http      *http.Client
 	addresses []string
 
+	resources  skerryv1connect.ResourceServiceClient
+	site       skerryv1connect.SiteServiceClient
+	placements skerryv1connect.PlacementServiceClient
+	images     skerryv1connect.ImageServiceClient
+
 	mu   sync.Mutex
 	base string
 }
@@ -45,28 +50,25 @@ type Client struct {
 // New returns a client that tries the nodes at the addresses, host:port, in
 // order.
 func New(httpClient *http.Client, addresses []string) *Client {
-	return &Client{http: httpClient, addresses: addresses}
+	c := &Client{http: httpClient, addresses: addresses}
+	c.resources = skerryv1connect.NewResourceServiceClient(c, placeholder, options...)
+	c.site = skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
+	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
+	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
+	return c
 }
 
-// Resources, Site, Placements and Images are the services of the site.
-func (c *Client) Resources() skerryv1connect.ResourceServiceClient {
-	return skerryv1connect.NewResourceServiceClient(c, placeholder, options...)
-}
+// Resources is the service for what users declare and see.
+func (c *Client) Resources() skerryv1connect.ResourceServiceClient { return c.resources }
 
 // Site is the service that speaks of the site as a whole.
-func (c *Client) Site() skerryv1connect.SiteServiceClient {
-	return skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
-}
+func (c *Client) Site() skerryv1connect.SiteServiceClient { return c.site }
 
 // Placements is the service that reaches into placements.
-func (c *Client) Placements() skerryv1connect.PlacementServiceClient {
-	return skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
-}
+func (c *Client) Placements() skerryv1connect.PlacementServiceClient { return c.placements }
 
 // Images is the service that takes in images.
-func (c *Client) Images() skerryv1connect.ImageServiceClient {
-	return skerryv1connect.NewImageServiceClient(c, placeholder, options...)
-}
+func (c *Client) Images() skerryv1connect.ImageServiceClient { return c.images }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"
