@@ -68,6 +68,7 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 	defer func() {
 		cancel()
 		_ = probes.Wait() // probes return no errors, only observations
+		v.waiting.Store(nil)
 		v.Logger.Info("this node is not the coordinator any more", "term", term)
 	}()
 	core := lifecycle.New(v.lifecycleConfig(), v.Env.Clock.Elapsed())
@@ -83,6 +84,7 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 			core.Heard(node, at)
 		}
 		effects := core.Step(v.Env.Clock.Elapsed(), v.Env.Clock.Now(), v.store.View(), progressOf(status))
+		v.waiting.Store(&effects.Waiting)
 		for _, node := range effects.Probe {
 			probes.TryGo(func() error { v.probe(ctx, node); return nil })
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -69,6 +70,9 @@ type Voter struct {
 	transport  *transport.Transport
 	dispatcher *dispatcher.Dispatcher
 	observed   chan observation
+	// waiting says why the controllers hold replacing back; nil when this is not
+	// the coordinator.
+	waiting atomic.Pointer[string]
 
 	operators http.Handler
 	sync      http.Handler
@@ -139,7 +143,8 @@ func (v *Voter) serve() {
 		Transport: func(node string) http.RoundTripper {
 			return v.Dialer.HTTPClient(mtls.API2, mtls.ExpectNode(node)).Transport
 		},
-		Clock: v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
+		Waiting: v.whyWaiting,
+		Clock:   v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, connect.WithCompressMinBytes(compressFrom)))
@@ -231,6 +236,13 @@ func (v *Voter) ping(ctx context.Context, name string) error {
 	_, err := sitev1connect.NewPeerServiceClient(client, "https://"+node.GetAddress()).
 		Ping(ctx, connect.NewRequest(&sitev1.PingRequest{}))
 	return err
+}
+
+func (v *Voter) whyWaiting() string {
+	if reason := v.waiting.Load(); reason != nil {
+		return *reason
+	}
+	return ""
 }
 
 // siteTime is the stamp of an entry: this node's clock, but never before the

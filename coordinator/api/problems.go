@@ -12,10 +12,13 @@ import (
 const maxProblems = 20
 
 // findProblems says what is wrong now, worst first, each with what to do.
-func findProblems(view *state.View, status *skerryv1.StatusResponse) []string {
+func findProblems(view *state.View, status *skerryv1.StatusResponse, waiting string) []string {
 	var found []string
 	if !status.GetFreshness().GetQuorum() {
 		found = append(found, quorumProblem(status))
+	}
+	if waiting != "" {
+		found = append(found, waiting)
 	}
 	for _, node := range view.Nodes() {
 		found = append(found, nodeProblems(node)...)

@@ -46,9 +46,12 @@ type Config struct {
 	NodeClient func(node, address string) connect.HTTPClient
 	// Transport reaches the named voter's API on behalf of a caller.
 	Transport func(node string) http.RoundTripper
-	Clock     env.Clock
-	Rand      env.Rand
-	Logger    *slog.Logger
+	// Waiting says why the coordinator holds replacing back; empty when it does
+	// not.
+	Waiting func() string
+	Clock   env.Clock
+	Rand    env.Rand
+	Logger  *slog.Logger
 }
 
 // compressFrom this many bytes on answers are compressed. Less is not worth it:

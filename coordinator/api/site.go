@@ -149,7 +149,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = findProblems(view, response)
+	response.Problems = findProblems(view, response, s.Waiting())
 	return connect.NewResponse(response), nil
 }
 

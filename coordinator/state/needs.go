@@ -161,3 +161,14 @@ func (u *Usage) Fits(capacity *skerryv1.Capacity, needs Needs) bool {
 	}
 	return u.CPUMilli+needs.CPUMilli <= capacity.GetCpuMilli() && u.MemoryBytes+needs.MemoryBytes <= capacity.GetMemoryBytes()
 }
+
+// withPorts is the template with the host ports of one that was settled before;
+// both have the same ports.
+func withPorts(w, settled *skerryv1.Workload) *skerryv1.Workload {
+	w = proto.CloneOf(w)
+	for i, port := range settled.GetContainer().GetPorts() {
+		next := w.GetContainer().GetPorts()[i]
+		next.HostPort, next.HostPortLast = port.GetHostPort(), port.GetHostPortLast()
+	}
+	return w
+}

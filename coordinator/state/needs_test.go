@@ -38,3 +38,15 @@ func TestEachPlacementPublishesTheFirstFreePortOfItsRange(t *testing.T) {
 		t.Fatal("the workload's template was changed")
 	}
 }
+
+func TestAChangeOfTheReplicasKeepsPublishedPorts(t *testing.T) {
+	container := func(first, last uint32) *skerryv1.Workload {
+		return &skerryv1.Workload{Container: &skerryv1.Container{Ports: []*skerryv1.Port{
+			{Name: "http", Port: 8080, HostPort: first, HostPortLast: last},
+		}}}
+	}
+	got := withPorts(container(80, 89), container(83, 0)).GetContainer().GetPorts()[0]
+	if got.GetHostPort() != 83 || got.GetHostPortLast() != 0 {
+		t.Fatalf("published at %v", got)
+	}
+}

@@ -54,12 +54,27 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 		return false
 	}
 	record := workloads.get(x.Txn, key(p.GetProject(), p.GetWorkload()))
-	if record.GetWorkload().GetResourceVersion() > base {
+	if record.GetWorkload().GetResourceVersion() > base || x.needed(record.GetWorkload(), p) {
 		return false
 	}
 	x.stop(p)
 	x.inform(aboutPlacement(p), "PlacementRemoved", "%s", part.GetReason())
 	return true
+}
+
+// needed: the placement is healthy, and without it fewer than its workload asks
+// for would be. The plan was made before this was so.
+func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
+	if !IsHealthy(p) || p.GetGeneration() != w.GetGeneration() {
+		return false
+	}
+	others := 0
+	for _, other := range placements.by(x.Txn, byWorkload, key(w.GetProject(), w.GetName())) {
+		if other.GetName() != p.GetName() && IsHealthy(other) && other.GetGeneration() == w.GetGeneration() {
+			others++
+		}
+	}
+	return others < int(w.GetReplicas())
 }
 
 func (x *tx) planCreation(part *sitev1.NewPlacement) bool {

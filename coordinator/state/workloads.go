@@ -187,6 +187,9 @@ func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
 		}
 		p := shallow(present)
 		p.Generation, p.Spec = next.GetGeneration(), pinned(next, pinOf(present))
+		if present.GetNode() != "" {
+			p.Spec = withPorts(p.GetSpec(), present.GetSpec())
+		}
 		x.putPlacement(p)
 	}
 }

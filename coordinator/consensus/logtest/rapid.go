@@ -109,10 +109,16 @@ func change(r *rapid.T, t testing.TB, log consensus.Log) bool {
 	base, baseTerm := now.Snapshot.Index, now.Snapshot.Term
 	last := base + uint64(len(now.Entries))
 	commit, term := max(base, now.Hard.Commit), max(1, baseTerm, now.Hard.Term)
+	voted := func() uint64 {
+		if term == now.Hard.Term {
+			return now.Hard.Vote
+		}
+		return 0
+	}
 	switch rapid.IntRange(0, 9).Draw(r, "kind") {
 	case 0: // a snapshot from the leader
 		index := last + rapid.Uint64Range(1, 5).Draw(r, "ahead")
-		appendTo(t, log, snapshot(index, term), nil, hardState(term, 0, index), true)
+		appendTo(t, log, snapshot(index, term), nil, hardState(term, voted(), index), true)
 		return true
 	case 1, 2: // the state is written out
 		if commit == base {
@@ -127,7 +133,7 @@ func change(r *rapid.T, t testing.TB, log consensus.Log) bool {
 		return true
 	case 3, 4: // more is committed
 		commit = rapid.Uint64Range(commit, last).Draw(r, "commit")
-		appendTo(t, log, nil, nil, hardState(term, now.Hard.Vote, commit), false)
+		appendTo(t, log, nil, nil, hardState(term, voted(), commit), false)
 		return false
 	case 5: // a vote
 		appendTo(t, log, nil, nil, hardState(term+1, rapid.Uint64Range(1, 3).Draw(r, "vote"), commit), true)
@@ -138,7 +144,7 @@ func change(r *rapid.T, t testing.TB, log consensus.Log) bool {
 			from, term = rapid.Uint64Range(commit+1, last).Draw(r, "from"), term+1
 		}
 		to := from + rapid.Uint64Range(0, 4).Draw(r, "more")
-		appendTo(t, log, nil, entries(from, to, term), hardState(term, 0, commit), true)
+		appendTo(t, log, nil, entries(from, to, term), hardState(term, voted(), commit), true)
 		return true
 	}
 }

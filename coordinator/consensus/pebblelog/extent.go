@@ -9,20 +9,37 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// extentBytes of a record: index, chain hash, CRC-32C of both.
-const extentBytes = 8 + chainBytes + 4
+// extentBytes of a record: the mark, and its CRC-32C.
+const extentBytes = 3*8 + chainBytes + 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// mark is a point that the log has reached: its last entry, and the term and
+// the vote, which must not be forgotten either.
+type mark struct {
+	index      uint64
+	chain      chain
+	term, vote uint64
+}
+
+// after tells whether a log that has reached m has reached other before, as
+// long as no entries went.
+func (m mark) after(other mark) bool {
+	if m.term != other.term || m.index != other.index {
+		return m.term > other.term || (m.term == other.term && m.index > other.index)
+	}
+	return other.vote == 0
+}
 
 // extentFile is the second small file: up to where the log is durable. It is
 // rewritten in place after each durable batch, without an fsync of its own: it
 // is a lower bound, and may lag behind after a power cut. Two slots are
 // written in turn, so that a torn write loses only the newer one.
 type extentFile struct {
-	file  vfs.File
-	slot  int64
-	index uint64
-	chain chain
+	mark
+
+	file vfs.File
+	slot int64
 }
 
 // openExtent opens the file; one that is missing is made when the log is
@@ -55,7 +72,7 @@ func create(fs vfs.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	zero := encodeExtent(0, chain{})
+	zero := encodeExtent(mark{})
 	if _, err := file.Write(append(zero, zero...)); err != nil {
 		_ = file.Close() // the first error is the one to tell
 		return err
@@ -83,7 +100,7 @@ func syncDir(fs vfs.FS, name string) error {
 	return dir.Close()
 }
 
-// read takes the slot with the higher index; false when neither is whole.
+// read takes the slot that was written last; false when neither is whole.
 func (e *extentFile) read() bool {
 	found := false
 	for slot := range int64(2) {
@@ -95,42 +112,54 @@ func (e *extentFile) read() bool {
 		if crc32.Checksum(body, castagnoli) != sum {
 			continue
 		}
-		if index := binary.BigEndian.Uint64(body); !found || index > e.index {
-			e.index, e.chain, e.slot = index, chain(body[8:]), slot
+		if m := decodeExtent(body); !found || m.after(e.mark) {
+			e.mark, e.slot = m, slot
 		}
 		found = true
 	}
 	return found
 }
 
-// write records that the log is durable up to index.
-func (e *extentFile) write(index uint64, at chain) error {
+// write records what is durable.
+func (e *extentFile) write(m mark) error {
 	slot := 1 - e.slot
-	if _, err := e.file.WriteAt(encodeExtent(index, at), slot*extentBytes); err != nil {
+	if _, err := e.file.WriteAt(encodeExtent(m), slot*extentBytes); err != nil {
 		return err
 	}
-	e.index, e.chain, e.slot = index, at, slot
+	e.mark, e.slot = m, slot
 	return nil
 }
 
 // lower takes back that entries after index are durable: in both slots, and
 // durably, before they go.
 func (e *extentFile) lower(index uint64, at chain) error {
-	record := encodeExtent(index, at)
+	m := mark{index: index, chain: at, term: e.term, vote: e.vote}
+	record := encodeExtent(m)
 	if _, err := e.file.WriteAt(append(record, record...), 0); err != nil {
 		return err
 	}
 	if err := e.file.Sync(); err != nil {
 		return err
 	}
-	e.index, e.chain = index, at
+	e.mark = m
 	return nil
 }
 
 func (e *extentFile) close() error { return e.file.Close() }
 
-func encodeExtent(index uint64, at chain) []byte {
-	record := binary.BigEndian.AppendUint64(make([]byte, 0, extentBytes), index)
-	record = append(record, at[:]...)
+func encodeExtent(m mark) []byte {
+	record := binary.BigEndian.AppendUint64(make([]byte, 0, extentBytes), m.index)
+	record = append(record, m.chain[:]...)
+	record = binary.BigEndian.AppendUint64(record, m.term)
+	record = binary.BigEndian.AppendUint64(record, m.vote)
 	return binary.BigEndian.AppendUint32(record, crc32.Checksum(record, castagnoli))
+}
+
+func decodeExtent(body []byte) mark {
+	return mark{
+		index: binary.BigEndian.Uint64(body),
+		chain: chain(body[8:]),
+		term:  binary.BigEndian.Uint64(body[8+chainBytes:]),
+		vote:  binary.BigEndian.Uint64(body[16+chainBytes:]),
+	}
 }

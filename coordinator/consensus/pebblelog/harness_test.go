@@ -1,10 +1,12 @@
 package pebblelog
 
 import (
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
@@ -65,4 +67,8 @@ func TestLogOnDiskDoesWhatALogMust(t *testing.T) {
 			logtest.Run(t, func(testing.TB) logtest.Disk { return newMemDisk(test.keep) })
 		})
 	}
+}
+
+func damageOf(table string) pebble.DataCorruptionInfo {
+	return pebble.DataCorruptionInfo{Path: table, Details: errors.New("a checksum does not match")}
 }

@@ -2,11 +2,12 @@
 // be trusted.
 //
 // Every record carries its index and the hash of the record before, so that
-// the records form a chain. After each durable batch, the index and the chain's
-// hash are written to a second small file, the synced extent. On opening, the
-// whole chain up to the extent must be there: anything missing or changed below
-// it makes the log untrusted, and this replica never votes again under its ID
-// (SAFETY, rule 7). What lies beyond the extent was never acknowledged.
+// the records form a chain. After each durable batch, the index, the chain's
+// hash, the term and the vote are written to a second small file, the synced
+// extent. On opening, the whole chain up to the extent must be there, and no
+// older vote: anything missing or changed below it makes the log untrusted, and
+// this replica never votes again under its ID (SAFETY, rule 7). What lies
+// beyond the extent was never acknowledged.
 package pebblelog
 
 import (
@@ -23,10 +24,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
-
-// ErrUntrusted says that records are missing or changed that were once
-// durable.
-var ErrUntrusted = errors.New("log untrusted")
 
 const (
 	cacheBytes    = 1 << 20
@@ -48,6 +45,8 @@ type chain [chainBytes]byte
 type Log struct {
 	*raft.MemoryStorage
 
+	damage damage
+
 	mu     sync.Mutex
 	db     *pebble.DB
 	extent *extentFile
@@ -64,16 +63,18 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
+	l := &Log{MemoryStorage: raft.NewMemoryStorage()}
 	db, err := pebble.Open(fs.PathJoin(dir, "pebble"), &pebble.Options{
-		FS:           fs,
-		Cache:        cache,
-		MemTableSize: memtableBytes,
-		Logger:       quiet{logger},
+		FS:            fs,
+		Cache:         cache,
+		MemTableSize:  memtableBytes,
+		Logger:        quiet{logger},
+		EventListener: l.damage.listener(),
 	})
 	if err != nil {
 		return nil, openError(err)
 	}
-	l := &Log{MemoryStorage: raft.NewMemoryStorage(), db: db}
+	l.db = db
 	if err := l.load(fs, dir); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -101,14 +102,6 @@ func makeDir(fs vfs.FS, dir string) error {
 		}
 	}
 	return nil
-}
-
-// openError tells damage from all else.
-func openError(err error) error {
-	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", ErrUntrusted, err)
-	}
-	return err
 }
 
 func (l *Log) load(fs vfs.FS, dir string) error {
@@ -200,6 +193,15 @@ func (l *Log) checkExtent() error {
 	if index >= l.first-1 && l.chainAt(index) != at {
 		return fmt.Errorf("%w: entry %d is not the one that was durable", ErrUntrusted, index)
 	}
+	hard, _, err := l.InitialState()
+	if err != nil {
+		return err
+	}
+	term, vote := l.extent.term, l.extent.vote
+	if hard.GetTerm() < term || (hard.GetTerm() == term && vote != 0 && hard.GetVote() != vote) {
+		return fmt.Errorf("%w: a vote for %d in term %d was durable, here is one for %d in term %d",
+			ErrUntrusted, vote, term, hard.GetVote(), hard.GetTerm())
+	}
 	return nil
 }
 
@@ -231,6 +233,9 @@ func (l *Log) SyncedExtent() uint64 {
 func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.damage.err(); err != nil {
+		return err
+	}
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }() // frees memory only
 	if snapshot != nil {
@@ -250,7 +255,7 @@ func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *r
 			return err
 		}
 	}
-	if err := batch.Commit(&pebble.WriteOptions{Sync: sync}); err != nil {
+	if err := batch.Commit(&pebble.WriteOptions{Sync: false}); err != nil {
 		return err
 	}
 	if err := l.remember(snapshot, entries, hard); err != nil {
@@ -259,7 +264,15 @@ func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *r
 	if !sync {
 		return nil
 	}
-	return l.extent.write(l.last(), l.chainAt(l.last()))
+	return l.writeExtent()
+}
+
+func (l *Log) writeExtent() error {
+	now, _, err := l.InitialState()
+	if err != nil {
+		return err
+	}
+	return l.extent.write(mark{index: l.last(), chain: l.chainAt(l.last()), term: now.GetTerm(), vote: now.GetVote()})
 }
 
 // replaceAll puts a received snapshot in place of everything. Its chain begins
@@ -336,6 +349,9 @@ func (l *Log) remember(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard 
 func (l *Log) Compact(snapshot *raftpb.Snapshot, index uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.damage.err(); err != nil {
+		return err
+	}
 	at := snapshot.GetMetadata().GetIndex()
 	value, err := encodeSnapshot(snapshot, l.chainAt(at))
 	if err != nil {

@@ -1,0 +1,204 @@
+package pebblelog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// held is what a log holds after its snapshot.
+type held struct {
+	Snapshot   string
+	Entries    []string
+	Term, Vote uint64
+}
+
+func contents(t testing.TB, log *Log) held {
+	t.Helper()
+	snapshot, err := log.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hard, _, err := log.InitialState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := held{Snapshot: string(snapshot.GetData()), Term: hard.GetTerm(), Vote: hard.GetVote()}
+	from, to := snapshot.GetMetadata().GetIndex()+1, log.last()
+	if from > to {
+		return h
+	}
+	entries, err := log.Entries(from, to+1, 1<<40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		h.Entries = append(h.Entries, fmt.Sprintf("%d/%d %s", entry.GetIndex(), entry.GetTerm(), entry.GetData()))
+	}
+	return h
+}
+
+func testEntries(from, to, term uint64) []*raftpb.Entry {
+	var all []*raftpb.Entry
+	for index := from; index <= to; index++ {
+		data := fmt.Appendf(nil, "%d %s", index, strings.Repeat("x", int(index*7%200)))
+		all = append(all, &raftpb.Entry{Index: new(index), Term: new(term), Type: raftpb.EntryNormal.Enum(), Data: data})
+	}
+	return all
+}
+
+func testHard(term, vote, commit uint64) *raftpb.HardState {
+	return &raftpb.HardState{Term: new(term), Vote: new(vote), Commit: new(commit)}
+}
+
+func testSnapshot(index, term uint64) *raftpb.Snapshot {
+	return &raftpb.Snapshot{
+		Data:     fmt.Appendf(nil, "state at %d", index),
+		Metadata: &raftpb.SnapshotMetadata{Index: new(index), Term: new(term), ConfState: &raftpb.ConfState{Voters: []uint64{1, 2, 3}}},
+	}
+}
+
+// lived is a disk with a log that has a past: records in tables and in the
+// write-ahead log, a compaction, entries that a new leader replaced. It was
+// closed in order, so that all of it is below the synced extent.
+func lived(t testing.TB) (*vfs.MemFS, held) {
+	t.Helper()
+	disk := newMemDisk(100)
+	run := func(steps ...func(*Log) error) held {
+		disk.Open(t)
+		for _, step := range steps {
+			if err := step(disk.open); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := contents(t, disk.open)
+		if got := disk.open.SyncedExtent(); got != disk.open.last() {
+			t.Fatalf("the synced extent is %d of %d", got, disk.open.last())
+		}
+		if err := disk.open.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	run(
+		func(l *Log) error { return l.Append(nil, testEntries(1, 40, 1), testHard(1, 1, 30), true) },
+		func(l *Log) error { return l.Append(nil, testEntries(35, 60, 2), testHard(2, 3, 60), true) },
+		func(l *Log) error { return l.Compact(testSnapshot(20, 1), 10) },
+	)
+	h := run(
+		func(l *Log) error { return l.Append(nil, testEntries(61, 70, 2), nil, true) },
+		func(l *Log) error { return l.Append(nil, testEntries(71, 75, 3), testHard(3, 2, 70), true) },
+		func(l *Log) error { return l.Append(nil, nil, testHard(4, 1, 70), true) },
+	)
+	return disk.fs, h
+}
+
+// files of the log, the engine's lock aside: it is empty.
+func files(t testing.TB, fs vfs.FS) []string {
+	t.Helper()
+	var all []string
+	for _, dir := range []string{testDir, path.Join(testDir, "pebble")} {
+		names, err := fs.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if name != "pebble" && name != "LOCK" {
+				all = append(all, path.Join(dir, name))
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func readFile(t testing.TB, fs vfs.FS, name string) []byte {
+	t.Helper()
+	f, err := fs.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func writeFile(t testing.TB, fs vfs.FS, name string, data []byte) {
+	t.Helper()
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damaged opens a copy of the disk after damage was done to one file: either
+// all is there, or the log is named untrusted. Never is there less.
+func damaged(t testing.TB, disk *vfs.MemFS, want held, what, name string, damage func(vfs.FS)) (refused bool) {
+	t.Helper()
+	fs := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: newMemDisk(0).rng})
+	damage(fs)
+	log, err := Open(fs, testDir, silent)
+	if err != nil {
+		// The engine's own settings: nothing of the log is in there.
+		settings := strings.HasPrefix(path.Base(name), "OPTIONS")
+		if !errors.Is(err, ErrUntrusted) && !settings {
+			t.Errorf("%s %s: error %v, want one that names the log untrusted", path.Base(name), what, err)
+		}
+		return true
+	}
+	if diff := cmp.Diff(want, contents(t, log)); diff != "" {
+		t.Errorf("%s %s, and the log opens with other contents (-want +got):\n%s", path.Base(name), what, diff)
+	}
+	if err := log.Close(); err != nil {
+		t.Errorf("%s %s: close: %v", path.Base(name), what, err)
+	}
+	return false
+}
+
+func TestDamageBelowTheSyncedExtentIsNeverAccepted(t *testing.T) {
+	disk, want := lived(t)
+	for _, name := range files(t, disk) {
+		data := readFile(t, disk, name)
+		refusals := 0
+		try := func(what string, damage func(vfs.FS)) {
+			if damaged(t, disk, want, what, name, damage) {
+				refusals++
+			}
+		}
+		try("is gone", func(fs vfs.FS) {
+			if err := fs.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		})
+		step := max(1, len(data)/64)
+		for at := 0; at < len(data); at += step {
+			try(fmt.Sprintf("is cut at %d of %d", at, len(data)), func(fs vfs.FS) { writeFile(t, fs, name, data[:at]) })
+			try(fmt.Sprintf("has bit %d of byte %d of %d flipped", at%8, at, len(data)), func(fs vfs.FS) {
+				changed := bytes.Clone(data)
+				changed[at] ^= 1 << (at % 8)
+				writeFile(t, fs, name, changed)
+			})
+		}
+		if ext := path.Ext(name); (ext == ".sst" || ext == ".log") && refusals < 100 {
+			t.Errorf("%s: only %d kinds of damage were refused: does the test reach the records?", path.Base(name), refusals)
+		}
+	}
+}
