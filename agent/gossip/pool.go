@@ -164,8 +164,10 @@ func (p *Pool) tell(event serf.Event) {
 	for _, m := range members.Members {
 		switch members.EventType() {
 		case serf.EventMemberJoin:
+			p.Logger.Info("pool: member joined", "node", m.Name)
 			p.Changed(m.Name, true)
 		case serf.EventMemberFailed, serf.EventMemberLeave:
+			p.Logger.Info("pool: member lost", "node", m.Name)
 			p.Changed(m.Name, false)
 		}
 	}
