@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // held is what a log holds after its snapshot.
@@ -200,5 +202,102 @@ func TestDamageBelowTheSyncedExtentIsNeverAccepted(t *testing.T) {
 		if ext := path.Ext(name); (ext == ".sst" || ext == ".log") && refusals < 100 {
 			t.Errorf("%s: only %d kinds of damage were refused: does the test reach the records?", path.Base(name), refusals)
 		}
+	}
+}
+
+// TestChangedRecordsAreRefused changes records through the engine, so that all
+// of its checksums fit: the chain, the extent and the vote must tell.
+func TestChangedRecordsAreRefused(t *testing.T) {
+	set := func(key, value []byte) func(*pebble.DB) error {
+		return func(db *pebble.DB) error { return db.Set(key, value, pebble.Sync) }
+	}
+	remove := func(key []byte) func(*pebble.DB) error {
+		return func(db *pebble.DB) error { return db.Delete(key, pebble.Sync) }
+	}
+	hard := func(term, vote, commit uint64) []byte {
+		encoded, err := proto.Marshal(testHard(term, vote, commit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encoded
+	}
+	other, _, err := encodeEntry(testEntries(50, 50, 9)[0], chain{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*pebble.DB) error
+	}{
+		{"an entry in the middle is another one", set(entryKey(50), other)},
+		{"an entry in the middle is gone", remove(entryKey(50))},
+		{"an entry is at another's place", set(entryKey(51), other)},
+		{"the first entry is gone", remove(entryKey(21))},
+		{"the last entry is gone", remove(entryKey(75))},
+		{"an entry is cut off", set(entryKey(50), other[:20])},
+		{"all entries are gone", func(db *pebble.DB) error {
+			return db.DeleteRange(entryKey(0), []byte{entryPrefix + 1}, pebble.Sync)
+		}},
+		{"the vote is for another one", set(hardKey, hard(4, 2, 70))},
+		{"the vote is taken back", set(hardKey, hard(4, 0, 70))},
+		{"the term is an older one", set(hardKey, hard(3, 1, 70))},
+		{"the vote is gone", remove(hardKey)},
+		{"the vote does not parse", set(hardKey, []byte{0xFF})},
+		{"more was committed than is there", set(hardKey, hard(4, 1, 76))},
+		{"the snapshot is gone", remove(snapshotKey)},
+		{"the snapshot is cut off", set(snapshotKey, []byte("short"))},
+		{"the snapshot does not parse", set(snapshotKey, bytes.Repeat([]byte{0xFF}, 40))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fs, _ := lived(t)
+			db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: quiet{silent}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(test.change(db), db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			log, err := Open(fs, testDir, silent)
+			if err == nil {
+				_ = log.Close() // the test has failed
+			}
+			if !errors.Is(err, ErrUntrusted) {
+				t.Errorf("error %v, want one that names the log untrusted", err)
+			}
+		})
+	}
+}
+
+// TestLaterVotesAreAccepted: the extent is a lower bound.
+func TestLaterVotesAreAccepted(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		now  *raftpb.HardState
+	}{
+		{"the first vote of the term", testHard(4, 3, 5)},
+		{"a later term", testHard(5, 0, 5)},
+		{"a later term and a vote for another one", testHard(6, 2, 5)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			disk := newMemDisk(100)
+			disk.Open(t)
+			if err := disk.open.Append(nil, testEntries(1, 9, 4), testHard(4, 0, 5), true); err != nil {
+				t.Fatal(err)
+			}
+			extent := readFile(t, disk.fs, path.Join(testDir, "extent"))
+			if err := disk.open.Append(nil, nil, test.now, true); err != nil {
+				t.Fatal(err)
+			}
+			want := contents(t, disk.open)
+			disk.Crash(t)
+			writeFile(t, disk.fs, path.Join(testDir, "extent"), extent)
+			disk.Open(t)
+			if diff := cmp.Diff(want, contents(t, disk.open)); diff != "" {
+				t.Errorf("the log (-want +got):\n%s", diff)
+			}
+			if err := disk.open.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -255,7 +255,7 @@ func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *r
 			return err
 		}
 	}
-	if err := batch.Commit(&pebble.WriteOptions{Sync: false}); err != nil {
+	if err := batch.Commit(&pebble.WriteOptions{Sync: sync}); err != nil {
 		return err
 	}
 	if err := l.remember(snapshot, entries, hard); err != nil {
