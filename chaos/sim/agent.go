@@ -8,7 +8,6 @@ import (
 
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/reconcile"
-	"skerry.dev/agent/runtime"
 	"skerry.dev/chaos/check"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
@@ -18,6 +17,8 @@ const (
 	// lookEvery is how often the truth is looked at when nothing hints at a
 	// change.
 	lookEvery = 5 * time.Second
+	// keepEvery is how often a copy is tried again that could not be fetched.
+	keepEvery = 5 * time.Second
 )
 
 // node is what every node does: the shells around ledger, reconcile and the
@@ -31,10 +32,12 @@ type node struct {
 	alarm int
 	// looking: a list is on its way; again: look once more after it.
 	looking, again bool
+	// keeping are the copies on their way.
+	keeping map[string]bool
 }
 
 func newNode(p *process) *node {
-	a := &node{process: p, core: reconcile.New()}
+	a := &node{process: p, core: reconcile.New(), keeping: map[string]bool{}}
 	var err error
 	a.ledger, err = ledger.Open(p.host.disk, stateDir)
 	if err != nil {
@@ -50,6 +53,7 @@ func newNode(p *process) *node {
 	a.look()
 	p.every(lookEvery, a.look)
 	a.session = newSession(a)
+	p.every(keepEvery, a.keepCopies)
 	return a
 }
 
@@ -59,6 +63,7 @@ func (a *node) accept(orders *sitev1.Assignments) error {
 		return err
 	}
 	a.obey()
+	a.keepCopies()
 	return nil
 }
 
@@ -154,7 +159,7 @@ func (a *node) act(action reconcile.Action) error {
 	m := a.host.machine
 	switch action.Kind {
 	case reconcile.Fetch:
-		return a.fetch(action.Spec)
+		return a.fetch(action.Spec.ImageDigest)
 	case reconcile.Prepare:
 		return m.prepare(action.Spec)
 	case reconcile.Start:
@@ -175,20 +180,37 @@ func (a *node) act(action reconcile.Action) error {
 }
 
 // fetch gets an image from a node that holds it.
-func (a *node) fetch(spec runtime.Spec) error {
-	if a.host.machine.images[spec.ImageDigest] {
+func (a *node) fetch(digest string) error {
+	if a.host.machine.images[digest] {
 		return nil
 	}
 	for _, source := range a.ledger.Current().GetImages() {
 		for _, node := range source.GetNodes() {
 			from := a.world.hostByName(node)
-			if source.GetDigest() == spec.ImageDigest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.images[spec.ImageDigest] {
-				a.host.machine.images[spec.ImageDigest] = true
+			if source.GetDigest() == digest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.images[digest] {
+				a.host.machine.images[digest] = true
 				return nil
 			}
 		}
 	}
-	return fmt.Errorf("nobody in reach holds %s", spec.ImageDigest)
+	return fmt.Errorf("nobody in reach holds %s", digest)
+}
+
+// keepCopies fetches the images of which this node keeps a copy for the site.
+func (a *node) keepCopies() {
+	for _, image := range a.ledger.Current().GetImages() {
+		digest := image.GetDigest()
+		if !image.GetKeep() || a.host.machine.images[digest] || a.keeping[digest] {
+			continue
+		}
+		a.keeping[digest] = true
+		a.after(a.takes(durations[reconcile.Fetch]), func() {
+			delete(a.keeping, digest)
+			if a.fetch(digest) == nil {
+				a.session.changed()
+			}
+		})
+	}
 }
 
 // facts are what the node says of itself.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/certs"
 	"skerry.dev/coordinator/dispatcher"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
@@ -48,9 +49,12 @@ type served struct {
 // acceptSync takes the stream of an agent on a host.
 func acceptSync(h *host, node string, opened *stream) *served {
 	s := &served{process: h.process, node: node, stream: opened}
-	if v := h.process.voter; v != nil {
-		s.lead = v.lead
+	v := h.process.voter
+	if v == nil || dispatcher.CheckNode(v.store.View(), certs.Peer{Name: node, KeyFingerprint: fingerprint(node)}) != nil {
+		h.process.after(0, s.refuse)
+		return s
 	}
+	s.lead = v.lead
 	if s.lead == nil {
 		h.process.after(0, s.redirect)
 		return s
@@ -176,6 +180,12 @@ func (s *served) redirect() {
 		return
 	}
 	s.send(redirectFor(s.process.voter))
+	s.refuse()
+}
+
+// refuse ends the stream without a word: there is no voter here, or it does not
+// know the node.
+func (s *served) refuse() {
 	s.end()
 	s.stream.close(1)
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -166,7 +167,7 @@ func (p *process) join() {
 	const founder = 0
 	node := p.host.record()
 	entry := &sitev1.Entry{
-		RequestId: "join-" + p.host.name, Principal: "token",
+		RequestId: fmt.Sprintf("join-%s-%d", p.host.name, p.world.kernel.now), Principal: "token",
 		Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{
 			SecretHash: tokenHash(p.host.name), KeyFingerprint: fingerprint(p.host.name), Node: node,
 		}},
@@ -178,11 +179,8 @@ func (p *process) join() {
 			return
 		}
 		voter.propose(entry, func(c consensus.Completion) {
-			if c.Err != nil {
-				return
-			}
-			if c.Outcome.GetErrorKind() != "" {
-				panic("a node may not join: " + c.Outcome.GetError())
+			if c.Err != nil || c.Outcome.GetErrorKind() != "" {
+				return // its operator tries again
 			}
 			view := voter.store.View()
 			net.datagram(founder, p.host.index, 'J', func() {

@@ -178,11 +178,23 @@ func (v *voter) send(messages []*raftpb.Message) {
 			v.world.trace.fold('u', m.GetTo())
 			continue
 		}
-		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(data) })
+		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.host.index, data) })
+		if !v.world.net.reachable(v.host.index, to) {
+			v.unreachable(m.GetTo())
+		}
 		if m.GetType() == raftpb.MsgSnap {
 			v.reportSnapshot(m.GetTo(), v.world.net.open(v.host.index, to))
 		}
 	}
+}
+
+// unreachable tells the replica, after a while, that a connection broke.
+func (v *voter) unreachable(id uint64) {
+	v.world.kernel.after(100*time.Millisecond, func() {
+		if !v.gone() {
+			v.replica.ReportUnreachable(id)
+		}
+	})
 }
 
 // reportSnapshot tells the leader how the sending of a snapshot went.
@@ -196,7 +208,7 @@ func (v *voter) reportSnapshot(id uint64, ok bool) {
 }
 
 // receive takes in a message of another replica.
-func (p *process) receive(data []byte) {
+func (p *process) receive(from int, data []byte) {
 	if p == nil || p.voter == nil || p.voter.gone() {
 		return
 	}
@@ -204,8 +216,8 @@ func (p *process) receive(data []byte) {
 	if err := proto.Unmarshal(data, m); err != nil {
 		panic("a raft message does not parse: " + err.Error())
 	}
-	if m.GetTo() != p.host.raft.id {
-		return // for a replica that was here before
+	if m.GetTo() != p.host.raft.id || p.hostOfReplica(m.GetFrom()) != from {
+		return // for a replica that was here before, or from one that is not of the site
 	}
 	p.voter.replica.Step(m)
 	p.voter.wake()
