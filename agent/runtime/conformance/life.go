@@ -103,7 +103,10 @@ func exitCodes(s *suite) {
 
 func grace(s *suite) {
 	// A process with number 1 that does not ask for SIGTERM never gets it.
+	// While it is still being started, though, runc would be hit; that is over
+	// when a command was executed in it.
 	spec := s.started(s.spec("deaf-1", "sleep", "1000"))
+	s.exec(spec.ID, "true")
 	const grace = 300 * time.Millisecond
 	begin := time.Now()
 	s.must(s.Driver.Stop(s.ctx, spec.ID, grace))
@@ -114,6 +117,7 @@ func grace(s *suite) {
 		s.Errorf("after the kill it is %+v", i)
 	}
 	other := s.started(s.spec("deaf-2", "sleep", "1000"))
+	s.exec(other.ID, "true")
 	ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
 	defer cancel()
 	if err := s.Driver.Stop(ctx, other.ID, time.Hour); err == nil {

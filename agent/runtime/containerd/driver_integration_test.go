@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -435,6 +436,9 @@ func TestManyAtOnce(t *testing.T) {
 	must(t, err)
 	for _, i := range all {
 		addresses[i.Address] = true
+		if found, err := filepath.Glob(cgroupRoot + "/memory" + h.config.CgroupParent + "/" + i.ID); !unified() && (err != nil || len(found) != 1) {
+			t.Errorf("the cgroups of %s are %v, %v", i.ID, found, err)
+		}
 		group.Go(func() error {
 			return errors.Join(d.Stop(t.Context(), i.ID, time.Second), d.Remove(t.Context(), i.ID))
 		})
@@ -506,12 +510,43 @@ func TestASlowReaderGetsAllOutput(t *testing.T) {
 }
 
 // slowBuffer takes longer for what is left in a pipe than a command's output
-// is waited for.
-type slowBuffer struct{ bytes.Buffer }
+// is waited for. It refuses two writers at once.
+type slowBuffer struct {
+	bytes.Buffer
+	busy atomic.Bool
+}
 
 func (b *slowBuffer) Write(p []byte) (int, error) {
+	if b.busy.Swap(true) {
+		return 0, errors.New("two write at once")
+	}
+	defer b.busy.Store(false)
 	time.Sleep(drainTime * 11 / 20)
 	return b.Buffer.Write(p)
+}
+
+func TestOneImportDoesNotHoldAnother(t *testing.T) {
+	d := newHost(t, ownDaemon(t, "o")).open(t)
+	var tar bytes.Buffer
+	must(t, testimage.WriteDockerArchive(&tar, "web:1"))
+	reader, writer := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() {
+		_, err := d.Import(t.Context(), reader, "stuck:1")
+		stuck <- err
+	}()
+	_, err := writer.Write(tar.Bytes()[:1_200_000]) // in the middle of a layer
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = d.Import(ctx, &tar, "")
+	must(t, err, writer.CloseWithError(errors.New("the upload broke")))
+	if err := <-stuck; problem.KindOf(err) != problem.Invalid {
+		t.Errorf("the import that got stuck gave %v", err)
+	}
+	if all, err := d.Images(t.Context()); err != nil || len(all) != 1 || all[0].Name != "web:1" {
+		t.Errorf("the images are %v, %v", all, err)
+	}
 }
 
 func TestALogIsRotatedUnderWhatWritesIt(t *testing.T) {
