@@ -25,6 +25,7 @@ import (
 	"skerry.dev/agent/session"
 	"skerry.dev/agent/supervisor"
 	"skerry.dev/certs/mtls"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -56,6 +57,7 @@ type Agent struct {
 	supervisor *supervisor.Supervisor
 	session    *session.Session
 	facts      *facts
+	room       *room
 	replicas   *replicas
 	voters     *reachable
 	local      *localapi.Server
@@ -93,6 +95,8 @@ func (a *Agent) build() error {
 		Ledger: a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
 		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
 	})
+	a.room = newRoom(a)
+	a.room.look() // before anything is written
 	a.replicas = newReplicas(a)
 	a.facts = newFacts(a)
 	a.session = session.New(session.Config{
@@ -102,7 +106,8 @@ func (a *Agent) build() error {
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.supervisor,
-		Voters: a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
+		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
+		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
 	})
 	return nil
 }
@@ -125,6 +130,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.supervisor.Run(ctx) })
 	group.Go(func() error { return a.facts.run(ctx) })
 	group.Go(func() error { return a.session.Run(ctx) })
+	group.Go(func() error { return a.room.run(ctx) })
 	group.Go(func() error { return a.replicas.run(ctx) })
 	group.Go(func() error { return a.followTrust(ctx) })
 	return group.Wait()

@@ -62,6 +62,7 @@ func (f *facts) run(ctx context.Context) error {
 		f.replicas.mu.Lock()
 		replicaChanged := f.replicas.changed
 		f.replicas.mu.Unlock()
+		_, roomChanged := f.room.trouble()
 		if now := f.Env.Clock.Elapsed(); now-lookedAt >= factsEvery || lookedAt == 0 {
 			f.look(ctx)
 			lookedAt = now
@@ -74,6 +75,7 @@ func (f *facts) run(ctx context.Context) error {
 		case <-supervisorChanged:
 		case <-replicaChanged:
 			lookedAt = 0
+		case <-roomChanged:
 		case <-timer.C():
 		case <-ctx.Done():
 			return ctx.Err()
@@ -121,6 +123,9 @@ func (f *facts) conditions() {
 	var conditions []*skerryv1.Condition
 	if trouble := f.supervisor.Trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
+	}
+	if trouble, _ := f.room.trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
 	}
 	if trouble := f.replicas.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "VoterHalted", Message: trouble})

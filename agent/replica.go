@@ -131,6 +131,14 @@ func (r *replicas) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
+		if full, changed := r.room.trouble(); full != "" {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		if err := r.runOne(ctx, id, init); err != nil {
 			return err
 		}
@@ -203,7 +211,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	other := make(chan struct{})
 	go func() {
 		defer close(other)
-		r.untilOther(runCtx, id, init)
+		r.untilOtherOrFull(runCtx, id, init)
 	}()
 	select {
 	case err := <-ended:
@@ -215,8 +223,11 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		return r.halt(dir, err)
 	case <-other:
 		stop()
-		// The orders are newer than this replica: how it ends does not matter.
-		<-ended
+		r.set(nil, 0, "") // nobody is sent there while it ends
+		// It was told to end, and loses nothing that it acknowledged.
+		if err := <-ended; err != nil {
+			r.Logger.Debug("the replica ended", "replica", id, "error", err)
+		}
 		return nil
 	}
 }
@@ -234,6 +245,27 @@ func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitS
 			return
 		}
 	}
+}
+
+// untilOtherOrFull returns also when the disk has no room for a log.
+func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1.InitSite) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		for {
+			full, changed := r.room.trouble()
+			if full != "" {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	r.untilOther(ctx, id, init)
 }
 
 // halt notes why this replica must never run again.

@@ -115,7 +115,8 @@ func (r *reachable) LastContact() time.Duration { return r.agent.session.LastCon
 // Reachable implements localapi.Voters: the coordinator while there is contact,
 // else the voters that take a connection.
 func (r *reachable) Reachable(ctx context.Context) []string {
-	if coordinator := r.agent.session.Coordinator(); coordinator != "" {
+	// This node itself was one until a moment ago, or it would not be asked here.
+	if coordinator := r.agent.session.Coordinator(); coordinator != "" && coordinator != r.agent.Config.APIAddress() {
 		return []string{coordinator}
 	}
 	r.mu.Lock()

@@ -91,10 +91,14 @@ func (s *Server) placements() []*skerryv1.Placement {
 func (s *Server) nodes() []*skerryv1.Node {
 	var out []*skerryv1.Node
 	for _, peer := range s.Ledger.Current().GetPeers() {
-		out = append(out, &skerryv1.Node{
+		node := &skerryv1.Node{
 			Kind: "Node", Name: peer.GetName(), Zone: peer.GetZone(), Address: peer.GetAddress(),
 			GossipAddress: peer.GetGossipAddress(), Voter: peer.GetVoter(), RaftId: peer.GetRaftId(),
-		})
+		}
+		if peer.GetName() == s.Node {
+			node.Conditions = s.Conditions()
+		}
+		out = append(out, node)
 	}
 	return out
 }
@@ -163,6 +167,9 @@ func (s site) Status(context.Context, *connect.Request[skerryv1.StatusRequest]) 
 	}
 	response.Problems = []string{fmt.Sprintf("%s reaches no voter (%s): this answer is about %s alone; check its network",
 		s.Node, strings.Join(response.GetMissingVoters(), ", "), s.Node)}
+	for _, c := range s.Conditions() {
+		response.Problems = append(response.Problems, fmt.Sprintf("node %s: %s: %s", s.Node, c.GetType(), c.GetMessage()))
+	}
 	return connect.NewResponse(response), nil
 }
 

@@ -48,6 +48,8 @@ type Config struct {
 	Node, Site string
 	Ledger     Ledger
 	Placements Placements
+	// Conditions of this node that need attention.
+	Conditions func() []*skerryv1.Condition
 	Voters     Voters
 	Driver     runtime.Driver
 	Clock      env.Clock
@@ -139,6 +141,11 @@ var alone = map[string]bool{
 }
 
 func (s *Server) noVoter() error {
+	for _, c := range s.Conditions() {
+		return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site, and has the condition %s: %s",
+			s.Node, c.GetType(), c.GetMessage()).
+			WithHint("nothing was changed; workloads go on running; end the condition, or ask another node")
+	}
 	return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site", s.Node).
 		WithHint("nothing was changed; workloads go on running; status, get, why, logs and exec " +
 			"answer for this node alone; check its network, or ask another node")

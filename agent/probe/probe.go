@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"github.com/shirou/gopsutil/v3/mem"
+	"golang.org/x/sys/unix"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -53,4 +54,14 @@ func Address() (string, error) {
 	}
 	return "", problem.New(problem.Invalid, "address", "this machine has no address that others could reach").
 		WithHint("bring up its network, or set address in the configuration")
+}
+
+// FreeSpace is what root may still write to the file system of a directory, in
+// bytes.
+func FreeSpace(dir string) (uint64, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return 0, fmt.Errorf("the room on the disk of %s: %w", dir, err)
+	}
+	return stat.Bfree * uint64(stat.Bsize), nil
 }

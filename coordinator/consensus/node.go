@@ -113,9 +113,17 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() error { return n.tick(ctx, ticks) })
 	group.Go(func() error {
 		defer close(n.halted)
+		defer n.retire()
 		return n.loop(ctx, ticks)
 	})
 	return group.Wait()
+}
+
+// retire tells everybody that this replica leads nobody any more.
+func (n *Node) retire() {
+	status := n.Status()
+	status.Leader, status.IsLeader, status.Serving, status.HasQuorum = 0, false, false, false
+	n.announce(status)
 }
 
 func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
@@ -257,6 +265,10 @@ func (n *Node) finishReads(reads []Read) {
 func (n *Node) publish() {
 	status := n.replica.Status()
 	n.applied.Store(status.Applied)
+	n.announce(status)
+}
+
+func (n *Node) announce(status Status) {
 	before := n.status.Swap(&status)
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -250,7 +250,7 @@ func TestChangedRecordsAreRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			fs, _ := lived(t)
-			db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: quiet{silent}})
+			db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: &quiet{logger: silent}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,20 +3,39 @@ package pebblelog
 import (
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 )
 
-// quiet keeps Pebble's talk about its compactions out of the log.
-type quiet struct{ logger *slog.Logger }
+// complainEvery is how often an error of the engine is told: it tries again at
+// once and for ever, for instance when the disk is full.
+const complainEvery = 10 * time.Second
 
-func (q quiet) Infof(format string, args ...any) {
+// quiet keeps Pebble's talk about its compactions out of the log.
+type quiet struct {
+	logger *slog.Logger
+
+	mu         sync.Mutex
+	complained time.Time
+	swallowed  int
+}
+
+func (q *quiet) Infof(format string, args ...any) {
 	q.logger.Debug("pebble: " + fmt.Sprintf(format, args...))
 }
 
-func (q quiet) Errorf(format string, args ...any) {
-	q.logger.Error("pebble: " + fmt.Sprintf(format, args...))
+func (q *quiet) Errorf(format string, args ...any) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now := time.Now(); now.Sub(q.complained) >= complainEvery {
+		q.logger.Error("pebble: "+fmt.Sprintf(format, args...), "likewise", q.swallowed)
+		q.complained, q.swallowed = now, 0
+		return
+	}
+	q.swallowed++
 }
 
 // Fatalf halts the voter: the engine cannot go on.
-func (q quiet) Fatalf(format string, args ...any) {
+func (q *quiet) Fatalf(format string, args ...any) {
 	panic("pebble: " + fmt.Sprintf(format, args...))
 }

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"skerry.dev/agent/probe"
+	"skerry.dev/shared/env"
+)
+
+const (
+	// A replica needs room for its log. Below diskFloor it steps down before
+	// writes fail (SAFETY, rule 8); it comes back above diskRoom.
+	diskFloor = 64 << 20
+	diskRoom  = 96 << 20
+	// roomEvery is how often the disk is looked at.
+	roomEvery = time.Second
+)
+
+// room watches whether the disk of the state directory has room.
+type room struct {
+	*Agent
+
+	mu      sync.Mutex
+	full    string // why nothing more may be written; empty when there is room
+	changed chan struct{}
+}
+
+func newRoom(a *Agent) *room { return &room{Agent: a, changed: make(chan struct{})} }
+
+// trouble says that the disk is full; empty when there is room. changed is
+// closed when that is no longer so.
+func (r *room) trouble() (why string, changed <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.full, r.changed
+}
+
+// run looks at the disk until ctx ends.
+func (r *room) run(ctx context.Context) error {
+	for {
+		r.look()
+		if err := env.Sleep(ctx, r.Env.Clock, roomEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *room) look() {
+	free, err := probe.FreeSpace(r.Config.StateDir)
+	if err != nil {
+		r.Logger.Warn("the room on the disk is not known", "error", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.full == "" && free < diskFloor:
+		r.full = fmt.Sprintf("less than %d MiB are free on the disk of %s: make room", diskFloor>>20, r.Config.StateDir)
+		r.Logger.Error("the disk is full; the replica of the log steps down, what runs goes on running", "dir", r.Config.StateDir, "free", free)
+	case r.full != "" && free > diskRoom:
+		r.full = ""
+		r.Logger.Info("there is room on the disk again", "dir", r.Config.StateDir, "free", free)
+	default:
+		return
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
