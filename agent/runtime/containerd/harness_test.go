@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
@@ -50,8 +51,10 @@ func outside() int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	defer removeCgroups("/" + filepath.Base(dir))
-	goruntime.LockOSThread() // whose end would end the child
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	goruntime.LockOSThread()                                                             // whose end would end the child
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM) // kills the child, then cleans up
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), insideVariable+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
