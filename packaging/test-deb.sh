@@ -20,8 +20,9 @@ trap cleanup EXIT
 fail() { echo "test-deb: $*" >&2; exit 1; }
 
 # The machine's own sources: they work wherever this test does.
-mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
-  /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -1)
+mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
+  | sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
+  | grep -v security | head -1 || true)
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 echo "test-deb: a clean $suite in $root"
@@ -41,8 +42,9 @@ mount --rbind /sys "$root/sys" && mount --make-rslave "$root/sys"
 cp "$package" "$root/tmp/skerry.deb"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts by itself in a chroot
 chmod 755 "$root/usr/sbin/policy-rc.d"
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
-  ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy} "$@"; }
+enter=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive
+  ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy})
+inside() { "${enter[@]}" "$@"; }
 inside apt-get update -q >"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "apt-get update failed"; }
 inside apt-get install -q -y --no-install-recommends /tmp/skerry.deb >>"$root/tmp/apt.log" 2>&1 \
   || { tail -20 "$root/tmp/apt.log" >&2; fail "the package does not install"; }
@@ -55,7 +57,7 @@ inside containerd --version >/dev/null || fail "containerd did not come with it"
 
 # As the unit would start it, but on loopback and on a port of its own.
 printf 'name: clean\naddress: 127.0.0.1\nport: 17690\ngossipPort: 17691\n' >"$root/etc/skerry/agent.yaml"
-inside skerry agent >"$root/tmp/agent.log" 2>&1 &
+"${enter[@]}" skerry agent >"$root/tmp/agent.log" 2>&1 & # not by the function: its shell would get the signal
 agent=$!
 inside skerry site init clean || { cat "$root/tmp/agent.log" >&2; fail "the agent does not begin a site"; }
 inside skerry status | grep -q clean || { cat "$root/tmp/agent.log" >&2; fail "skerry status does not show the node"; }
