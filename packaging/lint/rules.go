@@ -113,6 +113,7 @@ var shells = []struct{ path, reason string }{
 	{"agent/config/", "reads this machine's file and host name before anything else is there"},
 	{"agent/probe/", "looks at the machine"},
 	{"agent/runtime/containerd/", "the shell around containerd, CNI and log files"},
+	{"agent/runtime/conformance/", "drives real runtimes in tests"},
 	{"agent/runtime/testimage/", "makes images for tests out of the machine's busybox"},
 	{"agent/gossip/", "Serf and memberlist keep their own time"},
 	{"certs/mtls/", "deadlines of connections are the kernel's time"},
