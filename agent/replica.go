@@ -249,23 +249,19 @@ func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitS
 
 // untilOtherOrFull returns also when the disk has no room for a log.
 func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1.InitSite) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer cancel()
-		for {
-			full, changed := r.room.trouble()
-			if full != "" {
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
+	for {
+		changed := r.ledger.Changed()
+		full, roomChanged := r.room.trouble()
+		if full != "" || r.wanted(init) != id {
+			return
 		}
-	}()
-	r.untilOther(ctx, id, init)
+		select {
+		case <-changed:
+		case <-roomChanged:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // halt notes why this replica must never run again.
