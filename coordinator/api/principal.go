@@ -66,10 +66,15 @@ func (s *Server) checkOperator(peer certs.Peer) error {
 	return nil
 }
 
-// onBehalf accepts a caller named by another voter. Only voters forward.
+// onBehalf accepts a caller named by another voter. Only voters forward: nodes
+// whose record says that they vote, with the key of that record. An earlier
+// node of the name may still have an SVID that is valid.
 func (s *Server) onBehalf(peer certs.Peer, principal string) (string, error) {
 	node := s.Store.View().Node(peer.Name)
-	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER || principal == "" {
+	votes := node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER &&
+		node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED &&
+		bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint)
+	if !votes || principal == "" {
 		return "", problem.New(problem.Forbidden, peer.ID.String(), "nodes may not call the operators' API").
 			WithHint("use an operator's credentials")
 	}
