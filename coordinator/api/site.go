@@ -86,6 +86,11 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 	if err != nil {
 		return nil, err
 	}
+	if s.Store.View().Token(token.GetId()) == nil {
+		// A retry: the token of the first call is known by its hash alone.
+		return nil, problem.New(problem.Conflict, "token", "this request has made a token already, which cannot be shown again").
+			WithHint("make another one: skerry token create")
+	}
 	text := certs.Token{Site: s.Site, SiteID: s.Store.View().SiteID(), Role: msg.GetRole(), Secret: secret}.String()
 	return connect.NewResponse(&skerryv1.CreateTokenResponse{Token: text, Expires: token.GetExpires(), Id: token.GetId()}), nil
 }
