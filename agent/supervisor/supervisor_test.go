@@ -254,6 +254,42 @@ func TestWhatIsNotOrderedAnyMoreGoes(t *testing.T) {
 	})
 }
 
+// slow is a runtime whose lists are old when they arrive.
+type slow struct {
+	*model.Driver
+	list func()
+}
+
+func (s slow) List(ctx context.Context) ([]runtime.Instance, error) {
+	instances, err := s.Driver.List(ctx)
+	s.list()
+	return instances, err
+}
+
+func TestAnOldListDoesNotUndoAStart(t *testing.T) {
+	b := newBench(t)
+	b.Driver = slow{b.driver, func() { time.Sleep(20 * time.Millisecond) }}
+	b.run()
+	names := []string{"web-1", "web-2", "web-3", "web-4"}
+	var all []*skerryv1.Placement
+	for _, name := range names {
+		all = append(all, placement(name))
+		b.orders.give(all...)
+		poke(b.look)
+		b.awaitPhase(name, skerryv1.Phase_PHASE_RUNNING)
+	}
+	for range 5 {
+		changed := b.Changed()
+		poke(b.look)
+		<-changed
+	}
+	for _, name := range names {
+		if status := b.Status("default", name); status.GetRestarts() != 0 {
+			t.Errorf("%s: %v", name, status)
+		}
+	}
+}
+
 func TestARuntimeThatDoesNotAnswerIsTrouble(t *testing.T) {
 	b := newBench(t)
 	var failure atomic.Pointer[error]
