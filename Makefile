@@ -58,7 +58,7 @@ test-race: ## fast tests under the race detector
 
 .PHONY: test-sim
 test-sim: ## whole sites in simulation, ten seeds twice, planted bugs
-	$(GO) test $(FRESH) -timeout 20m ./chaos/sim/...
+	SKERRY_SIM=full $(GO) test $(FRESH) -timeout 20m ./chaos/sim/...
 
 .PHONY: test-integration
 test-integration: prerequisites build ## real containerd and real hosts (root)

@@ -44,6 +44,11 @@ func newNode(p *process) *node {
 		p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
 		return a
 	}
+	if p.world.has(StopAll) {
+		for _, i := range p.host.machine.list() {
+			p.host.machine.stop(i.ID)
+		}
+	}
 	p.host.machine.changed = func() {
 		if !p.dead {
 			a.look()
@@ -86,6 +91,7 @@ func (a *node) look() {
 		return
 	}
 	a.looking = true
+	a.core.Looking()
 	instances := a.host.machine.list()
 	a.after(a.takes(30*time.Millisecond), func() {
 		a.looking = false
@@ -218,6 +224,10 @@ func (a *node) facts() *sitev1.NodeFacts {
 	record := a.host.record()
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
+	}
+	if a.world.has(Boast) {
+		facts.Capacity.CpuMilli *= 4
+		facts.Capacity.MemoryBytes *= 4
 	}
 	for _, name := range images {
 		if a.host.machine.images[imageDigest(name)] {

@@ -7,4 +7,23 @@ type Bug string
 const (
 	// SkipSync: the log says that it is durable when it is not.
 	SkipSync Bug = "skip-sync"
+	// YesMan: a replica votes for everyone who asks.
+	YesMan Bug = "yes-man"
+	// EarlyAck: a write is acknowledged before a majority holds it.
+	EarlyAck Bug = "early-ack"
+	// StaleReads: reads are answered from what is here, whoever leads.
+	StaleReads Bug = "stale-reads"
+	// WallClock: apply looks at the host's clock.
+	WallClock Bug = "wall-clock"
+	// ForgetOrders: the last orders were not durable when the agent acted.
+	ForgetOrders Bug = "forget-orders"
+	// Boast: nodes say that they have four times the room that they have.
+	Boast Bug = "boast"
+	// StopAll: an agent that starts again stops what runs, to begin afresh.
+	StopAll Bug = "stop-all"
+	// NoRejoin: nobody looks for nodes that gossip has forgotten.
+	NoRejoin Bug = "no-rejoin"
 )
+
+// has tells whether a bug is planted in this run.
+func (w *world) has(bug Bug) bool { return w.options.Bug == bug }

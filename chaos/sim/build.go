@@ -40,6 +40,7 @@ func newWorld(options Options) *world {
 	for i := range count {
 		w.hosts = append(w.hosts, newHost(w, i))
 	}
+	w.real = w.capacities()
 	return w
 }
 
@@ -50,6 +51,7 @@ func newHost(w *world, index int) *host {
 		rate:  1 + (w.hostRng.Float64()-0.5)/100,
 		wall:  time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
 	}
+	h.raft.bug = w.options.Bug
 	h.machine = newMachine(h)
 	return h
 }
@@ -185,10 +187,11 @@ func imageDigest(name string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func capacities(nodes []*skerryv1.Node) map[string]*skerryv1.Capacity {
-	all := make(map[string]*skerryv1.Capacity, len(nodes))
-	for _, n := range nodes {
-		all[n.GetName()] = n.GetCapacity()
+// capacities are what the hosts really have, whatever they say.
+func (w *world) capacities() map[string]*skerryv1.Capacity {
+	all := make(map[string]*skerryv1.Capacity, len(w.hosts))
+	for _, h := range w.hosts {
+		all[h.name] = h.record().GetCapacity()
 	}
 	return all
 }
@@ -219,7 +222,7 @@ func needsOf(p *skerryv1.Placement) check.Needs {
 // Run simulates one site.
 func Run(options Options) Result {
 	w := newWorld(options)
-	w.run()
+	w.runGuarded()
 	w.stats.Simulated = w.kernel.now
 	return Result{Hash: w.trace.hash, Violation: w.violation, At: w.violationAt, Stats: w.stats, trace: w.trace}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,9 +11,16 @@ import (
 
 // disk keeps small files for one host. A write is durable when it returns, as
 // env.FS demands; it survives crashes of the process and of the host.
-type disk struct{ files map[string][]byte }
+type disk struct {
+	files map[string][]byte
+	// before is what files held before they were last written, for undo.
+	before map[string][]byte
+}
 
-func newDisk() *disk { return &disk{files: map[string][]byte{}} }
+func newDisk() *disk { return &disk{files: map[string][]byte{}, before: map[string][]byte{}} }
+
+// undo takes the last write of each file back.
+func (d *disk) undo() { maps.Copy(d.files, d.before) }
 
 func (d *disk) ReadFile(name string) ([]byte, error) {
 	data, ok := d.files[name]
@@ -23,6 +31,9 @@ func (d *disk) ReadFile(name string) ([]byte, error) {
 }
 
 func (d *disk) WriteFile(name string, data []byte, _ os.FileMode) error {
+	if old, ok := d.files[name]; ok {
+		d.before[name] = old
+	}
 	d.files[name] = slices.Clone(data)
 	return nil
 }

@@ -57,7 +57,17 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 	w := in.world
 	switch kind {
 	case nemesis.Crash:
-		return in.down(hosts, (*host).hold, (*host).release, func() time.Duration { return 0 })
+		hold := func(h *host) {
+			switch rng.IntN(4) {
+			case 0:
+				h.holdInWrite(true)
+			case 1:
+				h.holdInWrite(false)
+			default:
+				h.hold()
+			}
+		}
+		return in.down(hosts, hold, (*host).release, func() time.Duration { return 0 })
 	case nemesis.PowerOff:
 		return in.down(hosts, (*host).powerOff, (*host).powerOn, func() time.Duration { return 0 })
 	case nemesis.Blackout:

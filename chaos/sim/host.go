@@ -10,6 +10,8 @@ const (
 	bootTime = 3 * time.Second
 	// startTime is how long a process takes to start.
 	startTime = 100 * time.Millisecond
+	// writeWait is how long a process lives that is to die in a write.
+	writeWait = 500 * time.Millisecond
 )
 
 // host is one machine: what outlives a process, and what outlives a power cut.
@@ -78,11 +80,27 @@ func (h *host) hold() {
 	h.kill("process killed", false)
 }
 
+// holdInWrite is hold, but the process dies in the middle of its next write to
+// the log of its replica: before or after the disk has it. Without such a write
+// it dies after a while.
+func (h *host) holdInWrite(before bool) {
+	h.held++
+	h.raft.dieBefore, h.raft.dieAfter = before, !before
+	p := h.process
+	h.world.kernel.after(writeWait, func() {
+		if p != nil && h.process == p {
+			h.kill("process killed", false)
+		}
+	})
+}
+
 func (h *host) release() {
 	h.held--
-	if h.held == 0 && h.unpowered == 0 {
-		h.start(startTime)
+	if h.held > 0 || h.unpowered > 0 {
+		return
 	}
+	h.kill("process killed", false) // if it still waits for a write
+	h.start(startTime)
 }
 
 // powerOff ends everything that runs on the host, until powerOn.
@@ -117,5 +135,8 @@ func (h *host) kill(why string, silent bool) {
 	h.process.dead = true
 	h.process = nil
 	h.world.net.hangUp(h.index, silent)
+	if h.world.has(ForgetOrders) {
+		h.disk.undo()
+	}
 	h.raft.crash()
 }

@@ -93,6 +93,9 @@ func (p *process) rejoin(rejoin *gossip.Rejoin) {
 			book = append(book, peer.GetName())
 		}
 	}
+	if p.world.has(NoRejoin) && p.world.kernel.now > openTime {
+		return
+	}
 	for _, name := range rejoin.Step(p.host.elapsed(), alive, book, p.rng.Uint64()) {
 		to := p.world.hostByName(name)
 		p.world.net.datagram(p.host.index, to, 'r', func() {
@@ -273,7 +276,14 @@ func (p *process) commit(r *request, done func(answer)) {
 			done(answer{unavailable: true, node: p.host.name})
 			return
 		}
+		early := p.world.has(EarlyAck)
+		if early {
+			done(answer{index: p.voter.store.View().Index() + 1, node: p.host.name})
+		}
 		p.voter.propose(r.entry, func(c consensus.Completion) {
+			if early {
+				return
+			}
 			done(answer{
 				unavailable: c.Err != nil, index: c.Outcome.GetIndex(), kind: c.Outcome.GetErrorKind(), node: p.host.name,
 			})
@@ -282,5 +292,9 @@ func (p *process) commit(r *request, done func(answer)) {
 }
 
 func (p *process) read(done func(answer)) {
+	if p.world.has(StaleReads) {
+		done(answer{index: p.voter.store.View().Index(), node: p.host.name})
+		return
+	}
 	p.voter.read(func(index uint64) { done(answer{index: index, node: p.host.name}) })
 }

@@ -20,8 +20,7 @@ type raftDisk struct {
 	// dieBefore and dieAfter a write of entries: a leader has told others of
 	// them by then.
 	dieBefore, dieAfter bool
-	// onAppend is for planted bugs; nil for none.
-	bug Bug
+	bug                 Bug
 }
 
 var _ consensus.Log = (*raftDisk)(nil)

@@ -1,36 +1,45 @@
 package sim
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/cryptotest"
 	"time"
+
+	"skerry.dev/chaos/check"
 )
 
-// faultTime of the ten seeds that every test run simulates.
-const faultTime = 15 * time.Minute
+const (
+	// faultTime of a full run: long enough for a cut that gossip never heals by
+	// itself.
+	faultTime = 12 * time.Minute
+	// briefTime of the run that every `go test` makes.
+	briefTime = 90 * time.Second
+	// seeds of every full test run.
+	seeds = 10
+)
 
-// simulate runs one seed. etcd raft takes its chance from crypto/rand.
+// full: the long tests run too, as in `make test-sim`.
+var full = os.Getenv("SKERRY_SIM") == "full"
+
+// simulate runs one seed. etcd raft takes its chance from crypto/rand, of the
+// whole process: one seed runs at a time.
 func simulate(t *testing.T, options Options) Result {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, options.Seed)
+	// Much garbage, little that lives.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	return Run(options)
 }
 
-// TestSeed runs the seed of SKERRY_SIM_SEED and writes its trace to a file.
-func TestSeed(t *testing.T) {
-	text := os.Getenv("SKERRY_SIM_SEED")
-	if text == "" {
-		t.Skip("no seed given: make sim SEED=n")
-	}
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("SKERRY_SIM_SEED is not a number: %v", err)
-	}
-	start := time.Now()
-	result := simulate(t, Options{Seed: seed, Faults: faultTime})
+// keep writes the readable trace to a file and tells where.
+func keep(t *testing.T, result Result) {
+	t.Helper()
 	path := filepath.Join(os.TempDir(), "skerry-sim.trace")
 	file, err := os.Create(path)
 	if err != nil {
@@ -42,8 +51,97 @@ func TestSeed(t *testing.T) {
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d, trace in %s, %v: %v", seed, path, time.Since(start).Round(time.Millisecond), result)
+	t.Logf("the trace is in %s", path)
+}
+
+// TestSeed runs the seed of SKERRY_SIM_SEED and keeps its trace.
+func TestSeed(t *testing.T) {
+	text := os.Getenv("SKERRY_SIM_SEED")
+	if text == "" {
+		t.Skip("no seed given: make sim SEED=n")
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("SKERRY_SIM_SEED is not a number: %v", err)
+	}
+	start := time.Now()
+	result := simulate(t, Options{Seed: seed, Faults: faultTime, Bug: Bug(os.Getenv("SKERRY_SIM_BUG"))})
+	t.Logf("seed %d, %v: %v", seed, time.Since(start).Round(time.Millisecond), result)
+	keep(t, result)
 	if result.Violation != nil {
 		t.Error(result.Violation)
+	}
+}
+
+// TestTenSeedsTwice: all rules hold, and the same seed makes the same history.
+// Without SKERRY_SIM=full it is one seed, and brief.
+func TestTenSeedsTwice(t *testing.T) {
+	count, faults := seeds, faultTime
+	if !full {
+		count, faults = 1, briefTime
+	}
+	for seed := range uint64(count) {
+		options := Options{Seed: seed + 1, Faults: faults}
+		t.Run(fmt.Sprint(options.Seed), func(t *testing.T) {
+			first := simulate(t, options)
+			t.Log(first)
+			if first.Violation != nil {
+				keep(t, first)
+				t.Fatalf("%v; to replay it: make sim SEED=%d", first.Violation, options.Seed)
+			}
+			if second := simulate(t, options); second.Hash != first.Hash {
+				keep(t, second)
+				t.Errorf("the same seed gives another history: %v", second)
+			}
+		})
+	}
+}
+
+// TestRegressions runs seeds that once found something.
+func TestRegressions(t *testing.T) {
+	if !full {
+		t.Skip("only with SKERRY_SIM=full")
+	}
+	for _, test := range []struct {
+		seed  uint64
+		found string
+	}{} {
+		t.Run(test.found, func(t *testing.T) {
+			if result := simulate(t, Options{Seed: test.seed, Faults: faultTime}); result.Violation != nil {
+				keep(t, result)
+				t.Errorf("%v; to replay it: make sim SEED=%d", result.Violation, test.seed)
+			}
+		})
+	}
+}
+
+// TestPlantedBugs: the rules can fail. Each bug makes the product break one
+// promise, in a run that is fine without it.
+func TestPlantedBugs(t *testing.T) {
+	if !full {
+		t.Skip("only with SKERRY_SIM=full")
+	}
+	for _, test := range []struct {
+		bug   Bug
+		seed  uint64
+		rules []check.Rule
+	}{
+		{SkipSync, 1, []check.Rule{check.NothingLost, check.SameLog, check.NoHalt}},
+		{YesMan, 1, []check.Rule{check.OneLeader}},
+		{EarlyAck, 1, []check.Rule{check.NothingLost}},
+		{StaleReads, 1, []check.Rule{check.FreshReads}},
+		{WallClock, 1, []check.Rule{check.SameState}},
+		{ForgetOrders, 1, []check.Rule{check.OrdersRise}},
+		{Boast, 1, []check.Rule{check.Capacity}},
+		{StopAll, 1, []check.Rule{check.HealthyStays}},
+		{NoRejoin, 3, []check.Rule{check.Converges}},
+	} {
+		t.Run(string(test.bug), func(t *testing.T) {
+			result := simulate(t, Options{Seed: test.seed, Faults: faultTime, Bug: test.bug})
+			t.Log(result)
+			if result.Violation == nil || !slices.Contains(test.rules, result.Violation.Rule) {
+				t.Errorf("want a violation of one of %q", test.rules)
+			}
+		})
 	}
 }

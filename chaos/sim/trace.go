@@ -48,7 +48,10 @@ func (t *trace) note(node, format string, args ...any) {
 	t.lines = append(t.lines, fmt.Sprintf("%12s %-5s %s", stamp(t.kernel.now), node, text))
 }
 
-// Write prints the readable lines.
+// attach adds text that does not count in the hash.
+func (t *trace) attach(text string) { t.lines = append(t.lines, text) }
+
+// write prints the readable lines.
 func (t *trace) write(w io.Writer) error {
 	if t.dropped > 0 {
 		if _, err := fmt.Fprintf(w, "... %d lines before\n", t.dropped); err != nil {

@@ -3,6 +3,9 @@ package sim
 import (
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -14,16 +17,23 @@ import (
 type watched struct {
 	*state.Store
 	world *world
+	host  *host
 	node  string
 }
 
 // machine is what the replica applies entries to.
-func (v *voter) machine() watched { return watched{Store: v.store, world: v.world, node: v.host.name} }
+func (v *voter) machine() watched {
+	return watched{Store: v.store, world: v.world, host: v.host, node: v.host.name}
+}
 
 func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	what := digest(encode(entry))
 	id := entry.GetRequestId()
 	first := index > m.world.log.Newest()
+	if m.world.has(WallClock) {
+		entry = proto.CloneOf(entry)
+		entry.Time = timestamppb.New(m.host.now())
+	}
 	outcome := m.Store.Apply(index, entry)
 	if first {
 		m.world.trace.note("log", "%d %s -> %s%d rejected", index, describe(entry), outcome.GetErrorKind(), outcome.GetRejected())
@@ -62,7 +72,7 @@ func (w *world) advanced(view *state.View) {
 	w.stats.Applied = view.Index()
 	nodes, placements := view.Nodes(), view.Placements()
 	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))
-	w.violate(check.Fits(capacities(nodes), bound(placements)))
+	w.violate(check.Fits(w.real, bound(placements)))
 }
 
 // wanted is what the newest committed state wants of an instance.

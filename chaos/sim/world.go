@@ -5,12 +5,14 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/chaos/check"
 	"skerry.dev/chaos/nemesis"
 	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 const siteName = "rock"
@@ -84,6 +86,8 @@ type world struct {
 	orders    *check.Orders
 	truth     *check.Hosts
 	decisions *check.Decisions
+	// real capacities of the hosts.
+	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
 	newest   *state.View
 	injector *injector
@@ -119,6 +123,17 @@ const (
 	faultEvery = 15 * time.Second
 	clients    = 3
 )
+
+// runGuarded runs, and takes a panic for what it is: a core that broke down.
+func (w *world) runGuarded() {
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.violate(&check.Violation{Rule: check.NoHalt, Message: fmt.Sprintf("panic: %v", cause)})
+			w.trace.attach(string(debug.Stack()))
+		}
+	}()
+	w.run()
+}
 
 // run lets the site come up, breaks it, and waits until all is well again.
 func (w *world) run() {
