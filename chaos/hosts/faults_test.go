@@ -214,3 +214,21 @@ cp -a "$1" /run/state && mount -t tmpfs -o size=256m tmpfs "$1" && cp -a /run/st
 		t.Errorf("the agent panicked, or has no log: %v", err)
 	}
 }
+
+func TestStateIsForRootAndContainersReadTheirOwn(t *testing.T) {
+	r := newSite(t, 1, 0)
+	h := r.Hosts[0]
+	loadImage(t, r, "web.tar", webImage)
+	apply(t, r, strings.Replace(web(1), "image:", "user: \"1000:1000\"\n  image:", 1))
+	awaitHealthy(t, r, "web", 1)
+	if out := skerry(t, r, nil, "exec", "web-1", "--", "sh", "-c", "id -u; cat /etc/hosts /etc/resolv.conf"); !strings.HasPrefix(out, "1000\n") || !strings.Contains(out, "web-1") {
+		t.Errorf("a user in the container sees %q", out)
+	}
+	open, err := h.Command(t.Context(), nil, "find", h.StateDir(), "-type", "f", "-perm", "/077", "-not", "-path", "*/containers/*")
+	if err != nil || open != "" {
+		t.Errorf("%v; others may read %s", err, open)
+	}
+	if info, err := os.Stat(h.StateDir()); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+}

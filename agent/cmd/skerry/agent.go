@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"skerry.dev/agent"
 	"skerry.dev/agent/config"
@@ -60,6 +61,7 @@ func runAgent(ctx context.Context, system env.System, settings config.Config, lo
 		return problem.New(problem.Forbidden, "agent", "only root can run containers").
 			WithHint("systemctl start skerry, or sudo skerry agent")
 	}
+	unix.Umask(0o077) // also for the files of the log's engine
 	lock, err := lockState(settings.StateDir)
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (d *Driver) writeFiles(spec runtime.Spec, address string) error {
 		own = address
 	}
 	hosts = fmt.Appendf(hosts, "%s\t%s\n", own, hostname(spec.Placement))
-	if err := os.WriteFile(d.hostsFile(spec.ID), hosts, 0o644); err != nil { //nolint:gosec // read by any user in the container
+	if err := writeForAll(d.hostsFile(spec.ID), hosts); err != nil {
 		return err
 	}
 	resolv, err := readIfThere(hostResolvConf)
@@ -50,7 +50,16 @@ func (d *Driver) writeFiles(spec runtime.Spec, address string) error {
 			return err
 		}
 	}
-	return os.WriteFile(d.resolvFile(spec.ID), resolv, 0o644) //nolint:gosec // as above
+	return writeForAll(d.resolvFile(spec.ID), resolv)
+}
+
+// writeForAll writes a file that any user in the container may read, whatever
+// the agent's umask.
+func writeForAll(path string, content []byte) error {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o644)
 }
 
 func readIfThere(name string) ([]byte, error) {

@@ -59,7 +59,11 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(d.instanceDir(spec.ID), 0o711); err != nil {
+	if err := os.MkdirAll(d.instanceDir(spec.ID), 0o700); err != nil {
+		return err
+	}
+	// Whatever the agent's umask: users in the container reach what is in it.
+	if err := os.Chmod(d.instanceDir(spec.ID), 0o711); err != nil {
 		return err
 	}
 	if err := d.logs.create(spec.ID); err != nil {
