@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"skerry.dev/agent/runtime"
@@ -25,6 +26,9 @@ type Options struct {
 	Seed uint64
 	// Faults is how long faults go on, after the site has come up.
 	Faults time.Duration
+	// Plan of the faults, times from the end of the opening; nil for the one that
+	// the seed makes.
+	Plan []nemesis.Fault
 	// Bug is planted; empty for none.
 	Bug Bug
 	// Log takes the product's own log lines; nil drops them.
@@ -149,11 +153,7 @@ func (w *world) run() {
 	w.trace.note("site", "is up, faults begin")
 	w.injector = &injector{world: w}
 	end := w.kernel.now + w.options.Faults
-	zones := make([]int, len(w.hosts))
-	for i := range zones {
-		zones[i] = i % 3
-	}
-	w.injector.plan(nemesis.Schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, faultEvery, w.options.Seed%3 == 0))
+	w.injector.plan(w.schedule(end))
 	for i := range clients {
 		(&client{world: w, rng: w.rngFor(100 + uint64(i)), number: i + 1}).run()
 	}
@@ -163,6 +163,22 @@ func (w *world) run() {
 		w.advanceTo(w.kernel.now + time.Second)
 	}
 	w.settle()
+}
+
+// schedule of the faults until end.
+func (w *world) schedule(end time.Duration) []nemesis.Fault {
+	if w.options.Plan != nil {
+		plan := slices.Clone(w.options.Plan)
+		for i := range plan {
+			plan[i].At += w.kernel.now
+		}
+		return plan
+	}
+	zones := make([]int, len(w.hosts))
+	for i := range zones {
+		zones[i] = i % 3
+	}
+	return nemesis.Schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, faultEvery, w.options.Seed%3 == 0)
 }
 
 func (w *world) advanceTo(end time.Duration) {
