@@ -96,7 +96,7 @@ func (s *Server) forVoters(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := mtls.PeerFrom(r.Context())
 		for _, known := range s.Ledger.Current().GetPeers() {
-			if known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			if peer.Role == certs.RoleNode && known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
 				next.ServeHTTP(w, r)
 				return
 			}
