@@ -16,7 +16,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -97,10 +99,22 @@ func Load(path string) (Config, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, problem.New(problem.Invalid, path, "%w", err).
+		return Config{}, problem.New(problem.Invalid, path, "%s", plain(err)).
 			WithHint("the file that came with the package explains every field")
 	}
 	return config, config.complete(path)
+}
+
+// goType is how the decoder names what it decodes into.
+var goType = regexp.MustCompile(` (in type|into) [a-z]+\.?\w*`)
+
+// plain is a decoding error without words of Go.
+func plain(err error) string {
+	text := err.Error()
+	if several := (*yaml.TypeError)(nil); errors.As(err, &several) {
+		text = strings.Join(several.Errors, "; ")
+	}
+	return goType.ReplaceAllString(text, "")
 }
 
 func readBounded(path string) ([]byte, error) {
