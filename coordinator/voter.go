@@ -73,6 +73,10 @@ type Voter struct {
 	// waiting says why the controllers hold replacing back; nil when this is not
 	// the coordinator.
 	waiting atomic.Pointer[string]
+	// ended: Run has returned. What others had open here is closed then, so that
+	// they come to the next replica.
+	ended context.Context
+	end   context.CancelFunc
 
 	operators http.Handler
 	sync      http.Handler
@@ -84,6 +88,7 @@ type Voter struct {
 // run again.
 func New(config Config) (*Voter, error) {
 	v := &Voter{Config: config, store: state.New(), observed: make(chan observation, maxObserved)}
+	v.ended, v.end = context.WithCancel(context.Background())
 	opened, err := pebblelog.Open(vfs.Default, config.Dir, config.Logger)
 	if err != nil {
 		return nil, err
@@ -175,6 +180,7 @@ func (v *Voter) Votes() bool {
 // Run takes part until ctx ends. Any other end is an error: this replica must
 // halt.
 func (v *Voter) Run(ctx context.Context) error {
+	defer v.end()
 	group, groupCtx := errgroup.WithContext(ctx)
 	// The transport outlives the replica, which hands its leadership over when
 	// it stops.
@@ -193,8 +199,12 @@ func (v *Voter) Run(ctx context.Context) error {
 	return errors.Join(err, v.log.Close())
 }
 
-// ServeRaft receives what another replica sends.
+// ServeRaft receives what another replica sends, for as long as this one runs.
 func (v *Voter) ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(v.ended, cancel)
+	defer stop()
 	err := v.transport.Serve(ctx, conn, func(id uint64) bool { return v.isReplica(peer.Name, id) })
 	v.Logger.Debug("a connection from a voter ended", "from", peer.Name, "error", err)
 }

@@ -1,0 +1,61 @@
+package coordinator
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+)
+
+func openVoter(t *testing.T, change func(*Config)) *Voter {
+	t.Helper()
+	config := Config{
+		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(),
+		Peers:     func() []*sitev1.Peer { return nil },
+		Authority: func() *certs.Authority { return nil },
+		Env:       env.NewSystem(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	if change != nil {
+		change(&config)
+	}
+	v, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// A connection outlives the replica that it was made to, and its sender would
+// never know: the next replica of the same ID would hear nothing.
+func TestAReplicaThatEndsClosesItsConnections(t *testing.T) {
+	v := openVoter(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- v.Run(ctx) }()
+	near, far := net.Pipe()
+	defer func() { _ = far.Close() }()
+	served := make(chan struct{})
+	go func() {
+		v.ServeRaft(t.Context(), near, certs.Peer{Name: "n2"})
+		close(served)
+	}()
+	select {
+	case <-served:
+		t.Fatal("the connection ended before the replica")
+	case <-time.After(50 * time.Millisecond):
+	}
+	stop()
+	<-ran
+	select {
+	case <-served:
+	case <-time.After(5 * time.Second):
+		t.Fatal("a replica that has ended goes on taking messages")
+	}
+	v.ServeRaft(t.Context(), near, certs.Peer{Name: "n2"}) // returns at once
+}
