@@ -99,9 +99,12 @@ func (a *Agent) build() error {
 	a.room.look() // before anything is written
 	a.replicas = newReplicas(a)
 	a.facts = newFacts(a)
+	// One for all attempts: connections that were of no use stay open for a
+	// while, and without a coordinator there are many attempts.
+	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
-		HTTP: func() connect.HTTPClient { return a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode("")) },
+		HTTP: func() connect.HTTPClient { return sync },
 	})
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{

@@ -68,6 +68,7 @@ type Voter struct {
 	store      *state.Store
 	node       *consensus.Node
 	transport  *transport.Transport
+	clients    *clients
 	dispatcher *dispatcher.Dispatcher
 	observed   chan observation
 	// waiting says why the controllers hold replacing back; nil when this is not
@@ -88,6 +89,7 @@ type Voter struct {
 // run again.
 func New(config Config) (*Voter, error) {
 	v := &Voter{Config: config, store: state.New(), observed: make(chan observation, maxObserved)}
+	v.clients = &clients{dialer: config.Dialer, known: map[target]*http.Client{}}
 	v.ended, v.end = context.WithCancel(context.Background())
 	opened, err := pebblelog.Open(vfs.Default, config.Dir, config.Logger)
 	if err != nil {
@@ -142,14 +144,10 @@ func (v *Voter) openReplica() error {
 func (v *Voter) serve() {
 	v.operators = api.New(api.Config{
 		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images,
-		NodeClient: func(node, _ string) connect.HTTPClient {
-			return v.Dialer.HTTPClient(mtls.Peer, mtls.ExpectNode(node))
-		},
-		Transport: func(node string) http.RoundTripper {
-			return v.Dialer.HTTPClient(mtls.API2, mtls.ExpectNode(node)).Transport
-		},
-		Waiting: v.whyWaiting,
-		Clock:   v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
+		NodeClient: func(node, _ string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
+		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
+		Waiting:    v.whyWaiting,
+		Clock:      v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, connect.WithCompressMinBytes(compressFrom)))
@@ -196,6 +194,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.extendTrust(groupCtx) })
 	err := group.Wait()
 	stopTransport()
+	v.clients.closeIdle()
 	return errors.Join(err, v.log.Close())
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 )
@@ -58,4 +59,16 @@ func TestAReplicaThatEndsClosesItsConnections(t *testing.T) {
 		t.Fatal("a replica that has ended goes on taking messages")
 	}
 	v.ServeRaft(t.Context(), near, certs.Peer{Name: "n2"}) // returns at once
+}
+
+func TestCallsToANodeShareAConnection(t *testing.T) {
+	v := openVoter(t, nil)
+	t.Cleanup(func() { _ = v.log.Close() })
+	first, again := v.clients.to("n2", mtls.API2), v.clients.to("n2", mtls.API2)
+	if first != again {
+		t.Error("each call to a node makes a connection of its own")
+	}
+	if first == v.clients.to("n3", mtls.API2) || first == v.clients.to("n2", mtls.Peer) {
+		t.Error("nodes, or protocols, share a client: it expects one node and speaks one protocol")
+	}
 }
