@@ -24,6 +24,8 @@ type Core struct {
 	// informed: the node has orders, so what they do not name is not wanted.
 	informed bool
 	busy     int
+	// looking: a look at the truth has begun and is not taken in yet.
+	looking bool
 }
 
 // New returns a core that knows nothing yet.
@@ -48,8 +50,18 @@ func (c *Core) Desire(placements []*skerryv1.Placement) {
 	}
 }
 
+// Looking tells that a look at the truth begins, whose result goes to Observe.
+// What an action does from now on may be missing in it.
+func (c *Core) Looking() {
+	c.looking = true
+	for _, t := range c.tasks {
+		t.acted = false
+	}
+}
+
 // Observe takes in the truth of what is there. Instances with an action under
-// way are left out: what the action did is not known yet.
+// way, or one that ended during the look, are left out: what the action did may
+// have come after the look.
 func (c *Core) Observe(instances []runtime.Instance, now time.Duration) {
 	there := map[string]bool{}
 	for _, instance := range instances {
@@ -60,6 +72,10 @@ func (c *Core) Observe(instances []runtime.Instance, now time.Duration) {
 		if !there[id] {
 			t.observe(nil, now)
 		}
+	}
+	c.looking = false
+	for _, t := range c.tasks {
+		t.acted = false
 	}
 }
 
@@ -101,7 +117,7 @@ func (c *Core) Step(now time.Duration) ([]Action, time.Duration) {
 
 // forgotten: nobody wants it and nothing of it is left.
 func (c *Core) forgotten(t *task) bool {
-	return t.desired == nil && t.observed == nil && t.busy == 0 && !t.checking
+	return t.desired == nil && t.observed == nil && t.busy == 0 && !t.checking && !t.traces
 }
 
 // Done tells what came of an action.
@@ -115,6 +131,7 @@ func (c *Core) Done(action Action, err error, now time.Duration) {
 		return
 	}
 	c.busy--
+	t.acted = c.looking
 	t.done(action, err, now)
 }
 

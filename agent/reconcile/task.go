@@ -27,7 +27,9 @@ type task struct {
 	desired  *skerryv1.Placement
 	observed *runtime.Instance
 	busy     Kind
-	status   *skerryv1.PlacementStatus
+	// acted: an action ended during the present look at the truth.
+	acted  bool
+	status *skerryv1.PlacementStatus
 
 	imageReady bool
 	// runs seen by this process, and since when the present one is.
@@ -37,10 +39,14 @@ type task struct {
 	// restarts in a row, for the back-off.
 	inARow    int
 	notBefore time.Duration
-	// failed actions in a row.
-	failures int
+	// failed actions in a row, and when the next one may be tried to bring it
+	// to its end.
+	failures     int
+	endNotBefore time.Duration
 	// ended for good: its policy does not start it again.
 	over bool
+	// traces, such as logs, may be left also when there is no instance.
+	traces bool
 
 	health
 }
@@ -53,7 +59,7 @@ func (t *task) wanted() bool {
 
 // gone: it was to stop, and nothing of it is left.
 func (t *task) gone() bool {
-	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0
+	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0 && !t.traces
 }
 
 // undecided: it ran before this agent did, and whether it is healthy is not
@@ -74,7 +80,7 @@ func (t *task) desire(p *skerryv1.Placement) {
 
 // observe takes in what the driver sees.
 func (t *task) observe(instance *runtime.Instance, now time.Duration) {
-	if t.busy != 0 {
+	if t.busy != 0 || t.acted {
 		return
 	}
 	was := t.running()
@@ -127,16 +133,24 @@ func (t *task) ended(now time.Duration) {
 }
 
 func (t *task) recordExit() {
-	if t.observed != nil && t.observed.Exit != nil {
-		t.status.LastExit = t.observed.Exit
+	if exit := t.exit(); exit != nil {
+		t.status.LastExit = exit
 	}
 	t.status.Readiness = skerryv1.Readiness_READINESS_UNSPECIFIED
 	t.status.Address = ""
 }
 
+// exit of the run that ended; nil when nobody saw it, as after a power cut.
+func (t *task) exit() *skerryv1.Exit {
+	if t.observed == nil {
+		return nil
+	}
+	return t.observed.Exit
+}
+
 func (t *task) decideRestart(now, at time.Duration) {
-	exit := t.status.GetLastExit()
-	failed := exit.GetCode() != 0 || exit.GetOomKilled() || t.unhealthy
+	exit := t.exit()
+	failed := exit == nil || exit.GetCode() != 0 || exit.GetOomKilled() || t.unhealthy
 	policy := t.desired.GetSpec().GetRestart().GetPolicy()
 	if policy == "never" || (policy == "on-failure" && !failed) {
 		t.over = true
@@ -159,13 +173,13 @@ func (t *task) decideRestart(now, at time.Duration) {
 
 // why it ended, for people.
 func (t *task) why() string {
-	exit := t.status.GetLastExit()
+	exit := t.exit()
 	switch {
 	case t.unhealthy:
 		return "it was unhealthy: " + t.lastFailure
 	case exit.GetOomKilled():
 		return "it went above its memory limit and was killed: raise container.resources.memory or mend the leak"
-	case t.observed == nil || exit == nil:
+	case exit == nil:
 		return "it ended, nobody saw how"
 	default:
 		return fmt.Sprintf("its process ended with exit code %d", exit.GetCode())
@@ -186,6 +200,9 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	}
 	action := Action{ID: t.id}
 	if !t.wanted() {
+		if now < t.endNotBefore {
+			return Action{}, false
+		}
 		return t.end(action)
 	}
 	if t.observed == nil {
@@ -196,6 +213,8 @@ func (t *task) next(now time.Duration) (Action, bool) {
 		action.Kind = Prepare
 		if !t.imageReady {
 			action.Kind = Fetch
+		} else {
+			t.traces = true
 		}
 		t.status.Phase = skerryv1.Phase_PHASE_PREPARING
 		return action, true
@@ -224,7 +243,7 @@ func (t *task) next(now time.Duration) (Action, bool) {
 
 // end brings an unwanted instance to its end.
 func (t *task) end(action Action) (Action, bool) {
-	if t.observed == nil {
+	if t.observed == nil && !t.traces {
 		if t.desired != nil {
 			t.status.Phase = skerryv1.Phase_PHASE_STOPPED
 		}
@@ -250,6 +269,9 @@ func (t *task) done(action Action, err error, now time.Duration) {
 	if err != nil {
 		t.failures++
 		t.notBefore = now + min(lastRetry, firstRetry<<min(t.failures-1, 10))
+		if action.Kind == Stop || action.Kind == Remove {
+			t.endNotBefore = t.notBefore
+		}
 		if t.wanted() {
 			t.status.Phase = skerryv1.Phase_PHASE_BACKOFF
 			t.status.Message = shorten(fmt.Sprintf("could not %s: %v", action.Kind, err))
@@ -259,7 +281,9 @@ func (t *task) done(action Action, err error, now time.Duration) {
 		}
 		return
 	}
-	t.failures = 0
+	if !t.wanted() {
+		t.failures = 0 // of what is wanted only a start ends the row
+	}
 	switch action.Kind {
 	case Fetch:
 		t.imageReady = true
@@ -276,14 +300,18 @@ func (t *task) done(action Action, err error, now time.Duration) {
 		}
 	case Remove:
 		t.observed = nil
+		t.traces = t.traces && !action.Final
 	}
 }
 
 // wake is how long until something is due by time alone; 0 for never.
 func (t *task) wake(now time.Duration) time.Duration {
 	var wake time.Duration
-	if t.busy == 0 && t.notBefore > now {
+	if t.busy == 0 && t.wanted() && t.notBefore > now {
 		wake = t.notBefore - now
+	}
+	if t.busy == 0 && !t.wanted() && t.endNotBefore > now {
+		wake = t.endNotBefore - now
 	}
 	if t.running() && t.wanted() && t.healthConfig() != nil && !t.checking {
 		wake = sooner(wake, max(time.Millisecond, t.nextCheck-now))
