@@ -57,6 +57,7 @@ type Supervisor struct {
 
 	mu      sync.Mutex
 	core    *reconcile.Core
+	looked  bool   // what was there before this agent is known
 	trouble string // why the runtime cannot be looked at; empty when it can
 	changed chan struct{}
 
@@ -161,8 +162,10 @@ func (s *Supervisor) lookLoop(ctx context.Context) error {
 func (s *Supervisor) lookNow(ctx context.Context) {
 	listCtx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	// Actions that end after the list was made are in the core already; looking
-	// again follows them.
+	// The list may be older than the end of an action.
+	s.mu.Lock()
+	s.core.Looking()
+	s.mu.Unlock()
 	instances, err := s.Driver.List(listCtx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,6 +177,7 @@ func (s *Supervisor) lookNow(ctx context.Context) {
 		trouble = err.Error()
 	} else {
 		s.core.Observe(instances, s.Env.Clock.Elapsed())
+		s.looked = true
 	}
 	if trouble != s.trouble {
 		if trouble != "" {
@@ -220,7 +224,7 @@ func (s *Supervisor) step() ([]reconcile.Action, time.Duration) {
 	if orders.GetOrder() != nil {
 		s.core.Desire(orders.GetPlacements())
 	}
-	if s.trouble != "" {
+	if !s.looked || s.trouble != "" {
 		return nil, 0 // looking again goes on by itself
 	}
 	return s.core.Step(s.Env.Clock.Elapsed())
@@ -238,7 +242,7 @@ func (s *Supervisor) perform(ctx context.Context, action reconcile.Action) {
 	s.core.Done(action, err, s.Env.Clock.Elapsed())
 	s.announce()
 	s.mu.Unlock()
-	if action.Kind == reconcile.Start || err != nil {
+	if action.Kind != reconcile.Check {
 		poke(s.look)
 	}
 	poke(s.wake)
