@@ -197,7 +197,8 @@ func (x *tx) isOnlyVoter(node *skerryv1.Node) bool {
 		return false
 	}
 	for _, other := range nodes.list(x.Txn) {
-		if other.GetName() != node.GetName() && other.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+		stays := other.GetName() != node.GetName() && other.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED
+		if stays && other.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
 			return false
 		}
 	}

@@ -82,16 +82,22 @@ func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
 
 // FreeToBind is how many more placements of the workload, such as this one, may
 // get a node now, given all that carry its name. One that stays waits until its
-// predecessor is gone.
+// predecessor is gone; so does one that may move, as long as one that stays is
+// still there.
 func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
-	free := int(w.GetReplicas())
-	if !mustNotRunTwice(w, such) {
-		return max(free, maxReplicas)
-	}
+	free, waits := int(w.GetReplicas()), mustNotRunTwice(w, such)
 	for _, p := range all {
-		if p.GetNode() != "" && mustNotRunTwice(w, p) {
+		if p.GetNode() == "" {
+			continue
+		}
+		stays := mustNotRunTwice(w, p)
+		waits = waits || stays
+		if stays || Counts(p) {
 			free--
 		}
+	}
+	if !waits {
+		return max(int(w.GetReplicas()), maxReplicas)
 	}
 	return max(0, free)
 }

@@ -176,7 +176,7 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 func (x *tx) mayBind(p *skerryv1.Placement) bool {
 	k := key(p.GetProject(), p.GetWorkload())
 	w := workloads.get(x.Txn, k).GetWorkload()
-	return !mustNotRunTwice(w, p) || FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
+	return FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
 }
 
 func (x *tx) usageOf(node string) *Usage {

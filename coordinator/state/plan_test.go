@@ -141,6 +141,25 @@ func TestWhatStaysNeverRunsTwice(t *testing.T) {
 			s.setState("n2", skerryv1.NodeState_NODE_STATE_LOST)
 			s.ok(applyEntry(testWorkload("web", 1, stays)))
 		}},
+		{"its node is lost and its workload may move from then on", func(s *site) {
+			s.setState("n2", skerryv1.NodeState_NODE_STATE_LOST)
+			s.ok(applyEntry(testWorkload("web", 1)))
+		}},
+		{"its node is lost, it is deleted, and its workload may move from then on", func(s *site) {
+			s.setState("n2", skerryv1.NodeState_NODE_STATE_LOST)
+			s.ok(deleteEntry("Placement", "web-1"))
+			s.ok(applyEntry(testWorkload("web", 1)))
+		}},
+		{"its node is lost, and its workload is made again as one that may move", func(s *site) {
+			s.setState("n2", skerryv1.NodeState_NODE_STATE_LOST)
+			s.ok(deleteEntry("Workload", "web"))
+			s.ok(applyEntry(testWorkload("web", 1)))
+		}},
+		{"it is to be replaced, and its workload may move from then on", func(s *site) {
+			s.ok(deleteEntry("Placement", "web-1"))
+			s.tryEverything()
+			s.ok(applyEntry(testWorkload("web", 1)))
+		}},
 		{"it is updated", func(s *site) { s.ok(applyEntry(testWorkload("web", 1, stays, other))) }},
 		{"it is updated and deleted", func(s *site) {
 			s.ok(applyEntry(testWorkload("web", 1, stays, other)))

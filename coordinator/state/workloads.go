@@ -178,11 +178,16 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 
 // refreshPlacements gives the new generation to placements that run nothing
 // yet, and to those of the generation before when what they run is the same.
+// What stays on a lost node keeps its promise: it was made before, and whoever
+// knows that the machine is off deletes the placement and the node.
 func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
 	next := change.next
 	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
 		same := present.GetGeneration() == old.GetGeneration() && !change.templateChanged
 		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same) {
+			continue
+		}
+		if present.GetLostSince() != nil && IsStay(present.GetSpec()) && !IsStay(next) {
 			continue
 		}
 		p := shallow(present)
