@@ -143,6 +143,13 @@ func (v *Voter) act(ctx context.Context, effects lifecycle.Effects) (done, acted
 		}
 		acted = true
 	}
+	if len(effects.HandOver) > 0 {
+		v.Logger.Info("this node was removed from the site: another voter takes over")
+		if err := v.node.TransferLeadership(ctx, effects.HandOver...); err != nil {
+			v.Logger.Debug("the leadership could not be handed over", "error", err)
+			return false, acted
+		}
+	}
 	if effects.Change == nil {
 		return true, acted
 	}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,6 +42,7 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		return nil
 	}
 	var missing []*x509.Certificate
+	var signers []uint64 // voters whose CAs count
 	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
 	if err != nil {
 		return err
@@ -53,8 +55,11 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("the CA of node %s does not parse: %w", node.GetName(), err)
 		}
-		if !bundle.Has(authority) {
+		switch {
+		case !bundle.Has(authority):
 			missing = append(missing, authority)
+		case node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER:
+			signers = append(signers, node.GetRaftId())
 		}
 	}
 	if len(missing) == 0 {
@@ -64,7 +69,10 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 	defer cancel()
 	signer := v.Authority()
 	if signer == nil || !bundle.Has(signer.Certificate()) {
-		return v.node.TransferLeadership(ctx)
+		if len(signers) == 0 {
+			return errors.New("no voter has a CA that counts")
+		}
+		return v.node.TransferLeadership(ctx, signers...)
 	}
 	chain := view.Trust()
 	next, err := certs.ExtendTrust(chain[len(chain)-1], signer, missing...)

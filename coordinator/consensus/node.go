@@ -389,10 +389,11 @@ func (n *Node) ChangeVoters(ctx context.Context, change *sitev1.VoterChange) err
 	return n.do(ctx, func() error { return n.replica.ChangeVoters(change) })
 }
 
-// TransferLeadership asks another voter to take over.
-func (n *Node) TransferLeadership(ctx context.Context) error {
+// TransferLeadership asks another voter to take over: one of those named, or
+// any when none is.
+func (n *Node) TransferLeadership(ctx context.Context, may ...uint64) error {
 	return n.do(ctx, func() error {
-		if !n.replica.TransferLeadership() {
+		if !n.replica.TransferLeadership(may...) {
 			return problem.New(problem.Conflict, "log", "there is no other voter to take over")
 		}
 		return nil

@@ -324,3 +324,23 @@ func BenchmarkPropose16(b *testing.B) {
 	b.StopTimer()
 	g.end(b, 1)
 }
+
+func TestLeadershipGoesToWhoMayLead(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	for range 4 {
+		id, leader := g.leader(t)
+		to := (id+1)%3 + 1 // not always the first one by ID
+		eventually(t, "the next one takes over", func() bool {
+			_ = leader.node.TransferLeadership(t.Context(), to) // until it is known to be active
+			return g.nodes[to].node.Status().Serving
+		})
+	}
+	_, leader := g.leader(t)
+	if err := leader.node.TransferLeadership(t.Context(), 99); err == nil {
+		t.Error("the leadership went to somebody else")
+	}
+	for id := range dirs {
+		g.end(t, id)
+	}
+}

@@ -231,11 +231,14 @@ func (r *Replica) ChangeVoters(change *sitev1.VoterChange) error {
 	return nil
 }
 
-// TransferLeadership asks the most caught-up other voter to take over; false
-// when there is none.
-func (r *Replica) TransferLeadership() bool {
+// TransferLeadership asks the most caught-up other voter that may lead to take
+// over; false when there is none. Any may when none is named.
+func (r *Replica) TransferLeadership(may ...uint64) bool {
 	var to, match uint64
 	for _, peer := range r.Status().Peers {
+		if len(may) > 0 && !slices.Contains(may, peer.ID) {
+			continue
+		}
 		if !peer.Learner && peer.RecentActive && (to == 0 || peer.Match > match) {
 			to, match = peer.ID, peer.Match
 		}

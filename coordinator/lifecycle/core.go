@@ -56,6 +56,8 @@ type Effects struct {
 	// Change of the voters. Until the state shows it, it is asked for again only
 	// after a while.
 	Change *sitev1.VoterChange
+	// HandOver the leadership to one of these replicas; empty to keep it.
+	HandOver []uint64
 	// Waiting says why replacing is held back; empty when it is not. For people.
 	Waiting string
 	// Wake is how long until the next step at the latest.
@@ -84,6 +86,7 @@ func (c *Core) Step(now time.Duration, wall time.Time, view *state.View, progres
 	if len(s.effects.Propose) == 0 {
 		s.planWorkloads()
 		s.changeVoters(progress)
+		s.handOver()
 	}
 	s.holdRepeated()
 	return s.effects

@@ -54,6 +54,19 @@ func (s *step) changeVoters(progress Progress) {
 	s.effects.Change = change
 }
 
+// handOver names the voters that may lead when the coordinator itself was
+// removed from the site.
+func (s *step) handOver() {
+	if s.view.Node(s.config.Self).GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+		return
+	}
+	for _, node := range s.view.Voters() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+			s.effects.HandOver = append(s.effects.HandOver, node.GetRaftId())
+		}
+	}
+}
+
 // underWay: the last change was asked for a short while ago, and the state does
 // not show it yet.
 func (s *step) underWay() bool {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,4 +119,27 @@ func TestALearnerThatIsBehindDoesNotVote(t *testing.T) {
 	s.lag--
 	s.pass(time.Second)
 	s.wantRoles("n1 votes, n2 votes, n3 votes")
+}
+
+func TestACoordinatorThatWasRemovedHandsOver(t *testing.T) {
+	s := newSite(t, 3)
+	s.pass(3 * time.Second)
+	s.wantRoles("n1 votes, n2 votes, n3 votes")
+	if effects := s.step(); effects.HandOver != nil {
+		t.Fatalf("it hands over to %v for no reason", effects.HandOver)
+	}
+	s.delete("Node", "n1")
+	effects := s.step()
+	var want []uint64
+	for _, name := range []string{"n2", "n3"} {
+		want = append(want, s.view().Node(name).GetRaftId())
+	}
+	if !slices.Equal(effects.HandOver, want) {
+		t.Errorf("it hands over to %v, want one of %v", effects.HandOver, want)
+	}
+	s.pass(10 * time.Second)
+	s.wantRoles("n1 votes, n2 votes, n3 votes") // not to n1 alone, which leaves
+	s.core = New(Defaults("n2"), s.now)
+	s.pass(3 * time.Second)
+	s.wantRoles("n2 votes")
 }

@@ -42,6 +42,10 @@ func sortOut(in Input) *set {
 	return s
 }
 
+func (s *set) selfRemoved() bool {
+	return slices.ContainsFunc(s.Members, func(m Member) bool { return m.Name == s.Self && m.Removed })
+}
+
 // gone: its replica is of no use any more.
 func (m Member) gone() bool { return m.Lost || m.Halted || m.Removed }
 

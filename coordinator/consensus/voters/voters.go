@@ -36,7 +36,8 @@ type Member struct {
 // Input of a decision. Members are sorted by name.
 type Input struct {
 	Members []Member
-	// Self is the coordinator, which never removes itself.
+	// Self is the coordinator, which never removes itself. One that was removed
+	// from the site changes nothing any more: the set would shrink to itself.
 	Self string
 	// NextRaftID is free.
 	NextRaftID uint64
@@ -57,6 +58,9 @@ func Target(nodes int) int {
 // Next returns the next change, nil when there is nothing to do now.
 func Next(in Input) *sitev1.VoterChange {
 	s := sortOut(in)
+	if s.selfRemoved() {
+		return nil // it hands over first: whoever follows decides
+	}
 	for _, rule := range []func() *sitev1.VoterChange{
 		s.dropDead, s.replaceDead, s.readmit, s.promote, s.shrink, s.spreadVoters,
 		s.dropUseless, s.addLearner, s.spreadLearners, s.dropLost,

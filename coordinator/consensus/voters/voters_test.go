@@ -145,6 +145,8 @@ func TestNext(t *testing.T) {
 		{"a removed voter is replaced", "n1:a:voter n2:b:voter,removed n3:c:voter n4:b:learner", "^n4 -n2"},
 		{"a removed voter goes when the site is small", "n1:a:voter n2:b:voter,removed n3:c:voter", "-n2"},
 		{"and the next one, down to one", "n1:a:voter n2:b:removed n3:c:voter", "-n3"},
+		{"a coordinator that was removed does not outlive the others", "n1:a:voter,removed n2:b:voter n3:c:voter", ""},
+		{"nor does it choose who votes", "n1:a:voter,removed n2:b:voter n3:c:voter,lost n4:d:learner", ""},
 		{"but not while one is in doubt", "n1:a:voter n2:b:removed n3:c:voter,doubt", ""},
 		{"five voters of six nodes become four", "n1:a:voter n2:b:voter n3:c:voter n4:a:voter n5:b:voter n6:c", "-n5"},
 		{"a lost one first", "n1:a:voter n2:b:voter n3:c:voter n4:a:voter,lost n5:b:voter n6:c", "-n4"},
