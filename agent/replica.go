@@ -63,6 +63,9 @@ const (
 	replicaDir = "raft"
 	initFile   = "init.pb"
 	haltedFile = "halted"
+	// begunFile, beside the ledger, holds the ID of the last replica that took
+	// part: without its log it must not take part again.
+	begunFile = "replica-begun"
 )
 
 // replicas runs the replica that the orders give this node, one at a time.
@@ -184,6 +187,13 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		r.untilOther(ctx, id, init)
 		return nil
 	}
+	gone, err := r.lost(id, dir)
+	if err != nil {
+		return fmt.Errorf("replica %d could not be looked at: %w", id, err)
+	}
+	if gone {
+		return r.halt(dir, fmt.Errorf("%w: it took part already, and nothing is left of it in %s", ErrUntrusted, dir))
+	}
 	if err := r.identity.EnsureAuthority(); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
 	}
@@ -202,6 +212,9 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if err != nil {
 		return fmt.Errorf("replica %d could not be opened: %w", id, err)
 	}
+	if err := r.Env.FS.WriteFile(r.begunPath(), []byte(strconv.FormatUint(id, 10)), 0o600); err != nil {
+		return fmt.Errorf("replica %d could not be begun: %w", id, err)
+	}
 	r.set(voter, id, "")
 	defer r.set(nil, 0, "")
 	runCtx, stop := context.WithCancel(ctx)
@@ -215,19 +228,22 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	}()
 	select {
 	case err := <-ended:
+		told := ctx.Err() != nil
 		stop()
 		<-other
-		if ctx.Err() != nil {
+		if told && errors.Is(err, context.Canceled) {
 			return nil
 		}
 		return r.halt(dir, err)
 	case <-other:
 		stop()
 		r.set(nil, 0, "") // nobody is sent there while it ends
-		// It was told to end, and loses nothing that it acknowledged.
-		if err := <-ended; err != nil {
-			r.Logger.Debug("the replica ended", "replica", id, "error", err)
+		err := <-ended
+		if !errors.Is(err, context.Canceled) {
+			return r.halt(dir, err) // it failed before it had ended
 		}
+		// It was told to end, and loses nothing that it acknowledged.
+		r.Logger.Debug("the replica ended", "replica", id, "error", err)
 		return nil
 	}
 }
@@ -264,9 +280,30 @@ func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1
 	}
 }
 
+func (r *replicas) begunPath() string { return filepath.Join(r.Config.StateDir, "ledger", begunFile) }
+
+// lost: the replica took part already, and nothing is left of its log. It has
+// forgotten what it voted for and what it acknowledged, and the first voter of
+// a site would begin the site anew.
+func (r *replicas) lost(id uint64, dir string) (bool, error) {
+	begun, err := r.Env.FS.ReadFile(r.begunPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || string(begun) != strconv.FormatUint(id, 10) {
+		return false, err
+	}
+	left, err := r.Env.FS.ReadDir(dir)
+	return len(left) == 0, err // what is left, the log itself judges
+}
+
 // halt notes why this replica must never run again.
 func (r *replicas) halt(dir string, reason error) error {
-	if err := r.Env.FS.WriteFile(filepath.Join(dir, haltedFile), []byte(reason.Error()), 0o600); err != nil {
+	err := r.Env.FS.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = r.Env.FS.WriteFile(filepath.Join(dir, haltedFile), []byte(reason.Error()), 0o600)
+	}
+	if err != nil {
 		reason = errors.Join(reason, err)
 	}
 	return fmt.Errorf("this node's replica of the log must halt; the agent goes on without it after a restart: %w", reason)

@@ -184,9 +184,11 @@ func (v *Voter) Run(ctx context.Context) error {
 	// it stops.
 	transportCtx, stopTransport := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return v.transport.Run(transportCtx) })
+	var failure error
 	group.Go(func() error {
 		defer stopTransport()
-		return v.node.Run(groupCtx)
+		failure = v.node.Run(groupCtx)
+		return failure
 	})
 	group.Go(func() error { return v.dispatcher.Run(groupCtx) })
 	group.Go(func() error { return v.control(groupCtx) })
@@ -195,6 +197,9 @@ func (v *Voter) Run(ctx context.Context) error {
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()
+	if failure != nil {
+		err = failure // also when it came while the others stopped
+	}
 	return errors.Join(err, v.log.Close())
 }
 

@@ -100,6 +100,9 @@ func NewNode(replica *Replica, clock env.Clock, logger *slog.Logger) *Node {
 		waiting:   map[string][]chan Completion{},
 	}
 	n.lastContact = clock.Elapsed()
+	// Not from 0: an answer to the process before this one, which comes late,
+	// must not be taken for one to this.
+	n.reads.id = uint64(n.lastContact)
 	status := replica.Status()
 	n.status.Store(&status)
 	return n
@@ -111,12 +114,18 @@ func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ticks := make(chan struct{}, maxTicks)
 	group.Go(func() error { return n.tick(ctx, ticks) })
+	var failure error
 	group.Go(func() error {
 		defer close(n.halted)
 		defer n.retire()
-		return n.loop(ctx, ticks)
+		failure = n.loop(ctx, ticks)
+		return failure
 	})
-	return group.Wait()
+	err := group.Wait()
+	if failure != nil {
+		return failure // also when it came while the replica stopped
+	}
+	return err
 }
 
 // retire tells everybody that this replica leads nobody any more.

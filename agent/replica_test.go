@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"skerry.dev/agent/config"
+	"skerry.dev/agent/identity"
+	"skerry.dev/agent/ledger"
+	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+)
+
+// fakeVoter keeps a log of one file, and runs until it is told to end, or
+// fails.
+type fakeVoter struct{ fails error }
+
+func (v fakeVoter) Run(ctx context.Context) error {
+	if v.fails != nil {
+		return v.fails
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+func (fakeVoter) Operators() http.Handler                         { return nil }
+func (fakeVoter) Sync() http.Handler                              { return nil }
+func (fakeVoter) Join() http.Handler                              { return nil }
+func (fakeVoter) ServeRaft(context.Context, net.Conn, certs.Peer) {}
+func (fakeVoter) Votes() bool                                     { return true }
+func (fakeVoter) PoolChanged(string, bool)                        {}
+
+// machine is the first node of a site, whose agent starts again and again.
+type machine struct {
+	t      *testing.T
+	state  string
+	opened int
+	fails  error
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{t: t, state: t.TempDir()}
+	system := env.NewSystem()
+	_, err := identity.InitSite(system, identity.InitOptions{
+		Site: "harbour", Operator: "admin", StateDir: m.state, Home: t.TempDir(),
+		Node: &skerryv1.Node{Name: "n1", Address: "127.0.0.1:7600"},
+		Keep: func(init *sitev1.InitSite) error { return KeepInit(system.FS, m.state, init) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// start the part of an agent that runs replicas; stop returns how it ended.
+func (m *machine) start() (r *replicas, stop func() error) {
+	m.t.Helper()
+	system := env.NewSystem()
+	a := &Agent{Options: Options{
+		Config: config.Config{StateDir: m.state}, Env: system, Logger: slog.New(slog.DiscardHandler), NewVoter: m.open,
+	}}
+	var err error
+	if a.identity, err = identity.Load(system, identity.Dir(m.state)); err != nil {
+		m.t.Fatal(err)
+	}
+	if a.ledger, err = ledger.Open(system.FS, m.state); err != nil {
+		m.t.Fatal(err)
+	}
+	a.room = newRoom(a)
+	r = newReplicas(a)
+	r.mu.Lock()
+	changed := r.changed
+	r.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(ctx) }()
+	var result error
+	select {
+	case <-changed:
+	case result = <-ended:
+		ended <- result
+	}
+	return r, func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+func (m *machine) open(options VoterOptions) (Voter, error) {
+	m.opened++
+	if err := os.MkdirAll(options.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	return fakeVoter{fails: m.fails}, os.WriteFile(filepath.Join(options.Dir, "log"), nil, 0o600)
+}
+
+func (m *machine) wantRunning() {
+	m.t.Helper()
+	r, stop := m.start()
+	if r.active() == nil || r.trouble() != "" {
+		m.t.Errorf("the replica does not run: %s", r.trouble())
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		m.t.Errorf("it ended: %v", err)
+	}
+}
+
+func (m *machine) wantHalted() {
+	m.t.Helper()
+	opened := m.opened
+	r, stop := m.start()
+	if r.active() != nil || r.trouble() == "" || m.opened != opened {
+		m.t.Errorf("the replica runs, or nothing is said: %q", r.trouble())
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		m.t.Errorf("it ended: %v", err)
+	}
+}
+
+func TestAReplicaRunsAgainAfterARestart(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	m.wantRunning()
+}
+
+func TestAReplicaThatMustHaltNeverRunsAgain(t *testing.T) {
+	m := newMachine(t)
+	m.fails = errors.New("the disk answers with errors")
+	if _, stop := m.start(); !errors.Is(stop(), m.fails) {
+		t.Error("the process goes on")
+	}
+	m.fails = nil
+	m.wantHalted()
+	m.wantHalted()
+}
+
+// The first voter would begin the site anew, with nothing in it, and every
+// other one could vote twice.
+func TestAReplicaWhoseLogIsGoneNeverRunsAgain(t *testing.T) {
+	for _, gone := range []string{"raft/1", "raft"} {
+		t.Run(gone, func(t *testing.T) {
+			m := newMachine(t)
+			m.wantRunning()
+			if err := os.RemoveAll(filepath.Join(m.state, gone)); err != nil {
+				t.Fatal(err)
+			}
+			l, err := ledger.Open(env.NewSystem().FS, m.state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2, Index: 9}, RaftId: 1}); err != nil {
+				t.Fatal(err)
+			}
+			opened := m.opened
+			if _, stop := m.start(); !errors.Is(stop(), ErrUntrusted) || m.opened != opened {
+				t.Error("a replica that has forgotten everything runs under its old ID")
+			}
+			m.wantHalted()
+			// Another one may.
+			if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 7}); err != nil {
+				t.Fatal(err)
+			}
+			m.wantRunning()
+		})
+	}
+}
