@@ -165,14 +165,20 @@ func TestAfterAPowerCut(t *testing.T) {
 	running, prepared := specOf(image, "web-1"), specOf(image, "web-2")
 	running.Container.Ports = []*skerryv1.Port{{Port: 8080, HostPort: 18081, Protocol: "tcp"}}
 	must(t, d.Prepare(t.Context(), running), d.Start(t.Context(), running.ID), d.Prepare(t.Context(), prepared))
+	ended := specOf(image, "web-3", "sh", "-c", "exit 4")
+	must(t, d.Prepare(t.Context(), ended), d.Start(t.Context(), ended.ID))
+	until(t, "the end", func() bool { return state(t, d, ended.ID) == runtime.Exited })
 	must(t, d.Close())
 	d.cut(t, daemon)
 	must(t, daemon.start())
 	d = h.open(t)
 	all, err := d.List(t.Context())
 	must(t, err)
-	if len(all) != 2 || all[0].State != runtime.Exited || all[0].Exit != nil || all[1].State != runtime.Broken {
+	if len(all) != 3 || all[0].State != runtime.Exited || all[0].Exit != nil || all[1].State != runtime.Broken {
 		t.Fatalf("after the power cut there is %+v", all)
+	}
+	if all[2].State != runtime.Exited || all[2].Exit.GetCode() != 4 || all[2].Exit.GetAt().AsTime().Unix() <= 0 {
+		t.Errorf("what ended before the power cut is %+v", all[2])
 	}
 	must(t, d.Remove(t.Context(), running.ID))
 	if left := h.leftovers(t, running.ID); left != nil {

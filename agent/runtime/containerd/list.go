@@ -38,7 +38,11 @@ func (d *Driver) List(ctx context.Context) ([]runtime.Instance, error) {
 	known := map[string]bool{}
 	for _, record := range records {
 		known[record.Labels[labelInstance]] = true
-		all = append(all, d.instance(record, tasks[record.ID]))
+		instance := d.instance(record, tasks[record.ID])
+		if instance.Exit != nil && record.Labels[labelExit] == "" {
+			d.markExit(ctx, record.ID, instance.Exit)
+		}
+		all = append(all, instance)
 	}
 	leftovers, err := os.ReadDir(d.instancesDir())
 	if err != nil {
@@ -94,8 +98,10 @@ func (d *Driver) instance(record containers.Container, task *tasktypes.Process) 
 		// would run it twice.
 		i.State = runtime.Running
 	case task == nil && started != "":
-		// It ended with the machine, or with its shim: nobody knows how.
+		// It ended before the machine did, or else with it, or with its shim:
+		// then nobody knows how.
 		i.State = runtime.Exited
+		i.Exit = readExit(record.Labels[labelExit])
 	case d.whole(record):
 		i.State = runtime.Prepared
 	default:
@@ -111,4 +117,27 @@ func (d *Driver) whole(record containers.Container) bool {
 		return false
 	}
 	return record.Labels[labelNetwork] != networkBridge || isNetns(d.network.netns(record.ID))
+}
+
+// markExit notes how a run ended. Failing that, it is noted at the next look.
+func (d *Driver) markExit(ctx context.Context, container string, exit *skerryv1.Exit) {
+	value := fmt.Sprintf("%d %t %s", exit.GetCode(), exit.GetOomKilled(), exit.GetAt().AsTime().Format(time.RFC3339Nano))
+	_, err := d.client.ContainerService().Update(ctx,
+		containers.Container{ID: container, Labels: map[string]string{labelExit: value}}, "labels."+labelExit)
+	if err != nil && !errdefs.IsNotFound(err) {
+		d.Logger.Debug("an exit was not noted", "container", container, "error", err)
+	}
+}
+
+// readExit of a label; nil when it holds none.
+func readExit(value string) *skerryv1.Exit {
+	var at string
+	exit := &skerryv1.Exit{}
+	if _, err := fmt.Sscanf(value, "%d %t %s", &exit.Code, &exit.OomKilled, &at); err != nil {
+		return nil
+	}
+	if parsed, err := time.Parse(time.RFC3339Nano, at); err == nil {
+		exit.At = timestamppb.New(parsed)
+	}
+	return exit
 }

@@ -22,6 +22,9 @@ const (
 	labelDigest = "skerry.dev/digest"
 	// labelStarted is when the run began; absent when it never did.
 	labelStarted = "skerry.dev/started"
+	// labelExit is how the run ended, once that was seen: a task's record does
+	// not outlive the machine's power.
+	labelExit = "skerry.dev/exit"
 	// labelImage is the site's name of an image.
 	labelImage = "skerry.dev/image"
 	// labelChain is the chain of layers that a snapshot holds; labelSynced says
