@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"time"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -9,6 +10,10 @@ import (
 // eagerInterval between checks until the first success, so that a placement
 // counts as healthy as soon as it is.
 const eagerInterval = 100 * time.Millisecond
+
+// ErrUnknown is the result of a check that says nothing about the instance,
+// because the runtime did not answer.
+var ErrUnknown = errors.New("its health is not known")
 
 // health of the present run.
 type health struct {
@@ -47,8 +52,12 @@ func (t *task) checked(err error, now time.Duration) {
 	if config == nil || !t.running() || !t.wanted() {
 		return
 	}
-	t.everChecked = true
 	interval := duration(config.GetInterval(), 2*time.Second)
+	if errors.Is(err, ErrUnknown) {
+		t.nextCheck = now + interval
+		return
+	}
+	t.everChecked = true
 	if err == nil {
 		t.everHealthy, t.failed = true, 0
 		t.nextCheck = now + interval

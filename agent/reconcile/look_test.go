@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -122,4 +123,21 @@ func TestWhatNobodySawEndIsNoSuccess(t *testing.T) {
 			one(t, c, Remove, 0)
 		}
 	}
+}
+
+func TestAnUnknownHealthIsNoFailure(t *testing.T) {
+	c, p := lookedAt(skerryv1.DesiredState_DESIRED_STATE_RUN)
+	p.Spec.Health = &skerryv1.Health{Interval: "1s", Failures: 1, StartPeriod: "0s"}
+	do(t, c, Fetch, nil, 0)
+	do(t, c, Prepare, nil, 0)
+	do(t, c, Start, nil, 0)
+	do(t, c, Check, nil, 0)
+	for now := time.Second; now < 10*time.Second; now += time.Second {
+		do(t, c, Check, fmt.Errorf("%w: containerd does not answer", ErrUnknown), now)
+		if got := c.Status("default", "web-1").GetReadiness(); got != skerryv1.Readiness_READINESS_HEALTHY {
+			t.Fatalf("after %s it is %v", now, got)
+		}
+	}
+	do(t, c, Check, errors.New("it failed"), 10*time.Second)
+	one(t, c, Stop, 10*time.Second)
 }

@@ -16,8 +16,12 @@ import (
 	"skerry.dev/shared/manifest"
 )
 
-// maxCheckOutput of a failed exec check goes into its message, in bytes.
-const maxCheckOutput = 200
+const (
+	// maxCheckOutput of a failed exec check goes into its message, in bytes.
+	maxCheckOutput = 200
+	// answerTime is what the runtime has to show that it is there.
+	answerTime = 2 * time.Second
+)
 
 // check asks an instance whether it is healthy; nil is yes.
 func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
@@ -25,16 +29,15 @@ func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
 	if err != nil {
 		timeout = 2 * time.Second
 	}
+	if action.Health.GetExec() != nil {
+		return s.checkExec(ctx, action, timeout)
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	switch {
-	case action.Health.GetHttp() != nil:
+	if action.Health.GetHttp() != nil {
 		return s.checkHTTP(ctx, action)
-	case action.Health.GetTcp() != nil:
-		return s.checkTCP(ctx, action)
-	default:
-		return s.checkExec(ctx, action)
 	}
+	return s.checkTCP(ctx, action)
 }
 
 // address of a named port, on the container's own address or the node's.
@@ -85,12 +88,23 @@ func (s *Supervisor) checkTCP(ctx context.Context, action reconcile.Action) erro
 	return conn.Close()
 }
 
-func (s *Supervisor) checkExec(ctx context.Context, action reconcile.Action) error {
+func (s *Supervisor) checkExec(ctx context.Context, action reconcile.Action, timeout time.Duration) error {
 	output := &bounded{}
-	code, err := s.Driver.Exec(ctx, action.ID, runtime.Exec{
+	execCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	code, err := s.Driver.Exec(execCtx, action.ID, runtime.Exec{
 		Command: action.Health.GetExec().GetCommand(), Stdout: output, Stderr: output,
 	})
 	if err != nil {
+		// A runtime that is not there says nothing about the instance.
+		listCtx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		if _, silent := s.Driver.List(listCtx); silent != nil {
+			return fmt.Errorf("%w: %w", reconcile.ErrUnknown, silent)
+		}
+		if execCtx.Err() != nil {
+			return fmt.Errorf("%q did not end within %s", command(action.Health), timeout)
+		}
 		return err
 	}
 	if code != 0 {
