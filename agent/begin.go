@@ -29,6 +29,7 @@ func KeepInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
 		Peers: []*sitev1.Peer{{
 			Name: node.GetName(), Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(),
 			Voter: node.GetVoter(), RaftId: node.GetRaftId(), Zone: node.GetZone(),
+			KeyFingerprint: node.GetKeyFingerprint(),
 		}},
 		Trust: []*sitev1.TrustVersion{init.GetTrust()}, GossipKey: init.GetGossipKey(),
 		Site: init.GetName(), SiteId: init.GetSiteId(),

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -209,18 +210,23 @@ func (v *Voter) ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer) {
 	defer cancel()
 	stop := context.AfterFunc(v.ended, cancel)
 	defer stop()
-	err := v.transport.Serve(ctx, conn, func(id uint64) bool { return v.isReplica(peer.Name, id) })
+	err := v.transport.Serve(ctx, conn, func(id uint64) bool { return v.isReplica(peer, id) })
 	v.Logger.Debug("a connection from a voter ended", "from", peer.Name, "error", err)
 }
 
-// isReplica: the state, or while that is empty the node itself, knows the
-// node's replica by this ID.
-func (v *Voter) isReplica(node string, id uint64) bool {
-	if known := v.store.View().Node(node); known.GetRaftId() == id && id != 0 {
+// isReplica: the state knows the peer's replica by this ID, or the node itself
+// does: the state may be empty, or behind. An earlier node of the peer's name may
+// still have an SVID that is valid, so the key must be that of the record.
+func (v *Voter) isReplica(peer certs.Peer, id uint64) bool {
+	if id == 0 {
+		return false
+	}
+	if node := v.store.View().Node(peer.Name); node.GetRaftId() == id && bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
 		return true
 	}
-	for _, peer := range v.Peers() {
-		if peer.GetName() == node && peer.GetRaftId() == id && id != 0 {
+	for _, known := range v.Peers() {
+		key := known.GetKeyFingerprint()
+		if known.GetName() == peer.Name && known.GetRaftId() == id && (len(key) == 0 || bytes.Equal(key, peer.KeyFingerprint)) {
 			return true
 		}
 	}

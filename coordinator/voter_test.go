@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -70,5 +71,32 @@ func TestCallsToANodeShareAConnection(t *testing.T) {
 	}
 	if first == v.clients.to("n3", mtls.API2) || first == v.clients.to("n2", mtls.Peer) {
 		t.Error("nodes, or protocols, share a client: it expects one node and speaks one protocol")
+	}
+}
+
+func TestNobodySpeaksForTheReplicaOfAnother(t *testing.T) {
+	key, other := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	v := openVoter(t, func(c *Config) {
+		c.Peers = func() []*sitev1.Peer {
+			return []*sitev1.Peer{{Name: "n2", RaftId: 2, KeyFingerprint: key}, {Name: "n3", RaftId: 3}}
+		}
+	})
+	t.Cleanup(func() { _ = v.log.Close() })
+	for _, test := range []struct {
+		name string
+		peer certs.Peer
+		id   uint64
+		want bool
+	}{
+		{"the node itself", certs.Peer{Name: "n2", KeyFingerprint: key}, 2, true},
+		{"one that had its name before", certs.Peer{Name: "n2", KeyFingerprint: other}, 2, false},
+		{"with an ID that is not its own", certs.Peer{Name: "n2", KeyFingerprint: key}, 3, false},
+		{"with no ID at all", certs.Peer{Name: "n2", KeyFingerprint: key}, 0, false},
+		{"one whose key is not known here yet", certs.Peer{Name: "n3", KeyFingerprint: other}, 3, true},
+		{"a stranger", certs.Peer{Name: "n9", KeyFingerprint: key}, 2, false},
+	} {
+		if got := v.isReplica(test.peer, test.id); got != test.want {
+			t.Errorf("%s: %t, want %t", test.name, got, test.want)
+		}
 	}
 }

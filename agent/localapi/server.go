@@ -1,6 +1,7 @@
 package localapi
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -96,13 +97,21 @@ func (s *Server) forVoters(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := mtls.PeerFrom(r.Context())
 		for _, known := range s.Ledger.Current().GetPeers() {
-			if peer.Role == certs.RoleNode && known.GetName() == peer.Name && known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			if known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && isPeer(known, peer) {
 				next.ServeHTTP(w, r)
 				return
 			}
 		}
 		refuse(w, r, problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this"))
 	})
+}
+
+// isPeer tells whether the peer is the node of this entry. An earlier node of
+// its name may still have an SVID that is valid.
+func isPeer(known *sitev1.Peer, peer certs.Peer) bool {
+	key := known.GetKeyFingerprint()
+	return peer.Role == certs.RoleNode && known.GetName() == peer.Name &&
+		(len(key) == 0 || bytes.Equal(key, peer.KeyFingerprint))
 }
 
 // redirect sends operators on to a voter in reach. Locate is answered here: it

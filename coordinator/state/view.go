@@ -72,6 +72,7 @@ func (v *View) Peers() []*sitev1.Peer {
 		peers = append(peers, &sitev1.Peer{
 			Name: n.GetName(), Address: n.GetAddress(), GossipAddress: n.GetGossipAddress(),
 			Voter: n.GetVoter(), RaftId: n.GetRaftId(), Zone: n.GetZone(),
+			KeyFingerprint: n.GetKeyFingerprint(),
 		})
 	}
 	return peers

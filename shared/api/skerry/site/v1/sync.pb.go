@@ -662,8 +662,11 @@ type Peer struct {
 	Voter         v1.VoterRole           `protobuf:"varint,4,opt,name=voter,proto3,enum=skerry.v1.VoterRole" json:"voter,omitempty"`
 	RaftId        uint64                 `protobuf:"varint,5,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
 	Zone          string                 `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// SHA-256 of the node's public key: who had the name before is somebody
+	// else. Empty when it is not known.
+	KeyFingerprint []byte `protobuf:"bytes,7,opt,name=key_fingerprint,json=keyFingerprint,proto3" json:"key_fingerprint,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -738,6 +741,13 @@ func (x *Peer) GetZone() string {
 	return ""
 }
 
+func (x *Peer) GetKeyFingerprint() []byte {
+	if x != nil {
+		return x.KeyFingerprint
+	}
+	return nil
+}
+
 var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
@@ -786,14 +796,15 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
 	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12\x12\n" +
-	"\x04keep\x18\x04 \x01(\bR\x04keep\"\xb4\x01\n" +
+	"\x04keep\x18\x04 \x01(\bR\x04keep\"\xdd\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x03 \x01(\tR\rgossipAddress\x12*\n" +
 	"\x05voter\x18\x04 \x01(\x0e2\x14.skerry.v1.VoterRoleR\x05voter\x12\x17\n" +
 	"\araft_id\x18\x05 \x01(\x04R\x06raftId\x12\x12\n" +
-	"\x04zone\x18\x06 \x01(\tR\x04zone2V\n" +
+	"\x04zone\x18\x06 \x01(\tR\x04zone\x12'\n" +
+	"\x0fkey_fingerprint\x18\a \x01(\fR\x0ekeyFingerprint2V\n" +
 	"\vSyncService\x12G\n" +
 	"\x04Sync\x12\x1b.skerry.site.v1.SyncRequest\x1a\x1c.skerry.site.v1.SyncResponse\"\x00(\x010\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
