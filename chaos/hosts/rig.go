@@ -24,8 +24,8 @@ const (
 type Options struct {
 	// Name tells apart the rigs on one machine; at most 8 letters and digits.
 	Name string
-	// Dir is the rig's own directory; its path must be short (socket paths are
-	// bounded).
+	// Dir is the rig's own directory; what an earlier rig left in it is removed.
+	// Its path must be short (socket paths are bounded).
 	Dir string
 	// Binary of skerry, an absolute path.
 	Binary string
@@ -48,10 +48,13 @@ func New(ctx context.Context, options Options) (*Rig, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("hosts in namespaces need root")
 	}
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+	if err := r.sweep(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.sweep(ctx); err != nil {
+	if err := os.RemoveAll(r.Dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	for _, command := range []string{
