@@ -80,7 +80,7 @@ func (d *Dispatcher) hear(node string) {
 
 // Sync implements sitev1connect.SyncServiceHandler.
 func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]) error {
-	node, err := d.caller(ctx)
+	peer, err := d.caller(ctx)
 	if err != nil {
 		return problem.ToConnect(err)
 	}
@@ -90,7 +90,10 @@ func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &session{dispatcher: d, node: node, term: status.Term, stream: stream, wake: make(chan struct{}, 1)}
+	s := &session{
+		dispatcher: d, peer: peer, node: peer.Name, term: status.Term, stream: stream,
+		wake: make(chan struct{}, 1), failed: make(chan error, 1),
+	}
 	received := make(chan error, 1)
 	go func() {
 		// Ends with the call: Receive fails once the handler has returned.
@@ -115,12 +118,12 @@ func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1
 
 // caller is the node at the other end: it must be in the site's records, with
 // the key that is written there.
-func (d *Dispatcher) caller(ctx context.Context) (string, error) {
+func (d *Dispatcher) caller(ctx context.Context) (certs.Peer, error) {
 	peer, ok := mtls.PeerFrom(ctx)
 	if !ok || peer.Role != certs.RoleNode {
-		return "", problem.New(problem.Forbidden, "sync", "only nodes may sync")
+		return certs.Peer{}, problem.New(problem.Forbidden, "sync", "only nodes may sync")
 	}
-	return peer.Name, CheckNode(d.store.View(), peer)
+	return peer, CheckNode(d.store.View(), peer)
 }
 
 // CheckNode refuses a peer that is not, or no longer, a node of the site.
@@ -149,6 +152,7 @@ func (d *Dispatcher) redirect(stream *connect.BidiStream[sitev1.SyncRequest, sit
 // session is one node's stream.
 type session struct {
 	dispatcher *Dispatcher
+	peer       certs.Peer
 	node       string
 	term       uint64
 	stream     *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]
@@ -157,6 +161,9 @@ type session struct {
 	// greeted is set once the node's own view has arrived.
 	greeted atomic.Bool
 	wake    chan struct{}
+	// failed holds why a report did not get into the log: the agent, which
+	// sends only what changes, begins anew with everything.
+	failed chan error
 }
 
 func (s *session) poke() {
@@ -197,10 +204,15 @@ func (s *session) receive(ctx context.Context) error {
 func (s *session) submit(ctx context.Context, reported *sitev1.NodeReport, number uint64) error {
 	reported.Node = s.node
 	r := report{report: reported, done: func(err error) {
-		if err == nil {
-			s.acknowledged.Store(max(number, s.acknowledged.Load()))
-			s.poke()
+		if err != nil {
+			select {
+			case s.failed <- err:
+			default: // one is enough
+			}
+			return
 		}
+		s.acknowledged.Store(max(number, s.acknowledged.Load()))
+		s.poke()
 	}}
 	select {
 	case s.dispatcher.reports <- r:
@@ -224,9 +236,14 @@ func (s *session) send(ctx context.Context) error {
 			return d.redirect(s.stream, status)
 		}
 		stateChanged, statusChanged := d.store.Changed(), d.log.Changed()
+		view := d.store.View()
+		gone, err := s.gone(view)
+		if err != nil {
+			return err
+		}
 		response := &sitev1.SyncResponse{Acknowledged: s.acknowledged.Load()}
 		if s.greeted.Load() {
-			orders := Assignments(d.store.View(), s.node, s.term)
+			orders := Assignments(view, s.node, s.term)
 			if print := FingerprintOf(orders); print != last {
 				last = print
 				response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
@@ -242,6 +259,9 @@ func (s *session) send(ctx context.Context) error {
 			}
 			sentAt, acknowledged = d.clock.Elapsed(), response.Acknowledged
 		}
+		if gone != nil {
+			return gone
+		}
 		if err := env.Sleep(ctx, d.clock, settle); err != nil {
 			return nil
 		}
@@ -251,8 +271,28 @@ func (s *session) send(ctx context.Context) error {
 		case <-statusChanged:
 		case <-s.wake:
 		case <-timer.C():
+		case err := <-s.failed:
+			return err
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// gone is why a node that was removed since the stream began gets no more than
+// these orders: they tell its agent that it holds no replica any more, which is
+// so once the voters have changed. err is why it must not even get them.
+func (s *session) gone(view *state.View) (gone, err error) {
+	refused := CheckNode(view, s.peer)
+	node := view.Node(s.node)
+	switch {
+	case refused == nil:
+		return nil, nil
+	case string(node.GetKeyFingerprint()) != string(s.peer.KeyFingerprint):
+		return nil, refused
+	case node.GetRaftId() != 0:
+		return nil, nil
+	default:
+		return refused, nil
 	}
 }
