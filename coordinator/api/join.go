@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -89,18 +90,19 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 
 func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome) (*sitev1.JoinResponse, error) {
 	view := j.Store.View()
+	now := siteTime(j.Clock, view)
 	response := &sitev1.JoinResponse{Trust: view.Trust()}
 	var leaf []byte
 	var err error
 	if node := outcome.GetNode(); node != nil {
 		leaf, err = authority.IssueNode(certs.NodeRequest{
 			Name: node.GetName(), PublicKey: key, Addresses: []string{node.GetAddress()},
-		}, j.Clock.Now())
+		}, now)
 		response.Role, response.Name, response.Node = "node", node.GetName(), node
 		response.GossipKey = view.GossipKey()
 		response.Peers = view.Peers()
 	} else {
-		leaf, err = authority.IssueOperator(outcome.GetOperator(), key, j.Clock.Now())
+		leaf, err = authority.IssueOperator(outcome.GetOperator(), key, now)
 		response.Role, response.Name = "operator", outcome.GetOperator()
 		response.Peers = view.Peers()
 	}
@@ -119,6 +121,16 @@ func (j Join) redirect(status consensus.Status) (*sitev1.JoinResponse, error) {
 	}
 	return nil, problem.New(problem.Unavailable, "join", "the site has no coordinator at this moment").
 		WithHint("try again; if it stays so, see skerry status on a node of the site")
+}
+
+// siteTime is this node's clock, but never before the newest stamp of the log:
+// by that the site judges what is issued here.
+func siteTime(clock env.Clock, view *state.View) time.Time {
+	now := clock.Now()
+	if newest := view.Time().AsTime(); now.Before(newest) {
+		return newest
+	}
+	return now
 }
 
 // trusts: the CA is in the newest trust version.

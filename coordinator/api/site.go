@@ -66,7 +66,7 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 		return nil, problem.New(problem.Internal, "token", "no randomness: %w", err)
 	}
 	hash := sha256.Sum256(secret)
-	now := s.Clock.Now()
+	now := siteTime(s.Clock, s.Store.View())
 	token := &skerryv1.Token{
 		Id:      hex.EncodeToString(hash[:4]),
 		Role:    msg.GetRole(),
@@ -171,10 +171,9 @@ func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRe
 	}
 	limit = min(limit, maxEvents)
 	after := req.Msg.GetAfter()
+	changed := s.Store.Changed()
+	view, freshness := s.read(ctx, false)
 	for {
-		changed := s.Store.Changed()
-		view := s.Store.View()
-		freshness := s.freshness(view, s.Log.Status().HasQuorum)
 		for _, event := range selectEvents(view, req.Msg, after, limit) {
 			if err := stream.Send(&skerryv1.EventsResponse{Event: event, Freshness: freshness}); err != nil {
 				return err
@@ -189,6 +188,9 @@ func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRe
 		case <-ctx.Done():
 			return nil // the caller has hung up
 		}
+		changed = s.Store.Changed()
+		view = s.Store.View()
+		freshness = s.freshness(view, s.Log.Status().HasQuorum)
 	}
 }
 
