@@ -35,6 +35,9 @@ const (
 	HealthyStays Rule = "healthy work is left alone"
 	// Converges: soon after the last fault everything is as it should be.
 	Converges Rule = "convergence"
+	// Available: a majority of voters that are up and connected has a coordinator
+	// before long.
+	Available Rule = "a majority has a coordinator"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

@@ -39,11 +39,16 @@ const (
 	ClockJump
 	// Exit ends a running workload instance on each target by itself.
 	Exit
+	// BadDisk makes the next write to the log of each target's replica fail, after
+	// which that replica must never run again. Whoever carries it out leaves
+	// enough replicas for a majority.
+	BadDisk
 )
 
 var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
+	BadDisk: "bad-disk",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -108,7 +113,7 @@ var weights = []struct {
 	weight int
 }{
 	{Crash, 20}, {PowerOff, 12}, {Blackout, 3}, {Split, 16}, {Deaf, 7}, {Mute, 7},
-	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12},
+	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12}, {BadDisk, 6},
 }
 
 func single(rng *rand.Rand, site Site, at time.Duration) Fault {

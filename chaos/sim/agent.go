@@ -10,6 +10,7 @@ import (
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/chaos/check"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 const (
@@ -32,6 +33,8 @@ type node struct {
 	alarm int
 	// looking: a list is on its way; again: look once more after it.
 	looking, again bool
+	// looked: what was there before this process is known.
+	looked bool
 	// keeping are the copies on their way.
 	keeping map[string]bool
 }
@@ -96,6 +99,7 @@ func (a *node) look() {
 	a.after(a.takes(30*time.Millisecond), func() {
 		a.looking = false
 		a.core.Observe(instances, a.host.elapsed())
+		a.looked = true
 		a.step()
 		if a.again {
 			a.again = false
@@ -110,6 +114,9 @@ func (a *node) takes(limit time.Duration) time.Duration {
 }
 
 func (a *node) step() {
+	if !a.looked {
+		return
+	}
 	actions, wake := a.core.Step(a.host.elapsed())
 	for _, action := range actions {
 		a.perform(action)
@@ -154,7 +161,7 @@ func (a *node) perform(action reconcile.Action) {
 		if err != nil && action.Kind != reconcile.Check {
 			a.world.trace.note(a.host.name, "could not %s %s: %v", action.Kind, action.ID, err)
 		}
-		if action.Kind == reconcile.Start || err != nil {
+		if action.Kind != reconcile.Check {
 			a.look()
 		}
 		a.step()
@@ -224,6 +231,9 @@ func (a *node) facts() *sitev1.NodeFacts {
 	record := a.host.record()
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
+	}
+	if raft := &a.host.raft; raft.id != 0 && raft.id == raft.halted {
+		facts.Conditions = []*skerryv1.Condition{{Type: "VoterHalted", Message: errDisk.Error()}}
 	}
 	if a.world.has(Boast) {
 		facts.Capacity.CpuMilli *= 4

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"skerry.dev/chaos/nemesis"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // blackoutStagger is the longest time between the first and the last host that
@@ -58,11 +59,13 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 	switch kind {
 	case nemesis.Crash:
 		hold := func(h *host) {
-			switch rng.IntN(4) {
+			switch rng.IntN(5) {
 			case 0:
 				h.holdInWrite(true)
 			case 1:
 				h.holdInWrite(false)
+			case 2:
+				h.holdOrderly()
 			default:
 				h.hold()
 			}
@@ -92,6 +95,13 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 	case nemesis.Exit:
 		for _, h := range hosts {
 			w.hosts[h].machine.exitOne(rng)
+		}
+		return nil
+	case nemesis.BadDisk:
+		for _, h := range hosts {
+			if w.canLoseReplica(h) {
+				w.hosts[h].raft.fails = true
+			}
 		}
 		return nil
 	}
@@ -145,4 +155,28 @@ func hostNames(hosts []int) string {
 		text += hostName(h)
 	}
 	return text
+}
+
+// votersRest entries after the last change of the voters, it is wholly done: no
+// majority of the voters before is asked for any more.
+const votersRest = 20
+
+// canLoseReplica: the site has a majority without the replica on this host, no
+// other replica is lost, and nothing else is wrong: a long cut on top of it would
+// only stop everything for as long as it lasts.
+func (w *world) canLoseReplica(host int) bool {
+	if w.injector.active > 0 || w.newest.Index() < w.votersChanged+votersRest {
+		return false
+	}
+	voters := 0
+	for _, n := range w.newest.Nodes() {
+		h := w.hosts[w.hostByName(n.GetName())]
+		if h.raft.fails || (h.raft.halted != 0 && h.raft.halted == n.GetRaftId()) {
+			return false
+		}
+		if n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			voters++
+		}
+	}
+	return w.hosts[host].raft.id != 0 && voters >= 3
 }

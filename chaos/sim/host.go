@@ -12,6 +12,8 @@ const (
 	startTime = 100 * time.Millisecond
 	// writeWait is how long a process lives that is to die in a write.
 	writeWait = 500 * time.Millisecond
+	// transferTime is how long a leader that stops waits for its successor.
+	transferTime = 2 * time.Second
 )
 
 // host is one machine: what outlives a process, and what outlives a power cut.
@@ -94,12 +96,36 @@ func (h *host) holdInWrite(before bool) {
 	})
 }
 
+// holdOrderly stops the process as an operator does: it hands the leadership
+// over first, if somebody takes it in time.
+func (h *host) holdOrderly() {
+	h.held++
+	p := h.process
+	end := h.world.kernel.now + transferTime
+	if p != nil && p.voter != nil && p.voter.lead != nil {
+		p.voter.replica.TransferLeadership()
+		p.voter.wake()
+	}
+	var wait func()
+	wait = func() {
+		if p == nil || h.process != p {
+			return
+		}
+		if h.world.kernel.now < end && p.voter != nil && p.voter.last.IsLeader {
+			h.world.kernel.after(tickEvery, wait)
+			return
+		}
+		h.kill("process stopped", false)
+	}
+	wait()
+}
+
 func (h *host) release() {
 	h.held--
 	if h.held > 0 || h.unpowered > 0 {
 		return
 	}
-	h.kill("process killed", false) // if it still waits for a write
+	h.kill("process killed", false) // if it still waits for its end
 	h.start(startTime)
 }
 

@@ -63,7 +63,7 @@ func (p *process) every(d time.Duration, do func()) {
 }
 
 func (p *process) boot() {
-	if p.host.raft.id != 0 {
+	if raft := &p.host.raft; raft.id != 0 && raft.id != raft.halted {
 		p.voter = newVoter(p)
 	}
 	if !p.host.joined() {

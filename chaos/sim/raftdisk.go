@@ -11,6 +11,9 @@ import (
 // errPower is what a write gives when the process dies in the middle of it.
 var errPower = errors.New("the process died in the middle of a write")
 
+// errDisk is what a write gives when the disk is bad.
+var errDisk = errors.New("input/output error")
+
 // raftDisk is the part of a host's disk that holds the log of its replica. It
 // can make the process die just before or just after a write.
 type raftDisk struct {
@@ -20,7 +23,11 @@ type raftDisk struct {
 	// dieBefore and dieAfter a write of entries: a leader has told others of
 	// them by then.
 	dieBefore, dieAfter bool
-	bug                 Bug
+	// fails: the next write fails, and this log is never used again. halted is
+	// the replica to which that happened.
+	fails  bool
+	halted uint64
+	bug    Bug
 }
 
 var _ consensus.Log = (*raftDisk)(nil)
@@ -28,6 +35,10 @@ var _ consensus.Log = (*raftDisk)(nil)
 func (d *raftDisk) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
 	if len(entries) > 0 && d.dieBefore {
 		return errPower
+	}
+	if d.fails {
+		d.fails = false
+		return errDisk
 	}
 	if d.bug == SkipSync {
 		sync = false
@@ -42,7 +53,7 @@ func (d *raftDisk) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, ha
 }
 
 // wipe makes room for another replica.
-func (d *raftDisk) wipe() { d.memLog, d.id = nil, 0 }
+func (d *raftDisk) wipe() { d.memLog, d.id, d.fails = nil, 0, false }
 
 // crash loses what was not synced.
 func (d *raftDisk) crash() {

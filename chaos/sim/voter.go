@@ -130,7 +130,11 @@ func (v *voter) cycle() {
 // halt ends the replica, and with it the process.
 func (v *voter) halt(err error) {
 	v.halted = true
-	if !errors.Is(err, errPower) {
+	switch {
+	case errors.Is(err, errDisk):
+		// What its predecessor may have promised is gone: it runs no more.
+		v.host.raft.halted = v.host.raft.id
+	case !errors.Is(err, errPower):
 		v.world.violate(&check.Violation{Rule: check.NoHalt, Message: v.host.name + ": " + err.Error()})
 	}
 	v.world.kernel.after(0, func() {

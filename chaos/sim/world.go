@@ -93,8 +93,10 @@ type world struct {
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
-	newest   *state.View
-	injector *injector
+	newest *state.View
+	// votersChanged is the index of the newest change of the voters.
+	votersChanged uint64
+	injector      *injector
 
 	// quiet: clients are done, faults are over.
 	quiet       bool
@@ -152,6 +154,7 @@ func (w *world) run() {
 	}
 	w.trace.note("site", "is up, faults begin")
 	w.injector = &injector{world: w}
+	newAvailability(w).look()
 	end := w.kernel.now + w.options.Faults
 	w.injector.plan(w.schedule(end))
 	for i := range clients {
