@@ -172,11 +172,15 @@ func TestOperatorsAlone(t *testing.T) {
 	for _, voters := range [][]string{nil, {"n1:7600"}} {
 		s := newServer(func(f *fake) { f.voters = voters })
 		for name, from := range map[string]*certs.Peer{
-			"a voter": peer(certs.RoleNode, "n1"), "a workload": peer(certs.RoleWorkload, "default/shop"), "somebody without a certificate": nil,
+			"a node that does not vote": peer(certs.RoleNode, "n2"), "a workload": peer(certs.RoleWorkload, "default/shop"), "somebody without a certificate": nil,
 		} {
 			for _, method := range []string{"v1.SiteService/Status", "v1.SiteService/Locate", "v1.ResourceService/Apply"} {
 				if got := call(t, s.Operators(), from, method, `{}`); got.code() != "permission_denied" {
 					t.Errorf("%s, %s gave %d %s", name, method, got.status, got.text)
+				}
+				// Its replica does not run: one that forwards to it may try again.
+				if got := call(t, s.Operators(), peer(certs.RoleNode, "n1"), method, `{}`); got.code() != "unavailable" {
+					t.Errorf("a voter that forwards %s got %d %s", method, got.status, got.text)
 				}
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -96,13 +97,18 @@ func (s *Server) Peers() http.Handler { return s.peers }
 func (s *Server) forVoters(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := mtls.PeerFrom(r.Context())
-		for _, known := range s.Ledger.Current().GetPeers() {
-			if known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && isPeer(known, peer) {
-				next.ServeHTTP(w, r)
-				return
-			}
+		if !s.votes(peer) {
+			refuse(w, r, problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this"))
+			return
 		}
-		refuse(w, r, problem.New(problem.Forbidden, peer.ID.String(), "only voters of the site may ask this"))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// votes tells whether this node knows the peer to be a voter.
+func (s *Server) votes(peer certs.Peer) bool {
+	return slices.ContainsFunc(s.Ledger.Current().GetPeers(), func(known *sitev1.Peer) bool {
+		return known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && isPeer(known, peer)
 	})
 }
 
@@ -119,6 +125,13 @@ func isPeer(known *sitev1.Peer, peer certs.Peer) bool {
 func (s *Server) redirect(own http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := mtls.PeerFrom(r.Context())
+		if ok && s.votes(peer) {
+			// It takes this node for the coordinator, whose replica has not
+			// started yet, or has stopped.
+			refuse(w, r, problem.New(problem.Unavailable, "site "+s.Site, "%s does not coordinate, its replica of the log does not run", s.Node).
+				WithHint("a coordinator is elected within a second or two; try again"))
+			return
+		}
 		if !ok || peer.Role != certs.RoleOperator {
 			refuse(w, r, problem.New(problem.Forbidden, "", "only operators may call this API"))
 			return

@@ -24,14 +24,26 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 	}
 	from, err := client.Logs(ctx, connect.NewRequest(req.Msg))
 	if err != nil {
-		return problem.FromConnect(err)
+		return fromNode(err)
 	}
 	for from.Receive() {
 		if err := stream.Send(from.Msg()); err != nil {
 			return errors.Join(err, from.Close())
 		}
 	}
-	return errors.Join(problem.FromConnect(from.Err()), from.Close())
+	return errors.Join(fromNode(from.Err()), from.Close())
+}
+
+// fromNode turns the end of a call to a node into a problem. A connection that
+// broke within an answer has no code of its own, and is not the caller's fault.
+func fromNode(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnknown, connect.CodeInternal, connect.CodeInvalidArgument:
+		if errors.As(err, new(*connect.Error)) && !connect.IsWireError(err) {
+			return problem.New(problem.Unavailable, "", "the connection to the node was lost: %v", err)
+		}
+	}
+	return problem.FromConnect(err)
 }
 
 func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
@@ -51,7 +63,7 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 	defer cancel()
 	to := client.Exec(ctx)
 	if err := to.Send(first); err != nil {
-		return problem.FromConnect(err)
+		return fromNode(err)
 	}
 	return pump(cancel, stream, to)
 }
@@ -83,7 +95,7 @@ func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecReq
 			break
 		}
 		if err != nil {
-			result = problem.FromConnect(err)
+			result = fromNode(err)
 			break
 		}
 		if err := caller.Send(message); err != nil {
