@@ -18,12 +18,17 @@ import (
 // back from a power cut must not start everything in the same second.
 const maxActions = 8
 
+// maxFetches of them are of images: those that take half an hour must not keep
+// a container that ended from starting again.
+const maxFetches = 4
+
 // Core is the node's state as far as its placements go.
 type Core struct {
 	tasks map[string]*task
 	// informed: the node has orders, so what they do not name is not wanted.
 	informed bool
 	busy     int
+	fetching int
 	// looking: a look at the truth has begun and is not taken in yet.
 	looking bool
 }
@@ -105,14 +110,25 @@ func (c *Core) Step(now time.Duration) ([]Action, time.Duration) {
 		if check, ok := t.check(now); ok {
 			actions = append(actions, check)
 		}
-		if action, ok := t.next(now); ok && c.busy < maxActions {
+		if action, ok := t.next(now); ok && c.begin(action.Kind) {
 			t.busy = action.Kind
-			c.busy++
 			actions = append(actions, action)
 		}
 		wake = sooner(wake, t.wake(now))
 	}
 	return actions, wake
+}
+
+// begin takes a place for one more action; false when there is none.
+func (c *Core) begin(kind Kind) bool {
+	if c.busy == maxActions || (kind == Fetch && c.fetching == maxFetches) {
+		return false
+	}
+	c.busy++
+	if kind == Fetch {
+		c.fetching++
+	}
+	return true
 }
 
 // forgotten: nobody wants it and nothing of it is left.
@@ -131,6 +147,9 @@ func (c *Core) Done(action Action, err error, now time.Duration) {
 		return
 	}
 	c.busy--
+	if action.Kind == Fetch {
+		c.fetching--
+	}
 	t.acted = c.looking
 	t.done(action, err, now)
 }
