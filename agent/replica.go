@@ -187,12 +187,12 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		r.untilOther(ctx, id, init)
 		return nil
 	}
-	gone, err := r.lost(id, dir)
+	why, err := r.lost(id, dir)
 	if err != nil {
 		return fmt.Errorf("replica %d could not be looked at: %w", id, err)
 	}
-	if gone {
-		return r.halt(dir, fmt.Errorf("%w: it took part already, and nothing is left of it in %s", ErrUntrusted, dir))
+	if why != "" {
+		return r.halt(dir, fmt.Errorf("%w: %s", ErrUntrusted, why))
 	}
 	if err := r.identity.EnsureAuthority(); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
@@ -282,19 +282,30 @@ func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1
 
 func (r *replicas) begunPath() string { return filepath.Join(r.Config.StateDir, "ledger", begunFile) }
 
-// lost: the replica took part already, and nothing is left of its log. It has
-// forgotten what it voted for and what it acknowledged, and the first voter of
-// a site would begin the site anew.
-func (r *replicas) lost(id uint64, dir string) (bool, error) {
-	begun, err := r.Env.FS.ReadFile(r.begunPath())
+// lost says why the replica must not take part: it did already, and nothing is
+// left of its log, or another one came after it. It has forgotten what it voted
+// for and what it acknowledged, and the first voter of a site would begin the
+// site anew. Empty when all is well.
+func (r *replicas) lost(id uint64, dir string) (string, error) {
+	encoded, err := r.Env.FS.ReadFile(r.begunPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return "", nil
 	}
-	if err != nil || string(begun) != strconv.FormatUint(id, 10) {
-		return false, err
+	if err != nil {
+		return "", err
+	}
+	begun, err := strconv.ParseUint(string(encoded), 10, 64)
+	if err != nil || id > begun {
+		return "", err
+	}
+	if id < begun {
+		return fmt.Sprintf("replica %d came after it on this node", begun), nil
 	}
 	left, err := r.Env.FS.ReadDir(dir)
-	return len(left) == 0, err // what is left, the log itself judges
+	if err != nil || len(left) > 0 {
+		return "", err // what is left, the log itself judges
+	}
+	return "it took part already, and nothing is left of it in " + dir, nil
 }
 
 // halt notes why this replica must never run again.

@@ -169,6 +169,20 @@ func TestAReplicaWhoseLogIsGoneNeverRunsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.wantRunning()
+			if gone == "raft" {
+				return
+			}
+			// Without its ledger the node believes that it holds the first one.
+			if err := os.Remove(filepath.Join(m.state, "ledger", "assignments.pb")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(m.state, "raft", "1")); err != nil {
+				t.Fatal(err)
+			}
+			opened = m.opened
+			if _, stop := m.start(); !errors.Is(stop(), ErrUntrusted) || m.opened != opened {
+				t.Error("a replica that was given up runs again")
+			}
 		})
 	}
 }
