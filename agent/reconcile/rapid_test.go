@@ -301,6 +301,7 @@ func (m *machine) check() {
 // settle lets everything succeed until nothing is to be done.
 func (m *machine) settle() {
 	m.t.Helper()
+	m.observe() // what ended last is seen sooner or later
 	for range 1000 {
 		wake := m.step()
 		if len(m.underWay) == 0 && wake == 0 {
