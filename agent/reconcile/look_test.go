@@ -65,7 +65,11 @@ func TestAFailingPrepareIsTriedLessAndLess(t *testing.T) {
 	var now, last time.Duration
 	for range 10 {
 		do(t, c, Fetch, nil, now)
-		do(t, c, Prepare, errors.New("no such directory"), now)
+		one(t, c, Prepare, now)
+		if got := c.Status("default", "web-1").GetPhase(); (got == skerryv1.Phase_PHASE_BACKOFF) != (now > 0) {
+			t.Fatalf("while it is tried after %s it is %v", now, got)
+		}
+		c.Done(Action{Kind: Prepare, ID: lookID}, errors.New("no such directory"), now)
 		actions, wait := c.Step(now)
 		if len(actions) != 0 || wait < last {
 			t.Fatalf("after a wait of %s: %v, wait %s", last, actions, wait)

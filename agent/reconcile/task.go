@@ -216,7 +216,10 @@ func (t *task) next(now time.Duration) (Action, bool) {
 		} else {
 			t.traces = true
 		}
-		t.status.Phase = skerryv1.Phase_PHASE_PREPARING
+		if t.status.GetPhase() != skerryv1.Phase_PHASE_BACKOFF {
+			// One that comes up again says why until it runs.
+			t.status.Phase = skerryv1.Phase_PHASE_PREPARING
+		}
 		return action, true
 	}
 	switch t.observed.State {
