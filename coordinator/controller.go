@@ -143,12 +143,9 @@ func (v *Voter) act(ctx context.Context, effects lifecycle.Effects) (done, acted
 		}
 		acted = true
 	}
-	if len(effects.HandOver) > 0 {
-		v.Logger.Info("this node was removed from the site: another voter takes over")
-		if err := v.node.TransferLeadership(ctx, effects.HandOver...); err != nil {
-			v.Logger.Debug("the leadership could not be handed over", "error", err)
-			return false, acted
-		}
+	if err := v.handOver(ctx, effects.HandOver); err != nil {
+		v.Logger.Debug("the leadership could not be handed over", "error", err)
+		return false, acted
 	}
 	if effects.Change == nil {
 		return true, acted
@@ -160,6 +157,20 @@ func (v *Voter) act(ctx context.Context, effects lifecycle.Effects) (done, acted
 	v.Logger.Info("the voters change", "add", effects.Change.GetAddNode(), "role", effects.Change.GetRole(),
 		"remove", effects.Change.GetRemoveNode())
 	return true, true
+}
+
+// handOver the leadership to one of the replicas, none for not at all. One that
+// could not sign gets it later: this node adds its CA first.
+func (v *Voter) handOver(ctx context.Context, replicas []uint64) error {
+	if len(replicas) == 0 {
+		return nil
+	}
+	replicas, err := v.whoSign(v.store.View(), replicas)
+	if err != nil || len(replicas) == 0 {
+		return err
+	}
+	v.Logger.Info("this node was removed from the site: another voter takes over")
+	return v.node.TransferLeadership(ctx, replicas...)
 }
 
 // probe asks a node directly whether it lives.

@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"skerry.dev/certs"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
@@ -42,7 +44,7 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		return nil
 	}
 	var missing []*x509.Certificate
-	var signers []uint64 // voters whose CAs count
+	var signers, leaving []uint64 // voters whose CAs count
 	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
 	if err != nil {
 		return err
@@ -58,7 +60,10 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		switch {
 		case !bundle.Has(authority):
 			missing = append(missing, authority)
-		case node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		case node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		case node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED:
+			leaving = append(leaving, node.GetRaftId())
+		default:
 			signers = append(signers, node.GetRaftId())
 		}
 	}
@@ -69,6 +74,9 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 	defer cancel()
 	signer := v.Authority()
 	if signer == nil || !bundle.Has(signer.Certificate()) {
+		if len(signers) == 0 {
+			signers = leaving // they sign before they hand over
+		}
 		if len(signers) == 0 {
 			return errors.New("no voter has a CA that counts")
 		}
@@ -84,4 +92,23 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}},
 	})
 	return err
+}
+
+// whoSign are those of the replicas whose CAs count. A coordinator that cannot
+// sign would hand the leadership back.
+func (v *Voter) whoSign(view *state.View, replicas []uint64) ([]uint64, error) {
+	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+	if err != nil {
+		return nil, err
+	}
+	var sign []uint64
+	for _, node := range view.Nodes() {
+		if !slices.Contains(replicas, node.GetRaftId()) {
+			continue
+		}
+		if authority, err := x509.ParseCertificate(node.GetAuthority()); err == nil && bundle.Has(authority) {
+			sign = append(sign, node.GetRaftId())
+		}
+	}
+	return sign, nil
 }

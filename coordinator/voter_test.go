@@ -12,6 +12,7 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 )
 
@@ -97,6 +98,50 @@ func TestNobodySpeaksForTheReplicaOfAnother(t *testing.T) {
 	} {
 		if got := v.isReplica(test.peer, test.id); got != test.want {
 			t.Errorf("%s: %t, want %t", test.name, got, test.want)
+		}
+	}
+}
+
+// Leadership would go back and forth between one that hands over because it was
+// removed and one that hands over because it cannot sign.
+func TestWhoCannotSignIsNotHandedTheLeadership(t *testing.T) {
+	random, now := env.NewSystem().Rand, time.Now()
+	known, err := certs.NewAuthority(random, "harbour", "n1", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown, err := certs.NewAuthority(random, "harbour", "n1", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := certs.FirstTrust("harbour", known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name      string
+		authority *certs.Authority
+		asked     []uint64
+		want      int
+	}{
+		{"its CA counts", known, []uint64{1, 2}, 1},
+		{"its CA does not count", unknown, []uint64{1, 2}, 0},
+		{"it is not asked for", known, []uint64{2}, 0},
+	} {
+		v := openVoter(t, nil)
+		outcome := v.store.Apply(2, &sitev1.Entry{Change: &sitev1.Entry_InitSite{InitSite: &sitev1.InitSite{
+			Name: "harbour", SiteId: certs.SiteID(trust), Trust: trust, GossipKey: make([]byte, 32),
+			Operator: &sitev1.OperatorRecord{Name: "admin", KeyFingerprint: make([]byte, 32)},
+			Node:     &skerryv1.Node{Name: "n1", KeyFingerprint: make([]byte, 32), Authority: test.authority.Certificate().Raw},
+		}}})
+		if outcome.GetErrorKind() != "" {
+			t.Fatal(outcome)
+		}
+		if sign, err := v.whoSign(v.store.View(), test.asked); err != nil || len(sign) != test.want {
+			t.Errorf("%s: %v, %v", test.name, sign, err)
+		}
+		if err := v.log.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
