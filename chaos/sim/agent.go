@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,6 +37,8 @@ type node struct {
 	looking, again bool
 	// looked: what was there before this process is known.
 	looked bool
+	// trouble: the runtime did not answer the last look.
+	trouble bool
 	// keeping are the copies on their way.
 	keeping map[string]bool
 }
@@ -48,8 +52,8 @@ func newNode(p *process) *node {
 		return a
 	}
 	if p.world.has(StopAll) {
-		for _, i := range p.host.machine.list() {
-			p.host.machine.stop(i.ID)
+		for _, id := range slices.Sorted(maps.Keys(p.host.machine.running)) {
+			_ = p.host.machine.stop(id, 0) // planted: whether it works does not matter
 		}
 	}
 	p.host.machine.changed = func() {
@@ -95,11 +99,14 @@ func (a *node) look() {
 	}
 	a.looking = true
 	a.core.Looking()
-	instances := a.host.machine.list()
+	instances, err := a.host.machine.driver.List(context.Background())
 	a.after(a.takes(30*time.Millisecond), func() {
 		a.looking = false
-		a.core.Observe(instances, a.host.elapsed())
-		a.looked = true
+		a.trouble = err != nil
+		if err == nil {
+			a.core.Observe(instances, a.host.elapsed())
+			a.looked = true
+		}
 		a.step()
 		if a.again {
 			a.again = false
@@ -114,7 +121,7 @@ func (a *node) takes(limit time.Duration) time.Duration {
 }
 
 func (a *node) step() {
-	if !a.looked {
+	if !a.looked || a.trouble {
 		return
 	}
 	actions, wake := a.core.Step(a.host.elapsed())
@@ -151,6 +158,9 @@ func (a *node) perform(action reconcile.Action) {
 	powered := a.host.boots
 	a.world.kernel.after(a.takes(durations[action.Kind]), func() {
 		if a.dead && (!finishes || a.host.unpowered > 0 || a.host.boots != powered) {
+			if action.Kind == reconcile.Prepare {
+				a.host.machine.prepareHalf(action.ID)
+			}
 			return
 		}
 		err := a.act(action)
@@ -176,13 +186,11 @@ func (a *node) act(action reconcile.Action) error {
 	case reconcile.Prepare:
 		return m.prepare(action.Spec)
 	case reconcile.Start:
-		return m.start(action.ID)
+		return m.driver.Start(context.Background(), action.ID)
 	case reconcile.Stop:
-		m.stop(action.ID)
-		return nil
+		return m.stop(action.ID, action.Grace)
 	case reconcile.Remove:
-		m.remove(action.ID)
-		return nil
+		return m.remove(action.ID)
 	case reconcile.Check:
 		if !m.runs(action.ID) {
 			return errors.New("it does not run")
@@ -194,14 +202,14 @@ func (a *node) act(action reconcile.Action) error {
 
 // fetch gets an image from a node that holds it.
 func (a *node) fetch(digest string) error {
-	if a.host.machine.images[digest] {
+	if a.host.machine.holds(digest) {
 		return nil
 	}
 	for _, source := range a.ledger.Current().GetImages() {
 		for _, node := range source.GetNodes() {
 			from := a.world.hostByName(node)
-			if source.GetDigest() == digest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.images[digest] {
-				a.host.machine.images[digest] = true
+			if source.GetDigest() == digest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.holds(digest) {
+				a.host.machine.addImage(digest)
 				return nil
 			}
 		}
@@ -213,7 +221,7 @@ func (a *node) fetch(digest string) error {
 func (a *node) keepCopies() {
 	for _, image := range a.ledger.Current().GetImages() {
 		digest := image.GetDigest()
-		if !image.GetKeep() || a.host.machine.images[digest] || a.keeping[digest] {
+		if !image.GetKeep() || a.host.machine.holds(digest) || a.keeping[digest] {
 			continue
 		}
 		a.keeping[digest] = true
@@ -239,12 +247,7 @@ func (a *node) facts() *sitev1.NodeFacts {
 		facts.Capacity.CpuMilli *= 4
 		facts.Capacity.MemoryBytes *= 4
 	}
-	for _, name := range images {
-		if a.host.machine.images[imageDigest(name)] {
-			facts.Images = append(facts.Images, imageDigest(name))
-		}
-	}
-	slices.Sort(facts.Images)
+	facts.Images = a.host.machine.digests()
 	return facts
 }
 

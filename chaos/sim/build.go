@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,7 +115,7 @@ func (w *world) found() error {
 	}
 	h.member = true
 	for _, name := range images {
-		h.machine.images[imageDigest(name)] = true
+		h.machine.addImage(imageDigest(name))
 	}
 	for _, h := range w.hosts {
 		h.start(startTime)
@@ -185,6 +186,11 @@ func (w *world) openSite(entries []*sitev1.Entry) {
 func imageDigest(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// imageName of a digest of one of the images.
+func imageName(digest string) string {
+	return images[slices.IndexFunc(images, func(name string) bool { return imageDigest(name) == digest })]
 }
 
 // capacities are what the hosts really have, whatever they say.

@@ -134,7 +134,7 @@ func (h *host) powerOff() {
 	h.unpowered++
 	h.kill("power lost", true)
 	if h.unpowered == 1 {
-		h.machine.powerOff()
+		h.machine.driver.PowerCut()
 	}
 }
 

@@ -1,129 +1,139 @@
 package sim
 
 import (
-	"fmt"
+	"context"
+	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/model"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
 )
 
-// machine is what runs on one host: a driver's truth, with the rules watching.
-// It outlives the agent's process; a power cut ends all that runs.
+// failures is how often a verb of the runtime fails while faults last.
+const failures = 0.003
+
+// machine is what runs on one host: the driver in memory, with the rules
+// watching. It outlives the agent's process; a power cut ends all that runs.
 type machine struct {
-	host      *host
-	instances map[string]*instance
-	// images that are wholly present, by digest.
-	images map[string]bool
+	host   *host
+	driver *model.Driver
+	rng    *rand.Rand
+	// running instances; workloads of all that were ever prepared.
+	running   map[string]bool
+	workloads map[string]string
 	// changed hints that something changed by itself.
 	changed func()
 }
 
-type instance struct {
-	runtime.Instance
-	workload string
-}
-
 func newMachine(h *host) *machine {
-	return &machine{host: h, instances: map[string]*instance{}, images: map[string]bool{}, changed: func() {}}
+	m := &machine{
+		host: h, driver: model.New(hostClock{h}), rng: h.world.rngFor(500 + uint64(h.index)),
+		running: map[string]bool{}, workloads: map[string]string{}, changed: func() {},
+	}
+	m.driver.Changed, m.driver.Fail = m.follow, m.fail
+	return m
 }
 
-// list is the truth, sorted.
-func (m *machine) list() []runtime.Instance {
-	var all []runtime.Instance
-	for _, i := range m.instances {
-		all = append(all, i.Instance)
+// hostClock is the clock of a host, for what never waits.
+type hostClock struct{ h *host }
+
+func (c hostClock) Now() time.Time                   { return c.h.now() }
+func (c hostClock) Elapsed() time.Duration           { return c.h.elapsed() }
+func (c hostClock) NewTimer(time.Duration) env.Timer { panic("nothing may wait in a simulation") }
+
+var errRuntime = errors.New("the runtime does not answer")
+
+func (m *machine) fail(string, string) error {
+	w := m.host.world
+	if w.injector != nil && !w.quiet && m.rng.Float64() < failures {
+		return errRuntime
 	}
-	slices.SortFunc(all, func(a, b runtime.Instance) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-	return all
+	return nil
+}
+
+// follow watches what becomes of the instances.
+func (m *machine) follow(id string, state runtime.State) {
+	w, workload := m.host.world, m.workloads[id]
+	switch {
+	case state == runtime.Running:
+		m.running[id] = true
+		w.trace.note(m.host.name, "%s runs", id)
+		w.violate(w.truth.Started(m.host.name, id, workload, stayLimit(workload)))
+	case m.running[id]:
+		delete(m.running, id)
+		w.trace.note(m.host.name, "%s has ended", id)
+		w.truth.Ended(id, workload, stayLimit(workload))
+	}
 }
 
 // runs tells whether an instance runs.
-func (m *machine) runs(id string) bool {
-	i := m.instances[id]
-	return i != nil && i.State == runtime.Running
-}
+func (m *machine) runs(id string) bool { return m.running[id] }
 
 func (m *machine) prepare(spec runtime.Spec) error {
-	if !m.images[spec.ImageDigest] {
-		return fmt.Errorf("image %s is not here", spec.ImageDigest)
-	}
-	if old := m.instances[spec.ID]; old != nil {
-		if old.SpecHash != spec.Hash() {
-			return fmt.Errorf("%s exists with another spec", spec.ID)
-		}
-		return nil
-	}
-	m.instances[spec.ID] = &instance{
-		Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash(), State: runtime.Prepared},
-		workload: spec.Workload,
-	}
-	return nil
+	m.workloads[spec.ID] = spec.Workload
+	return m.driver.Prepare(context.Background(), spec)
 }
 
-func (m *machine) start(id string) error {
-	i := m.instances[id]
-	switch {
-	case i == nil:
-		return fmt.Errorf("%s is not prepared", id)
-	case i.State == runtime.Running:
-		return nil
-	case i.State == runtime.Exited:
-		return fmt.Errorf("%s has exited", id)
+// prepareHalf is what a Prepare leaves that a crash ended in the middle.
+func (m *machine) prepareHalf(id string) {
+	there, err := m.driver.List(context.Background())
+	if err == nil && !slices.ContainsFunc(there, func(i runtime.Instance) bool { return i.ID == id }) {
+		m.driver.Break(id)
 	}
-	i.State, i.StartedAt = runtime.Running, m.host.now()
-	i.Address = "10.0.0.1"
-	m.host.world.trace.note(m.host.name, "%s runs", id)
-	m.host.world.violate(m.host.world.truth.Started(m.host.name, id, i.workload, stayLimit(i.workload)))
-	return nil
 }
 
 // stop ends an instance because the agent says so.
-func (m *machine) stop(id string) {
-	if !m.runs(id) {
-		return
-	}
-	w := m.host.world
-	w.violate(w.truth.Stopped(m.host.name, id, w.wanted(id)))
-	m.end(id, &skerryv1.Exit{Code: 143}, "is stopped")
+func (m *machine) stop(id string, grace time.Duration) error {
+	m.judge(id)
+	return m.driver.Stop(context.Background(), id, grace)
 }
 
-func (m *machine) end(id string, exit *skerryv1.Exit, how string) {
-	i := m.instances[id]
-	if i == nil || i.State != runtime.Running {
-		return
-	}
-	i.State, i.Exit, i.Address = runtime.Exited, exit, ""
-	m.host.world.trace.note(m.host.name, "%s %s", id, how)
-	m.host.world.truth.Ended(id, i.workload, stayLimit(i.workload))
+func (m *machine) remove(id string) error {
+	m.judge(id)
+	return m.driver.Remove(context.Background(), id)
 }
 
-func (m *machine) remove(id string) {
-	m.stop(id)
-	delete(m.instances, id)
-}
-
-// powerOff ends all that runs, and nobody sees how.
-func (m *machine) powerOff() {
-	for _, i := range m.list() {
-		m.end(i.ID, nil, "loses power")
+// judge whether what runs may be stopped.
+func (m *machine) judge(id string) {
+	if m.runs(id) {
+		w := m.host.world
+		w.violate(w.truth.Stopped(m.host.name, id, w.wanted(id)))
 	}
 }
 
 // exitOne ends some running instance by itself.
 func (m *machine) exitOne(rng *rand.Rand) {
-	running := slices.DeleteFunc(m.list(), func(i runtime.Instance) bool { return i.State != runtime.Running })
-	if len(running) > 0 {
-		m.end(running[rng.IntN(len(running))].ID, &skerryv1.Exit{Code: int32(rng.IntN(2))}, "exits")
-		m.changed()
+	if len(m.running) == 0 {
+		return
 	}
+	running := slices.Sorted(maps.Keys(m.running))
+	m.driver.End(running[rng.IntN(len(running))], &skerryv1.Exit{Code: int32(rng.IntN(2))})
+	m.changed()
 }
+
+func (m *machine) addImage(digest string) {
+	m.driver.AddImage(runtime.StoredImage{Name: imageName(digest), Digest: digest, Size: 1 << 20})
+}
+
+// digests of the images that are wholly present, sorted.
+func (m *machine) digests() []string {
+	stored, err := m.driver.Images(context.Background())
+	if err != nil {
+		panic("the driver in memory cannot list its images: " + err.Error())
+	}
+	var digests []string
+	for _, image := range stored {
+		digests = append(digests, image.Digest)
+	}
+	return digests
+}
+
+func (m *machine) holds(digest string) bool { return slices.Contains(m.digests(), digest) }
 
 // stayLimit is how often a workload that stays may run; 0 for all others.
 func stayLimit(workload string) int {

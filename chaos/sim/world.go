@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"time"
 
-	"skerry.dev/agent/runtime"
 	"skerry.dev/chaos/check"
 	"skerry.dev/chaos/nemesis"
 	"skerry.dev/coordinator/state"
@@ -220,11 +220,7 @@ func (w *world) unsettled() []string {
 		return []string{fmt.Sprintf("%d of %d hosts have joined", len(site.Nodes), len(w.hosts))}
 	}
 	for _, h := range w.hosts {
-		for _, i := range h.machine.list() {
-			if i.State == runtime.Running {
-				site.Running[h.name] = append(site.Running[h.name], i.ID)
-			}
-		}
+		site.Running[h.name] = slices.Sorted(maps.Keys(h.machine.running))
 		if h.process != nil {
 			for _, m := range h.process.members.members() {
 				site.Members[h.name] = append(site.Members[h.name], hostName(m))
