@@ -34,6 +34,8 @@ func TestWhyNoNodeFits(t *testing.T) {
 			"no node fits: 1 node without the required labels", "label name is n1, not n2"},
 		{"the port is taken", machine("n1", "a"), template("web", 1, publishes(8080), asksFor("100m", "4Mi")),
 			"no node fits: 1 node with port 8080/tcp taken", "port 8080/tcp is taken by old-1"},
+		{"the port is that of its agent", machine("n1", "a", listens("10.0.0.1:7600", "10.0.0.1:7601")), template("web", 1, publishes(7601), asksFor("100m", "4Mi")),
+			"no node fits: 1 node with port 7601/tcp taken", "port 7601/tcp is taken by skerry itself"},
 		{"there is too little CPU", machine("n1", "a"), template("web", 1, asksFor("301m", "4Mi")),
 			"no node fits: 1 node without 301m CPU free", "301m CPU asked for, 300m of 2000m free"},
 		{"there is too little memory", machine("n1", "a"), template("web", 1, asksFor("100m", "25Mi")),

@@ -59,7 +59,7 @@ func newSite(in Input) *site {
 		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
-		info := &node{Node: n, usage: state.UsageOf(nil), running: map[name]int{}}
+		info := &node{Node: n, usage: state.UsageOf(nil).Reserve(n), running: map[name]int{}}
 		s.nodes = append(s.nodes, info)
 		s.byName[n.GetName()] = info
 	}

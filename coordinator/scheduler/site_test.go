@@ -32,6 +32,10 @@ func hasLabel(name, value string) func(*skerryv1.Node) {
 	return func(n *skerryv1.Node) { n.Labels = map[string]string{name: value} }
 }
 
+func listens(address, gossip string) func(*skerryv1.Node) {
+	return func(n *skerryv1.Node) { n.Address, n.GossipAddress = address, gossip }
+}
+
 func hasCPU(milli int64) func(*skerryv1.Node) {
 	return func(n *skerryv1.Node) { n.Capacity.CpuMilli = milli }
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 
@@ -93,6 +94,19 @@ func UsageOf(bound []*skerryv1.Placement) *Usage {
 		// The quantities were read when the placement was made.
 		if needs, err := NeedsOf(p.GetSpec()); err == nil {
 			u.Add(p.GetName(), needs)
+		}
+	}
+	return u
+}
+
+// Reserve the ports on which the node's own agent listens: a container that
+// publishes one of them would take over what other nodes say to the agent.
+func (u *Usage) Reserve(node *skerryv1.Node) *Usage {
+	for _, own := range []struct{ address, protocol string }{
+		{node.GetAddress(), "tcp"}, {node.GetGossipAddress(), "tcp"}, {node.GetGossipAddress(), "udp"},
+	} {
+		if _, port, err := net.SplitHostPort(own.address); err == nil {
+			u.Ports[port+"/"+own.protocol] = "skerry itself"
 		}
 	}
 	return u

@@ -50,3 +50,18 @@ func TestAChangeOfTheReplicasKeepsPublishedPorts(t *testing.T) {
 		t.Fatalf("published at %v", got)
 	}
 }
+
+func TestNoPlacementPublishesThePortsOfTheAgent(t *testing.T) {
+	usage := UsageOf(nil).Reserve(&skerryv1.Node{Address: "[2001:db8::1]:7600", GossipAddress: "[2001:db8::1]:7601"})
+	for port, free := range map[HostPort]bool{
+		{7600, 7600, "tcp"}: false, {7601, 7601, "tcp"}: false, {7601, 7601, "udp"}: false, {7600, 7600, "udp"}: true, {7602, 7602, "tcp"}: true,
+	} {
+		if _, holder, taken := usage.Taken([]HostPort{port}); taken == free {
+			t.Errorf("%s is taken: %t, by %s", port, taken, holder)
+		}
+	}
+	if got := usage.choose([]HostPort{{7600, 7609, "tcp"}}); got[0] != 7602 {
+		t.Errorf("the first free port is %d", got[0])
+	}
+	UsageOf(nil).Reserve(nil)
+}

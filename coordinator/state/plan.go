@@ -184,7 +184,7 @@ func (x *tx) usageOf(node string) *Usage {
 		x.usage = map[string]*Usage{}
 	}
 	if x.usage[node] == nil {
-		x.usage[node] = UsageOf(placements.by(x.Txn, byNode, node))
+		x.usage[node] = UsageOf(placements.by(x.Txn, byNode, node)).Reserve(nodes.get(x.Txn, node))
 	}
 	return x.usage[node]
 }
