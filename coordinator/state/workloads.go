@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -124,12 +125,13 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 		return workloadChange{outcome: outcomeCreated, next: next}, nil
 	}
 	next.Generation, next.ResourceVersion, next.Created = present.GetGeneration(), present.GetResourceVersion(), present.GetCreated()
-	if proto.Equal(next, present) {
+	next.Labels = present.GetLabels()
+	same := proto.Equal(next, present)
+	if same && maps.Equal(given.GetLabels(), present.GetLabels()) {
 		return workloadChange{outcome: outcomeUnchanged, next: present}, nil
 	}
 	change := workloadChange{outcome: outcomeConfigured, next: next}
-	next.Labels = present.GetLabels()
-	if !proto.Equal(next, present) {
+	if !same {
 		change.specChanged = true
 		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) || !proto.Equal(next.GetHealth(), present.GetHealth())
 		next.Generation++
