@@ -157,15 +157,11 @@ func hostNames(hosts []int) string {
 	return text
 }
 
-// votersRest entries after the last change of the voters, it is wholly done: no
-// majority of the voters before is asked for any more.
-const votersRest = 20
-
 // canLoseReplica: the site has a majority without the replica on this host, no
 // other replica is lost, and nothing else is wrong: a long cut on top of it would
 // only stop everything for as long as it lasts.
 func (w *world) canLoseReplica(host int) bool {
-	if w.injector.active > 0 || w.newest.Index() < w.votersChanged+votersRest {
+	if w.injector.active > 0 {
 		return false
 	}
 	voters := 0

@@ -106,7 +106,9 @@ func TestRegressions(t *testing.T) {
 	for _, test := range []struct {
 		seed  uint64
 		found string
-	}{} {
+	}{
+		{9, "a voter was dismissed in a joint change that had not ended, and missed when its successor was cut off"},
+	} {
 		t.Run(test.found, func(t *testing.T) {
 			if result := simulate(t, Options{Seed: test.seed, Faults: faultTime}); result.Violation != nil {
 				keep(t, result)

@@ -45,7 +45,6 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 func (m watched) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
 	what := digest(encode(change))
 	m.Store.ApplyVoterChange(index, change)
-	m.world.votersChanged = max(m.world.votersChanged, index)
 	m.applied(index, what, "")
 }
 

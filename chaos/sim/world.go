@@ -93,10 +93,8 @@ type world struct {
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
-	newest *state.View
-	// votersChanged is the index of the newest change of the voters.
-	votersChanged uint64
-	injector      *injector
+	newest   *state.View
+	injector *injector
 
 	// quiet: clients are done, faults are over.
 	quiet       bool

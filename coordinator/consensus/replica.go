@@ -58,6 +58,8 @@ type Log interface {
 // Machine is the replicated state machine. It is pure.
 type Machine interface {
 	Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome
+	// ApplyVoterChange tells of a change that has ended: the voters before it are
+	// not asked any more.
 	ApplyVoterChange(index uint64, change *sitev1.VoterChange)
 	// Hash of the whole state; equal states have equal hashes.
 	Hash() uint64
@@ -109,8 +111,11 @@ type Replica struct {
 	// memberChanged asks for a snapshot now: a new replica begins with one, and
 	// takes only one whose configuration has it.
 	memberChanged bool
-	checkedAt     uint64
-	hashes        hashRing
+	// joint is the change that has begun and not ended: until then a majority of
+	// the voters before it is needed as well as one of those after it.
+	joint     *sitev1.VoterChange
+	checkedAt uint64
+	hashes    hashRing
 	// pending are the request IDs proposed in pendingTerm.
 	pending     map[string]bool
 	pendingTerm uint64
@@ -310,7 +315,7 @@ func (r *Replica) restore(snapshot *raftpb.Snapshot) error {
 	}
 	r.applied = snapshot.GetMetadata().GetIndex()
 	r.snapshotAt, r.checkedAt = r.applied, r.applied
-	r.conf = snapshot.GetMetadata().GetConfState()
+	r.conf, r.joint = snapshot.GetMetadata().GetConfState(), nil
 	r.hashes = hashRing{}
 	return nil
 }
@@ -347,17 +352,29 @@ func (r *Replica) applyConf(entry *raftpb.Entry) error {
 	}
 	r.conf = r.raw.ApplyConfChange(cc)
 	r.memberChanged = true
-	if len(cc.GetContext()) == 0 {
-		return nil // the end of a joint change, proposed by raft itself
+	change := r.joint // raft itself proposes the end of a joint change
+	if len(cc.GetContext()) > 0 {
+		change = &sitev1.VoterChange{}
+		if err := proto.Unmarshal(cc.GetContext(), change); err != nil {
+			return fmt.Errorf("configuration change %d: its context does not parse: %w", entry.GetIndex(), err)
+		}
 	}
-	change := &sitev1.VoterChange{}
-	if err := proto.Unmarshal(cc.GetContext(), change); err != nil {
-		return fmt.Errorf("configuration change %d: its context does not parse: %w", entry.GetIndex(), err)
+	r.joint = nil
+	if r.isJoint() {
+		// Nobody is told before it has ended: a voter that goes away too early is
+		// missed by those who know only the voters before.
+		r.joint = change
+		return nil
+	}
+	if change == nil {
+		return nil
 	}
 	r.config.Machine.ApplyVoterChange(entry.GetIndex(), change)
 	r.hashes.add(entry.GetIndex(), r.config.Machine.Hash())
 	return nil
 }
+
+func (r *Replica) isJoint() bool { return len(r.conf.GetVotersOutgoing()) > 0 }
 
 // failPending gives up on proposals of a leadership that is over: they may or
 // may not have got through.
@@ -380,6 +397,9 @@ func (r *Replica) failPending(effects *Effects) {
 func (r *Replica) snapshot() error {
 	if r.applied-r.snapshotAt < r.config.SnapshotEvery && !r.memberChanged {
 		return nil
+	}
+	if r.isJoint() {
+		return nil // the log must keep the change that has not ended
 	}
 	r.memberChanged = false
 	data, err := r.config.Machine.Marshal()

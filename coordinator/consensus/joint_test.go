@@ -1,0 +1,166 @@
+package consensus_test
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/consensus/pebblelog"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// told is a machine that remembers which replicas it was told to be removed.
+type told struct {
+	counter
+	removed []uint64
+}
+
+func (m *told) ApplyVoterChange(_ uint64, change *sitev1.VoterChange) {
+	if id := change.GetRemoveRaftId(); id != 0 {
+		m.removed = append(m.removed, id)
+	}
+}
+
+// pool moves replicas by hand, without clocks and goroutines.
+type pool struct {
+	t        *testing.T
+	disk     *vfs.MemFS
+	replicas map[uint64]*consensus.Replica
+	machines map[uint64]*told
+	logs     map[uint64]*pebblelog.Log
+	// cut replicas neither send nor hear.
+	cut    map[uint64]bool
+	flying []*raftpb.Message
+}
+
+func newPool(t *testing.T) *pool {
+	p := &pool{
+		t: t, disk: vfs.NewMem(), replicas: map[uint64]*consensus.Replica{}, machines: map[uint64]*told{},
+		logs: map[uint64]*pebblelog.Log{}, cut: map[uint64]bool{},
+	}
+	t.Cleanup(func() {
+		for _, log := range p.logs {
+			if err := log.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return p
+}
+
+func (p *pool) open(id uint64, first bool) {
+	p.t.Helper()
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log, err := pebblelog.Open(p.disk, string(rune('a'+id)), logger)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	machine := &told{}
+	if first {
+		if err := consensus.Bootstrap(log, id, machine); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.logs[id], p.machines[id] = log, machine
+	p.replicas[id], err = consensus.NewReplica(consensus.Config{
+		ID: id, Log: log, Machine: machine, Logger: logger, SnapshotEvery: 64,
+		Send: func(messages []*raftpb.Message) { p.flying = append(p.flying, messages...) },
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pool) reopen(id uint64) {
+	p.t.Helper()
+	if err := p.logs[id].Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.open(id, false)
+}
+
+// run lets everything happen for so many ticks.
+func (p *pool) run(ticks int) {
+	p.t.Helper()
+	for range ticks {
+		for _, id := range []uint64{1, 2, 3, 4} {
+			if p.replicas[id] != nil {
+				p.replicas[id].Tick()
+			}
+		}
+		p.settle()
+	}
+}
+
+func (p *pool) settle() {
+	p.t.Helper()
+	for busy := true; busy; {
+		busy = false
+		for _, id := range []uint64{1, 2, 3, 4} {
+			for r := p.replicas[id]; r != nil && r.HasReady(); busy = true {
+				if _, err := r.Process(); err != nil {
+					p.t.Fatal(err)
+				}
+			}
+		}
+		flying := p.flying
+		p.flying = nil
+		for _, m := range flying {
+			if to := p.replicas[m.GetTo()]; to != nil && !p.cut[m.GetFrom()] && !p.cut[m.GetTo()] {
+				to.Step(m)
+				busy = true
+			}
+		}
+	}
+}
+
+func (p *pool) change(change *sitev1.VoterChange) {
+	p.t.Helper()
+	if err := p.replicas[1].ChangeVoters(change); err != nil {
+		p.t.Fatal(err)
+	}
+	p.run(3)
+}
+
+func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *testing.T) {
+	p := newPool(t)
+	p.open(1, true)
+	if err := p.replicas[1].Campaign(); err != nil {
+		t.Fatal(err)
+	}
+	p.settle()
+	for id := uint64(2); id <= 4; id++ {
+		p.open(id, false)
+		p.change(&sitev1.VoterChange{AddRaftId: id, Role: skerryv1.VoterRole_VOTER_ROLE_LEARNER})
+		if id < 4 {
+			p.change(&sitev1.VoterChange{AddRaftId: id, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER})
+		}
+	}
+	// 1 and 3 let the change begin; of the new voters 1, 2 and 4 only 1 is there
+	// to let it end.
+	p.cut[2], p.cut[4] = true, true
+	p.change(&sitev1.VoterChange{AddRaftId: 4, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER, RemoveRaftId: 3})
+	if !slices.Contains(p.replicas[1].Status().Voters, 4) {
+		t.Fatal("the change has not begun")
+	}
+	for _, id := range []uint64{1, 3} {
+		if len(p.machines[id].removed) > 0 {
+			t.Errorf("replica %d lets 3 go, but if 1 was lost now, 2 could not be elected without it", id)
+		}
+	}
+	// The change is not forgotten in between.
+	p.reopen(1)
+	p.cut[2], p.cut[4] = false, false
+	p.run(60)
+	for _, id := range []uint64{1, 2, 4} {
+		if !slices.Equal(p.machines[id].removed, []uint64{3}) {
+			t.Errorf("replica %d was told of the removal of %v, want of 3", id, p.machines[id].removed)
+		}
+	}
+}
