@@ -145,3 +145,13 @@ func TestAnUnknownHealthIsNoFailure(t *testing.T) {
 	do(t, c, Check, errors.New("it failed"), 10*time.Second)
 	one(t, c, Stop, 10*time.Second)
 }
+
+func TestLogsOfWhatThePowerEndedAreRemoved(t *testing.T) {
+	c, p := lookedAt(skerryv1.DesiredState_DESIRED_STATE_RUN)
+	c.Observe([]runtime.Instance{{ID: lookID, State: runtime.Exited}}, 0)
+	do(t, c, Remove, nil, 0) // to prepare it anew
+	c.Desire([]*skerryv1.Placement{{Project: p.Project, Name: p.Name, Spec: p.Spec, Desired: skerryv1.DesiredState_DESIRED_STATE_STOP}})
+	if action := one(t, c, Remove, 0); !action.Final {
+		t.Fatal("its logs stay")
+	}
+}

@@ -86,6 +86,7 @@ func (t *task) observe(instance *runtime.Instance, now time.Duration) {
 	was := t.running()
 	first := t.observed == nil && !t.seenRunning
 	t.observed = instance
+	t.traces = t.traces || instance != nil
 	switch {
 	case t.running() && !was:
 		t.adopted = first
