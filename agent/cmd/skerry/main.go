@@ -54,7 +54,14 @@ func dialSite(system env.System, target cli.Target) (*client.Client, error) {
 	}
 	addresses := operator.Addresses
 	if len(target.Addresses) > 0 {
-		addresses = target.Addresses
+		addresses = nil
+		for _, given := range target.Addresses {
+			address, err := nodeAddress(given)
+			if err != nil {
+				return nil, err
+			}
+			addresses = append(addresses, address)
+		}
 	}
 	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
 	c := client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses)
