@@ -26,8 +26,13 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	if len(entry.GetRequestId()) <= maxRequestID {
 		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
 			s.publish(x)
-			return done.GetOutcome()
+			return repeated(done, entry, index)
 		}
+	}
+	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
+	var digest []byte
+	if keep {
+		digest = digestOf(entry)
 	}
 	outcome, err := x.apply(entry)
 	if err != nil {
@@ -37,9 +42,9 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	}
 	outcome.Index = index
 	s.publish(x)
-	if remembered(entry) && len(entry.GetRequestId()) <= maxRequestID {
+	if keep {
 		s.requests.add(&s.hasher, &sitev1.DoneRequest{
-			RequestId: entry.GetRequestId(), Index: index, Outcome: forMemory(outcome),
+			RequestId: entry.GetRequestId(), Index: index, Outcome: forMemory(outcome), Digest: digest,
 		})
 	}
 	return outcome

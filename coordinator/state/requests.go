@@ -1,8 +1,14 @@
 package state
 
 import (
+	"bytes"
+	"crypto/sha256"
+
+	"google.golang.org/protobuf/proto"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
 )
 
 // maxRequests are remembered; the oldest go first.
@@ -53,6 +59,30 @@ func requestHash(h *hasher, done *sitev1.DoneRequest) uint64 {
 // list returns them, oldest first.
 func (r *requests) list() []*sitev1.DoneRequest {
 	return append(append([]*sitev1.DoneRequest{}, r.ring[r.next:]...), r.ring[:r.next]...)
+}
+
+// repeated is the outcome of an entry whose request ID was used before: that of
+// the first one, if it is the same request.
+func repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) *sitev1.Outcome {
+	if bytes.Equal(done.GetDigest(), digestOf(entry)) {
+		return done.GetOutcome()
+	}
+	outcome := refusal(problem.New(problem.Conflict, "request", "its ID was used for another request").
+		WithField("requestId").WithHint("nothing was changed; draw a new ID for each request, and repeat it only with the same content"))
+	outcome.Index = index
+	return outcome
+}
+
+// digestOf who asks and what for.
+func digestOf(entry *sitev1.Entry) []byte {
+	asked := &sitev1.Entry{Principal: entry.GetPrincipal(), Change: entry.GetChange()}
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
+	if err != nil {
+		// The log has decoded it from bytes a moment ago.
+		panic("state: an entry cannot be encoded: " + err.Error())
+	}
+	sum := sha256.Sum256(encoded)
+	return sum[:16]
 }
 
 // forMemory is an outcome without the bodies of resources: a retry is told

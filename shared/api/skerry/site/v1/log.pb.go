@@ -1903,10 +1903,12 @@ func (x *WorkloadRecord) GetNextNumber() uint64 {
 
 // DoneRequest remembers a request ID, for idempotent retries.
 type DoneRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	Outcome       *Outcome               `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Index     uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Outcome   *Outcome               `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Of who asked and what for: another request under the same ID is refused.
+	Digest        []byte `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1958,6 +1960,13 @@ func (x *DoneRequest) GetIndex() uint64 {
 func (x *DoneRequest) GetOutcome() *Outcome {
 	if x != nil {
 		return x.Outcome
+	}
+	return nil
+}
+
+func (x *DoneRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
 	}
 	return nil
 }
@@ -2232,12 +2241,13 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x0eWorkloadRecord\x12/\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadR\bworkload\x12\x1f\n" +
 	"\vnext_number\x18\x02 \x01(\x04R\n" +
-	"nextNumber\"u\n" +
+	"nextNumber\"\x8d\x01\n" +
 	"\vDoneRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x121\n" +
-	"\aoutcome\x18\x03 \x01(\v2\x17.skerry.site.v1.OutcomeR\aoutcome\"\x97\x02\n" +
+	"\aoutcome\x18\x03 \x01(\v2\x17.skerry.site.v1.OutcomeR\aoutcome\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\"\x97\x02\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"error_kind\x18\x01 \x01(\tR\terrorKind\x12\x14\n" +
