@@ -4,6 +4,8 @@
 package ledger
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,15 +19,20 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-const fileName = "assignments.pb"
+const (
+	ordersFile = "assignments.pb"
+	// bookFile holds what is needed to find the site again without orders.
+	bookFile = "book.pb"
+)
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
 	files env.FS
-	path  string
+	dir   string
 
 	mu      sync.RWMutex
 	current *sitev1.Assignments
+	book    *sitev1.Assignments
 	changed chan struct{}
 }
 
@@ -35,20 +42,17 @@ func Open(files env.FS, stateDir string) (*Ledger, error) {
 	if err := files.MkdirAll(dir, 0o700); err != nil {
 		return nil, problem.New(problem.Internal, dir, "the ledger cannot be made: %w", err)
 	}
-	l := &Ledger{files: files, path: filepath.Join(dir, fileName), changed: make(chan struct{})}
-	encoded, err := files.ReadFile(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
-	}
-	read := &sitev1.Assignments{}
-	if err == nil {
-		err = proto.Unmarshal(encoded, read)
-	}
-	if err != nil {
-		return nil, problem.New(problem.Internal, l.path, "the ledger cannot be read: %w", err).
+	l := &Ledger{files: files, dir: dir, changed: make(chan struct{})}
+	var err error
+	if l.current, err = read(files, filepath.Join(dir, ordersFile)); err != nil {
+		return nil, problem.New(problem.Internal, filepath.Join(dir, ordersFile), "the ledger cannot be read: %w", err).
 			WithHint("move the file away and start the agent again: it gets its orders from the coordinator; running work is not touched")
 	}
-	l.current = read
+	// A book that is lost is written again with the next orders.
+	l.book, _ = read(files, filepath.Join(dir, bookFile))
+	if l.current == nil {
+		l.current = l.book
+	}
 	return l, nil
 }
 
@@ -77,18 +81,59 @@ func (l *Ledger) Accept(orders *sitev1.Assignments) error {
 		return problem.New(problem.Conflict, "orders", "order %s is older than %s, which this node has seen",
 			text(orders.GetOrder()), text(seen))
 	}
-	encoded, err := proto.Marshal(orders)
-	if err != nil {
-		return err
-	}
-	if err := l.files.WriteFile(l.path, encoded, 0o600); err != nil {
-		return problem.New(problem.Internal, l.path, "the orders could not be kept: %w", err).
+	if err := l.keep(orders); err != nil {
+		return problem.New(problem.Internal, l.dir, "the orders could not be kept: %w", err).
 			WithHint("is the disk full? the node goes on with its last orders")
 	}
 	l.current = orders
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return nil
+}
+
+// keep writes the book, if it has changed, and the orders.
+func (l *Ledger) keep(orders *sitev1.Assignments) error {
+	book := &sitev1.Assignments{
+		Peers: orders.GetPeers(), Trust: orders.GetTrust(), GossipKey: orders.GetGossipKey(),
+		Site: orders.GetSite(), SiteId: orders.GetSiteId(),
+	}
+	if !proto.Equal(book, l.book) {
+		if err := write(l.files, filepath.Join(l.dir, bookFile), book); err != nil {
+			return err
+		}
+		l.book = book
+	}
+	return write(l.files, filepath.Join(l.dir, ordersFile), orders)
+}
+
+// write stores a message behind its checksum.
+func write(files env.FS, path string, message *sitev1.Assignments) error {
+	encoded, err := proto.Marshal(message)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(encoded)
+	return files.WriteFile(path, append(sum[:], encoded...), 0o600)
+}
+
+// read is nil when there is no file.
+func read(files env.FS, path string) (*sitev1.Assignments, error) {
+	stored, err := files.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) < sha256.Size {
+		return nil, errors.New("it is cut short")
+	}
+	encoded := stored[sha256.Size:]
+	if sum := sha256.Sum256(encoded); !bytes.Equal(sum[:], stored[:sha256.Size]) {
+		return nil, errors.New("its checksum does not match: it is damaged")
+	}
+	message := &sitev1.Assignments{}
+	return message, proto.Unmarshal(encoded, message)
 }
 
 // Lower tells whether an order is older than another.

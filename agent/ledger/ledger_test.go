@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -126,11 +127,49 @@ func TestDamagedLedgerIsNotTakenForANewOne(t *testing.T) {
 	if err := open(t, files, dir).Accept(orders(1, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "ledger", fileName), []byte{0xFF}, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "ledger", ordersFile), []byte{0xFF}, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(files, dir); err == nil {
 		t.Error("it was opened")
+	}
+}
+
+func TestEveryDamageIsNoticedAndTheBookOutlivesTheOrders(t *testing.T) {
+	dir, files := t.TempDir(), env.NewSystem().FS
+	given := orders(1, 1, 1)
+	given.Site, given.Peers = "harbour", []*sitev1.Peer{{Name: "node-2", Address: "192.0.2.2:7600"}}
+	if err := open(t, files, dir).Accept(given); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ledger", ordersFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range whole {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(files, dir); err == nil {
+			t.Fatalf("cut to %d of %d bytes it was opened", cut, len(whole))
+		}
+		flipped := slices.Clone(whole)
+		flipped[cut] ^= 1
+		if err := os.WriteFile(path, flipped, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(files, dir); err == nil {
+			t.Fatalf("with byte %d changed it was opened", cut)
+		}
+	}
+	// As the hint says: moved away, the node still knows whom to ask.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	book := open(t, files, dir).Current()
+	if book.GetOrder() != nil || len(book.GetPlacements()) != 0 || book.GetSite() != "harbour" || len(book.GetPeers()) != 1 {
+		t.Errorf("without orders the ledger is %v", book)
 	}
 }
 
