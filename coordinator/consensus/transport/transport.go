@@ -8,6 +8,7 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -263,10 +264,11 @@ func readFrame(r io.Reader) (*raftpb.Message, error) {
 	if size > maxFrame {
 		return nil, fmt.Errorf("a message of %d bytes is larger than %d", size, maxFrame)
 	}
-	body := make([]byte, size)
-	if _, err := io.ReadFull(r, body); err != nil {
+	// It grows with what really comes: a size alone costs nothing.
+	body := bytes.NewBuffer(make([]byte, 0, min(size, bufferSize)))
+	if _, err := io.CopyN(body, r, int64(size)); err != nil {
 		return nil, err
 	}
 	message := &raftpb.Message{}
-	return message, proto.Unmarshal(body, message)
+	return message, proto.Unmarshal(body.Bytes(), message)
 }
