@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,6 +40,7 @@ const (
 	poolAlive observationKind = iota
 	poolFailed
 	probeAnswered
+	probeRefused
 	probeFailed
 )
 
@@ -119,6 +122,8 @@ func (v *Voter) observe(core *lifecycle.Core, o observation) {
 		core.GossipAlive(o.node, now)
 	case poolFailed:
 		core.GossipFailed(o.node, now)
+	case probeRefused:
+		core.Refused(o.node, now)
 	case probeAnswered, probeFailed:
 		core.Probed(o.node, o.kind == probeAnswered, now)
 	}
@@ -181,6 +186,9 @@ func (v *Voter) probe(ctx context.Context, node string) {
 	if err := v.ping(probeCtx, node); err != nil {
 		v.Logger.Debug("a direct call failed", "node", node, "error", err)
 		kind = probeFailed
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			kind = probeRefused
+		}
 	}
 	select {
 	case v.observed <- observation{node: node, kind: kind}:

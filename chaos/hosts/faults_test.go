@@ -232,3 +232,32 @@ func TestStateIsForRootAndContainersReadTheirOwn(t *testing.T) {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
 }
+
+func TestAgentThatComesBackSoonIsNoLoss(t *testing.T) {
+	r := newSite(t, 3, 3)
+	_, other, err := r.Coordinator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := allPIDs(t, r)
+	if err := other.KillAgent(); err != nil {
+		t.Fatal(err)
+	}
+	// Longer than silence takes to be noticed, shorter than the patience with a
+	// machine that is up.
+	select {
+	case <-time.After(3 * time.Second):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+	if err := other.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	if events := skerry(t, r, nil, "events"); strings.Contains(events, "NodeLost") || strings.Contains(events, "PlacementReplaced") {
+		t.Errorf("an agent's restart was taken for a loss:\n%s", events)
+	}
+	if after := allPIDs(t, r); !slices.Equal(before, after) {
+		t.Errorf("containers were %v, are %v", before, after)
+	}
+}

@@ -17,6 +17,9 @@ type Config struct {
 	CallEvery time.Duration
 	// CallLimit after which a direct call without result counts as not made.
 	CallLimit time.Duration
+	// RestartGrace is how long a machine that is up, but on which nobody listens,
+	// may be silent: an agent that is restarted comes back within it.
+	RestartGrace time.Duration
 	// Misses direct calls that fail in a row make a node lost.
 	Misses int
 
@@ -51,6 +54,7 @@ func Defaults(self string) Config {
 		JoinGrace:    5 * time.Second,
 		CallEvery:    250 * time.Millisecond,
 		CallLimit:    time.Second,
+		RestartGrace: 5 * time.Second,
 		Misses:       2,
 		MassWindow:   10 * time.Second,
 		MassWait:     time.Minute,

@@ -55,6 +55,14 @@ func (w *watch) probed(ok bool, now time.Duration) {
 	}
 }
 
+// refused takes in a direct call that met a machine on which nobody listens.
+func (w *watch) refused(now time.Duration) {
+	w.called = never
+	if now-max(w.alive, w.since) >= w.config.RestartGrace {
+		w.misses++
+	}
+}
+
 // suspectAt is when the node is in doubt unless it gives a sign of life.
 func (w *watch) suspectAt() time.Duration {
 	switch {
@@ -109,5 +117,13 @@ func (c *Core) GossipFailed(node string, now time.Duration) {
 func (c *Core) Probed(node string, ok bool, now time.Duration) {
 	if w := c.nodes[node]; w != nil {
 		w.probed(ok, now)
+	}
+}
+
+// Refused tells that a direct call met a machine that is up, but on which
+// nobody listens: its agent ends, starts, or is upgraded.
+func (c *Core) Refused(node string, now time.Duration) {
+	if w := c.nodes[node]; w != nil {
+		w.refused(now)
 	}
 }

@@ -181,10 +181,18 @@ func makeNetns(path string) error {
 	}
 	made := make(chan error, 1)
 	go func() {
-		// The thread is never unlocked: it ends with the goroutine, and with it
-		// its stay in the new namespace.
 		goruntime.LockOSThread()
-		made <- enterNetns(path)
+		home, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+		if err != nil {
+			made <- err
+			return
+		}
+		defer func() { _ = home.Close() }() // opened for reading only
+		err = enterNetns(path)
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			goruntime.UnlockOSThread()
+		} // else the thread ends with the goroutine, and with it its stay there
+		made <- err
 	}()
 	return <-made
 }
