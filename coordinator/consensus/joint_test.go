@@ -146,7 +146,7 @@ func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *tes
 	// to let it end.
 	p.cut[2], p.cut[4] = true, true
 	p.change(&sitev1.VoterChange{AddRaftId: 4, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER, RemoveRaftId: 3})
-	if !slices.Contains(p.replicas[1].Status().Voters, 4) {
+	if status := p.replicas[1].Status(); !status.Joint || !slices.Contains(status.Voters, 4) {
 		t.Fatal("the change has not begun")
 	}
 	for _, id := range []uint64{1, 3} {
@@ -158,6 +158,9 @@ func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *tes
 	p.reopen(1)
 	p.cut[2], p.cut[4] = false, false
 	p.run(60)
+	if p.replicas[1].Status().Joint {
+		t.Error("the change has not ended")
+	}
 	for _, id := range []uint64{1, 2, 4} {
 		if !slices.Equal(p.machines[id].removed, []uint64{3}) {
 			t.Errorf("replica %d was told of the removal of %v, want of 3", id, p.machines[id].removed)

@@ -28,6 +28,9 @@ type Status struct {
 	Applied, Commit uint64
 	Voters          []uint64
 	Learners        []uint64
+	// Joint: a change of the voters has begun and not ended; the voters before it
+	// must agree too.
+	Joint bool
 	// Peers are the other replicas, when this one leads, sorted by ID.
 	Peers []Peer
 }
@@ -53,6 +56,7 @@ func (r *Replica) Status() Status {
 		Commit:    basic.HardState.GetCommit(),
 		Voters:    slices.Clone(r.conf.GetVoters()),
 		Learners:  slices.Clone(r.conf.GetLearners()),
+		Joint:     r.isJoint(),
 	}
 	if status.IsLeader {
 		r.raw.WithProgress(func(id uint64, kind raft.ProgressType, progress tracker.Progress) {
