@@ -19,6 +19,8 @@ const (
 	SameLog Rule = "same log"
 	// SameState: equal index, equal state.
 	SameState Rule = "same state"
+	// Once: a request that is repeated gets its first outcome again.
+	Once Rule = "a repeated request happens once"
 	// FreshReads: a linearizable read sees every write that was acknowledged
 	// before the read began.
 	FreshReads Rule = "fresh reads"

@@ -16,6 +16,8 @@ type Site struct {
 	Placements []*skerryv1.Placement
 	// Running are the placements that really run on each node.
 	Running map[string][]string
+	// Starts of a placement that really happened; nil when nobody counted.
+	Starts func(instance string) int
 	// Members that each node's gossip counts alive, without itself.
 	Members map[string][]string
 	// Needs of a placement.
@@ -132,6 +134,9 @@ func untrue(s Site) []string {
 		bound[p.GetNode()][id] = true
 		if !slices.Contains(s.Running[p.GetNode()], id) {
 			out = append(out, fmt.Sprintf("%s does not really run on %s", id, p.GetNode()))
+		}
+		if restarts := p.GetStatus().GetRestarts(); s.Starts != nil && restarts > 0 && int(restarts) >= s.Starts(id) {
+			out = append(out, fmt.Sprintf("%s says that it was started %d times again, and was started %d times", id, restarts, s.Starts(id)))
 		}
 	}
 	for _, node := range slices.Sorted(maps.Keys(s.Running)) {

@@ -48,6 +48,10 @@ func TestUnsettled(t *testing.T) {
 		{"a placement to stop", func(s *Site) { s.Placements[0].Desired = skerryv1.DesiredState_DESIRED_STATE_STOP }, "still to be stopped"},
 		{"pending with room elsewhere", func(s *Site) { s.Placements[0].Node = "" }, "pending though n1 has room"},
 		{"a placement that does not run", func(s *Site) { s.Running = nil }, "does not really run on n1"},
+		{"a restart that never was", func(s *Site) {
+			s.Placements[0].Status.Restarts = 1
+			s.Starts = func(string) int { return 1 }
+		}, "default.web-1 says that it was started 1 times again, and was started 1 times"},
 		{"a leftover", func(s *Site) { s.Running["n3"] = []string{"default.old-1"} }, "default.old-1 runs on n3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -71,10 +71,14 @@ type Hosts struct {
 	running map[string]string
 	// stays counts, for each workload that stays, how many really run.
 	stays map[string]int
+	// starts of each placement instance.
+	starts map[string]int
 }
 
 // NewHosts returns a watcher of a site where nothing runs.
-func NewHosts() *Hosts { return &Hosts{running: map[string]string{}, stays: map[string]int{}} }
+func NewHosts() *Hosts {
+	return &Hosts{running: map[string]string{}, stays: map[string]int{}, starts: map[string]int{}}
+}
 
 // Started tells that a placement of a workload now really runs on a node.
 // limit is how often the workload may run at all; 0 when nothing forbids more.
@@ -83,6 +87,7 @@ func (h *Hosts) Started(node, instance, workload string, limit int) *Violation {
 		return violated(OncePerPlacement, "%s starts on %s while it runs on %s", instance, node, other)
 	}
 	h.running[instance] = node
+	h.starts[instance]++
 	if limit == 0 {
 		return nil
 	}
@@ -92,6 +97,9 @@ func (h *Hosts) Started(node, instance, workload string, limit int) *Violation {
 	}
 	return nil
 }
+
+// Starts is how often a placement was really started.
+func (h *Hosts) Starts(instance string) int { return h.starts[instance] }
 
 // Ended tells that it does not run any more.
 func (h *Hosts) Ended(instance, workload string, limit int) {

@@ -6,6 +6,8 @@ type Log struct {
 	applied map[uint64]applied
 	// acknowledged index of each request that a client was told about.
 	acknowledged map[uint64]string
+	// outcomes is the index that the outcome of each request names.
+	outcomes map[string]uint64
 	// highest index that was acknowledged.
 	highest uint64
 	newest  uint64
@@ -22,7 +24,7 @@ type applied struct {
 
 // NewLog returns an empty history.
 func NewLog() *Log {
-	return &Log{applied: map[uint64]applied{}, acknowledged: map[uint64]string{}}
+	return &Log{applied: map[uint64]applied{}, acknowledged: map[uint64]string{}, outcomes: map[string]uint64{}}
 }
 
 // Applied tells that a node applied an entry, with a digest of the entry and
@@ -74,6 +76,16 @@ func (l *Log) Acknowledged(requestID string, index uint64) *Violation {
 	if first.requestID != requestID {
 		return violated(NothingLost, "%q was acknowledged at %d, where %q is", requestID, index, first.requestID)
 	}
+	return nil
+}
+
+// Decided tells that the state gave an outcome to a request, with the index at
+// which it says that the request happened.
+func (l *Log) Decided(requestID string, index uint64) *Violation {
+	if first, known := l.outcomes[requestID]; known && first != index {
+		return violated(Once, "%q happened at %d, and once more at %d", requestID, first, index)
+	}
+	l.outcomes[requestID] = index
 	return nil
 }
 

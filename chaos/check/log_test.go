@@ -28,6 +28,8 @@ func TestLog(t *testing.T) {
 		{"another state after the same entry", func(l *Log) *Violation { return l.Applied("b", 2, 20, 201, "r2") }, SameState},
 		{"an acknowledgement of what nobody applied", func(l *Log) *Violation { return l.Acknowledged("r9", 9) }, NothingLost},
 		{"an acknowledgement at the index of another request", func(l *Log) *Violation { return l.Acknowledged("r9", 2) }, NothingLost},
+		{"a request that is repeated and gets its outcome again", func(l *Log) *Violation { return l.Decided("r1", 1) }, ""},
+		{"a request that is repeated and happens again", func(l *Log) *Violation { return l.Decided("r1", 2) }, Once},
 		{"a snapshot of another state", func(l *Log) *Violation { return l.Restored("b", 2, 7) }, SameState},
 		{"a snapshot of the same state", func(l *Log) *Violation { return l.Restored("b", 2, 200) }, ""},
 		{"a read of old state", func(l *Log) *Violation { return l.Read("b", 2, 1) }, FreshReads},
@@ -35,7 +37,7 @@ func TestLog(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := NewLog()
-			setup := first(l.Applied("a", 1, 10, 100, "r1"), l.Applied("a", 2, 20, 200, "r2"), l.Acknowledged("r1", 1))
+			setup := first(l.Applied("a", 1, 10, 100, "r1"), l.Applied("a", 2, 20, 200, "r2"), l.Decided("r1", 1), l.Acknowledged("r1", 1))
 			if setup != "" {
 				t.Fatalf("the setup broke %q", setup)
 			}

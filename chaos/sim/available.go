@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"skerry.dev/chaos/check"
@@ -14,7 +15,7 @@ const (
 	availableEvery = 500 * time.Millisecond
 	// availableAfter a majority of the voters is up and connected it has a
 	// coordinator.
-	availableAfter = 15 * time.Second
+	availableAfter = 5 * time.Second
 )
 
 // availability watches that a majority which can talk finds a coordinator.
@@ -44,7 +45,7 @@ func newAvailability(w *world) *availability {
 func (a *availability) look() {
 	w := a.world
 	now := w.kernel.now
-	if w.coordinatorHost() >= 0 {
+	if w.coordinatorHost() >= 0 || a.changing() {
 		a.served = now
 	}
 	var voters []int
@@ -68,6 +69,14 @@ func (a *availability) look() {
 			"nobody coordinates for %v, though %s can", now-a.served, hostNames(majority))})
 	}
 	w.kernel.after(availableEvery, a.look)
+}
+
+// changing: a change of the voters has begun somewhere and not ended. Then two
+// majorities are needed, and a cut may leave one but not the other.
+func (a *availability) changing() bool {
+	return slices.ContainsFunc(a.world.hosts, func(h *host) bool {
+		return h.process != nil && h.process.voter != nil && h.process.voter.replica.Status().Joint
+	})
 }
 
 // good: both hosts run the replica that the site knows, and nothing is wrong

@@ -19,6 +19,8 @@ const (
 	// clientThink is the mean pause between two requests of one client.
 	clientThink = 800 * time.Millisecond
 	project     = "default"
+	// clientPrefix begins the request IDs of people.
+	clientPrefix = "client-"
 )
 
 // client is one person or program that uses the site: one request at a time,
@@ -65,7 +67,7 @@ func (c *client) run() {
 
 func (c *client) choose() *request {
 	c.sent++
-	r := &request{id: fmt.Sprintf("client-%d-%d", c.number, c.sent)}
+	r := &request{id: fmt.Sprintf("%s%d-%d", clientPrefix, c.number, c.sent)}
 	switch pick := c.rng.IntN(10); {
 	case pick < 3:
 		r.read = true

@@ -39,6 +39,9 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		m.world.trace.note("log", "%d %s -> %s%d rejected", index, describe(entry), outcome.GetErrorKind(), outcome.GetRejected())
 	}
 	m.applied(index, what, id)
+	if first && strings.HasPrefix(id, clientPrefix) {
+		m.world.violate(m.world.log.Decided(id, outcome.GetIndex()))
+	}
 	return outcome
 }
 

@@ -212,7 +212,7 @@ func (w *world) unsettled() []string {
 	}
 	site := check.Site{
 		Nodes: w.newest.Nodes(), Workloads: w.newest.Workloads(), Placements: w.newest.Placements(), Needs: needsOf,
-		Running: map[string][]string{}, Members: map[string][]string{},
+		Starts: w.truth.Starts, Running: map[string][]string{}, Members: map[string][]string{},
 	}
 	if len(site.Nodes) < len(w.hosts) {
 		return []string{fmt.Sprintf("%d of %d hosts have joined", len(site.Nodes), len(w.hosts))}
