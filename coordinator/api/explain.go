@@ -49,6 +49,8 @@ func placementSummary(p *skerryv1.Placement) string {
 	switch {
 	case p.GetLostSince() != nil && p.GetReplacedBy() != "":
 		return fmt.Sprintf("its node %s is lost; %s replaces it", p.GetNode(), p.GetReplacedBy())
+	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
+		return fmt.Sprintf("its node %s is lost; it stays bound to it and is not started elsewhere: bring the node back", p.GetNode())
 	case p.GetLostSince() != nil:
 		return fmt.Sprintf("its node %s is lost", p.GetNode())
 	case p.GetNode() == "":

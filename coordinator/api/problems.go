@@ -61,6 +61,9 @@ func placementProblem(p *skerryv1.Placement) string {
 	}
 	status := p.GetStatus()
 	switch {
+	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
+		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: bring the node back",
+			p.GetName(), p.GetNode())
 	case p.GetNode() == "" && p.GetDecision() != nil:
 		return fmt.Sprintf("placement %s has no node: %s: skerry why %s", p.GetName(), p.GetDecision().GetSummary(), p.GetName())
 	case status.GetPhase() == skerryv1.Phase_PHASE_FAILED, status.GetPhase() == skerryv1.Phase_PHASE_BACKOFF:

@@ -115,6 +115,11 @@ func checkToken(msg *skerryv1.CreateTokenRequest) (time.Duration, error) {
 			return 0, problem.New(problem.Invalid, "token", "%w", err).WithField("name")
 		}
 	}
+	if msg.GetZone() != "" {
+		if err := manifest.CheckName(msg.GetZone()); err != nil {
+			return 0, problem.New(problem.Invalid, "token", "%w", err).WithField("zone")
+		}
+	}
 	if msg.GetTtl() == nil {
 		return defaultTokenTTL, nil
 	}

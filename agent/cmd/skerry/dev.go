@@ -40,6 +40,9 @@ time. Remove the directory to begin anew.`,
 		GroupID: cli.GroupSite,
 		Args:    cli.Args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if port < 1 || port > 65534 {
+				return problem.New(problem.Invalid, "", "--port must be 1 to 65534, not %d", port)
+			}
 			absolute, err := filepath.Abs(dir)
 			if err != nil {
 				return err
