@@ -126,7 +126,7 @@ func (c *coordinator) act(effects lifecycle.Effects, next int) {
 			return
 		}
 		if changed {
-			c.world.trace.note(c.host.name, "changes voters: %v", effects.Change)
+			c.world.trace.note(c.host.name, "changes voters: %s", describeChange(effects.Change))
 			c.wake()
 		}
 		if next > 0 || changed {

@@ -62,3 +62,15 @@ func describeBatch(batch *sitev1.StatusBatch) string {
 	}
 	return b.String()
 }
+
+func describeChange(change *sitev1.VoterChange) string {
+	var b strings.Builder
+	if id := change.GetRemoveRaftId(); id != 0 {
+		fmt.Fprintf(&b, "without replica %d on %s ", id, change.GetRemoveNode())
+	}
+	if id := change.GetAddRaftId(); id != 0 {
+		role := strings.TrimPrefix(change.GetRole().String(), "VOTER_ROLE_")
+		fmt.Fprintf(&b, "with replica %d on %s as %s", id, change.GetAddNode(), role)
+	}
+	return b.String()
+}
