@@ -20,7 +20,7 @@ const (
 	// itself.
 	faultTime = 12 * time.Minute
 	// briefTime of the run that every `go test` makes.
-	briefTime = 90 * time.Second
+	briefTime = time.Minute
 	// seeds of every full test run.
 	seeds = 10
 )
