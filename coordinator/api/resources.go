@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -54,8 +53,7 @@ func (r resources) admit(given []*skerryv1.Resource) ([]*skerryv1.Resource, erro
 		return nil, problem.New(problem.Invalid, "", "%d resources in one apply, at most %d are taken", len(given), maxResources)
 	}
 	admitted := make([]*skerryv1.Resource, 0, len(given))
-	for _, resource := range given {
-		resource = proto.CloneOf(resource)
+	for _, resource := range given { // the call's own copy, as it was decoded
 		if workload := resource.GetWorkload(); workload != nil {
 			manifest.Default(workload)
 		}

@@ -26,13 +26,13 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	if len(entry.GetRequestId()) <= maxRequestID {
 		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
 			s.publish(x)
-			return repeated(done, entry, index)
+			return s.repeated(done, entry, index)
 		}
 	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
 	var digest []byte
 	if keep {
-		digest = digestOf(entry)
+		digest = s.hasher.digest(entry)
 	}
 	outcome, err := x.apply(entry)
 	if err != nil {

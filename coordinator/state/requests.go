@@ -2,9 +2,7 @@ package state
 
 import (
 	"bytes"
-	"crypto/sha256"
-
-	"google.golang.org/protobuf/proto"
+	"encoding/binary"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -63,8 +61,8 @@ func (r *requests) list() []*sitev1.DoneRequest {
 
 // repeated is the outcome of an entry whose request ID was used before: that of
 // the first one, if it is the same request.
-func repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) *sitev1.Outcome {
-	if bytes.Equal(done.GetDigest(), digestOf(entry)) {
+func (s *Store) repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) *sitev1.Outcome {
+	if bytes.Equal(done.GetDigest(), s.hasher.digest(entry)) {
 		return done.GetOutcome()
 	}
 	outcome := refusal(problem.New(problem.Conflict, "request", "its ID was used for another request").
@@ -73,16 +71,11 @@ func repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) *site
 	return outcome
 }
 
-// digestOf who asks and what for.
-func digestOf(entry *sitev1.Entry) []byte {
+// digest of who asks and what for. It guards against mistakes, not against
+// forgery: whoever may write may draw a new ID.
+func (h *hasher) digest(entry *sitev1.Entry) []byte {
 	asked := &sitev1.Entry{Principal: entry.GetPrincipal(), Change: entry.GetChange()}
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
-	if err != nil {
-		// The log has decoded it from bytes a moment ago.
-		panic("state: an entry cannot be encoded: " + err.Error())
-	}
-	sum := sha256.Sum256(encoded)
-	return sum[:16]
+	return binary.BigEndian.AppendUint64(nil, h.hash("asked", asked))
 }
 
 // forMemory is an outcome without the bodies of resources: a retry is told

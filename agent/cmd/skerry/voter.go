@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime/debug"
 
 	"skerry.dev/agent"
 	"skerry.dev/agent/runtime"
@@ -12,8 +13,13 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
+// voterGC lets a voter's heap grow to three times what is in use before it is
+// collected: a few megabytes for a few percent of the writes.
+const voterGC = 200
+
 // newVoter gives an agent its replica: here the two sides meet.
 func newVoter(options agent.VoterOptions) (agent.Voter, error) {
+	debug.SetGCPercent(voterGC)
 	voter, err := coordinator.New(coordinator.Config{
 		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init,
 		Peers: options.Peers, Dialer: options.Dialer, Images: localImages{options.Runtime},
