@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -106,7 +107,9 @@ func onlyServing(ctx context.Context, r *hosts.Rig) (*hosts.Host, error) {
 		if n := len(got.Msg.GetResources()); n != 1 {
 			return fmt.Errorf("there are %d placements", n)
 		}
-		only = r.Host(got.Msg.GetResources()[0].GetPlacement().GetNode())
+		if only = r.Host(got.Msg.GetResources()[0].GetPlacement().GetNode()); only == nil {
+			return errors.New("it has no node yet")
+		}
 		for _, h := range r.Hosts {
 			if err := fetch(ctx, client, h); (err == nil) != (h == only) {
 				return fmt.Errorf("%s serves it or not: %v", h.Name, err)

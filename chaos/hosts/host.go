@@ -73,6 +73,14 @@ while :; do sleep 3600 & wait $!; done`
 func (h *Host) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
+	for _, command := range []string{
+		"ip -n " + h.namespace + " link set eth0 up",
+		"ip -n " + h.namespace + " route replace default via " + h.rig.address(1),
+	} {
+		if err := run(ctx, command); err != nil {
+			return err
+		}
+	}
 	power, err := spawn(filepath.Join(h.dir, "boot.log"), "nsenter", "--net=/run/netns/"+h.namespace,
 		"unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--propagation", "private", "sh", "-c", bootScript)
 	if err != nil {
@@ -140,6 +148,8 @@ func (h *Host) PowerOff() error {
 	for _, p := range []*process{h.containerd, h.agent} {
 		err = errors.Join(err, p.await()) // it was on the host
 	}
+	// A machine without power does not even refuse connections.
+	err = errors.Join(err, run(context.Background(), "ip -n "+h.namespace+" link set eth0 down"))
 	h.power, h.first, h.containerd, h.agent = nil, 0, nil, nil
 	h.rig.Log.Info("host is off", "host", h.Name)
 	return err
