@@ -145,7 +145,7 @@ func (v *Voter) openReplica() error {
 func (v *Voter) serve() {
 	v.operators = api.New(api.Config{
 		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images,
-		NodeClient: func(node, _ string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
+		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
 		Clock:      v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,

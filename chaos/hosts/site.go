@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"skerry.dev/chaos/check"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -118,7 +119,7 @@ func unsettled(status *skerryv1.StatusResponse, hosts int) error {
 			}
 		}
 	}
-	if wanted := targetVoters(hosts); ready != hosts || voting != wanted || status.GetCoordinator() == "" {
+	if wanted := check.VoterTarget(hosts); ready != hosts || voting != wanted || status.GetCoordinator() == "" {
 		return fmt.Errorf("%d of %d nodes are ready, %d of %d vote, the coordinator is %q",
 			ready, hosts, voting, wanted, status.GetCoordinator())
 	}
@@ -126,18 +127,6 @@ func unsettled(status *skerryv1.StatusResponse, hosts int) error {
 		return fmt.Errorf("%d of %d placements are healthy", status.GetHealthy(), status.GetPlacements())
 	}
 	return nil
-}
-
-// targetVoters as DESIGN.md has it.
-func targetVoters(nodes int) int {
-	switch {
-	case nodes < 3:
-		return 1
-	case nodes < 7:
-		return 3
-	default:
-		return 5
-	}
 }
 
 // Coordinator returns the host that coordinates, and another voter's.

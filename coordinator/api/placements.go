@@ -128,6 +128,6 @@ func (p placements) nodeOf(project, name string) (skerryv1connect.PlacementServi
 		return nil, problem.New(problem.Unavailable, subject, "its node %s is lost", placement.GetNode()).
 			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
 	}
-	return skerryv1connect.NewPlacementServiceClient(p.NodeClient(node.GetName(), node.GetAddress()),
+	return skerryv1connect.NewPlacementServiceClient(p.NodeClient(node.GetName()),
 		"https://"+node.GetAddress(), connect.WithReadMaxBytes(maxMessage)), nil
 }

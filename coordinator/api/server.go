@@ -43,7 +43,7 @@ type Config struct {
 	Store      *state.Store
 	Images     Images
 	// NodeClient returns a client that speaks only to the named node.
-	NodeClient func(node, address string) connect.HTTPClient
+	NodeClient func(node string) connect.HTTPClient
 	// Transport reaches the named voter's API on behalf of a caller.
 	Transport func(node string) http.RoundTripper
 	// Waiting says why the coordinator holds replacing back; empty when it does

@@ -107,7 +107,7 @@ func newAPISite(t *testing.T) *apiSite {
 	})
 	s.server = New(Config{
 		Node: "n1", Site: "reef", Log: stamped{s}, Store: s.store,
-		NodeClient: func(string, string) connect.HTTPClient { return http.DefaultClient },
+		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" },
 		Clock:      system.Clock, Rand: system.Rand, Logger: logger,
