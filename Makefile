@@ -111,6 +111,7 @@ generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-connect-go ## 
 	cd shared/api && PATH=$(TOOLS):$$PATH buf lint && PATH=$(TOOLS):$$PATH buf generate
 	$(GO) run ./packaging/reference
 	$(GO) test ./agent/cmd/skerry -run TestReference -update
+	$(GO) test ./shared/access -run TestTheTable -update
 
 .PHONY: clean
 clean: ## remove what was built, and the cached tools

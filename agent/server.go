@@ -12,6 +12,7 @@ import (
 	"skerry.dev/agent/image"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -67,7 +68,8 @@ func (a *Agent) sync(w http.ResponseWriter, r *http.Request) {
 // join is answered by the voter, if this node is one; else by where one is.
 func (a *Agent) join() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(sitev1connect.NewJoinServiceHandler(joinElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest)))
+	mux.Handle(sitev1connect.NewJoinServiceHandler(joinElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest),
+		connect.WithInterceptors(guard.New(guard.Anybody))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if voter := a.replicas.voter(); voter != nil {
 			voter.Join().ServeHTTP(w, r)

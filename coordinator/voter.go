@@ -24,6 +24,8 @@ import (
 	"skerry.dev/coordinator/consensus/transport"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -151,13 +153,20 @@ func (v *Voter) serve() {
 		Clock:      v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
-	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, connect.WithCompressMinBytes(compressFrom)))
+	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
+		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(guard.New(nodeFrom))))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, Clock: v.Env.Clock, Rand: v.Env.Rand,
-	}, connect.WithReadMaxBytes(64<<10)))
+	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Anybody))))
 	v.join = joinMux
+}
+
+// nodeFrom is the node that keeps a sync stream.
+func nodeFrom(ctx context.Context) access.Principal {
+	peer, _ := mtls.PeerFrom(ctx) // the zero peer is nobody who may call
+	return access.PrincipalOf(peer.ID.String())
 }
 
 // Operators, Sync and Join answer on their protocols.

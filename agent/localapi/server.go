@@ -13,6 +13,8 @@ import (
 	"skerry.dev/agent/runtime"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -68,7 +70,7 @@ type Server struct {
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
 	s := &Server{Config: config}
-	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage)}
+	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage), connect.WithInterceptors(guard.New(s.who))}
 
 	operators := http.NewServeMux()
 	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
@@ -83,6 +85,16 @@ func New(config Config) *Server {
 	peers.Handle(sitev1connect.NewPeerServiceHandler(ping{s}, options...))
 	s.peers = peers
 	return s
+}
+
+// who makes a call: a voter among nodes is one that this node knows as such.
+func (s *Server) who(ctx context.Context) access.Principal {
+	peer, _ := mtls.PeerFrom(ctx) // the zero peer is nobody who may call
+	who := access.PrincipalOf(peer.ID.String())
+	if s.votes(peer) {
+		who.Caller = skerryv1.Caller_CALLER_VOTER
+	}
+	return who
 }
 
 // Operators answers operators.

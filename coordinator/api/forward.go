@@ -55,7 +55,7 @@ func (s *Server) proxy(leader *skerryv1.Node) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "https", Host: leader.GetAddress()})
-			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()))
+			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()).ID)
 		},
 		Transport: s.Transport(leader.GetName()),
 		ErrorLog:  slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),

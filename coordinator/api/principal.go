@@ -8,6 +8,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/shared/access"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
 )
@@ -17,10 +18,10 @@ const onBehalfHeader = "Skerry-On-Behalf-Of"
 
 type principalKey struct{}
 
-// principalFrom returns the SPIFFE ID of the caller.
-func principalFrom(ctx context.Context) string {
+// principalFrom returns the caller.
+func principalFrom(ctx context.Context) access.Principal {
 	id, _ := ctx.Value(principalKey{}).(string)
-	return id
+	return access.PrincipalOf(id)
 }
 
 // authenticate finds out who calls, on every call: records change while

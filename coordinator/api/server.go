@@ -11,6 +11,7 @@ import (
 
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
@@ -73,7 +74,7 @@ func New(config Config) *Server {
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
-		connect.WithInterceptors(problems{logger: config.Logger}),
+		connect.WithInterceptors(problems{logger: config.Logger}, guard.New(principalFrom)),
 	}
 	mux.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
@@ -97,7 +98,7 @@ func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Ent
 		requestID = s.newID()
 	}
 	entry.RequestId = requestID
-	entry.Principal = principalFrom(ctx)
+	entry.Principal = principalFrom(ctx).ID
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	outcome, err := s.Log.Propose(ctx, entry)

@@ -2263,7 +2263,7 @@ var File_skerry_v1_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/v1/resource.proto\"\xa6\x01\n" +
+	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\xa6\x01\n" +
 	"\tFreshness\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\bR\x06quorum\x12\x14\n" +
@@ -2424,25 +2424,38 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\vErrorDetail\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
-	"\x04hint\x18\x03 \x01(\tR\x04hint2\xc7\x02\n" +
-	"\x0fResourceService\x12<\n" +
-	"\x05Apply\x12\x17.skerry.v1.ApplyRequest\x1a\x18.skerry.v1.ApplyResponse\"\x00\x126\n" +
-	"\x03Get\x12\x15.skerry.v1.GetRequest\x1a\x16.skerry.v1.GetResponse\"\x00\x129\n" +
-	"\x04List\x12\x16.skerry.v1.ListRequest\x1a\x17.skerry.v1.ListResponse\"\x00\x12?\n" +
-	"\x06Delete\x12\x18.skerry.v1.DeleteRequest\x1a\x19.skerry.v1.DeleteResponse\"\x00\x12B\n" +
-	"\aExplain\x12\x19.skerry.v1.ExplainRequest\x1a\x1a.skerry.v1.ExplainResponse\"\x002\xef\x02\n" +
-	"\vSiteService\x12?\n" +
-	"\x06Status\x12\x18.skerry.v1.StatusRequest\x1a\x19.skerry.v1.StatusResponse\"\x00\x12?\n" +
-	"\x06Locate\x12\x18.skerry.v1.LocateRequest\x1a\x19.skerry.v1.LocateResponse\"\x00\x12N\n" +
-	"\vCreateToken\x12\x1d.skerry.v1.CreateTokenRequest\x1a\x1e.skerry.v1.CreateTokenResponse\"\x00\x12K\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint2\xbf\x03\n" +
+	"\x0fResourceService\x12M\n" +
+	"\x05Apply\x12\x17.skerry.v1.ApplyRequest\x1a\x18.skerry.v1.ApplyResponse\"\x11¼\x18\r\n" +
+	"\x05apply0\x01:\x02\x01\x02\x12L\n" +
+	"\x03Get\x12\x15.skerry.v1.GetRequest\x1a\x16.skerry.v1.GetResponse\"\x16¼\x18\x12\n" +
+	"\x04read\x1a\x04kind0\x01:\x02\x01\x02\x12O\n" +
+	"\x04List\x12\x16.skerry.v1.ListRequest\x1a\x17.skerry.v1.ListResponse\"\x16¼\x18\x12\n" +
+	"\x04read\x1a\x04kind0\x01:\x02\x01\x02\x12d\n" +
+	"\x06Delete\x12\x18.skerry.v1.DeleteRequest\x1a\x19.skerry.v1.DeleteResponse\"%¼\x18!\n" +
+	"\x06delete\x1a\x04kind\"\x04name*\aproject:\x02\x01\x02\x12X\n" +
+	"\aExplain\x12\x19.skerry.v1.ExplainRequest\x1a\x1a.skerry.v1.ExplainResponse\"\x16¼\x18\x12\n" +
+	"\x04read\x1a\x04kind0\x01:\x02\x01\x022\xe2\x03\n" +
+	"\vSiteService\x12U\n" +
+	"\x06Status\x12\x18.skerry.v1.StatusRequest\x1a\x19.skerry.v1.StatusResponse\"\x16¼\x18\x12\n" +
+	"\x04read\x12\x04Site0\x01:\x02\x01\x02\x12U\n" +
+	"\x06Locate\x12\x18.skerry.v1.LocateRequest\x1a\x19.skerry.v1.LocateResponse\"\x16¼\x18\x12\n" +
+	"\x06locate\x12\x04Site:\x02\x01\x02\x12j\n" +
+	"\vCreateToken\x12\x1d.skerry.v1.CreateTokenRequest\x1a\x1e.skerry.v1.CreateTokenResponse\"\x1c¼\x18\x18\n" +
+	"\x06create\x12\x05Token\"\x04name:\x01\x01\x12_\n" +
 	"\n" +
-	"ListTokens\x12\x1c.skerry.v1.ListTokensRequest\x1a\x1d.skerry.v1.ListTokensResponse\"\x00\x12A\n" +
-	"\x06Events\x12\x18.skerry.v1.EventsRequest\x1a\x19.skerry.v1.EventsResponse\"\x000\x012\x8e\x01\n" +
-	"\x10PlacementService\x12;\n" +
-	"\x04Logs\x12\x16.skerry.v1.LogsRequest\x1a\x17.skerry.v1.LogsResponse\"\x000\x01\x12=\n" +
-	"\x04Exec\x12\x16.skerry.v1.ExecRequest\x1a\x17.skerry.v1.ExecResponse\"\x00(\x010\x012Z\n" +
-	"\fImageService\x12J\n" +
-	"\tLoadImage\x12\x1b.skerry.v1.LoadImageRequest\x1a\x1c.skerry.v1.LoadImageResponse\"\x00(\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"ListTokens\x12\x1c.skerry.v1.ListTokensRequest\x1a\x1d.skerry.v1.ListTokensResponse\"\x14¼\x18\x10\n" +
+	"\x04read\x12\x05Token:\x01\x01\x12X\n" +
+	"\x06Events\x12\x18.skerry.v1.EventsRequest\x1a\x19.skerry.v1.EventsResponse\"\x17¼\x18\x13\n" +
+	"\x04read\x12\x05Event0\x01:\x02\x01\x020\x012\xf6\x01\n" +
+	"\x10PlacementService\x12i\n" +
+	"\x04Logs\x12\x16.skerry.v1.LogsRequest\x1a\x17.skerry.v1.LogsResponse\".¼\x18*\n" +
+	"\x04logs\x12\tPlacement\"\tplacement*\aproject:\x03\x01\x02\x040\x01\x12w\n" +
+	"\x04Exec\x12\x16.skerry.v1.ExecRequest\x1a\x17.skerry.v1.ExecResponse\":¼\x186\n" +
+	"\x04exec\x12\tPlacement\"\x0fstart.placement*\rstart.project:\x03\x01\x02\x04(\x010\x012|\n" +
+	"\fImageService\x12l\n" +
+	"\tLoadImage\x12\x1b.skerry.v1.LoadImageRequest\x1a\x1c.skerry.v1.LoadImageResponse\"\"¼\x18\x1e\n" +
+	"\x04load\x12\x05Image\"\vheader.name:\x02\x01\x02(\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_service_proto_rawDescOnce sync.Once
@@ -2570,6 +2583,7 @@ func file_skerry_v1_service_proto_init() {
 	if File_skerry_v1_service_proto != nil {
 		return
 	}
+	file_skerry_v1_access_proto_init()
 	file_skerry_v1_resource_proto_init()
 	file_skerry_v1_service_proto_msgTypes[16].OneofWrappers = []any{}
 	file_skerry_v1_service_proto_msgTypes[25].OneofWrappers = []any{

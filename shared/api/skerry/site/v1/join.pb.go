@@ -276,7 +276,7 @@ var File_skerry_site_v1_join_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x18skerry/v1/resource.proto\"\x0e\n" +
+	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\x0e\n" +
 	"\fTrustRequest\"I\n" +
 	"\rTrustResponse\x128\n" +
 	"\bversions\x18\x01 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\bversions\"\\\n" +
@@ -293,10 +293,12 @@ const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
 	"gossip_key\x18\x06 \x01(\fR\tgossipKey\x12*\n" +
 	"\x05peers\x18\a \x03(\v2\x14.skerry.site.v1.PeerR\x05peers\x12#\n" +
-	"\x04node\x18\b \x01(\v2\x0f.skerry.v1.NodeR\x04node2\x9a\x01\n" +
-	"\vJoinService\x12F\n" +
-	"\x05Trust\x12\x1c.skerry.site.v1.TrustRequest\x1a\x1d.skerry.site.v1.TrustResponse\"\x00\x12C\n" +
-	"\x04Join\x12\x1b.skerry.site.v1.JoinRequest\x1a\x1c.skerry.site.v1.JoinResponse\"\x00B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x04node\x18\b \x01(\v2\x0f.skerry.v1.NodeR\x04node2\xc0\x01\n" +
+	"\vJoinService\x12Y\n" +
+	"\x05Trust\x12\x1c.skerry.site.v1.TrustRequest\x1a\x1d.skerry.site.v1.TrustResponse\"\x13¼\x18\x0f\n" +
+	"\x04join\x12\x04Site:\x01\x05\x12V\n" +
+	"\x04Join\x12\x1b.skerry.site.v1.JoinRequest\x1a\x1c.skerry.site.v1.JoinResponse\"\x13¼\x18\x0f\n" +
+	"\x04join\x12\x04Site:\x01\x05B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_join_proto_rawDescOnce sync.Once

@@ -13,6 +13,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
+	_ "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
 	unsafe "unsafe"
 )
@@ -108,12 +109,13 @@ var File_skerry_site_v1_peer_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\"\r\n" +
+	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"\r\n" +
 	"\vPingRequest\"\"\n" +
 	"\fPingResponse\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node2R\n" +
-	"\vPeerService\x12C\n" +
-	"\x04Ping\x12\x1b.skerry.site.v1.PingRequest\x1a\x1c.skerry.site.v1.PingResponse\"\x00B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x04node\x18\x01 \x01(\tR\x04node2f\n" +
+	"\vPeerService\x12W\n" +
+	"\x04Ping\x12\x1b.skerry.site.v1.PingRequest\x1a\x1c.skerry.site.v1.PingResponse\"\x14¼\x18\x10\n" +
+	"\x04ping\x12\x04Node:\x02\x03\x04B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_peer_proto_rawDescOnce sync.Once

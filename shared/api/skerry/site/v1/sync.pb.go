@@ -752,7 +752,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -804,9 +804,11 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x05voter\x18\x04 \x01(\x0e2\x14.skerry.v1.VoterRoleR\x05voter\x12\x17\n" +
 	"\araft_id\x18\x05 \x01(\x04R\x06raftId\x12\x12\n" +
 	"\x04zone\x18\x06 \x01(\tR\x04zone\x12'\n" +
-	"\x0fkey_fingerprint\x18\a \x01(\fR\x0ekeyFingerprint2V\n" +
-	"\vSyncService\x12G\n" +
-	"\x04Sync\x12\x1b.skerry.site.v1.SyncRequest\x1a\x1c.skerry.site.v1.SyncResponse\"\x00(\x010\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x0fkey_fingerprint\x18\a \x01(\fR\x0ekeyFingerprint2u\n" +
+	"\vSyncService\x12f\n" +
+	"\x04Sync\x12\x1b.skerry.site.v1.SyncRequest\x1a\x1c.skerry.site.v1.SyncResponse\"\x1f¼\x18\x1b\n" +
+	"\x04sync\x12\x04Node\"\n" +
+	"hello.node:\x01\x03(\x010\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_sync_proto_rawDescOnce sync.Once
