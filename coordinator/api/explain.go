@@ -15,6 +15,9 @@ import (
 const explainEvents = 20
 
 func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
+	if req.Msg.GetName() == "" {
+		return nil, problem.New(problem.Invalid, "", "a name is required").WithField("name")
+	}
 	view, freshness := r.read(ctx, req.Msg.GetStale())
 	kind, name, project := req.Msg.GetKind(), req.Msg.GetName(), projectOr(req.Msg.GetProject(), defaultProject)
 	if kind != "" && kind != "Placement" && kind != "Workload" {

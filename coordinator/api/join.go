@@ -69,6 +69,15 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 	if node == nil {
 		node = &skerryv1.Node{}
 	}
+	change := &sitev1.JoinSite{SecretHash: hash[:], KeyFingerprint: fingerprint, Node: node}
+	if err := j.Store.View().CheckJoin(change); err != nil {
+		return nil, err
+	}
+	if req.GetNode() != nil {
+		if err := checkJoiner(node); err != nil {
+			return nil, err
+		}
+	}
 	// A number drawn here and fixed by the log: a repeated join gets the first.
 	node.Id = newUUID(j.Rand)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -76,11 +85,7 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 	outcome, err := j.Log.Propose(ctx, &sitev1.Entry{
 		RequestId: newUUID(j.Rand),
 		Principal: "token",
-		Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{
-			SecretHash:     hash[:],
-			KeyFingerprint: fingerprint,
-			Node:           node,
-		}},
+		Change:    &sitev1.Entry_JoinSite{JoinSite: change},
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -18,7 +21,7 @@ const firstVoters = 5
 // key may repeat the call until the token expires and gets the same record,
 // any other key is refused (SAFETY, rule 15).
 func (x *tx) joinSite(change *sitev1.JoinSite) (*sitev1.Outcome, error) {
-	token, err := x.usableToken(change)
+	token, err := usableToken(x.Txn, x.time, change)
 	if err != nil {
 		return nil, err
 	}
@@ -28,19 +31,26 @@ func (x *tx) joinSite(change *sitev1.JoinSite) (*sitev1.Outcome, error) {
 	return x.joinNode(token, change)
 }
 
-func (x *tx) usableToken(change *sitev1.JoinSite) (*sitev1.TokenRecord, error) {
+// CheckJoin says why a join would be refused, as far as its token goes. The
+// coordinator asks before it writes: who has no token must not fill the log.
+func (v *View) CheckJoin(change *sitev1.JoinSite) error {
+	_, err := usableToken(v.txn, v.meta.time, change)
+	return err
+}
+
+func usableToken(txn *memdb.Txn, now *timestamppb.Timestamp, change *sitev1.JoinSite) (*sitev1.TokenRecord, error) {
 	refuse := func(text string) error {
 		return problem.New(problem.Forbidden, "token", "%s", text).WithHint("make a new one: skerry token create")
 	}
 	if len(change.GetKeyFingerprint()) != sha256.Size {
 		return nil, problem.New(problem.Invalid, "join", "the fingerprint of the key is not a SHA-256").WithField("keyFingerprint")
 	}
-	found := tokens.by(x.Txn, "hash", hex.EncodeToString(change.GetSecretHash()))
+	found := tokens.by(txn, "hash", hex.EncodeToString(change.GetSecretHash()))
 	if len(found) == 0 {
 		return nil, refuse("this site does not know it")
 	}
 	token := found[0]
-	if !later(token.GetToken().GetToken().GetExpires(), x.time) {
+	if !later(token.GetToken().GetToken().GetExpires(), now) {
 		return nil, refuse("it has expired")
 	}
 	if used := token.GetUsedByKey(); len(used) > 0 && !bytes.Equal(used, change.GetKeyFingerprint()) {

@@ -15,7 +15,6 @@ var (
 	imagePattern      = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,254}$`)
 	portNamePattern   = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$`)
 	envPattern        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
-	capabilityPattern = regexp.MustCompile(`^[A-Z][A-Z_]{1,30}$`)
 	userPattern       = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
 )
 
@@ -53,7 +52,7 @@ func (v *validator) container(c *skerryv1.Container) {
 	v.oneOf("container.network", c.GetNetwork(), "bridge", "host", "none")
 	v.atMost("container.addCapabilities", len(c.GetAddCapabilities()), maxCapabilities)
 	for i, capability := range c.GetAddCapabilities() {
-		if !capabilityPattern.MatchString(capability) || strings.HasPrefix(capability, "CAP_") {
+		if !capabilities[capability] {
 			v.fail(fmt.Sprintf("container.addCapabilities[%d]", i), "%q is not a capability", shorten(capability)).Hint =
 				"write it without CAP_, as in NET_BIND_SERVICE"
 		}

@@ -1,0 +1,69 @@
+package hostile
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	// A refusal takes less than this long,
+	maxRefusal = time.Second
+	// and leaves less than this behind in memory, in bytes.
+	maxGrowth = 64 << 20
+)
+
+// judge runs one case and holds it to what every refusal must keep: it is fast,
+// it costs little, and what people declared is as before.
+func (s *site) judge(t *testing.T, attack func(t *testing.T)) {
+	t.Helper()
+	before, heap := s.declared(t), heapInUse()
+	began := time.Now()
+	attack(t)
+	if took := time.Since(began); took > maxRefusal {
+		t.Errorf("the refusal took %s, at most %s are fair", took, maxRefusal)
+	}
+	if grown := int64(heapInUse()) - int64(heap); grown > maxGrowth {
+		t.Errorf("the process grew by %d MiB", grown>>20)
+	}
+	if diff := cmp.Diff(before, s.declared(t)); diff != "" {
+		t.Error("it changed what people declared:", diff)
+	}
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapInuse
+}
+
+// named fails unless text says one of the given things; a refusal that does not
+// say why is of no use.
+func named(t *testing.T, text string, wants ...string) {
+	t.Helper()
+	if !anyOf(text, wants) {
+		t.Errorf("nothing names the reason, one of %q; there was:\n%.2000s", wants, text)
+	}
+}
+
+func anyOf(text string, wants []string) bool {
+	return slices.ContainsFunc(wants, func(want string) bool { return strings.Contains(text, want) })
+}
+
+// logged is named for the agent's log since a mark: it may come a moment after
+// the client was refused.
+func (s *site) logged(t *testing.T, mark int, also string, wants ...string) {
+	t.Helper()
+	for range 50 {
+		if anyOf(also+s.log.since(mark), wants) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	named(t, also+s.log.since(mark), wants...)
+}
