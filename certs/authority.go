@@ -131,6 +131,21 @@ func (a *Authority) IssueOperator(name string, publicKey any, now time.Time) ([]
 	return x509.CreateCertificate(a.rand, template, a.cert, publicKey, a.key)
 }
 
+// IssueWorkload issues the SVID of one placement of a workload and returns it
+// in DER. All placements of a workload have the same SPIFFE ID, each a key of
+// its own.
+func (a *Authority) IssueWorkload(project, workload string, publicKey any, now time.Time, lifetime time.Duration) ([]byte, error) {
+	template, err := a.leaf(RoleWorkload, project+"/"+workload, now)
+	if err != nil {
+		return nil, err
+	}
+	template.Subject.CommonName = workload // both together may be longer than a name may be
+	if end := template.NotBefore.Add(backdate + lifetime); end.Before(template.NotAfter) {
+		template.NotAfter = end
+	}
+	return x509.CreateCertificate(a.rand, template, a.cert, publicKey, a.key)
+}
+
 // leaf follows the X.509-SVID specification, sections 2 to 4: one URI SAN, no
 // CA bit, digitalSignature, no certificate or CRL signing.
 func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certificate, error) {
@@ -138,9 +153,12 @@ func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certifica
 	if err != nil {
 		return nil, err
 	}
-	id, err := spiffeid.FromSegments(domain, string(role), name)
+	id, err := spiffeid.FromPath(domain, "/"+string(role)+"/"+name)
 	if err != nil {
 		return nil, fmt.Errorf("%q cannot be part of a SPIFFE ID: %w", name, err)
+	}
+	if peer, err := peerOf(id); err != nil || peer.Role != role || peer.Name != name {
+		return nil, fmt.Errorf("%q cannot be the name of a %s", name, role)
 	}
 	if begin := a.cert.NotBefore.Add(backdate); now.Before(begin) {
 		now = begin // a clock that fell back to 1970 must not issue what expired long ago

@@ -23,6 +23,7 @@ import (
 	"skerry.dev/coordinator/consensus/pebblelog"
 	"skerry.dev/coordinator/consensus/transport"
 	"skerry.dev/coordinator/dispatcher"
+	"skerry.dev/coordinator/issuer"
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
 	"skerry.dev/shared/access/guard"
@@ -38,6 +39,9 @@ const compressFrom = 64 << 10
 
 // initialiseEvery is how often a new site tries to open its log.
 const initialiseEvery = 10 * time.Millisecond
+
+// maxIssue bounds a call for identities of workloads, in bytes.
+const maxIssue = 512 << 10
 
 // maxObserved observations wait for the controllers.
 const maxObserved = 256
@@ -155,6 +159,9 @@ func (v *Voter) serve() {
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
 		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(guard.New(nodeFrom))))
+	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
+		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Clock: v.Env.Clock,
+	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(guard.New(nodeFrom))))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{

@@ -133,7 +133,8 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 	change := workloadChange{outcome: outcomeConfigured, next: next}
 	if !same {
 		change.specChanged = true
-		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) || !proto.Equal(next.GetHealth(), present.GetHealth())
+		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) ||
+			!proto.Equal(next.GetHealth(), present.GetHealth()) || next.GetIdentity() != present.GetIdentity()
 		next.Generation++
 	}
 	next.Labels = given.GetLabels()

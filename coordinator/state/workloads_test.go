@@ -36,3 +36,19 @@ func TestLifeOfAWorkload(t *testing.T) {
 	s.plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{create("web", 1)}})
 	s.wantNames("web", "web-2", "web-3")
 }
+
+func TestAskingForAnIdentityMakesPlacementsAnew(t *testing.T) {
+	s := newSite(t, 1)
+	s.ok(applyEntry(testWorkload("web", 1)))
+	s.plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{create("web", 1)}})
+	s.plan(&sitev1.Plan{Assign: []*sitev1.Assignment{assign("web-1", "n1")}})
+	asks := testWorkload("web", 1)
+	asks.Identity = true
+	s.ok(applyEntry(asks))
+	if p := s.store.View().Placement("default", "web-1"); p.GetGeneration() != 1 || p.GetSpec().GetIdentity() {
+		t.Errorf("web-1, which was made without, is of generation %d, identity %v", p.GetGeneration(), p.GetSpec().GetIdentity())
+	}
+	if got := s.store.View().Workload("default", "web"); got.GetGeneration() != 2 || !got.GetIdentity() {
+		t.Errorf("the workload is %v", got)
+	}
+}

@@ -18,6 +18,14 @@ var (
 	userPattern       = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
 )
 
+// Where a container with an identity finds the SPIFFE Workload API: the
+// directory of the socket, its name there, and the variable that names it.
+const (
+	IdentityDir      = "/run/spiffe"
+	IdentitySocket   = "workload.sock"
+	IdentityVariable = "SPIFFE_ENDPOINT_SOCKET"
+)
+
 const (
 	maxPorts        = 64
 	maxMounts       = 32
@@ -176,6 +184,22 @@ func (v *validator) mounts(mounts []*skerryv1.Mount) {
 			v.memory(field+".tmpfs", mount.GetTmpfs(), minTmpfs, "4Ki")
 		case !cleanAbsolute(mount.GetHostPath()):
 			v.fail(field+".hostPath", "%q is not a clean absolute path", shorten(mount.GetHostPath()))
+		}
+	}
+}
+
+// identity: what the site puts into a container that has one, the manifest may
+// not put there too.
+func (v *validator) identity(w *skerryv1.Workload) {
+	if !w.GetIdentity() {
+		return
+	}
+	if _, given := w.GetContainer().GetEnv()[IdentityVariable]; given {
+		v.fail(join("container.env", IdentityVariable), "the site sets it for a workload with identity: true")
+	}
+	for i, mount := range w.GetContainer().GetMounts() {
+		if target := mount.GetTarget(); target == IdentityDir || strings.HasPrefix(target, IdentityDir+"/") {
+			v.fail(fmt.Sprintf("container.mounts[%d].target", i), "with identity: true the site mounts the Workload API at %s", IdentityDir)
 		}
 	}
 }

@@ -77,6 +77,7 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	} else {
 		v.container(w.GetContainer())
 	}
+	v.identity(w)
 	if w.GetHealth() != nil {
 		v.health(w.GetHealth(), w.GetContainer())
 	}

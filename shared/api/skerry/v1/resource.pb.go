@@ -513,7 +513,12 @@ type Workload struct {
 	// What happens when the process ends.
 	Restart *Restart `protobuf:"bytes,16,opt,name=restart,proto3" json:"restart,omitempty"`
 	// Time between SIGTERM and SIGKILL on stop, 0s to 10m. Default: `10s`.
-	StopGrace     string `protobuf:"bytes,17,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
+	StopGrace string `protobuf:"bytes,17,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
+	// Give each placement the identity `spiffe://SITE/workload/PROJECT/NAME`: an
+	// X.509-SVID of its own, over the SPIFFE Workload API, whose socket is
+	// mounted into the container and named by SPIFFE_ENDPOINT_SOCKET. Default:
+	// none is given.
+	Identity      bool `protobuf:"varint,180,opt,name=identity,proto3" json:"identity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,6 +656,13 @@ func (x *Workload) GetStopGrace() string {
 		return x.StopGrace
 	}
 	return ""
+}
+
+func (x *Workload) GetIdentity() bool {
+	if x != nil {
+		return x.Identity
+	}
+	return false
 }
 
 // Container describes one container.
@@ -1747,7 +1759,10 @@ type PlacementStatus struct {
 	// When the present run started, on the node's clock. For people only.
 	Started *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=started,proto3" json:"started,omitempty"`
 	// Counts the reports of this placement; a later one wins.
-	Revision      uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Until when it has an identity with no coordinator in reach, if it asks for
+	// one: its node holds an SVID that is valid until then.
+	IdentityUntil *timestamppb.Timestamp `protobuf:"bytes,180,opt,name=identity_until,json=identityUntil,proto3" json:"identity_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1836,6 +1851,13 @@ func (x *PlacementStatus) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *PlacementStatus) GetIdentityUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IdentityUntil
+	}
+	return nil
 }
 
 // Exit says how a run ended.
@@ -2630,7 +2652,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
 	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeH\x00R\x04node\x12(\n" +
 	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05imageB\x06\n" +
-	"\x04kind\"\xa2\x05\n" +
+	"\x04kind\"\xbf\x05\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2650,7 +2672,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\tpartition\x18\x0f \x01(\v2\x14.skerry.v1.PartitionR\tpartition\x12,\n" +
 	"\arestart\x18\x10 \x01(\v2\x12.skerry.v1.RestartR\arestart\x12\x1d\n" +
 	"\n" +
-	"stop_grace\x18\x11 \x01(\tR\tstopGrace\x1a9\n" +
+	"stop_grace\x18\x11 \x01(\tR\tstopGrace\x12\x1b\n" +
+	"\bidentity\x18\xb4\x01 \x01(\bR\bidentity\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -2743,7 +2766,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"replacedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x03\n" +
 	"\x0fPlacementStatus\x12&\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x10.skerry.v1.PhaseR\x05phase\x122\n" +
 	"\treadiness\x18\x02 \x01(\x0e2\x14.skerry.v1.ReadinessR\treadiness\x12\x18\n" +
@@ -2752,7 +2775,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\brestarts\x18\x05 \x01(\rR\brestarts\x12,\n" +
 	"\tlast_exit\x18\x06 \x01(\v2\x0f.skerry.v1.ExitR\blastExit\x124\n" +
 	"\astarted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x04R\brevision\"e\n" +
+	"\brevision\x18\b \x01(\x04R\brevision\x12B\n" +
+	"\x0eidentity_until\x18\xb4\x01 \x01(\v2\x1a.google.protobuf.TimestampR\ridentityUntil\"e\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
@@ -2953,25 +2977,26 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	2,  // 28: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
 	23, // 29: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
 	36, // 30: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	36, // 31: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	36, // 32: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	25, // 33: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	34, // 34: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	36, // 35: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	27, // 36: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 37: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 38: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	28, // 39: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	36, // 40: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	35, // 41: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	36, // 42: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	36, // 43: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 44: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	36, // 31: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	36, // 32: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	36, // 33: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	25, // 34: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	34, // 35: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	36, // 36: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	27, // 37: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 38: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 39: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	28, // 40: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	36, // 41: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	35, // 42: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	36, // 43: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	36, // 44: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 45: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }

@@ -1,0 +1,110 @@
+// Package issuer gives nodes the X.509-SVIDs of the placements that are bound to
+// them. Every voter does, with its own CA; no key of a workload ever comes here.
+package issuer
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/dispatcher"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+// MaxRequests of one call.
+const MaxRequests = 64
+
+// freshTime bounds the wait for a majority.
+const freshTime = 2 * time.Second
+
+// Config of an issuer. All fields are required.
+type Config struct {
+	// ReadIndex waits until the local state is as new as the log was when it
+	// was called: a voter that is cut off issues nothing.
+	ReadIndex func(context.Context) (uint64, error)
+	Store     *state.Store
+	// Authority is the CA of this voter; nil while it has none.
+	Authority func() *certs.Authority
+	Clock     env.Clock
+}
+
+// Issuer implements sitev1connect.WorkloadIdentityServiceHandler.
+type Issuer struct{ Config }
+
+// IssueSvids issues what the caller is entitled to, and says of the rest why it
+// is not.
+func (i Issuer) IssueSvids(ctx context.Context, req *connect.Request[sitev1.IssueSvidsRequest]) (*connect.Response[sitev1.IssueSvidsResponse], error) {
+	peer, ok := mtls.PeerFrom(ctx)
+	if !ok || peer.Role != certs.RoleNode {
+		return nil, problem.ToConnect(problem.New(problem.Forbidden, "identity", "only nodes may ask for identities of workloads"))
+	}
+	response, err := i.issue(ctx, peer, req.Msg.GetRequests())
+	if err != nil {
+		return nil, problem.ToConnect(err)
+	}
+	return connect.NewResponse(response), nil
+}
+
+func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.SvidRequest) (*sitev1.IssueSvidsResponse, error) {
+	if len(requests) > MaxRequests {
+		return nil, problem.New(problem.Invalid, "identity", "%d requests in one call, at most %d are taken", len(requests), MaxRequests)
+	}
+	authority, view, err := i.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := dispatcher.CheckNode(view, peer); err != nil {
+		return nil, err
+	}
+	response := &sitev1.IssueSvidsResponse{}
+	for _, request := range requests {
+		issued := &sitev1.IssuedSvid{}
+		if leaf, err := i.one(authority, view, peer.Name, request); err != nil {
+			issued.Refused = err.Error()
+		} else {
+			issued.Svid = [][]byte{leaf}
+		}
+		response.Svids = append(response.Svids, issued)
+	}
+	return response, nil
+}
+
+// ready returns a CA that the site trusts and a state that is up to date.
+func (i Issuer) ready(ctx context.Context) (*certs.Authority, *state.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, freshTime)
+	defer cancel()
+	if _, err := i.ReadIndex(ctx); err != nil {
+		return nil, nil, problem.New(problem.Unavailable, "identity", "this voter reaches no majority of the voters: %w", err).
+			WithHint("try another voter")
+	}
+	view, authority := i.Store.View(), i.Authority()
+	if authority != nil {
+		if bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust()); err == nil && bundle.Has(authority.Certificate()) {
+			return authority, view, nil
+		}
+	}
+	return nil, nil, problem.New(problem.Unavailable, "identity", "the CA of this voter is not trusted by the site yet").
+		WithHint("try another voter")
+}
+
+func (i Issuer) one(authority *certs.Authority, view *state.View, node string, request *sitev1.SvidRequest) ([]byte, error) {
+	placement, err := Entitled(view, node, request.GetProject(), request.GetPlacement())
+	if err != nil {
+		return nil, err
+	}
+	key, err := certs.CheckJoinRequest(request.GetCsr())
+	if err != nil {
+		return nil, problem.New(problem.Invalid, subject(request.GetPlacement()), "the certificate request is not usable: %w", err)
+	}
+	now := i.Clock.Now()
+	if newest := view.Time().AsTime(); now.Before(newest) {
+		now = newest // by that the site judges what is issued here
+	}
+	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, now, certs.WorkloadLifetime)
+}
