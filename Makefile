@@ -60,6 +60,16 @@ test-race: ## fast tests under the race detector
 test-sim: ## whole sites in simulation, ten seeds twice, planted bugs
 	SKERRY_SIM=full $(GO) test $(FRESH) -timeout 20m ./chaos/sim/...
 
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$file); do \
+			echo "$$target in $$(dirname $$file)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
+
 .PHONY: test-integration
 test-integration: prerequisites build ## real containerd and real hosts (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration ./agent/... ./coordinator/... ./certs/... ./shared/...

@@ -117,7 +117,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte{version})
 	f.Fuzz(func(t *testing.T, sealed []byte) {
-		if plain, err := s.Open("name", sealed); err == nil && !bytes.Equal(sealed, good) {
+		// Each process that fuzzes seals with a nonce of its own, so what opens may
+		// be another one's good bytes; it then opens as what was sealed.
+		if plain, err := s.Open("name", sealed); err == nil && !bytes.Equal(plain, []byte("x")) {
 			t.Fatalf("%x opened as %q", sealed, plain)
 		}
 	})
