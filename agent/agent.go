@@ -34,6 +34,7 @@ import (
 type Runtime interface {
 	runtime.Driver
 	runtime.ImageStore
+	runtime.Attester
 	// Run does what must be done now and then, until ctx ends.
 	Run(ctx context.Context) error
 }

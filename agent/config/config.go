@@ -173,6 +173,9 @@ func (c *Config) complete(path string) error {
 // APIAddress is host:port of the one TCP port.
 func (c Config) APIAddress() string { return net.JoinHostPort(c.Address, strconv.Itoa(c.Port)) }
 
+// WorkloadAPIDir holds the socket of the SPIFFE Workload API, and nothing else.
+func (c Config) WorkloadAPIDir() string { return filepath.Join(c.RunDir, "workload") }
+
 // GossipAddress is host:port of gossip.
 func (c Config) GossipAddress() string {
 	return net.JoinHostPort(c.Address, strconv.Itoa(c.GossipPort))

@@ -193,6 +193,7 @@ func specOf(p *skerryv1.Placement) runtime.Spec {
 	spec := runtime.Spec{
 		ID: InstanceID(p.GetProject(), p.GetName()), Project: p.GetProject(), Placement: p.GetName(),
 		Workload: p.GetWorkload(), ImageDigest: p.GetImageDigest(), Container: c,
+		Identity: p.GetSpec().GetIdentity(),
 	}
 	// Validated when the workload was applied.
 	spec.CPUMilli, _ = manifest.CPU(c.GetResources().GetCpu())

@@ -48,6 +48,14 @@ type Driver interface {
 	Watch(ctx context.Context, changed func(id string)) error
 }
 
+// Attester is what a driver may be able to do beside.
+type Attester interface {
+	// InstanceOf returns the ID of the running instance that a process of this
+	// machine is inside of, by the machine's own process numbers. An error of
+	// kind NotFound: it is in none of this driver's.
+	InstanceOf(ctx context.Context, pid int) (string, error)
+}
+
 // Spec is all that a driver needs to run one instance. Equal specs give equal
 // instances; their hash is kept with the instance.
 type Spec struct {
@@ -62,6 +70,9 @@ type Spec struct {
 	// CPUMilli in thousandths of a core; MemoryBytes is the hard limit.
 	CPUMilli    int64
 	MemoryBytes int64
+	// Identity: it reaches the node's Workload API at manifest.IdentityDir, and
+	// manifest.IdentityVariable tells it where.
+	Identity bool
 }
 
 // State of an instance.

@@ -23,5 +23,8 @@ func (s Spec) Hash() string {
 		panic("a container's template cannot be encoded: " + err.Error())
 	}
 	h.Write(encoded)
+	if s.Identity {
+		h.Write([]byte("identity"))
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

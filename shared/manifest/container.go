@@ -24,6 +24,7 @@ const (
 	IdentityDir      = "/run/spiffe"
 	IdentitySocket   = "workload.sock"
 	IdentityVariable = "SPIFFE_ENDPOINT_SOCKET"
+	IdentityAddress  = "unix://" + IdentityDir + "/" + IdentitySocket
 )
 
 const (

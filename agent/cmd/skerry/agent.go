@@ -82,6 +82,6 @@ func openRuntime(system env.System, settings config.Config, logger *slog.Logger)
 		Address: settings.Containerd.Address, Namespace: settings.Containerd.Namespace,
 		StateDir: settings.StateDir, RunDir: settings.RunDir,
 		CNIPluginDir: settings.CNI.PluginDir, CNISubnet: settings.CNI.Subnet,
-		CgroupParent: settings.CgroupParent, Env: system, Logger: logger,
+		CgroupParent: settings.CgroupParent, WorkloadAPIDir: settings.WorkloadAPIDir(), Env: system, Logger: logger,
 	})
 }

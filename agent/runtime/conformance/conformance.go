@@ -21,6 +21,7 @@ import (
 type Driver interface {
 	runtime.Driver
 	runtime.ImageStore
+	runtime.Attester
 }
 
 // Subject is a driver on an empty node.
@@ -37,6 +38,11 @@ type Subject struct {
 	// Leftovers names what there is of an instance outside of the driver's
 	// records: mounts, control groups, addresses. May be nil.
 	Leftovers func(t *testing.T, id string) []string
+	// PID is the number of a running instance's first process, as the machine
+	// counts.
+	PID func(t *testing.T, id string) int
+	// WorkloadAPIDir is mounted into what has an identity; of real processes.
+	WorkloadAPIDir string
 	// Processes are real ones, with memory, files and ports.
 	Processes bool
 }
@@ -78,6 +84,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"logs are followed", follow, false},
 		{"commands are executed", execute, false},
 		{"a watch hints at what ended", watch, false},
+		{"a process is told to be of its instance", attested, false},
+		{"what has an identity knows where to get it", identity, false},
 		{"images are listed and opened", images, false},
 		{"an image travels to another store", travel, false},
 		{"a damaged image changes nothing", damaged, false},
@@ -86,6 +94,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"ports are published", ports, true},
 		{"the container is as its specification says", inside, true},
 		{"a terminal has a size", terminal, true},
+		{"the Workload API is mounted, and stays", workloadAPI, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/conformance"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -38,7 +40,13 @@ func TestConformance(t *testing.T) {
 			Break:     func(t *testing.T, id string) { h.halfPrepare(t, id) },
 			Other:     func(t *testing.T) conformance.Driver { return newHost(t, second).open(t) },
 			Leftovers: h.leftovers,
-			Processes: true,
+			PID: func(t *testing.T, id string) int {
+				answer, err := d.client.TaskService().Get(d.in(t.Context()), &tasksapi.GetRequest{ContainerID: containerID(id)})
+				must(t, err)
+				return int(answer.GetProcess().GetPid())
+			},
+			WorkloadAPIDir: h.config.WorkloadAPIDir,
+			Processes:      true,
 		}
 	})
 }

@@ -48,8 +48,11 @@ type Config struct {
 	CNIPluginDir     string
 	CNISubnet        string
 	CgroupParent     string
-	Env              env.System
-	Logger           *slog.Logger
+	// WorkloadAPIDir holds the socket of the Workload API; it is mounted into
+	// what has an identity.
+	WorkloadAPIDir string
+	Env            env.System
+	Logger         *slog.Logger
 }
 
 // Driver runs containers and holds their images. It is safe for concurrent
@@ -82,6 +85,9 @@ func New(config Config) (*Driver, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, problem.New(problem.Internal, dir, "the directory cannot be made: %w", err)
 		}
+	}
+	if err := openToAll(config.WorkloadAPIDir); err != nil {
+		return nil, problem.New(problem.Internal, config.WorkloadAPIDir, "the directory of the Workload API cannot be made: %w", err)
 	}
 	if d.network, err = newNetwork(config, subnet.Masked(), d.netnsDir()); err != nil {
 		return nil, err

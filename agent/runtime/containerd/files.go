@@ -62,6 +62,15 @@ func writeForAll(path string, content []byte) error {
 	return os.Chmod(path, 0o644)
 }
 
+// openToAll makes a directory that any user in a container may enter, whatever
+// the agent's umask. One that is there stays the same: it is mounted.
+func openToAll(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
 func readIfThere(name string) ([]byte, error) {
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {

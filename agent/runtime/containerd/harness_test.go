@@ -183,7 +183,8 @@ func newHost(t *testing.T, d *daemon) *host {
 	h := &host{config: Config{
 		Address: d.address(), Namespace: name,
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
-		CNIPluginDir: "/usr/lib/cni", CNISubnet: "10.88.0.0/16",
+		WorkloadAPIDir: filepath.Join(dir, "run", "workload"),
+		CNIPluginDir:   "/usr/lib/cni", CNISubnet: "10.88.0.0/16",
 		CgroupParent: "/" + filepath.Base(testDir) + "/" + name,
 		Env:          env.NewSystem(),
 		Logger:       slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -80,10 +80,13 @@ func environment(spec runtime.Spec, image ocispec.ImageConfig) []string {
 	env = slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		_, replaced := given[name]
-		return replaced
+		return replaced || (spec.Identity && name == manifest.IdentityVariable)
 	})
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		env = append(env, name+"="+given[name])
+	}
+	if spec.Identity {
+		env = append(env, manifest.IdentityVariable+"="+manifest.IdentityAddress)
 	}
 	return env
 }
@@ -173,6 +176,12 @@ func (d *Driver) mounts(spec runtime.Spec) ([]specs.Mount, error) {
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"}},
 		{Destination: "/etc/hosts", Type: "bind", Source: d.hostsFile(spec.ID), Options: []string{"bind", "ro"}},
 		{Destination: "/etc/resolv.conf", Type: "bind", Source: d.resolvFile(spec.ID), Options: []string{"bind", "ro"}},
+	}
+	if spec.Identity {
+		mounts = append(mounts, specs.Mount{
+			Destination: manifest.IdentityDir, Type: "bind", Source: d.WorkloadAPIDir,
+			Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec", "ro"},
+		})
 	}
 	given := slices.Clone(spec.Container.GetMounts())
 	for i, m := range given {

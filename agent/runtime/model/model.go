@@ -42,6 +42,7 @@ type Driver struct {
 	mu        sync.Mutex
 	instances map[string]*instance
 	addresses int
+	processes int
 	logs      map[string][]byte
 	store     store
 	// ends of instances that nobody asked for; dropped are no longer kept.
@@ -55,11 +56,14 @@ type instance struct {
 	runtime.Instance
 	program program
 	endsAt  time.Duration
+	env     map[string]string
+	pid     int
 }
 
 var (
 	_ runtime.Driver     = (*Driver)(nil)
 	_ runtime.ImageStore = (*Driver)(nil)
+	_ runtime.Attester   = (*Driver)(nil)
 )
 
 // New returns the runtime of an empty node.
@@ -195,6 +199,7 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 		return problem.New(problem.NotFound, "Image/"+spec.ImageDigest, "it is not on this node")
 	}
 	i := &instance{Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash()}, program: interpret(spec.Container.GetCommand())}
+	i.env = environment(spec)
 	if spec.Container.GetNetwork() == "bridge" {
 		d.addresses++
 		i.Address = fmt.Sprintf("10.88.%d.%d", d.addresses/250%250, d.addresses%250+2)
@@ -222,7 +227,8 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	case i.State != runtime.Prepared:
 		return problem.New(problem.Conflict, id, "it cannot be started any more").WithHint("remove it first")
 	}
-	i.StartedAt = d.clock.Now()
+	d.processes++
+	i.StartedAt, i.pid = d.clock.Now(), d.processes
 	i.endsAt = d.clock.Elapsed() + i.program.lasts
 	d.log(id, i.program.output)
 	d.change(i, runtime.Running)

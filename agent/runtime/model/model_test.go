@@ -23,6 +23,7 @@ func TestConformance(t *testing.T) {
 				return d
 			},
 			Break: func(_ *testing.T, id string) { d.Break(id) },
+			PID:   func(_ *testing.T, id string) int { return d.PID(id) },
 			Other: func(*testing.T) conformance.Driver { return New(env.NewSystem().Clock) },
 		}
 	})

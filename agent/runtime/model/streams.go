@@ -88,6 +88,9 @@ func (d *Driver) Exec(ctx context.Context, id string, exec runtime.Exec) (int, e
 		return 0, err
 	}
 	p := interpret(exec.Command)
+	if len(exec.Command) == 1 && exec.Command[0] == "env" {
+		p = program{output: i.printEnvironment()}
+	}
 	if p.unknown {
 		return 0, problem.New(problem.Invalid, id, "%q cannot be executed in it", exec.Command[0])
 	}
