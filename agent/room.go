@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,12 @@ const (
 	// A replica needs room for its log. Below diskFloor it steps down before
 	// writes fail (SAFETY, rule 8); it comes back above diskRoom.
 	diskFloor = 64 << 20
-	diskRoom  = 96 << 20
+	diskRoom  = 128 << 20
+	// The ballast takes its size of the disk while there is room. It is thrown
+	// off when the disk is full, so that the ledger can still be written however
+	// fast the disk filled up.
+	ballastFile = "ballast"
+	ballastSize = 32 << 20
 	// roomEvery is how often the disk is looked at.
 	roomEvery = time.Second
 )
@@ -26,9 +33,15 @@ type room struct {
 	mu      sync.Mutex
 	full    string // why nothing more may be written; empty when there is room
 	changed chan struct{}
+	// ballast is on board; only look changes it.
+	ballast bool
 }
 
-func newRoom(a *Agent) *room { return &room{Agent: a, changed: make(chan struct{})} }
+func newRoom(a *Agent) *room {
+	files, err := a.Env.FS.ReadDir(a.Config.StateDir)
+	// Unknown is as if there were some: throwing off what is not there is no harm.
+	return &room{Agent: a, changed: make(chan struct{}), ballast: err != nil || slices.Contains(files, ballastFile)}
+}
 
 // trouble says that the disk is full; empty when there is room. changed is
 // closed when that is no longer so.
@@ -48,12 +61,34 @@ func (r *room) run(ctx context.Context) error {
 	}
 }
 
+// trim throws the ballast off when the disk is full, and takes it on when there
+// is room for it.
+func (r *room) trim(free uint64) {
+	full, _ := r.trouble()
+	path := filepath.Join(r.Config.StateDir, ballastFile)
+	var err error
+	switch {
+	case full != "" && r.ballast:
+		err = r.Env.FS.Remove(path)
+	case full == "" && !r.ballast && free > diskRoom+ballastSize:
+		err = probe.Reserve(path, ballastSize)
+	default:
+		return
+	}
+	if err != nil {
+		r.Logger.Warn("the ballast on the disk could not be changed", "file", path, "error", err)
+		return
+	}
+	r.ballast = !r.ballast
+}
+
 func (r *room) look() {
 	free, err := probe.FreeSpace(r.Config.StateDir)
 	if err != nil {
 		r.Logger.Warn("the room on the disk is not known", "error", err)
 		return
 	}
+	defer r.trim(free)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

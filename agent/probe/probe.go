@@ -4,8 +4,10 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 
 	"github.com/shirou/gopsutil/v3/mem"
@@ -64,4 +66,18 @@ func FreeSpace(dir string) (uint64, error) {
 		return 0, fmt.Errorf("the room on the disk of %s: %w", dir, err)
 	}
 	return stat.Bfree * uint64(stat.Bsize), nil
+}
+
+// Reserve makes a file that takes size bytes of its disk, until it is removed.
+// Nothing is done when it is there already.
+func Reserve(path string, size int64) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(file.Fd()), 0, 0, size)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }

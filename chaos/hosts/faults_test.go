@@ -182,6 +182,10 @@ cp -a "$1" /run/state && mount -t tmpfs -o size=256m tmpfs "$1" && cp -a /run/st
 		t.Fatal(err)
 	}
 	settled(t, r)
+	await(t, r, "the ballast", patience, func(ctx context.Context) error {
+		_, err := h.Command(ctx, nil, "test", "-s", h.StateDir()+"/ballast")
+		return err
+	})
 	filler := h.StateDir() + "/filler"
 	if _, err := h.Command(t.Context(), nil, "sh", "-c", `dd if=/dev/zero of="$1" bs=64k >/dev/null 2>&1 || true`, "sh", filler); err != nil {
 		t.Fatal(err)
@@ -198,6 +202,9 @@ cp -a "$1" /run/state && mount -t tmpfs -o size=256m tmpfs "$1" && cp -a /run/st
 	})
 	if out, err := r.Skerry(t.Context(), nil, "status"); err != nil || !strings.Contains(out, "DiskFull") {
 		t.Errorf("status: %v\n%s", err, out)
+	}
+	if out, err := h.Command(t.Context(), nil, "sh", "-c", `test ! -e "$1"`, "sh", h.StateDir()+"/ballast"); err != nil {
+		t.Errorf("the ballast is still on board: %v %s", err, out)
 	}
 	if after := containerPIDs(t, h); !slices.Equal(before, after) {
 		t.Errorf("containers were %v, are %v", before, after)

@@ -1,0 +1,31 @@
+package probe
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+func TestAReserveTakesRoomOnTheDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ballast")
+	const size = 8 << 20
+	for range 2 { // the second time there is nothing to do
+		if err := Reserve(path, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blocks := info.Sys().(*syscall.Stat_t).Blocks * 512; blocks < size || info.Mode().Perm() != 0o600 {
+		t.Errorf("it takes %d bytes with mode %s", blocks, info.Mode())
+	}
+}
+
+func TestAReserveThatDoesNotFitIsAnError(t *testing.T) {
+	if err := Reserve(filepath.Join(t.TempDir(), "ballast"), 1<<60); err == nil {
+		t.Error("a reserve larger than any disk was made")
+	}
+}
