@@ -54,9 +54,7 @@ func (r resources) admit(given []*skerryv1.Resource) ([]*skerryv1.Resource, erro
 	}
 	admitted := make([]*skerryv1.Resource, 0, len(given))
 	for _, resource := range given { // the call's own copy, as it was decoded
-		if workload := resource.GetWorkload(); workload != nil {
-			manifest.Default(workload)
-		}
+		manifest.Fill(resource)
 		if err := manifest.Validate(resource); err != nil {
 			return nil, err
 		}
@@ -65,19 +63,16 @@ func (r resources) admit(given []*skerryv1.Resource) ([]*skerryv1.Resource, erro
 	return admitted, nil
 }
 
-// dryRun checks what an apply would do, on a copy of nothing: the state is
-// only looked at.
+// dryRun checks what an apply would do, and changes nothing.
 func (r resources) dryRun(ctx context.Context, admitted []*skerryv1.Resource) (*connect.Response[skerryv1.ApplyResponse], error) {
-	view, freshness := r.read(ctx, false)
-	response := &skerryv1.ApplyResponse{Freshness: freshness}
-	for _, resource := range admitted {
-		outcome, err := view.CheckApply(resource)
-		if err != nil {
-			return nil, err
-		}
-		response.Results = append(response.Results, outcome)
+	_, freshness := r.read(ctx, false)
+	outcome, err := r.Store.Try(&sitev1.Entry{
+		Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: admitted}},
+	})
+	if err != nil {
+		return nil, err
 	}
-	return connect.NewResponse(response), nil
+	return connect.NewResponse(&skerryv1.ApplyResponse{Results: outcome.GetApplied(), Freshness: freshness}), nil
 }
 
 func (r resources) Get(ctx context.Context, req *connect.Request[skerryv1.GetRequest]) (*connect.Response[skerryv1.GetResponse], error) {
@@ -131,52 +126,45 @@ func listKind(view *state.View, kind, project, name string) ([]*skerryv1.Resourc
 	keep := func(resourceProject, resourceName string) bool {
 		return (project == "" || resourceProject == "" || project == resourceProject) && (name == "" || name == resourceName)
 	}
+	add := func(object manifest.Object) {
+		if keep(object.GetProject(), object.GetName()) {
+			out = append(out, manifest.Wrap(object))
+		}
+	}
 	switch kind {
+	case "AccessPolicy":
+		for _, p := range view.AccessPolicies() {
+			add(p)
+		}
+	case "Project":
+		for _, p := range view.Projects() {
+			add(p)
+		}
 	case "Workload":
 		for _, w := range view.Workloads() {
-			if keep(w.GetProject(), w.GetName()) {
-				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: w}})
-			}
+			add(w)
 		}
 	case "Placement":
 		for _, p := range view.Placements() {
-			if keep(p.GetProject(), p.GetName()) {
-				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Placement{Placement: p}})
-			}
+			add(p)
 		}
 	case "Node":
 		for _, n := range view.Nodes() {
-			if keep("", n.GetName()) {
-				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Node{Node: n}})
-			}
+			add(n)
 		}
 	case "Image":
 		for _, i := range view.Images() {
-			if keep("", i.GetName()) {
-				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Image{Image: i}})
-			}
+			add(i)
 		}
 	default:
 		return nil, problem.New(problem.Invalid, "", "there is no kind %q", kind).
-			WithField("kind").WithHint("the kinds are Workload, Placement, Node and Image")
+			WithField("kind").WithHint("the kinds are %s", strings.Join(manifest.Kinds(), ", "))
 	}
 	return out, nil
 }
 
 func hasLabels(resource *skerryv1.Resource, labels map[string]string) bool {
-	type labelled interface{ GetLabels() map[string]string }
-	var of labelled
-	switch kind := resource.GetKind().(type) {
-	case *skerryv1.Resource_Workload:
-		of = kind.Workload
-	case *skerryv1.Resource_Placement:
-		of = kind.Placement
-	case *skerryv1.Resource_Node:
-		of = kind.Node
-	case *skerryv1.Resource_Image:
-		of = kind.Image
-	}
-	have := of.GetLabels()
+	have := manifest.Of(resource).GetLabels()
 	for key, value := range labels {
 		if got, ok := have[key]; !ok || got != value {
 			return false
@@ -195,7 +183,7 @@ func projectOr(project, fallback string) string {
 func notFound(kind, name, project string) error {
 	p := problem.New(problem.NotFound, kind+"/"+name, "there is no such %s", strings.ToLower(kind)).
 		WithHint("skerry get %s lists what there is", strings.ToLower(kind))
-	if kind == "Workload" || kind == "Placement" {
+	if manifest.InProject(kind) {
 		p.Message += " in project " + projectOr(project, defaultProject)
 	}
 	return p

@@ -29,12 +29,20 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 			return s.repeated(done, entry, index)
 		}
 	}
+	if s.judgeAgain(entry) {
+		s.publish(x)
+		return &sitev1.Outcome{ErrorKind: string(problem.Conflict), JudgeAgain: true, Index: index,
+			Error: "who may do what has changed since this was judged"}
+	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
 	var digest []byte
 	if keep {
 		digest = s.hasher.digest(entry)
 	}
 	outcome, err := x.apply(entry)
+	if err == nil {
+		err = x.checkAdmin()
+	}
 	if err != nil {
 		x.Abort()
 		x = s.begin(index, entry.GetTime())
@@ -80,6 +88,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addImage(change.AddImage)
 	case *sitev1.Entry_ExtendTrust:
 		return x.extendTrust(change.ExtendTrust)
+	case *sitev1.Entry_ChangeGrants:
+		return x.changeGrants(change.ChangeGrants)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

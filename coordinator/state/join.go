@@ -62,7 +62,9 @@ func usableToken(txn *memdb.Txn, now *timestamppb.Timestamp, change *sitev1.Join
 func (x *tx) joinOperator(token *sitev1.TokenRecord, fingerprint []byte) (*sitev1.Outcome, error) {
 	name := token.GetToken().GetToken().GetName()
 	if len(token.GetUsedByKey()) == 0 {
-		if err := x.addOperator(&sitev1.OperatorRecord{Name: name, KeyFingerprint: fingerprint}); err != nil {
+		if err := x.addOperator(&sitev1.OperatorRecord{
+			Name: name, KeyFingerprint: fingerprint, Grants: token.GetToken().GetGrants(),
+		}); err != nil {
 			return nil, err
 		}
 		x.useToken(token, "operator "+name, fingerprint)

@@ -13,6 +13,7 @@ var operators = table[*sitev1.OperatorRecord]{
 	name:    "operators",
 	key:     func(o *sitev1.OperatorRecord) string { return o.GetName() },
 	ordinal: operatorsOrdinal,
+	access:  true,
 }
 
 // addOperator records an operator. One of the same name gets the new key: the
@@ -23,6 +24,9 @@ func (x *tx) addOperator(operator *sitev1.OperatorRecord) error {
 	}
 	if len(operator.GetKeyFingerprint()) != sha256.Size {
 		return problem.New(problem.Invalid, "Operator/"+operator.GetName(), "the fingerprint of its key is not a SHA-256").WithField("keyFingerprint")
+	}
+	if err := checkGrants("Operator/"+operator.GetName(), operator.GetGrants()); err != nil {
+		return err
 	}
 	about := subject{kind: "Operator", name: operator.GetName()}
 	if operators.get(x.Txn, operator.GetName()) != nil {

@@ -68,7 +68,7 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 	node := rapid.SampledFrom([]string{"n1", "n2", "n3", "n4"}).Draw(r, "node")
 	placement := fmt.Sprintf("%s-%d", workload, rapid.IntRange(1, 5).Draw(r, "number"))
 	entry := &sitev1.Entry{}
-	switch rapid.IntRange(0, 11).Draw(r, "kind") {
+	switch rapid.IntRange(0, 13).Draw(r, "kind") {
 	case 0, 1:
 		w := testWorkload(workload, rapid.Uint32Range(0, 3).Draw(r, "replicas"), stays)
 		w.Container.Command = []string{rapid.SampledFrom([]string{"a", "b"}).Draw(r, "command")}
@@ -101,6 +101,12 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 				},
 			}},
 		}}}}
+	case 8:
+		entry = declareEntry(policyNamed(workload, node), projectNamed("shop", &skerryv1.Quota{Placements: proto.Uint32(uint32(s.index))}))
+		entry.AccessRevision = s.index - rapid.Uint64Range(0, min(4, s.index)).Draw(r, "judged")
+	case 9:
+		role := rapid.SampledFrom([]string{"admin", "viewer"}).Draw(r, "role")
+		entry = grantEntry("admin", []*skerryv1.Grant{{Role: role}}, []*skerryv1.Grant{{Role: "viewer"}})
 	default:
 		generation := s.store.View().Workload("default", workload).GetGeneration()
 		plan := &sitev1.Plan{BaseIndex: s.index - rapid.Uint64Range(0, min(4, s.index)).Draw(r, "age")}

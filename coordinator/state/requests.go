@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -87,14 +90,21 @@ func forMemory(outcome *sitev1.Outcome) *sitev1.Outcome {
 	kept := shallow(outcome)
 	kept.Applied = nil
 	for _, applied := range outcome.GetApplied() {
-		w := applied.GetResource().GetWorkload()
 		kept.Applied = append(kept.Applied, &skerryv1.AppliedResource{
-			Outcome: applied.GetOutcome(),
-			Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: &skerryv1.Workload{
-				Kind: w.GetKind(), Name: w.GetName(), Project: w.GetProject(),
-				Generation: w.GetGeneration(), ResourceVersion: w.GetResourceVersion(),
-			}}},
+			Outcome: applied.GetOutcome(), Resource: manifest.Wrap(envelopeOf(manifest.Of(applied.GetResource()))),
 		})
 	}
 	return kept
+}
+
+// envelopeOf a resource, without what it says.
+func envelopeOf(o manifest.Object) manifest.Object {
+	from := o.ProtoReflect()
+	to := from.New()
+	for _, name := range []protoreflect.Name{"kind", "name", "project", "generation", "resource_version"} {
+		if field := from.Descriptor().Fields().ByName(name); from.Has(field) {
+			to.Set(field, from.Get(field))
+		}
+	}
+	return to.Interface().(manifest.Object)
 }

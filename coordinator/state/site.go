@@ -38,7 +38,12 @@ func (x *tx) initSite(init *sitev1.InitSite) (*sitev1.Outcome, error) {
 	if err := x.appendTrust(init.GetTrust()); err != nil {
 		return nil, err
 	}
-	if err := x.addOperator(init.GetOperator()); err != nil {
+	first := shallow(init.GetOperator())
+	first.Grants = []*skerryv1.Grant{{Role: adminRole}}
+	if err := x.addOperator(first); err != nil {
+		return nil, err
+	}
+	if _, err := x.applyProject(&skerryv1.Project{Kind: "Project", Name: defaultProject}); err != nil {
 		return nil, err
 	}
 	node := shallow(init.GetNode())

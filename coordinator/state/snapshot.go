@@ -34,6 +34,10 @@ func (s *Store) Marshal() ([]byte, error) {
 		Requests:    s.requests.list(),
 		Retired:     retired.collect(v.txn.Get(retired.name, "age")),
 		NumberFloor: m.numberFloor,
+
+		AccessRevision: m.accessRevision,
+		AccessPolicies: policies.list(v.txn),
+		Projects:       projects.list(v.txn),
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(snapshot)
 }
@@ -72,6 +76,8 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		gossipKey:   snapshot.GetGossipKey(),
 		trust:       snapshot.GetTrust(),
 		numberFloor: snapshot.GetNumberFloor(),
+
+		accessRevision: snapshot.GetAccessRevision(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -80,6 +86,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		x.sum += x.hash("trust", version)
 	}
 	putAll(x, operators, snapshot.GetOperators())
+	putAll(x, policies, snapshot.GetAccessPolicies())
+	putAll(x, projects, snapshot.GetProjects())
+	x.accessRevision = snapshot.GetAccessRevision()
 	putAll(x, tokens, snapshot.GetTokens())
 	putAll(x, workloads, snapshot.GetWorkloads())
 	putAll(x, retired, snapshot.GetRetired())

@@ -37,7 +37,9 @@ type meta struct {
 	trust      []*sitev1.TrustVersion
 	// numberFloor is below the first number of every new workload.
 	numberFloor uint64
-	counts      [tableCount]int
+	// accessRevision is the index of the last change of who may do what.
+	accessRevision uint64
+	counts         [tableCount]int
 	// sum of the hashes of all objects.
 	sum uint64
 }
@@ -60,6 +62,8 @@ func newDB() *memdb.MemDB {
 		images.name:     images.schema(),
 		operators.name:  operators.schema(),
 		tokens.name:     tokens.schema(),
+		policies.name:   policies.schema(),
+		projects.name:   projects.schema(),
 	}}
 	db, err := memdb.NewMemDB(schema)
 	must(err)
@@ -103,7 +107,7 @@ func (s *Store) Hash() uint64 {
 	m := s.meta
 	return m.sum + s.requests.sum + s.hasher.scalars(
 		[]string{m.site, m.siteID, string(m.gossipKey)},
-		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor,
+		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision,
 		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()))
 }
 
@@ -117,6 +121,8 @@ type tx struct {
 	events  []event
 	evicted int
 	oldest  []event
+	// hadAdmin: before this entry changed who may do what, somebody could.
+	hadAdmin bool
 	// usage of the nodes that this entry assigns placements to.
 	usage map[string]*Usage
 }

@@ -20,6 +20,8 @@ type table[T proto.Message] struct {
 	indexes map[string]func(T) string
 	// ordinal of the table's count.
 	ordinal int
+	// access: calls are judged by its objects.
+	access bool
 }
 
 // Every table has a number for its count.
@@ -31,6 +33,8 @@ const (
 	imagesOrdinal
 	operatorsOrdinal
 	tokensOrdinal
+	policiesOrdinal
+	projectsOrdinal
 	tableCount
 )
 
@@ -102,6 +106,9 @@ func (t table[T]) collect(rows memdb.ResultIterator, err error) []T {
 
 // put adds an object or replaces the one of the same key.
 func (t table[T]) put(x *tx, object T) {
+	if t.access {
+		x.accessChanges()
+	}
 	if old := t.row(x.Txn, t.key(object)); old != nil {
 		x.sum -= old.hash
 	} else {
@@ -117,6 +124,9 @@ func (t table[T]) remove(x *tx, key string) {
 	old := t.row(x.Txn, key)
 	if old == nil {
 		return
+	}
+	if t.access {
+		x.accessChanges()
 	}
 	x.sum -= old.hash
 	x.counts[t.ordinal]--

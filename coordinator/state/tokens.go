@@ -54,8 +54,14 @@ func (x *tx) createToken(change *sitev1.CreateToken) (*sitev1.Outcome, error) {
 // checkTokenGrant looks at what the joiner would get.
 func checkTokenGrant(about string, change *sitev1.CreateToken) error {
 	token := change.GetToken()
+	if err := checkGrants(about, change.GetGrants()); err != nil {
+		return err
+	}
 	switch token.GetRole() {
 	case nodeRole:
+		if len(change.GetGrants()) > 0 {
+			return problem.New(problem.Invalid, about, "nodes have no roles").WithField("grants")
+		}
 		if token.GetName() != "" {
 			if err := checkNodeName(token.GetName()); err != nil {
 				return err

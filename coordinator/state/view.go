@@ -156,15 +156,41 @@ func (v *View) Events(after uint64, limit int) []*skerryv1.Event {
 	return selected
 }
 
-// CheckApply tells what applying a resource would do, and changes nothing.
-func (v *View) CheckApply(resource *skerryv1.Resource) (*skerryv1.AppliedResource, error) {
-	given := resource.GetWorkload()
-	if given == nil {
-		return nil, errNotApplicable()
+// AccessRevision is the index of the last change of who may do what.
+func (v *View) AccessRevision() uint64 { return v.meta.accessRevision }
+
+// AccessRecords are all that decides what operators and workloads may do.
+func (v *View) AccessRecords() *sitev1.AccessRecords {
+	return &sitev1.AccessRecords{Revision: v.meta.accessRevision, Operators: v.Operators(), Policies: v.AccessPolicies()}
+}
+
+// AccessPolicy of this name.
+func (v *View) AccessPolicy(name string) *skerryv1.AccessPolicy { return policies.get(v.txn, name) }
+
+// AccessPolicies of the site.
+func (v *View) AccessPolicies() []*skerryv1.AccessPolicy { return policies.list(v.txn) }
+
+// Projects of the site, with what their workloads ask for.
+func (v *View) Projects() []*skerryv1.Project {
+	var all []*skerryv1.Project
+	for _, record := range projects.list(v.txn) {
+		p := shallow(record.GetProject())
+		p.Used = shown(record.GetUse())
+		all = append(all, p)
 	}
-	change, err := decide(v.Workload(given.GetProject(), given.GetName()), given, v.meta.index, v.meta.time)
-	if err != nil {
-		return nil, err
+	return all
+}
+
+// Try tells what an entry would do now, and changes nothing.
+func (s *Store) Try(entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	s.mu.Lock()
+	x := &tx{Txn: s.db.Snapshot().Txn(true), hasher: &hasher{}, meta: s.meta, oldest: s.events}
+	s.mu.Unlock()
+	defer x.Abort()
+	x.index++
+	outcome, err := x.apply(entry)
+	if err == nil {
+		err = x.checkAdmin()
 	}
-	return applied(change), nil
+	return outcome, err
 }

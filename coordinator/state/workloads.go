@@ -57,16 +57,28 @@ func (x *tx) applyResources(change *sitev1.ApplyResources) (*sitev1.Outcome, err
 }
 
 func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResource, error) {
-	given := resource.GetWorkload()
-	if given == nil {
-		return nil, errNotApplicable()
+	switch kind := resource.GetKind().(type) {
+	case *skerryv1.Resource_Workload:
+		return x.applyWorkload(kind.Workload)
+	case *skerryv1.Resource_AccessPolicy:
+		return x.applyPolicy(kind.AccessPolicy)
+	case *skerryv1.Resource_Project:
+		return x.applyProject(kind.Project)
+	default:
+		return nil, problem.New(problem.Invalid, "", "a resource of this kind cannot be applied").WithField("kind")
 	}
+}
+
+func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource, error) {
 	record := workloads.get(x.Txn, key(given.GetProject(), given.GetName()))
 	change, err := decide(record.GetWorkload(), given, x.index, x.time)
 	if err != nil {
 		return nil, err
 	}
 	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
+	if err := x.use(given.GetProject(), record.GetWorkload(), change.next); err != nil {
+		return nil, err
+	}
 	switch {
 	case record == nil && x.counts[workloadsOrdinal] == maxWorkloads:
 		return nil, exhausted("workloads", maxWorkloads)
@@ -84,10 +96,6 @@ func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResour
 		}
 	}
 	return applied(change), nil
-}
-
-func errNotApplicable() error {
-	return problem.New(problem.Invalid, "", "only workloads can be applied").WithField("kind")
 }
 
 func applied(change workloadChange) *skerryv1.AppliedResource {
@@ -207,6 +215,10 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 	switch change.GetKind() {
 	case "Workload":
 		return x.deleteWorkload(project, name, version)
+	case "AccessPolicy":
+		return x.deletePolicy(name, version)
+	case "Project":
+		return x.deleteProject(name, version)
 	case "Placement":
 		return x.deletePlacement(project, name, version)
 	case "Image":
@@ -219,7 +231,7 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 		return x.removeNode(node, version)
 	default:
 		return nil, problem.New(problem.Invalid, "", "%q cannot be deleted", bounded(change.GetKind(), maxName)).
-			WithField("kind").WithHint("workloads, placements, images and nodes can")
+			WithField("kind").WithHint("workloads, placements, images, nodes, access policies and projects can")
 	}
 }
 
@@ -231,6 +243,9 @@ func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outco
 		return nil, missing("Workload", name)
 	}
 	if err := checkVersion("Workload/"+name, version, record.GetWorkload().GetResourceVersion()); err != nil {
+		return nil, err
+	}
+	if err := x.use(project, record.GetWorkload(), nil); err != nil {
 		return nil, err
 	}
 	workloads.remove(x, key(project, name))

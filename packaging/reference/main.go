@@ -1,5 +1,5 @@
 // Command reference writes docs/manifest.md from the comments of the protobuf
-// file that defines the resources. With -check it only tells whether the
+// files that define the resources. With -check it only tells whether the
 // document is up to date.
 package main
 
@@ -15,15 +15,20 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
+// sources define the kinds that users declare, each by the message of its name.
+var sources = []string{"skerry/v1/resource.proto", "skerry/v1/project.proto", "skerry/v1/policy.proto"}
+
+// kinds that users declare, in the order of the document.
+var kinds = []protoreflect.Name{"Workload", "Project", "AccessPolicy"}
+
 const (
-	source   = "skerry/v1/resource.proto"
 	folder   = "shared/api"
 	document = "docs/manifest.md"
 )
 
 const introduction = `# Manifest reference
 
-Generated from [resource.proto](../shared/api/skerry/v1/resource.proto) by
+Generated from the protobuf files in [shared/api/skerry/v1](../shared/api/skerry/v1) by
 ` + "`make generate`" + `; change the comments there.
 
 A manifest is YAML or JSON, one or more documents, at most 1 MiB. Unknown fields,
@@ -47,7 +52,7 @@ func run(check bool) error {
 		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{folder}}),
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
-	files, err := compiler.Compile(context.Background(), source)
+	files, err := compiler.Compile(context.Background(), sources...)
 	if err != nil {
 		return err
 	}
@@ -55,8 +60,14 @@ func run(check bool) error {
 	if err != nil {
 		return err
 	}
-	root := files[0].Messages().ByName("Workload")
-	written := fmt.Sprintf(introduction, example) + strings.Join(sections(root), "")
+	written := fmt.Sprintf(introduction, example)
+	for _, kind := range kinds {
+		for _, file := range files {
+			if root := file.Messages().ByName(kind); root != nil {
+				written += strings.Join(sections(root), "")
+			}
+		}
+	}
 	if !check {
 		return os.WriteFile(document, []byte(written), 0o644)
 	}

@@ -32,7 +32,7 @@ func applyCommand(a *app) *cobra.Command {
 		Use:     "apply -f FILE",
 		GroupID: GroupChange,
 		Short:   "Make the site run what a manifest says",
-		Long: `Apply creates or changes the workloads that manifests declare, all of them or
+		Long: `Apply creates or changes the resources that manifests declare, all of them or
 none. It returns when the change is safe on a majority of the voters; skerry
 get placements and skerry why show what follows from it.
 
@@ -88,8 +88,12 @@ func (o *applyOptions) print(answer *skerryv1.ApplyResponse) error {
 		suffix = " (dry run)"
 	}
 	for _, result := range answer.GetResults() {
-		name := result.GetResource().GetWorkload().GetName()
-		if _, err := fmt.Fprintf(o.Out, "%s %s%s\n", subject("Workload", oneLine(name)), oneLine(result.GetOutcome()), suffix); err != nil {
+		of := inside(result.GetResource())
+		if of == nil {
+			continue // a kind that this version does not know
+		}
+		what := subject(manifest.KindOf(result.GetResource()), oneLine(of.GetName()))
+		if _, err := fmt.Fprintf(o.Out, "%s %s%s\n", what, oneLine(result.GetOutcome()), suffix); err != nil {
 			return err
 		}
 	}
@@ -109,9 +113,10 @@ func readManifests(in io.Reader, files []string) ([]*skerryv1.Resource, error) {
 			continue
 		}
 		for _, resource := range parsed {
-			key := inside(resource).GetProject() + "/" + inside(resource).GetName()
+			kind, of := manifest.KindOf(resource), inside(resource)
+			key := kind + "/" + of.GetProject() + "/" + of.GetName()
 			if other, twice := from[key]; twice {
-				wrong = append(wrong, problem.New(problem.Invalid, file, "the workload %s is in %s too", inside(resource).GetName(), other))
+				wrong = append(wrong, problem.New(problem.Invalid, file, "%s is in %s too", subject(kind, of.GetName()), other))
 			}
 			from[key] = file
 		}

@@ -44,7 +44,7 @@ func TestApplyTellsEverythingThatIsWrongAndSendsNothing(t *testing.T) {
 	if code := r.main(t, site, "apply", "-f", web, "-f", twice, "-f", wrong); code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
-	wantIn(t, r.err.String(), "skerry: "+twice+": the workload web is in "+web+" too\n", "replica")
+	wantIn(t, r.err.String(), "skerry: "+twice+": workload/web is in "+web+" too\n", "replica")
 	if site.asked() != nil {
 		t.Errorf("asked for %v", site.asked())
 	}

@@ -9,6 +9,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
 )
 
 type deleteOptions struct {
@@ -24,7 +25,7 @@ func deleteCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "delete (KIND NAME... | -f FILE)",
 		GroupID: GroupChange,
-		Short:   "Delete workloads",
+		Short:   "Delete resources",
 		Long: `Delete removes workloads. Their placements are stopped by their nodes, with the
 grace that the workload asks for; a node that is cut off stops them when it is
 back.
@@ -84,7 +85,7 @@ func (o *deleteOptions) declared() ([]doomed, error) {
 	}
 	targets := make([]doomed, 0, len(resources))
 	for _, resource := range resources {
-		targets = append(targets, doomed{kind: "Workload", project: inside(resource).GetProject(), name: inside(resource).GetName()})
+		targets = append(targets, doomed{kind: manifest.KindOf(resource), project: inside(resource).GetProject(), name: inside(resource).GetName()})
 	}
 	return targets, nil
 }

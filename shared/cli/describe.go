@@ -24,7 +24,7 @@ func describeCommand(a *app) *cobra.Command {
 		Long: `Describe shows one resource for people: what it is, what belongs to it, and what
 happened last. For programs there is: skerry get KIND NAME -o json.
 
-Kinds: workload (wl), placement (pl), node (no), image (img).`,
+` + kindLines(),
 		Example: `  skerry describe workload web
   skerry describe placement web-3 -p shop
   skerry describe node node-2`,
@@ -54,8 +54,11 @@ func (o *describeOptions) run(cmd *cobra.Command, args []string) error {
 			return o.placement(ctx, c, resource.GetPlacement())
 		case resource.GetNode() != nil:
 			return o.node(ctx, c, resource.GetNode())
-		default:
+		case resource.GetImage() != nil:
 			return o.image(resource.GetImage())
+		default: // all there is of it
+			yaml := outputFlag{value: "yaml"}
+			return yaml.writeResource(o.Out, resource)
 		}
 	})
 }

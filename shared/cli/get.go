@@ -43,8 +43,9 @@ func getCommand(a *app) *cobra.Command {
 		Short:   "List resources, or show one",
 		Long: `Get lists the resources of a kind, or shows the one with a name.
 
-Kinds: workload (wl), placement (pl), node (no), image (img). Without -p a list
-holds all projects, and a name is looked for in project "default".`,
+` + kindLines() + `
+Without -p a list holds all projects, and a name is looked for in project
+"default".`,
 		Example: `  skerry get workloads
   skerry get placements -p shop -l tier=front
   skerry get node node-1 -o yaml
@@ -145,8 +146,12 @@ func (o *getOptions) print(ctx context.Context, c *client.Client, k kind, resour
 		t = o.placementTable(resources, wide)
 	case "Node":
 		t = o.nodeTable(resources, wide)
-	default:
+	case "Image":
 		t = o.imageTable(resources, wide)
+	case "Project":
+		t = o.projectTable(resources)
+	default:
+		t = o.plainTable(resources)
 	}
 	return t.write(o.Out, "")
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -23,6 +24,8 @@ var kinds = []kind{
 	{name: "Placement", aliases: []string{"placement", "placements", "pl"}, inProject: true},
 	{name: "Node", aliases: []string{"node", "nodes", "no"}},
 	{name: "Image", aliases: []string{"image", "images", "img"}},
+	{name: "Project", aliases: []string{"project", "projects", "pj"}},
+	{name: "AccessPolicy", aliases: []string{"accesspolicy", "accesspolicies", "ap"}},
 }
 
 func parseKind(word string) (kind, error) {
@@ -32,31 +35,38 @@ func parseKind(word string) (kind, error) {
 		}
 	}
 	return kind{}, problem.New(problem.Invalid, "", "there is no kind %q", word).
-		WithHint("the kinds are workload (wl), placement (pl), node (no) and image (img)")
+		WithHint("the kinds are %s", kindWords())
 }
 
-// envelope is what all kinds have in common.
-type envelope interface {
-	GetName() string
-	GetProject() string
-	GetLabels() map[string]string
-}
-
-// inside returns the resource without the wrapper that tells its kind.
-func inside(r *skerryv1.Resource) envelope {
-	switch k := r.GetKind().(type) {
-	case *skerryv1.Resource_Workload:
-		return k.Workload
-	case *skerryv1.Resource_Placement:
-		return k.Placement
-	case *skerryv1.Resource_Node:
-		return k.Node
-	case *skerryv1.Resource_Image:
-		return k.Image
-	default:
-		return nil
+// kindWords names all kinds: `workload (wl)`.
+func kindWords() string {
+	words := make([]string, 0, len(kinds))
+	for _, k := range kinds {
+		words = append(words, k.aliases[0]+" ("+k.aliases[len(k.aliases)-1]+")")
 	}
+	return strings.Join(words, ", ")
 }
+
+// kindLines names all kinds in lines of a help text.
+func kindLines() string {
+	lines := "Kinds:"
+	length := len(lines)
+	for _, word := range strings.SplitAfter(kindWords(), ", ") {
+		if length+1+len(word) > helpWidth {
+			lines, length = strings.TrimRight(lines, " ")+"\n ", 1
+		}
+		lines += " " + strings.TrimSpace(word)
+		length += 1 + len(word)
+	}
+	return lines + "."
+}
+
+// helpWidth of a line of help.
+const helpWidth = 76
+
+// inside returns the resource without the wrapper that tells its kind; nil
+// when this version does not know it.
+func inside(r *skerryv1.Resource) manifest.Object { return manifest.Of(r) }
 
 // subject names a resource as the command line does: workload/web.
 func subject(kindName, name string) string { return strings.ToLower(kindName) + "/" + name }

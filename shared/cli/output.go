@@ -126,8 +126,8 @@ func (o *outputFlag) writeResource(w io.Writer, resource *skerryv1.Resource) err
 // bare is the resource without the wrapper that tells its kind: the kind is in
 // its envelope.
 func bare(resource *skerryv1.Resource) ([]byte, error) {
-	message, ok := inside(resource).(proto.Message)
-	if !ok {
+	message := inside(resource)
+	if message == nil {
 		return nil, fmt.Errorf("a resource of a kind that this version does not know")
 	}
 	return canonicalJSON(message)

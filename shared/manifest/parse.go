@@ -115,18 +115,22 @@ func (r *reader) document(root *yaml.Node) {
 	d := &decoder{name: r.name, problems: &r.problems, listed: map[protoreflect.FullName]bool{}}
 	before := r.problems.count()
 	d.plain(root, "", 0)
-	if r.problems.count() > before || !d.isWorkload(root) {
-		return
-	}
-	workload := &skerryv1.Workload{}
-	d.message(root, "", workload.ProtoReflect())
 	if r.problems.count() > before {
 		return
 	}
-	Default(workload)
-	resource := &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: workload}}
+	kind, ok := d.kindOf(root)
+	if !ok {
+		return
+	}
+	object := kind.new()
+	d.message(root, "", object.ProtoReflect())
+	if r.problems.count() > before {
+		return
+	}
+	kind.fill(object)
+	resource := Wrap(object)
 	r.wrong(root, check(resource))
-	r.once(root, workload)
+	r.once(root, object)
 	r.resources = append(r.resources, resource)
 }
 
@@ -141,22 +145,29 @@ func (r *reader) wrong(root *yaml.Node, found []*problem.Error) {
 }
 
 // once refuses a second resource of the same name.
-func (r *reader) once(root *yaml.Node, w *skerryv1.Workload) {
-	key := w.GetProject() + "/" + w.GetName()
+func (r *reader) once(root *yaml.Node, o Object) {
+	key := o.GetKind() + "/" + o.GetProject() + "/" + o.GetName()
 	if line, twice := r.lines[key]; twice {
 		r.problems.add(problem.New(problem.Invalid, position(r.name, find(root, "name")),
-			"the workload %s is given twice; first in line %d", w.GetName(), line).WithField("name"))
+			"the %s %s is given twice; first in line %d", words(o.GetKind()), o.GetName(), line).WithField("name"))
 		return
 	}
 	r.lines[key] = root.Line
 }
 
-// isWorkload reports whether the document declares what can be applied, and
-// says what to do if not.
-func (d *decoder) isWorkload(root *yaml.Node) bool {
+// words of the name of a kind: AccessPolicy is an access policy.
+func words(kind string) string {
+	return strings.ToLower(inner.ReplaceAllString(kind, " $0"))
+}
+
+var inner = regexp.MustCompile(`\B[A-Z]`)
+
+// kindOf the document, if it declares what can be applied; if not, it says
+// what to do.
+func (d *decoder) kindOf(root *yaml.Node) (applicable, bool) {
 	if root.Kind != yaml.MappingNode {
 		d.report(root, "", "a resource is a mapping that begins with `kind:`, got %s", describe(root))
-		return false
+		return applicable{}, false
 	}
 	kind := child(root, "kind")
 	switch {
@@ -164,12 +175,13 @@ func (d *decoder) isWorkload(root *yaml.Node) bool {
 		d.report(root, "kind", "it is missing").Hint = "begin with: kind: Workload"
 	case kind.Kind != yaml.ScalarNode || isNothing(kind):
 		d.report(kind, "kind", "expected text, got %s", describe(kind))
-	case kind.Value == "Workload":
-		return true
 	default:
+		if known, ok := applicables[kind.Value]; ok {
+			return known, true
+		}
 		d.wrongKind(kind)
 	}
-	return false
+	return applicable{}, false
 }
 
 func (d *decoder) wrongKind(kind *yaml.Node) {
@@ -182,7 +194,7 @@ func (d *decoder) wrongKind(kind *yaml.Node) {
 		d.report(kind, "kind", "%ss cannot be applied", kind.Value).Hint = hint
 		return
 	}
-	d.report(kind, "kind", "there is no kind %s", describe(kind)).Hint = "the kind to apply is Workload"
+	d.report(kind, "kind", "there is no kind %s", describe(kind)).Hint = "the kinds to apply are " + toApply()
 }
 
 func position(name string, node *yaml.Node) string { return fmt.Sprintf("%s:%d", name, node.Line) }

@@ -16,7 +16,12 @@ var cpuPattern = regexp.MustCompile(`^([0-9]{1,7})(?:(m)|\.([0-9]{1,9}))?$`)
 
 // CPU reads an amount of CPU, `250m`, `0.25` or `2`, as thousandths of a core,
 // 1 to 1,024,000.
-func CPU(text string) (int64, error) {
+func CPU(text string) (int64, error) { return cpu(text, maxCPUMilli) }
+
+// QuotaCPU reads the sum of amounts of CPU: up to a thousand times more.
+func QuotaCPU(text string) (int64, error) { return cpu(text, 1000*maxCPUMilli) }
+
+func cpu(text string, limit int64) (int64, error) {
 	parts := cpuPattern.FindStringSubmatch(text)
 	if parts == nil {
 		return 0, fmt.Errorf("%q is not an amount of CPU such as 250m, 0.5 or 2", shorten(text))
@@ -30,8 +35,8 @@ func CPU(text string) (int64, error) {
 		digits += (fraction + "000")[:3]
 	}
 	milli, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || milli < 1 || milli > maxCPUMilli {
-		return 0, fmt.Errorf("%q is not between 1m and 1024", text)
+	if err != nil || milli < 1 || milli > limit {
+		return 0, fmt.Errorf("%q is not between 1m and %d", text, limit/1000)
 	}
 	return milli, nil
 }

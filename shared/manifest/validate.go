@@ -44,12 +44,14 @@ func Validate(resource *skerryv1.Resource) error {
 
 // check returns everything that is wrong with a resource.
 func check(resource *skerryv1.Resource) []*problem.Error {
-	workload := resource.GetWorkload()
-	if workload == nil {
-		return []*problem.Error{problem.New(problem.Invalid, "", "only workloads can be applied").WithField("kind")}
+	object, kind := Of(resource), KindOf(resource)
+	known, ok := applicables[kind]
+	if !ok {
+		return []*problem.Error{errNotApplicable(kind)}
 	}
-	v := &validator{subject: "Workload/" + shorten(workload.GetName())}
-	v.workload(workload)
+	v := &validator{subject: kind + "/" + shorten(object.GetName())}
+	v.envelope(object, kind, known.inProject)
+	known.check(v, object)
 	return v.found
 }
 
@@ -64,13 +66,22 @@ func (v *validator) fail(field, format string, args ...any) *problem.Error {
 	return p
 }
 
-func (v *validator) workload(w *skerryv1.Workload) {
-	if w.GetKind() != "Workload" {
-		v.fail("kind", "%q is not Workload", shorten(w.GetKind()))
+// envelope checks what resources of all kinds have in common.
+func (v *validator) envelope(o Object, kind string, inProject bool) {
+	if o.GetKind() != kind {
+		v.fail("kind", "%q is not %s", shorten(o.GetKind()), kind)
 	}
-	v.name("name", w.GetName())
-	v.name("project", w.GetProject())
-	v.labels(w.GetLabels())
+	v.name("name", o.GetName())
+	switch {
+	case inProject:
+		v.name("project", o.GetProject())
+	case o.GetProject() != "":
+		v.fail("project", "a resource of kind %s belongs to the site, not to a project", kind).Hint = "leave it out"
+	}
+	v.labels(o.GetLabels())
+}
+
+func (v *validator) workload(w *skerryv1.Workload) {
 	v.between("replicas", w.GetReplicas(), 0, maxReplicas)
 	if w.GetContainer() == nil {
 		v.fail("container", "it is missing").Hint = "say what the workload runs: container: {image: NAME}"

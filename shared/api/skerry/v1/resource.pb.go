@@ -372,6 +372,8 @@ type Resource struct {
 	//	*Resource_Placement
 	//	*Resource_Node
 	//	*Resource_Image
+	//	*Resource_AccessPolicy
+	//	*Resource_Project
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -450,6 +452,24 @@ func (x *Resource) GetImage() *Image {
 	return nil
 }
 
+func (x *Resource) GetAccessPolicy() *AccessPolicy {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_AccessPolicy); ok {
+			return x.AccessPolicy
+		}
+	}
+	return nil
+}
+
+func (x *Resource) GetProject() *Project {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_Project); ok {
+			return x.Project
+		}
+	}
+	return nil
+}
+
 type isResource_Kind interface {
 	isResource_Kind()
 }
@@ -470,6 +490,14 @@ type Resource_Image struct {
 	Image *Image `protobuf:"bytes,4,opt,name=image,proto3,oneof"`
 }
 
+type Resource_AccessPolicy struct {
+	AccessPolicy *AccessPolicy `protobuf:"bytes,120,opt,name=access_policy,json=accessPolicy,proto3,oneof"`
+}
+
+type Resource_Project struct {
+	Project *Project `protobuf:"bytes,121,opt,name=project,proto3,oneof"`
+}
+
 func (*Resource_Workload) isResource_Kind() {}
 
 func (*Resource_Placement) isResource_Kind() {}
@@ -477,6 +505,10 @@ func (*Resource_Placement) isResource_Kind() {}
 func (*Resource_Node) isResource_Kind() {}
 
 func (*Resource_Image) isResource_Kind() {}
+
+func (*Resource_AccessPolicy) isResource_Kind() {}
+
+func (*Resource_Project) isResource_Kind() {}
 
 // Workload asks the site to run `replicas` placements of one template.
 type Workload struct {
@@ -2646,12 +2678,14 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x01\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\"\xbc\x02\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
 	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeH\x00R\x04node\x12(\n" +
-	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05imageB\x06\n" +
+	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05image\x12>\n" +
+	"\raccess_policy\x18x \x01(\v2\x17.skerry.v1.AccessPolicyH\x00R\faccessPolicy\x12.\n" +
+	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aprojectB\x06\n" +
 	"\x04kind\"\xbf\x05\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -2943,60 +2977,64 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	nil,                           // 33: skerry.v1.Placement.LabelsEntry
 	nil,                           // 34: skerry.v1.Node.LabelsEntry
 	nil,                           // 35: skerry.v1.Image.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*AccessPolicy)(nil),          // 36: skerry.v1.AccessPolicy
+	(*Project)(nil),               // 37: skerry.v1.Project
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
 	21, // 1: skerry.v1.Resource.placement:type_name -> skerry.v1.Placement
 	26, // 2: skerry.v1.Resource.node:type_name -> skerry.v1.Node
 	29, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
-	31, // 4: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
-	36, // 5: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
-	8,  // 6: skerry.v1.Workload.container:type_name -> skerry.v1.Container
-	12, // 7: skerry.v1.Workload.health:type_name -> skerry.v1.Health
-	16, // 8: skerry.v1.Workload.update:type_name -> skerry.v1.Update
-	17, // 9: skerry.v1.Workload.place:type_name -> skerry.v1.Place
-	19, // 10: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
-	20, // 11: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	32, // 12: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
-	9,  // 13: skerry.v1.Container.ports:type_name -> skerry.v1.Port
-	10, // 14: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
-	11, // 15: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	13, // 16: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	14, // 17: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	15, // 18: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	18, // 19: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	33, // 20: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	36, // 21: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 22: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 23: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	22, // 24: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	24, // 25: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	36, // 26: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	1,  // 27: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 28: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	23, // 29: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	36, // 30: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	36, // 31: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	36, // 32: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	36, // 33: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	25, // 34: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	34, // 35: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	36, // 36: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	27, // 37: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 38: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 39: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	28, // 40: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	36, // 41: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	35, // 42: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	36, // 43: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	36, // 44: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 45: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	36, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
+	37, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
+	31, // 6: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
+	38, // 7: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
+	8,  // 8: skerry.v1.Workload.container:type_name -> skerry.v1.Container
+	12, // 9: skerry.v1.Workload.health:type_name -> skerry.v1.Health
+	16, // 10: skerry.v1.Workload.update:type_name -> skerry.v1.Update
+	17, // 11: skerry.v1.Workload.place:type_name -> skerry.v1.Place
+	19, // 12: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
+	20, // 13: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
+	32, // 14: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	9,  // 15: skerry.v1.Container.ports:type_name -> skerry.v1.Port
+	10, // 16: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
+	11, // 17: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
+	13, // 18: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	14, // 19: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	15, // 20: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	18, // 21: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	33, // 22: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	38, // 23: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 24: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 25: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	22, // 26: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	24, // 27: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	38, // 28: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	1,  // 29: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 30: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	23, // 31: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	38, // 32: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	38, // 33: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	38, // 34: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	38, // 35: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	25, // 36: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	34, // 37: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	38, // 38: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	27, // 39: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 40: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 41: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	28, // 42: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	38, // 43: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	35, // 44: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	38, // 45: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	38, // 46: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 47: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3004,11 +3042,15 @@ func file_skerry_v1_resource_proto_init() {
 	if File_skerry_v1_resource_proto != nil {
 		return
 	}
+	file_skerry_v1_policy_proto_init()
+	file_skerry_v1_project_proto_init()
 	file_skerry_v1_resource_proto_msgTypes[0].OneofWrappers = []any{
 		(*Resource_Workload)(nil),
 		(*Resource_Placement)(nil),
 		(*Resource_Node)(nil),
 		(*Resource_Image)(nil),
+		(*Resource_AccessPolicy)(nil),
+		(*Resource_Project)(nil),
 	}
 	file_skerry_v1_resource_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}

@@ -289,7 +289,7 @@ func (x *AppliedResource) GetOutcome() string {
 
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `Workload`, `Placement`, `Node` or `Image`.
+	// `Workload`, `Placement`, `Node`, `Image`, `Project`, `AccessPolicy`.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Default: `default`.
@@ -1108,7 +1108,10 @@ type CreateTokenRequest struct {
 	RequestId string            `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// For nodes: whether it may become a voter. Default: yes for the first five
 	// nodes, then no.
-	MayVote       *bool `protobuf:"varint,7,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
+	MayVote *bool `protobuf:"varint,7,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
+	// For operators: the roles that the joiner gets. None: policies alone say what
+	// it may do.
+	Grants        []*Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1190,6 +1193,13 @@ func (x *CreateTokenRequest) GetMayVote() bool {
 		return *x.MayVote
 	}
 	return false
+}
+
+func (x *CreateTokenRequest) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
 }
 
 type CreateTokenResponse struct {
@@ -2263,7 +2273,7 @@ var File_skerry_v1_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\xa6\x01\n" +
+	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\"\xa6\x01\n" +
 	"\tFreshness\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\bR\x06quorum\x12\x14\n" +
@@ -2347,7 +2357,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x16\n" +
 	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12\x16\n" +
-	"\x06quorum\x18\x06 \x01(\bR\x06quorum\"\xc7\x02\n" +
+	"\x06quorum\x18\x06 \x01(\bR\x06quorum\"\xf1\x02\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
@@ -2356,7 +2366,8 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x06labels\x18\x05 \x03(\v2).skerry.v1.CreateTokenRequest.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x1e\n" +
-	"\bmay_vote\x18\a \x01(\bH\x00R\amayVote\x88\x01\x01\x1a9\n" +
+	"\bmay_vote\x18\a \x01(\bH\x00R\amayVote\x88\x01\x01\x12(\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -2511,8 +2522,9 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	(*Placement)(nil),             // 37: skerry.v1.Placement
 	(*Event)(nil),                 // 38: skerry.v1.Event
 	(*Node)(nil),                  // 39: skerry.v1.Node
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*Image)(nil),                 // 41: skerry.v1.Image
+	(*Grant)(nil),                 // 40: skerry.v1.Grant
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*Image)(nil),                 // 42: skerry.v1.Image
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
 	35, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
@@ -2533,49 +2545,50 @@ var file_skerry_v1_service_proto_depIdxs = []int32{
 	39, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
 	35, // 16: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	34, // 17: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	40, // 18: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	20, // 19: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 20: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	40, // 21: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	40, // 22: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	38, // 23: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 24: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	26, // 25: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	27, // 26: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	27, // 27: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	30, // 28: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	41, // 29: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 30: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 31: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 32: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 33: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 34: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 35: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	14, // 36: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	16, // 37: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	18, // 38: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	21, // 39: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	23, // 40: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	25, // 41: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	29, // 42: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 43: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 44: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 45: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 46: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 47: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 48: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	15, // 49: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	17, // 50: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	19, // 51: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	22, // 52: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	24, // 53: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	28, // 54: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	31, // 55: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	43, // [43:56] is the sub-list for method output_type
-	30, // [30:43] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	40, // 18: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	41, // 19: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	20, // 20: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 21: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 22: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	41, // 23: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	38, // 24: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 25: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	26, // 26: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	27, // 27: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	27, // 28: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	30, // 29: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	42, // 30: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 31: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 32: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 33: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 34: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 35: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 36: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	14, // 37: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	16, // 38: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	18, // 39: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	21, // 40: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	23, // 41: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	25, // 42: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	29, // 43: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 44: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 45: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 46: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 47: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 48: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 49: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	15, // 50: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	17, // 51: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	19, // 52: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	22, // 53: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	24, // 54: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	28, // 55: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	31, // 56: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	44, // [44:57] is the sub-list for method output_type
+	31, // [31:44] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }
@@ -2584,6 +2597,7 @@ func file_skerry_v1_service_proto_init() {
 		return
 	}
 	file_skerry_v1_access_proto_init()
+	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_resource_proto_init()
 	file_skerry_v1_service_proto_msgTypes[16].OneofWrappers = []any{}
 	file_skerry_v1_service_proto_msgTypes[25].OneofWrappers = []any{

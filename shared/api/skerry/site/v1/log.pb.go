@@ -36,6 +36,9 @@ type Entry struct {
 	Principal string `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Site time, stamped by the coordinator.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Revision of the records by which the coordinator judged who asked. Refused
+	// when they have changed since. 0: nobody who is judged asked for it.
+	AccessRevision uint64 `protobuf:"varint,120,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
 	// Types that are valid to be assigned to Change:
 	//
 	//	*Entry_InitSite
@@ -49,6 +52,7 @@ type Entry struct {
 	//	*Entry_AddImage
 	//	*Entry_ExtendTrust
 	//	*Entry_CheckHash
+	//	*Entry_ChangeGrants
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -103,6 +107,13 @@ func (x *Entry) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *Entry) GetAccessRevision() uint64 {
+	if x != nil {
+		return x.AccessRevision
+	}
+	return 0
 }
 
 func (x *Entry) GetChange() isEntry_Change {
@@ -211,6 +222,15 @@ func (x *Entry) GetCheckHash() *CheckHash {
 	return nil
 }
 
+func (x *Entry) GetChangeGrants() *ChangeGrants {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_ChangeGrants); ok {
+			return x.ChangeGrants
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -259,6 +279,10 @@ type Entry_CheckHash struct {
 	CheckHash *CheckHash `protobuf:"bytes,20,opt,name=check_hash,json=checkHash,proto3,oneof"`
 }
 
+type Entry_ChangeGrants struct {
+	ChangeGrants *ChangeGrants `protobuf:"bytes,121,opt,name=change_grants,json=changeGrants,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -280,6 +304,8 @@ func (*Entry_AddImage) isEntry_Change() {}
 func (*Entry_ExtendTrust) isEntry_Change() {}
 
 func (*Entry_CheckHash) isEntry_Change() {}
+
+func (*Entry_ChangeGrants) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -375,8 +401,10 @@ type OperatorRecord struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 of the public key of its SVID.
 	KeyFingerprint []byte `protobuf:"bytes,2,opt,name=key_fingerprint,json=keyFingerprint,proto3" json:"key_fingerprint,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Its roles.
+	Grants        []*v1.Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OperatorRecord) Reset() {
@@ -419,6 +447,13 @@ func (x *OperatorRecord) GetName() string {
 func (x *OperatorRecord) GetKeyFingerprint() []byte {
 	if x != nil {
 		return x.KeyFingerprint
+	}
+	return nil
+}
+
+func (x *OperatorRecord) GetGrants() []*v1.Grant {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -541,10 +576,12 @@ type CreateToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token *v1.Token              `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// SHA-256 of the secret.
-	SecretHash    []byte            `protobuf:"bytes,2,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
-	Zone          string            `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	MayVote       *bool             `protobuf:"varint,5,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
+	SecretHash []byte            `protobuf:"bytes,2,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	Zone       string            `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Labels     map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	MayVote    *bool             `protobuf:"varint,5,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
+	// For role operator: the roles that the joiner gets.
+	Grants        []*v1.Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -612,6 +649,13 @@ func (x *CreateToken) GetMayVote() bool {
 		return *x.MayVote
 	}
 	return false
+}
+
+func (x *CreateToken) GetGrants() []*v1.Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
 }
 
 // JoinSite uses up a token and records the joiner. The same key may repeat it
@@ -1618,9 +1662,13 @@ type Snapshot struct {
 	// one twice: the last 4096, oldest first.
 	Retired []*WorkloadRecord `protobuf:"bytes,19,rep,name=retired,proto3" json:"retired,omitempty"`
 	// No workload starts below this number; it covers those that were forgotten.
-	NumberFloor   uint64 `protobuf:"varint,20,opt,name=number_floor,json=numberFloor,proto3" json:"number_floor,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NumberFloor uint64 `protobuf:"varint,20,opt,name=number_floor,json=numberFloor,proto3" json:"number_floor,omitempty"`
+	// Log index of the last change of who may do what.
+	AccessRevision uint64             `protobuf:"varint,120,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
+	AccessPolicies []*v1.AccessPolicy `protobuf:"bytes,121,rep,name=access_policies,json=accessPolicies,proto3" json:"access_policies,omitempty"`
+	Projects       []*ProjectRecord   `protobuf:"bytes,122,rep,name=projects,proto3" json:"projects,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
@@ -1791,6 +1839,27 @@ func (x *Snapshot) GetNumberFloor() uint64 {
 		return x.NumberFloor
 	}
 	return 0
+}
+
+func (x *Snapshot) GetAccessRevision() uint64 {
+	if x != nil {
+		return x.AccessRevision
+	}
+	return 0
+}
+
+func (x *Snapshot) GetAccessPolicies() []*v1.AccessPolicy {
+	if x != nil {
+		return x.AccessPolicies
+	}
+	return nil
+}
+
+func (x *Snapshot) GetProjects() []*ProjectRecord {
+	if x != nil {
+		return x.Projects
+	}
+	return nil
 }
 
 // TokenRecord is a token as the state keeps it.
@@ -1986,7 +2055,10 @@ type Outcome struct {
 	Node     *v1.Node `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
 	Operator string   `protobuf:"bytes,7,opt,name=operator,proto3" json:"operator,omitempty"`
 	// For Plan: parts that no longer held.
-	Rejected      uint32 `protobuf:"varint,8,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	Rejected uint32 `protobuf:"varint,8,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Who may do what has changed since the coordinator judged it: judge it again
+	// and repeat the entry. Nothing was changed, and the request is not done.
+	JudgeAgain    bool `protobuf:"varint,120,opt,name=judge_again,json=judgeAgain,proto3" json:"judge_again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2077,16 +2149,24 @@ func (x *Outcome) GetRejected() uint32 {
 	return 0
 }
 
+func (x *Outcome) GetJudgeAgain() bool {
+	if x != nil {
+		return x.JudgeAgain
+	}
+	return false
+}
+
 var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xb3\x06\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xa1\a\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x127\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12'\n" +
+	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x127\n" +
 	"\tinit_site\x18\n" +
 	" \x01(\v2\x18.skerry.site.v1.InitSiteH\x00R\binitSite\x12I\n" +
 	"\x0fapply_resources\x18\v \x01(\v2\x1e.skerry.site.v1.ApplyResourcesH\x00R\x0eapplyResources\x12I\n" +
@@ -2099,7 +2179,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tadd_image\x18\x12 \x01(\v2\x18.skerry.site.v1.AddImageH\x00R\baddImage\x12@\n" +
 	"\fextend_trust\x18\x13 \x01(\v2\x1b.skerry.site.v1.ExtendTrustH\x00R\vextendTrust\x12:\n" +
 	"\n" +
-	"check_hash\x18\x14 \x01(\v2\x19.skerry.site.v1.CheckHashH\x00R\tcheckHashB\b\n" +
+	"check_hash\x18\x14 \x01(\v2\x19.skerry.site.v1.CheckHashH\x00R\tcheckHash\x12C\n" +
+	"\rchange_grants\x18y \x01(\v2\x1c.skerry.site.v1.ChangeGrantsH\x00R\fchangeGrantsB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2108,24 +2189,26 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\boperator\x18\x04 \x01(\v2\x1e.skerry.site.v1.OperatorRecordR\boperator\x12#\n" +
 	"\x04node\x18\x05 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x12\x1d\n" +
 	"\n" +
-	"gossip_key\x18\x06 \x01(\fR\tgossipKey\"M\n" +
+	"gossip_key\x18\x06 \x01(\fR\tgossipKey\"w\n" +
 	"\x0eOperatorRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
-	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\"C\n" +
+	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12(\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\"C\n" +
 	"\x0eApplyResources\x121\n" +
 	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\"}\n" +
 	"\x0eDeleteResource\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12)\n" +
-	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\"\x93\x02\n" +
+	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\"\xbd\x02\n" +
 	"\vCreateToken\x12&\n" +
 	"\x05token\x18\x01 \x01(\v2\x10.skerry.v1.TokenR\x05token\x12\x1f\n" +
 	"\vsecret_hash\x18\x02 \x01(\fR\n" +
 	"secretHash\x12\x12\n" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12?\n" +
 	"\x06labels\x18\x04 \x03(\v2'.skerry.site.v1.CreateToken.LabelsEntryR\x06labels\x12\x1e\n" +
-	"\bmay_vote\x18\x05 \x01(\bH\x00R\amayVote\x88\x01\x01\x1a9\n" +
+	"\bmay_vote\x18\x05 \x01(\bH\x00R\amayVote\x88\x01\x01\x12(\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -2206,7 +2289,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbe\x06\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe4\a\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2234,7 +2317,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06events\x18\x11 \x03(\v2\x10.skerry.v1.EventR\x06events\x127\n" +
 	"\brequests\x18\x12 \x03(\v2\x1b.skerry.site.v1.DoneRequestR\brequests\x128\n" +
 	"\aretired\x18\x13 \x03(\v2\x1e.skerry.site.v1.WorkloadRecordR\aretired\x12!\n" +
-	"\fnumber_floor\x18\x14 \x01(\x04R\vnumberFloor\"`\n" +
+	"\fnumber_floor\x18\x14 \x01(\x04R\vnumberFloor\x12'\n" +
+	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x12@\n" +
+	"\x0faccess_policies\x18y \x03(\v2\x17.skerry.v1.AccessPolicyR\x0eaccessPolicies\x129\n" +
+	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2247,7 +2333,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x17.skerry.site.v1.OutcomeR\aoutcome\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\fR\x06digest\"\x97\x02\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\"\xb8\x02\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"error_kind\x18\x01 \x01(\tR\terrorKind\x12\x14\n" +
@@ -2257,7 +2343,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aapplied\x18\x05 \x03(\v2\x1a.skerry.v1.AppliedResourceR\aapplied\x12#\n" +
 	"\x04node\x18\x06 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x12\x1a\n" +
 	"\boperator\x18\a \x01(\tR\boperator\x12\x1a\n" +
-	"\brejected\x18\b \x01(\rR\brejectedB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\brejected\x18\b \x01(\rR\brejected\x12\x1f\n" +
+	"\vjudge_again\x18x \x01(\bR\n" +
+	"judgeAgainB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_log_proto_rawDescOnce sync.Once
@@ -2301,22 +2389,26 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*Outcome)(nil),               // 25: skerry.site.v1.Outcome
 	nil,                           // 26: skerry.site.v1.CreateToken.LabelsEntry
 	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*TrustVersion)(nil),          // 28: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 29: skerry.v1.Node
-	(*v1.Resource)(nil),           // 30: skerry.v1.Resource
-	(*v1.Token)(nil),              // 31: skerry.v1.Token
-	(*v1.Decision)(nil),           // 32: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 33: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 34: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 35: skerry.v1.Condition
-	(v1.NodeState)(0),             // 36: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 37: skerry.v1.Image
-	(v1.VoterRole)(0),             // 38: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 39: skerry.v1.Placement
-	(*v1.Event)(nil),              // 40: skerry.v1.Event
-	(*v1.Workload)(nil),           // 41: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 42: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 43: skerry.v1.AppliedResource
+	(*ChangeGrants)(nil),          // 28: skerry.site.v1.ChangeGrants
+	(*TrustVersion)(nil),          // 29: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 30: skerry.v1.Node
+	(*v1.Grant)(nil),              // 31: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 32: skerry.v1.Resource
+	(*v1.Token)(nil),              // 33: skerry.v1.Token
+	(*v1.Decision)(nil),           // 34: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 35: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 36: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 37: skerry.v1.Condition
+	(v1.NodeState)(0),             // 38: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 39: skerry.v1.Image
+	(v1.VoterRole)(0),             // 40: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 41: skerry.v1.Placement
+	(*v1.Event)(nil),              // 42: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 43: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 44: skerry.site.v1.ProjectRecord
+	(*v1.Workload)(nil),           // 45: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 46: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 47: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2331,52 +2423,57 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	17, // 9: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
 	18, // 10: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
 	19, // 11: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
-	28, // 12: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 13: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	29, // 14: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	30, // 15: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	31, // 16: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 17: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	29, // 18: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 19: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 20: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 21: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 22: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	32, // 23: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	32, // 24: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 25: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 26: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 27: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	33, // 28: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	34, // 29: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	35, // 30: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	36, // 31: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	37, // 32: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	28, // 33: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	38, // 34: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 35: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 36: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	28, // 37: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 38: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 39: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 40: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	39, // 41: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	29, // 42: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	37, // 43: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	40, // 44: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 45: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 46: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	5,  // 47: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	41, // 48: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 49: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	42, // 50: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	43, // 51: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	29, // 52: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	28, // 12: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
+	29, // 13: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 14: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	30, // 15: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	31, // 16: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	32, // 17: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	33, // 18: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 19: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	31, // 20: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	30, // 21: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 22: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 23: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 24: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 25: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	34, // 26: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	34, // 27: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 28: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 29: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 30: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	35, // 31: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	36, // 32: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	37, // 33: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	38, // 34: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	39, // 35: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	29, // 36: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	40, // 37: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 38: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 39: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	29, // 40: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 41: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 42: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 43: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	41, // 44: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	30, // 45: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	39, // 46: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	42, // 47: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 48: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 49: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	43, // 50: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	44, // 51: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	5,  // 52: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	45, // 53: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 54: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	46, // 55: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	47, // 56: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	30, // 57: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2385,6 +2482,7 @@ func file_skerry_site_v1_log_proto_init() {
 		return
 	}
 	file_skerry_site_v1_trust_proto_init()
+	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
 		(*Entry_InitSite)(nil),
 		(*Entry_ApplyResources)(nil),
@@ -2397,6 +2495,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_AddImage)(nil),
 		(*Entry_ExtendTrust)(nil),
 		(*Entry_CheckHash)(nil),
+		(*Entry_ChangeGrants)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

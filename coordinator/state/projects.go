@@ -1,0 +1,130 @@
+package state
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	maxProjects = 1000
+	// defaultProject is always there.
+	defaultProject = "default"
+	// maxProjectMemory keeps the sum of any number of workloads countable.
+	maxProjectMemory = 1 << 60
+)
+
+var projects = table[*sitev1.ProjectRecord]{
+	name:    "projects",
+	key:     func(p *sitev1.ProjectRecord) string { return p.GetProject().GetName() },
+	ordinal: projectsOrdinal,
+}
+
+func (x *tx) applyProject(given *skerryv1.Project) (*skerryv1.AppliedResource, error) {
+	record := projects.get(x.Txn, given.GetName())
+	change, err := declare(record.GetProject(), given, record != nil, x.index, x.time)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil && x.counts[projectsOrdinal] == maxProjects {
+		return nil, exhausted("projects", maxProjects)
+	}
+	if err := checkQuota(change.next, record.GetUse()); err != nil {
+		return nil, err
+	}
+	if change.outcome != outcomeUnchanged {
+		projects.put(x, &sitev1.ProjectRecord{Project: change.next, Use: record.GetUse()})
+		x.inform(subject{kind: "Project", name: given.GetName()}, "ProjectChanged", "generation %d", change.next.GetGeneration())
+	}
+	return &skerryv1.AppliedResource{Resource: manifest.Wrap(change.next), Outcome: change.outcome}, nil
+}
+
+func (x *tx) deleteProject(name string, version uint64) (*sitev1.Outcome, error) {
+	record := projects.get(x.Txn, name)
+	about := "Project/" + bounded(name, maxName)
+	if record == nil {
+		return nil, missing("Project", name)
+	}
+	if err := checkVersion(about, version, record.GetProject().GetResourceVersion()); err != nil {
+		return nil, err
+	}
+	if name == defaultProject {
+		return nil, problem.New(problem.Conflict, about, "it is always there")
+	}
+	if left := x.contents(name, record); left != "" {
+		return nil, problem.New(problem.Conflict, about, "there is something in it: %s", left).
+			WithHint("delete that first: skerry get workloads -p %s", name)
+	}
+	projects.remove(x, name)
+	x.inform(subject{kind: "Project", name: name}, "ProjectDeleted", "it was empty")
+	return &sitev1.Outcome{}, nil
+}
+
+// contents says what is left in a project; empty when nothing is.
+func (x *tx) contents(name string, record *sitev1.ProjectRecord) string {
+	if count := record.GetUse().GetWorkloads(); count > 0 {
+		return fmt.Sprintf("%d workloads", count)
+	}
+	for _, p := range placements.list(x.Txn) {
+		if p.GetProject() == name {
+			return fmt.Sprintf("placement %s, which its node has not ended yet", p.GetName())
+		}
+	}
+	return ""
+}
+
+// use counts a change of one workload, nil for none, against the quota of its
+// project. Quotas are of what workloads ask for, so that they hold whatever the
+// controllers do.
+func (x *tx) use(project string, before, after *skerryv1.Workload) error {
+	record := projects.get(x.Txn, project)
+	if record == nil {
+		return problem.New(problem.NotFound, "Project/"+bounded(project, maxName), "there is no such project").
+			WithHint("make it first, with a manifest: {kind: Project, name: %s}", bounded(project, maxName))
+	}
+	next := sum(record.GetUse(), useOf(before), -1)
+	next = sum(next, useOf(after), 1)
+	if next.GetMemoryBytes() > maxProjectMemory {
+		return problem.New(problem.Exhausted, "Project/"+project, "its workloads would ask for more memory than can be counted")
+	}
+	if proto.Equal(next, record.GetUse()) {
+		return nil
+	}
+	if err := checkGrowth(record.GetProject(), record.GetUse(), next); err != nil {
+		return err
+	}
+	projects.put(x, &sitev1.ProjectRecord{Project: record.GetProject(), Use: next})
+	return nil
+}
+
+// useOf a workload is what all its replicas ask for.
+func useOf(w *skerryv1.Workload) *sitev1.ProjectUse {
+	if w == nil {
+		return nil
+	}
+	needs, err := NeedsOf(w)
+	must(err) // it was checked when the workload was taken
+	replicas := int64(w.GetReplicas())
+	use := &sitev1.ProjectUse{CpuMilli: needs.CPUMilli * replicas, MemoryBytes: needs.MemoryBytes * replicas, Placements: replicas, Workloads: 1}
+	for _, mount := range w.GetContainer().GetMounts() {
+		if mount.GetHostPath() != "" {
+			use.Volumes += replicas
+		}
+	}
+	return use
+}
+
+func sum(a, b *sitev1.ProjectUse, sign int64) *sitev1.ProjectUse {
+	return &sitev1.ProjectUse{
+		CpuMilli:    a.GetCpuMilli() + sign*b.GetCpuMilli(),
+		MemoryBytes: a.GetMemoryBytes() + sign*b.GetMemoryBytes(),
+		Placements:  a.GetPlacements() + sign*b.GetPlacements(),
+		Volumes:     a.GetVolumes() + sign*b.GetVolumes(),
+		Workloads:   a.GetWorkloads() + sign*b.GetWorkloads(),
+	}
+}
