@@ -62,6 +62,7 @@ type Agent struct {
 	replicas   *replicas
 	voters     *reachable
 	local      *localapi.Server
+	port       *mtls.Server
 }
 
 // Run is the daemon: it waits until the machine belongs to a site, then runs
@@ -105,7 +106,8 @@ func (a *Agent) build() error {
 	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
-		HTTP: func() connect.HTTPClient { return sync },
+		HTTP:    func() connect.HTTPClient { return sync },
+		Refused: a.askWhy,
 	})
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
@@ -113,6 +115,8 @@ func (a *Agent) build() error {
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
 		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
 	})
+	a.identity.Records(a.onRecord)
+	a.port = a.server()
 	return nil
 }
 
@@ -128,15 +132,16 @@ func (a *Agent) run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.server().Serve(ctx, listener) })
-	group.Go(func() error { return pool.Run(ctx) })
+	group.Go(func() error { return a.port.Serve(ctx, listener) })
+	group.Go(func() error { return a.untilEvicted(ctx, pool.Run) })
 	group.Go(func() error { return a.Runtime.Run(ctx) })
 	group.Go(func() error { return a.supervisor.Run(ctx) })
 	group.Go(func() error { return a.facts.run(ctx) })
-	group.Go(func() error { return a.session.Run(ctx) })
+	group.Go(func() error { return a.untilEvicted(ctx, a.session.Run) })
 	group.Go(func() error { return a.room.run(ctx) })
 	group.Go(func() error { return a.replicas.run(ctx) })
 	group.Go(func() error { return a.followTrust(ctx) })
+	group.Go(func() error { return a.enforceTrust(ctx) })
 	return group.Wait()
 }
 
@@ -162,20 +167,5 @@ func (a *Agent) gossipConfig() gossip.Config {
 		},
 		Env:    a.Env,
 		Logger: a.Logger,
-	}
-}
-
-// followTrust takes over longer chains of trust as they come with the orders.
-func (a *Agent) followTrust(ctx context.Context) error {
-	for {
-		changed := a.ledger.Changed()
-		if err := a.identity.UpdateTrust(a.ledger.Current().GetTrust()); err != nil {
-			a.Logger.Warn("the chain of trust that came with the orders was not taken", "error", err)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }

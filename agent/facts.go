@@ -121,6 +121,9 @@ func (f *facts) look(ctx context.Context) {
 // conditions says what needs attention on this node.
 func (f *facts) conditions() {
 	var conditions []*skerryv1.Condition
+	if f.identity.Evicted() {
+		conditions = append(conditions, &skerryv1.Condition{Type: evictedCondition, Message: "this node was evicted from the site " + f.identity.Site()})
+	}
 	if trouble := f.supervisor.Trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
 	}

@@ -33,6 +33,8 @@ type Voter interface {
 	ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer)
 	// Votes: it is a voter, not only a learner, as far as it knows.
 	Votes() bool
+	// OnRecord tells whether the state has this key on record for this ID.
+	OnRecord(peer certs.Peer) bool
 	// PoolChanged tells what gossip sees of a node; it does not block.
 	PoolChanged(node string, alive bool)
 }
@@ -155,6 +157,9 @@ func (r *replicas) run(ctx context.Context) error {
 // orders, that of the first node of a new site.
 func (r *replicas) wanted(init *sitev1.InitSite) uint64 {
 	orders := r.ledger.Current()
+	if r.identity.Evicted() {
+		return 0
+	}
 	if orders.GetOrder().GetSiteEpoch() == 0 {
 		return init.GetNode().GetRaftId()
 	}

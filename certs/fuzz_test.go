@@ -44,7 +44,7 @@ func FuzzVerifyTrust(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	second, err := ExtendTrust(first, authority)
+	second, err := ExtendTrust(first, authority, TrustChange{})
 	if err != nil {
 		f.Fatal(err)
 	}

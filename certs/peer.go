@@ -64,7 +64,16 @@ func VerifyPeer(chain []*x509.Certificate, bundle *Bundle, now time.Time) (Peer,
 	}
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	peer.KeyFingerprint = sum[:]
-	return peer, nil
+	return peer, bundle.CheckKey(peer)
+}
+
+// VerifyFormer is VerifyPeer for a certificate whose CA has left the chain of
+// trust. It says who the peer claims to be, and that the claim was true once:
+// it counts only for the very key that the site has on record for that ID.
+func VerifyFormer(chain []*x509.Certificate, bundle *Bundle, now time.Time) (Peer, error) {
+	former := *bundle
+	former.authorities = bundle.former
+	return VerifyPeer(chain, &former, now)
 }
 
 func peerOf(id spiffeid.ID) (Peer, error) {

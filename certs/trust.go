@@ -29,6 +29,10 @@ type Bundle struct {
 	hash        []byte
 	siteID      string
 	authorities []*x509.Certificate
+	// former are CAs that counted in an earlier version and do not any more.
+	former []*x509.Certificate
+	// revoked maps fingerprints of keys to the subjects that had them.
+	revoked map[string]string
 }
 
 // Site is the name of the site, its trust domain.
@@ -79,20 +83,29 @@ func SiteID(first *sitev1.TrustVersion) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// TrustChange is what a version of the chain changes.
+type TrustChange struct {
+	// Add CAs; those that count already are left out.
+	Add []*x509.Certificate
+	// Drop CAs: what they issued counts no more, from then on.
+	Drop []*x509.Certificate
+	// Revoke keys.
+	Revoke []*sitev1.Revocation
+}
+
 // ExtendTrust returns the version that follows the last one of a verified
-// chain: the same CAs and those added that are not among them yet. The signer
-// must count in the last one.
-func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Certificate) (*sitev1.TrustVersion, error) {
+// chain. The signer must count in the last one.
+func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChange) (*sitev1.TrustVersion, error) {
 	body := &sitev1.TrustBody{}
 	if err := proto.Unmarshal(last.GetBody(), body); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(last.GetBody())
 	next := &sitev1.TrustBody{
-		Site:        body.GetSite(),
-		Version:     body.GetVersion() + 1,
-		Previous:    sum[:],
-		Authorities: body.GetAuthorities(),
+		Site:     body.GetSite(),
+		Version:  body.GetVersion() + 1,
+		Previous: sum[:],
+		Revoked:  change.Revoke,
 	}
 	known, err := parseAuthorities(body.GetAuthorities(), body.GetSite())
 	if err != nil {
@@ -103,8 +116,9 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Cert
 		return nil, problem.New(problem.Conflict, "chain of trust", "%s is no CA of version %d and cannot sign the next one",
 			signer.cert.Subject.CommonName, body.GetVersion())
 	}
-	for _, cert := range add {
-		if !before.Has(cert) {
+	dropped := &Bundle{authorities: change.Drop}
+	for _, cert := range append(known, newTo(before, change.Add)...) {
+		if !dropped.Has(cert) {
 			next.Authorities = append(next.Authorities, cert.Raw)
 		}
 	}
@@ -112,6 +126,16 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, add ...*x509.Cert
 		return nil, problem.New(problem.Conflict, "chain of trust", "a version that no node would accept: %w", err)
 	}
 	return signTrust(signer, next)
+}
+
+func newTo(before *Bundle, add []*x509.Certificate) []*x509.Certificate {
+	var missing []*x509.Certificate
+	for _, cert := range add {
+		if !before.Has(cert) {
+			missing = append(missing, cert)
+		}
+	}
+	return missing
 }
 
 func signTrust(signer *Authority, body *sitev1.TrustBody) (*sitev1.TrustVersion, error) {
@@ -166,6 +190,9 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 	if next.authorities, err = parseAuthorities(body.GetAuthorities(), body.GetSite()); err != nil {
 		return nil, broken("%w", err)
 	}
+	if next.revoked, err = withRevoked(before, body.GetRevoked()); err != nil {
+		return nil, broken("%w", err)
+	}
 	signers := before
 	if before == nil {
 		signers = next // the first version signs itself; its hash is the site ID
@@ -178,6 +205,7 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 	if err := checkSignature(signers, version, sum[:]); err != nil {
 		return nil, broken("%w", err)
 	}
+	next.former = formerOf(before, next)
 	return next, nil
 }
 

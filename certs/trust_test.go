@@ -12,7 +12,7 @@ import (
 
 func extend(t testing.TB, last *sitev1.TrustVersion, signer *Authority, add ...*x509.Certificate) *sitev1.TrustVersion {
 	t.Helper()
-	next, err := ExtendTrust(last, signer, add...)
+	next, err := ExtendTrust(last, signer, TrustChange{Add: add})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,17 +114,17 @@ func TestExtendTrustMakesNothingThatNobodyWouldAccept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ExtendTrust(first, b, b.Certificate()); err == nil || !strings.Contains(err.Error(), "cannot sign") {
+	if _, err := ExtendTrust(first, b, TrustChange{Add: []*x509.Certificate{b.Certificate()}}); err == nil || !strings.Contains(err.Error(), "cannot sign") {
 		t.Errorf("a CA let itself in: %v", err)
 	}
-	if _, err := ExtendTrust(first, a, newAuthority(t, "mine").Certificate()); err == nil {
+	if _, err := ExtendTrust(first, a, TrustChange{Add: []*x509.Certificate{newAuthority(t, "mine").Certificate()}}); err == nil {
 		t.Error("the CA of another site was let in")
 	}
 	many := make([]*x509.Certificate, maxAuthorities)
 	for i := range many {
 		many[i] = newAuthority(t, "harbour").Certificate()
 	}
-	if _, err := ExtendTrust(first, a, many...); err == nil {
+	if _, err := ExtendTrust(first, a, TrustChange{Add: many}); err == nil {
 		t.Errorf("%d CAs were let in", maxAuthorities+1)
 	}
 	again := extend(t, first, a, a.Certificate(), b.Certificate())

@@ -16,66 +16,60 @@ import (
 )
 
 const (
-	// trustEvery is how often the coordinator looks for CAs to add.
+	// trustEvery is how often the coordinator looks at the chain of trust at
+	// least, trustRest the shortest time between two looks.
 	trustEvery = 500 * time.Millisecond
+	trustRest  = 50 * time.Millisecond
 	trustTime  = 5 * time.Second
 )
 
-// extendTrust adds the CAs of new replicas to the chain of trust. A coordinator
-// whose own CA does not count cannot sign, and hands the leadership to a voter
-// that can.
-func (v *Voter) extendTrust(ctx context.Context) error {
+// followTrust keeps the chain of trust as the records want it: with the CAs of
+// the replicas, without those of evicted nodes, with every revoked key.
+func (v *Voter) followTrust(ctx context.Context) error {
+	timer := v.Env.Clock.NewTimer(trustEvery)
+	defer timer.Stop()
 	for {
-		if err := env.Sleep(ctx, v.Env.Clock, trustEvery); err != nil {
+		changed := v.store.Changed()
+		if v.node.Status().Serving {
+			if err := v.extendTrust(ctx); err != nil {
+				v.Logger.Warn("the chain of trust could not be extended", "error", err)
+			}
+		}
+		timer.Reset(trustEvery)
+		select {
+		case <-changed:
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := env.Sleep(ctx, v.Env.Clock, trustRest); err != nil {
 			return err
-		}
-		if !v.node.Status().Serving {
-			continue
-		}
-		if err := v.addAuthorities(ctx); err != nil {
-			v.Logger.Warn("the chain of trust could not be extended", "error", err)
 		}
 	}
 }
 
-func (v *Voter) addAuthorities(ctx context.Context) error {
+// extendTrust writes the next version if one is due. A coordinator whose own CA
+// does not count cannot sign, and hands the leadership to a voter that can.
+func (v *Voter) extendTrust(ctx context.Context) error {
 	view := v.store.View()
 	if view.SiteID() == "" {
 		return nil
 	}
-	var missing []*x509.Certificate
-	var signers, leaving []uint64 // voters whose CAs count
-	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+	bundle, err := v.bundle(view)
 	if err != nil {
 		return err
 	}
-	for _, node := range view.Nodes() {
-		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED || len(node.GetAuthority()) == 0 {
-			continue
-		}
-		authority, err := x509.ParseCertificate(node.GetAuthority())
-		if err != nil {
-			return fmt.Errorf("the CA of node %s does not parse: %w", node.GetName(), err)
-		}
-		switch {
-		case !bundle.Has(authority):
-			missing = append(missing, authority)
-		case node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER:
-		case node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED:
-			leaving = append(leaving, node.GetRaftId())
-		default:
-			signers = append(signers, node.GetRaftId())
-		}
-	}
-	if len(missing) == 0 {
-		return nil
+	due, err := dueTrust(view, bundle)
+	if err != nil || due.empty() {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, trustTime)
 	defer cancel()
 	signer := v.Authority()
-	if signer == nil || !bundle.Has(signer.Certificate()) {
+	if signer == nil || !due.maySign(bundle, signer.Certificate()) {
+		signers := due.signers
 		if len(signers) == 0 {
-			signers = leaving // they sign before they hand over
+			signers = due.leaving // they sign before they hand over
 		}
 		if len(signers) == 0 {
 			return errors.New("no voter has a CA that counts")
@@ -83,7 +77,7 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 		return v.node.TransferLeadership(ctx, signers...)
 	}
 	chain := view.Trust()
-	next, err := certs.ExtendTrust(chain[len(chain)-1], signer, missing...)
+	next, err := certs.ExtendTrust(chain[len(chain)-1], signer, due.change)
 	if err != nil {
 		return err
 	}
@@ -94,10 +88,82 @@ func (v *Voter) addAuthorities(ctx context.Context) error {
 	return err
 }
 
+// bundle of the newest version. Verifying a chain takes a signature for each
+// version, so it is done once for each.
+func (v *Voter) bundle(view *state.View) (*certs.Bundle, error) {
+	v.trustMu.Lock()
+	defer v.trustMu.Unlock()
+	chain := view.Trust()
+	if v.trusted != nil && v.trusted.Version() == uint64(len(chain)) {
+		return v.trusted, nil // versions are only ever appended
+	}
+	bundle, err := certs.VerifyTrust(view.SiteID(), chain)
+	if err == nil {
+		v.trusted = bundle
+	}
+	return bundle, err
+}
+
+// trustDue is how the next version of the chain differs from the last one.
+type trustDue struct {
+	change certs.TrustChange
+	// signers are voters whose CAs count, leaving those that were removed.
+	signers, leaving []uint64
+}
+
+func (d *trustDue) empty() bool {
+	return len(d.change.Add) == 0 && len(d.change.Drop) == 0 && len(d.change.Revoke) == 0
+}
+
+// maySign: a CA signs its own end only when no other voter could.
+func (d *trustDue) maySign(bundle *certs.Bundle, authority *x509.Certificate) bool {
+	return bundle.Has(authority) && (len(d.signers) == 0 || !slices.ContainsFunc(d.change.Drop, authority.Equal))
+}
+
+func dueTrust(view *state.View, bundle *certs.Bundle) (*trustDue, error) {
+	due := &trustDue{}
+	for _, node := range view.Nodes() {
+		if len(node.GetAuthority()) == 0 {
+			continue
+		}
+		authority, err := x509.ParseCertificate(node.GetAuthority())
+		if err != nil {
+			return nil, fmt.Errorf("the CA of node %s does not parse: %w", node.GetName(), err)
+		}
+		due.look(node, authority, bundle.Has(authority))
+	}
+	for _, r := range view.Revoked() {
+		if bundle.Revoked(r.GetKeyFingerprint()) == "" {
+			due.change.Revoke = append(due.change.Revoke, r)
+		}
+	}
+	return due, nil
+}
+
+// look at one node's CA. That of an evicted node leaves at once: whoever has
+// the machine can issue with it (SAFETY, rule 13).
+func (d *trustDue) look(node *skerryv1.Node, authority *x509.Certificate, counts bool) {
+	votes := node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER
+	evicted := node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
+	switch {
+	case evicted && counts:
+		d.change.Drop = append(d.change.Drop, authority)
+		if votes {
+			d.leaving = append(d.leaving, node.GetRaftId())
+		}
+	case evicted:
+	case node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED:
+	case !counts:
+		d.change.Add = append(d.change.Add, authority)
+	case votes:
+		d.signers = append(d.signers, node.GetRaftId())
+	}
+}
+
 // whoSign are those of the replicas whose CAs count. A coordinator that cannot
 // sign would hand the leadership back.
 func (v *Voter) whoSign(view *state.View, replicas []uint64) ([]uint64, error) {
-	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+	bundle, err := v.bundle(view)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,9 @@ type Voter struct {
 	// waiting says why the controllers hold replacing back; nil when this is not
 	// the coordinator.
 	waiting atomic.Pointer[string]
+	// trusted is the newest bundle that was verified.
+	trustMu sync.Mutex
+	trusted *certs.Bundle
 	// ended: Run has returned. What others had open here is closed then, so that
 	// they come to the next replica.
 	ended context.Context
@@ -210,7 +214,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.dispatcher.Run(groupCtx) })
 	group.Go(func() error { return v.control(groupCtx) })
 	group.Go(func() error { return v.initialise(groupCtx) })
-	group.Go(func() error { return v.extendTrust(groupCtx) })
+	group.Go(func() error { return v.followTrust(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()
@@ -234,10 +238,11 @@ func (v *Voter) ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer) {
 // does: the state may be empty, or behind. An earlier node of the peer's name may
 // still have an SVID that is valid, so the key must be that of the record.
 func (v *Voter) isReplica(peer certs.Peer, id uint64) bool {
-	if id == 0 {
+	view := v.store.View()
+	if id == 0 || view.IsRevoked(peer.KeyFingerprint) {
 		return false
 	}
-	if node := v.store.View().Node(peer.Name); node.GetRaftId() == id && bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
+	if node := view.Node(peer.Name); node.GetRaftId() == id && bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
 		return true
 	}
 	for _, known := range v.Peers() {
@@ -251,16 +256,53 @@ func (v *Voter) isReplica(peer certs.Peer, id uint64) bool {
 
 func (v *Voter) dialReplica(ctx context.Context, id uint64) (net.Conn, error) {
 	for _, node := range v.store.View().Nodes() {
-		if node.GetRaftId() == id {
-			return v.Dialer.Dial(ctx, node.GetAddress(), mtls.Raft, mtls.ExpectNode(node.GetName()))
+		if node.GetRaftId() != id {
+			continue
 		}
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			return nil, problem.New(problem.Forbidden, "Node/"+node.GetName(), "it was evicted from the site: its replica gets nothing any more")
+		}
+		return v.Dialer.Dial(ctx, node.GetAddress(), mtls.Raft, v.expectReplica(node.GetName(), node.GetKeyFingerprint()))
 	}
 	for _, peer := range v.Peers() {
 		if peer.GetRaftId() == id {
-			return v.Dialer.Dial(ctx, peer.GetAddress(), mtls.Raft, mtls.ExpectNode(peer.GetName()))
+			return v.Dialer.Dial(ctx, peer.GetAddress(), mtls.Raft, v.expectReplica(peer.GetName(), peer.GetKeyFingerprint()))
 		}
 	}
 	return nil, problem.New(problem.NotFound, "log", "no node is known to hold replica %d", id)
+}
+
+// OnRecord tells whether the state has a peer's key on record for its ID.
+func (v *Voter) OnRecord(peer certs.Peer) bool {
+	view := v.store.View()
+	switch peer.Role {
+	case certs.RoleNode:
+		node := view.Node(peer.Name)
+		return node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && sameKey(node.GetKeyFingerprint(), peer)
+	case certs.RoleOperator:
+		return sameKey(view.Operator(peer.Name).GetKeyFingerprint(), peer)
+	default:
+		return false
+	}
+}
+
+func sameKey(onRecord []byte, peer certs.Peer) bool {
+	return len(onRecord) > 0 && bytes.Equal(onRecord, peer.KeyFingerprint)
+}
+
+// expectReplica admits the named node with the key that is on record, if one
+// is: an earlier node of its name may still have an SVID that is valid.
+func (v *Voter) expectReplica(name string, key []byte) mtls.Allow {
+	named := mtls.ExpectNode(name)
+	return func(peer certs.Peer) error {
+		if err := named(peer); err != nil {
+			return err
+		}
+		if v.store.View().IsRevoked(peer.KeyFingerprint) || (len(key) > 0 && !bytes.Equal(key, peer.KeyFingerprint)) {
+			return problem.New(problem.Forbidden, "Node/"+name, "what answers there has another key than the one on record")
+		}
+		return nil
+	}
 }
 
 // ping asks a node whether it lives.

@@ -142,7 +142,7 @@ func TestTrustIsOnlyEverExtended(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, err := certs.ExtendTrust(chain[len(chain)-1], signer, added.Certificate())
+		next, err := certs.ExtendTrust(chain[len(chain)-1], signer, certs.TrustChange{Add: []*x509.Certificate{added.Certificate()}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,6 +55,8 @@ type Node struct {
 	gossipKey []byte
 	record    *skerryv1.Node
 	authority *certs.Authority
+	records   func(certs.Peer) bool
+	changed   chan struct{}
 }
 
 // Dir is where the identity of the agent with this state directory is.
@@ -62,7 +64,7 @@ func Dir(stateDir string) string { return filepath.Join(stateDir, "identity") }
 
 // Load reads the identity in dir; ErrNone when there is none.
 func Load(system env.System, dir string) (*Node, error) {
-	n := &Node{dir: dir, fs: system.FS, clock: system.Clock, rand: system.Rand, record: &skerryv1.Node{}}
+	n := &Node{changed: make(chan struct{}), dir: dir, fs: system.FS, clock: system.Clock, rand: system.Rand, record: &skerryv1.Node{}}
 	encoded, err := n.fs.ReadFile(filepath.Join(dir, nodeFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNone
@@ -175,7 +177,39 @@ func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 		return err
 	}
 	n.chain, n.bundle = chain, bundle
+	close(n.changed)
+	n.changed = make(chan struct{})
 	return nil
+}
+
+// TrustChanged is closed when the chain of trust has grown.
+func (n *Node) TrustChanged() <-chan struct{} {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.changed
+}
+
+// Evicted tells whether the site has revoked this node's key. It is never taken
+// back.
+func (n *Node) Evicted() bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.bundle.Revoked(certs.Fingerprint(n.cert.Leaf.PublicKey)) != ""
+}
+
+// Records sets what knows the keys on record. Until it is called none are.
+func (n *Node) Records(known func(certs.Peer) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.records = known
+}
+
+// OnRecord implements mtls.Recorder.
+func (n *Node) OnRecord(peer certs.Peer) bool {
+	n.mu.RLock()
+	known := n.records
+	n.mu.RUnlock()
+	return known != nil && known(peer)
 }
 
 // continued returns the bundle of a chain that continues a known one; the known

@@ -27,6 +27,8 @@ const (
 	silence = 2 * time.Second
 	// helloTimeout bounds the wait for the first answer of a voter.
 	helloTimeout = time.Second
+	// askEvery is how often a voter is asked why there is no stream, at most.
+	askEvery = time.Second
 )
 
 // Ledger keeps the orders.
@@ -52,15 +54,20 @@ type Config struct {
 	Ledger Ledger
 	Node   Node
 	// HTTP reaches voters for sync.
-	HTTP   func() connect.HTTPClient
-	Env    env.System
-	Logger *slog.Logger
+	HTTP func() connect.HTTPClient
+	// Refused is told of voters with which there is no stream: they may say why.
+	// It is bounded by itself.
+	Refused func(ctx context.Context, address string)
+	Env     env.System
+	Logger  *slog.Logger
 }
 
 // Session keeps a stream to the coordinator.
 type Session struct {
 	Config
 	targets Targets
+	// asked is when Refused was called last; it belongs to Run.
+	asked time.Duration
 
 	mu          sync.Mutex
 	coordinator string
@@ -109,11 +116,20 @@ func (s *Session) Run(ctx context.Context) error {
 			s.lost()
 			if ctx.Err() == nil {
 				s.Logger.Debug("the stream to a voter ended", "address", address, "reason", err)
+				s.refused(ctx, address, err)
 			}
 		}
 		if err := env.Sleep(ctx, s.Env.Clock, s.targets.Pause(s.Env.Rand.Uint64())); err != nil {
 			return err
 		}
+	}
+}
+
+// refused passes on who ended a stream, now and then.
+func (s *Session) refused(ctx context.Context, address string, reason error) {
+	if now := s.Env.Clock.Elapsed(); !errors.Is(reason, errRedirected) && now-s.asked >= askEvery {
+		s.asked = now
+		s.Refused(ctx, address)
 	}
 }
 

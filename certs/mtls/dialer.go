@@ -36,6 +36,8 @@ const (
 type Dialer struct {
 	Net    env.Net
 	Source Source
+
+	hosts guests
 }
 
 // Learner is a Source that takes over newer versions of the chain of trust. A
@@ -83,9 +85,10 @@ func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allo
 		return nil, err
 	}
 	config := base(d.Source, protocol)
+	version := d.Source.Bundle().Version()
 	config.InsecureSkipVerify = true // VerifyConnection does it, by SPIFFE's rules
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		peer, err := certs.VerifyPeer(state.PeerCertificates, d.Source.Bundle(), d.Source.Now())
+		peer, err := identify(d.Source, state.PeerCertificates)
 		if err != nil {
 			return err
 		}
@@ -95,7 +98,26 @@ func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allo
 	if err != nil {
 		return nil, err
 	}
-	return &outgoing{Conn: secured, address: address, source: d.Source}, nil
+	admitted, leave := d.hosts.enter(d.Source, conn, secured.ConnectionState().PeerCertificates, version)
+	if err := admitted.check(); err != nil {
+		leave()
+		return nil, err
+	}
+	return &outgoing{Conn: secured, address: address, source: d.Source, leave: leave}, nil
+}
+
+// Recheck cuts the connections to all who do not count any more, after a change
+// of the chain of trust, and tells how many those were.
+func (d *Dialer) Recheck() int { return d.hosts.recheck() }
+
+// Learn asks the node at address for the chain of trust, when this end is
+// refused: it may say why.
+func (d *Dialer) Learn(ctx context.Context, address string) error {
+	learner, ok := d.Source.(Learner)
+	if !ok {
+		return nil
+	}
+	return learn(ctx, d.Net, address, learner)
 }
 
 // learn asks the node at address for the chain of trust. The node proves
@@ -145,6 +167,13 @@ type outgoing struct {
 	*tls.Conn
 	address string
 	source  Source
+	leave   func()
+}
+
+// Close implements net.Conn.
+func (c *outgoing) Close() error {
+	c.leave()
+	return c.Conn.Close()
 }
 
 func (c *outgoing) Read(p []byte) (int, error) {

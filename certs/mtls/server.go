@@ -44,6 +44,7 @@ type Server struct {
 	h2        *http2.Server
 	strangers chan struct{}
 	gate      *gate
+	guests    guests
 }
 
 // route is how one protocol is served.
@@ -51,7 +52,7 @@ type route struct {
 	allow Allow
 	// anonymous: the peer needs no certificate.
 	anonymous bool
-	serve     func(ctx context.Context, conn *tls.Conn)
+	serve     func(ctx context.Context, conn *tls.Conn, admitted *guest)
 }
 
 // NewServer returns a server without protocols.
@@ -75,11 +76,15 @@ func (s *Server) HandleHTTP(protocols []string, allow Allow, handler http.Handle
 		switch {
 		case r.anonymous:
 			strict := newStrangersHTTP2()
-			r.serve = func(ctx context.Context, conn *tls.Conn) { s.serveHTTP2(ctx, strict, conn, handler) }
+			r.serve = func(ctx context.Context, conn *tls.Conn, _ *guest) { s.serveHTTP2(ctx, strict, conn, handler) }
 		case protocol == API1:
-			r.serve = func(ctx context.Context, conn *tls.Conn) { s.serveHTTP1(ctx, conn, handler) }
+			r.serve = func(ctx context.Context, conn *tls.Conn, admitted *guest) {
+				s.serveHTTP1(ctx, conn, admitted.onEveryCall(handler))
+			}
 		default:
-			r.serve = func(ctx context.Context, conn *tls.Conn) { s.serveHTTP2(ctx, s.h2, conn, handler) }
+			r.serve = func(ctx context.Context, conn *tls.Conn, admitted *guest) {
+				s.serveHTTP2(ctx, s.h2, conn, admitted.onEveryCall(handler))
+			}
 		}
 	}
 }
@@ -87,7 +92,7 @@ func (s *Server) HandleHTTP(protocols []string, allow Allow, handler http.Handle
 // HandleConn serves bare connections on a protocol. The connection is closed
 // when f returns, and when ctx ends. All calls come before Serve.
 func (s *Server) HandleConn(protocol string, allow Allow, f func(context.Context, net.Conn, certs.Peer)) {
-	s.route(protocol, allow).serve = func(ctx context.Context, conn *tls.Conn) {
+	s.route(protocol, allow).serve = func(ctx context.Context, conn *tls.Conn, _ *guest) {
 		peer, _ := PeerFrom(ctx) // there is one: the protocol is not anonymous
 		f(ctx, conn, peer)
 	}
@@ -151,10 +156,16 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) (net.Conn, e
 	}
 }
 
+// Recheck cuts the connections of all who do not count any more, after a change
+// of the chain of trust, and tells how many those were. Their calls end with
+// their connections.
+func (s *Server) Recheck() int { return s.guests.recheck() }
+
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // it is being given up
 	defer stop()
 	defer func() { _ = conn.Close() }() // nothing is owed to the peer any more
+	version := s.source.Bundle().Version()
 	secured, peer, err := s.handshake(ctx, conn)
 	if err != nil {
 		s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
@@ -162,7 +173,13 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	}
 	r := s.routes[agreed(secured)]
 	if !r.anonymous {
-		r.serve(WithPeer(ctx, peer), secured)
+		admitted, leave := s.guests.enter(s.source, conn, secured.ConnectionState().PeerCertificates, version)
+		defer leave()
+		if err := admitted.check(); err != nil {
+			s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
+			return
+		}
+		r.serve(WithPeer(ctx, peer), secured, admitted)
 		return
 	}
 	select {
@@ -174,5 +191,5 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	}
 	limit := time.AfterFunc(strangerTime, func() { _ = conn.Close() }) // whatever it was doing, it had its time
 	defer limit.Stop()
-	r.serve(ctx, secured)
+	r.serve(ctx, secured, nil)
 }

@@ -17,6 +17,10 @@ var writes = map[string]bool{
 	skerryv1connect.ResourceServiceDeleteProcedure:  true,
 	skerryv1connect.SiteServiceCreateTokenProcedure: true,
 	skerryv1connect.ImageServiceLoadImageProcedure:  true,
+
+	skerryv1connect.IdentityServiceEvictNodeProcedure:      true,
+	skerryv1connect.IdentityServiceRevokeOperatorProcedure: true,
+	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made

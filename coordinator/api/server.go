@@ -80,6 +80,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
+	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	s.handler = s.authenticate(s.forward(mux))
 	return s
 }

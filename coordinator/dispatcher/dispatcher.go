@@ -134,7 +134,7 @@ func CheckNode(view *state.View, peer certs.Peer) error {
 			WithHint("join it again with a new token")
 	}
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-		return problem.New(problem.Forbidden, "Node/"+peer.Name, "the node was removed from the site")
+		return problem.New(problem.Forbidden, "Node/"+peer.Name, "the node was evicted from the site")
 	}
 	return nil
 }

@@ -90,6 +90,12 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.extendTrust(change.ExtendTrust)
 	case *sitev1.Entry_ChangeGrants:
 		return x.changeGrants(change.ChangeGrants)
+	case *sitev1.Entry_EvictNode:
+		return x.evictNode(change.EvictNode)
+	case *sitev1.Entry_RevokeOperator:
+		return x.revokeOperator(change.RevokeOperator)
+	case *sitev1.Entry_RevokeToken:
+		return x.revokeToken(change.RevokeToken)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

@@ -61,6 +61,10 @@ func usableToken(txn *memdb.Txn, now *timestamppb.Timestamp, change *sitev1.Join
 
 func (x *tx) joinOperator(token *sitev1.TokenRecord, fingerprint []byte) (*sitev1.Outcome, error) {
 	name := token.GetToken().GetToken().GetName()
+	if x.isRevoked(fingerprint) {
+		return nil, problem.New(problem.Forbidden, "Operator/"+name, "the key was revoked").
+			WithHint("join with another key: remove the old credentials first")
+	}
 	if len(token.GetUsedByKey()) == 0 {
 		if err := x.addOperator(&sitev1.OperatorRecord{
 			Name: name, KeyFingerprint: fingerprint, Grants: token.GetToken().GetGrants(),

@@ -149,7 +149,10 @@ func TestRemovedNodeDoesNotComeBackWithItsOldToken(t *testing.T) {
 	}
 	// A new token makes it a new node.
 	s.openToken("again")
-	s.ok(joinEntry("again", testNode(2)))
+	s.refused("forbidden", joinEntry("again", testNode(2)))
+	again := testNode(2)
+	again.KeyFingerprint = fingerprint("a new key")
+	s.ok(joinEntry("again", again))
 }
 
 func TestTokenListIsBoundedAndExpiredOnesGoFirst(t *testing.T) {

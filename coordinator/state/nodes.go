@@ -36,17 +36,21 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 	if len(node.GetKeyFingerprint()) != sha256.Size {
 		return problem.New(problem.Invalid, "Node/"+node.GetName(), "the fingerprint of its key is not a SHA-256").WithField("keyFingerprint")
 	}
+	if x.isRevoked(node.GetKeyFingerprint()) {
+		return problem.New(problem.Forbidden, "Node/"+node.GetName(), "the key of this machine was revoked").
+			WithHint("it joins with a new key once its old identity is gone: see operations.md, evict a node")
+	}
 	old := nodes.get(x.Txn, node.GetName())
 	if old == nil && x.counts[nodesOrdinal] == maxNodes {
 		return exhausted("nodes", maxNodes)
 	}
 	if old != nil && (old.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED || old.GetRaftId() != 0) {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "there is a node of this name").
-			WithHint("give the new one another name, or remove the old one: skerry delete node %s", node.GetName())
+			WithHint("give the new one another name, or evict the old one: skerry node evict %s", node.GetName())
 	}
-	if len(placements.by(x.Txn, byNode, node.GetName())) > 0 {
-		return problem.New(problem.Conflict, "Node/"+node.GetName(), "placements of the node that had this name are being forgotten").
-			WithHint("try again in a few seconds")
+	if left := placements.by(x.Txn, byNode, node.GetName()); len(left) > 0 {
+		return problem.New(problem.Conflict, "Node/"+node.GetName(), "the node that had this name was evicted, and %s may still run on it", left[0].GetName()).
+			WithHint("if that machine is off: skerry node evict %s --off", node.GetName())
 	}
 	if err := checkLabels("Node/"+node.GetName(), node.GetLabels()); err != nil {
 		return err
@@ -123,7 +127,7 @@ func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) 
 		return &sitev1.Outcome{}, nil
 	}
 	if old.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-		return nil, problem.New(problem.Conflict, "Node/"+old.GetName(), "it was removed from the site").
+		return nil, problem.New(problem.Conflict, "Node/"+old.GetName(), "it was evicted from the site").
 			WithHint("join it again with a new token")
 	}
 	about := aboutNode(old.GetName())
@@ -162,34 +166,25 @@ func (x *tx) markPlacements(node string, state skerryv1.NodeState) {
 	}
 }
 
-// removeNode takes a node out of the site for good. What runs there cannot be
-// stopped any more, so a node that is ready must be empty, and on a lost one
-// nothing may be left that must not run twice.
+// removeNode is an eviction by somebody who is in no hurry: a node that is
+// ready must be empty, and on a lost one nothing may be left that must not run
+// twice.
 func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, error) {
 	name := old.GetName()
 	if err := checkVersion("Node/"+name, version, old.GetResourceVersion()); err != nil {
 		return nil, err
 	}
-	if x.isOnlyVoter(old) {
-		return nil, problem.New(problem.Conflict, "Node/"+name, "it is the only voter of the site")
-	}
 	for _, p := range placements.by(x.Txn, byNode, name) {
 		if old.GetState() == skerryv1.NodeState_NODE_STATE_READY {
 			return nil, problem.New(problem.Conflict, "Node/"+name, "it still runs %s", p.GetName()).
-				WithHint("delete what it runs, or switch it off and wait until it is lost")
+				WithHint("delete what it runs, or switch it off and wait until it is lost; skerry node evict %s does not wait", name)
 		}
 		if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && IsStay(p.GetSpec()) {
 			return nil, problem.New(problem.Conflict, "Node/"+name, "%s stays on it and may still run there", p.GetName()).
 				WithHint("if the machine is off for good, delete %s first", p.GetName())
 		}
 	}
-	for _, p := range placements.by(x.Txn, byNode, name) {
-		placements.remove(x, placements.key(p))
-	}
-	x.holds(name, nil)
-	x.changeNodeState(old, skerryv1.NodeState_NODE_STATE_REMOVED)
-	x.warn(aboutNode(name), "NodeRemoved", "node %s was removed from the site", name)
-	return &sitev1.Outcome{}, nil
+	return x.expel(old, true)
 }
 
 func (x *tx) isOnlyVoter(node *skerryv1.Node) bool {

@@ -29,7 +29,10 @@ func (x *tx) addOperator(operator *sitev1.OperatorRecord) error {
 		return err
 	}
 	about := subject{kind: "Operator", name: operator.GetName()}
-	if operators.get(x.Txn, operator.GetName()) != nil {
+	if old := operators.get(x.Txn, operator.GetName()); old != nil {
+		if err := x.revoke("operator/"+old.GetName(), old.GetKeyFingerprint()); err != nil {
+			return err
+		}
 		x.warn(about, "OperatorKeyReplaced", "operator %s joined again: only the new key counts", operator.GetName())
 	} else if x.counts[operatorsOrdinal] == maxOperators {
 		return exhausted("operators", maxOperators)

@@ -68,7 +68,7 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 	node := rapid.SampledFrom([]string{"n1", "n2", "n3", "n4"}).Draw(r, "node")
 	placement := fmt.Sprintf("%s-%d", workload, rapid.IntRange(1, 5).Draw(r, "number"))
 	entry := &sitev1.Entry{}
-	switch rapid.IntRange(0, 13).Draw(r, "kind") {
+	switch rapid.IntRange(0, 14).Draw(r, "kind") {
 	case 0, 1:
 		w := testWorkload(workload, rapid.Uint32Range(0, 3).Draw(r, "replicas"), stays)
 		w.Container.Command = []string{rapid.SampledFrom([]string{"a", "b"}).Draw(r, "command")}
@@ -107,6 +107,8 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 	case 9:
 		role := rapid.SampledFrom([]string{"admin", "viewer"}).Draw(r, "role")
 		entry = grantEntry("admin", []*skerryv1.Grant{{Role: role}}, []*skerryv1.Grant{{Role: "viewer"}})
+	case 10:
+		entry = randomRevocation(r, node)
 	default:
 		generation := s.store.View().Workload("default", workload).GetGeneration()
 		plan := &sitev1.Plan{BaseIndex: s.index - rapid.Uint64Range(0, min(4, s.index)).Draw(r, "age")}

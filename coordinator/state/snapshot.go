@@ -38,6 +38,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		AccessRevision: m.accessRevision,
 		AccessPolicies: policies.list(v.txn),
 		Projects:       projects.list(v.txn),
+		Revoked:        m.revoked,
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(snapshot)
 }
@@ -78,12 +79,16 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		numberFloor: snapshot.GetNumberFloor(),
 
 		accessRevision: snapshot.GetAccessRevision(),
+		revoked:        snapshot.GetRevoked(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
 	}
 	for _, version := range snapshot.GetTrust() {
 		x.sum += x.hash("trust", version)
+	}
+	for _, r := range snapshot.GetRevoked() {
+		x.sum += x.hash("revoked", r)
 	}
 	putAll(x, operators, snapshot.GetOperators())
 	putAll(x, policies, snapshot.GetAccessPolicies())

@@ -35,6 +35,7 @@ type meta struct {
 	siteEpoch  uint64
 	gossipKey  []byte
 	trust      []*sitev1.TrustVersion
+	revoked    []*sitev1.Revocation
 	// numberFloor is below the first number of every new workload.
 	numberFloor uint64
 	// accessRevision is the index of the last change of who may do what.

@@ -27,7 +27,7 @@ func nodeCommand(a *app) *cobra.Command {
 	}
 	o.addStale(list)
 	o.output.add(list, true)
-	group.AddCommand(list)
+	group.AddCommand(list, nodeEvictCommand(a))
 	return group
 }
 

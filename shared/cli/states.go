@@ -72,7 +72,7 @@ func nodeState(n *skerryv1.Node) string {
 	case skerryv1.NodeState_NODE_STATE_LOST:
 		return "lost"
 	case skerryv1.NodeState_NODE_STATE_REMOVED:
-		return "removed"
+		return "evicted"
 	default:
 		return "unknown"
 	}

@@ -21,7 +21,7 @@ func tokenCommand(a *app) *cobra.Command {
 		GroupID: GroupSite,
 		Short:   "Tokens with which machines and people join",
 	})
-	group.AddCommand(tokenCreateCommand(a), tokenListCommand(a))
+	group.AddCommand(tokenCreateCommand(a), tokenListCommand(a), tokenRevokeCommand(a))
 	return group
 }
 

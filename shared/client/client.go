@@ -42,6 +42,7 @@ type Client struct {
 	site       skerryv1connect.SiteServiceClient
 	placements skerryv1connect.PlacementServiceClient
 	images     skerryv1connect.ImageServiceClient
+	identity   skerryv1connect.IdentityServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -55,6 +56,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.site = skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
+	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	return c
 }
 
@@ -69,6 +71,9 @@ func (c *Client) Placements() skerryv1connect.PlacementServiceClient { return c.
 
 // Images is the service that takes in images.
 func (c *Client) Images() skerryv1connect.ImageServiceClient { return c.images }
+
+// Identity is the service that says who belongs to the site.
+func (c *Client) Identity() skerryv1connect.IdentityServiceClient { return c.identity }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

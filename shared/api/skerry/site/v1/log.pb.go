@@ -53,6 +53,9 @@ type Entry struct {
 	//	*Entry_ExtendTrust
 	//	*Entry_CheckHash
 	//	*Entry_ChangeGrants
+	//	*Entry_EvictNode
+	//	*Entry_RevokeOperator
+	//	*Entry_RevokeToken
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -231,6 +234,33 @@ func (x *Entry) GetChangeGrants() *ChangeGrants {
 	return nil
 }
 
+func (x *Entry) GetEvictNode() *EvictNode {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_EvictNode); ok {
+			return x.EvictNode
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRevokeOperator() *RevokeOperator {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RevokeOperator); ok {
+			return x.RevokeOperator
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRevokeToken() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -283,6 +313,18 @@ type Entry_ChangeGrants struct {
 	ChangeGrants *ChangeGrants `protobuf:"bytes,121,opt,name=change_grants,json=changeGrants,proto3,oneof"`
 }
 
+type Entry_EvictNode struct {
+	EvictNode *EvictNode `protobuf:"bytes,160,opt,name=evict_node,json=evictNode,proto3,oneof"`
+}
+
+type Entry_RevokeOperator struct {
+	RevokeOperator *RevokeOperator `protobuf:"bytes,161,opt,name=revoke_operator,json=revokeOperator,proto3,oneof"`
+}
+
+type Entry_RevokeToken struct {
+	RevokeToken *RevokeToken `protobuf:"bytes,162,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -306,6 +348,12 @@ func (*Entry_ExtendTrust) isEntry_Change() {}
 func (*Entry_CheckHash) isEntry_Change() {}
 
 func (*Entry_ChangeGrants) isEntry_Change() {}
+
+func (*Entry_EvictNode) isEntry_Change() {}
+
+func (*Entry_RevokeOperator) isEntry_Change() {}
+
+func (*Entry_RevokeToken) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1667,8 +1715,10 @@ type Snapshot struct {
 	AccessRevision uint64             `protobuf:"varint,120,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
 	AccessPolicies []*v1.AccessPolicy `protobuf:"bytes,121,rep,name=access_policies,json=accessPolicies,proto3" json:"access_policies,omitempty"`
 	Projects       []*ProjectRecord   `protobuf:"bytes,122,rep,name=projects,proto3" json:"projects,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Every key that was ever revoked, oldest first.
+	Revoked       []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
@@ -1858,6 +1908,13 @@ func (x *Snapshot) GetAccessPolicies() []*v1.AccessPolicy {
 func (x *Snapshot) GetProjects() []*ProjectRecord {
 	if x != nil {
 		return x.Projects
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRevoked() []*Revocation {
+	if x != nil {
+		return x.Revoked
 	}
 	return nil
 }
@@ -2160,7 +2217,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xa1\a\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xed\b\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2180,7 +2237,11 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\fextend_trust\x18\x13 \x01(\v2\x1b.skerry.site.v1.ExtendTrustH\x00R\vextendTrust\x12:\n" +
 	"\n" +
 	"check_hash\x18\x14 \x01(\v2\x19.skerry.site.v1.CheckHashH\x00R\tcheckHash\x12C\n" +
-	"\rchange_grants\x18y \x01(\v2\x1c.skerry.site.v1.ChangeGrantsH\x00R\fchangeGrantsB\b\n" +
+	"\rchange_grants\x18y \x01(\v2\x1c.skerry.site.v1.ChangeGrantsH\x00R\fchangeGrants\x12;\n" +
+	"\n" +
+	"evict_node\x18\xa0\x01 \x01(\v2\x19.skerry.site.v1.EvictNodeH\x00R\tevictNode\x12J\n" +
+	"\x0frevoke_operator\x18\xa1\x01 \x01(\v2\x1e.skerry.site.v1.RevokeOperatorH\x00R\x0erevokeOperator\x12A\n" +
+	"\frevoke_token\x18\xa2\x01 \x01(\v2\x1b.skerry.site.v1.RevokeTokenH\x00R\vrevokeTokenB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2289,7 +2350,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe4\a\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x9b\b\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2320,7 +2381,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\fnumber_floor\x18\x14 \x01(\x04R\vnumberFloor\x12'\n" +
 	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x12@\n" +
 	"\x0faccess_policies\x18y \x03(\v2\x17.skerry.v1.AccessPolicyR\x0eaccessPolicies\x129\n" +
-	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\"`\n" +
+	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\x125\n" +
+	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2390,25 +2452,29 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	nil,                           // 26: skerry.site.v1.CreateToken.LabelsEntry
 	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 	(*ChangeGrants)(nil),          // 28: skerry.site.v1.ChangeGrants
-	(*TrustVersion)(nil),          // 29: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 30: skerry.v1.Node
-	(*v1.Grant)(nil),              // 31: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 32: skerry.v1.Resource
-	(*v1.Token)(nil),              // 33: skerry.v1.Token
-	(*v1.Decision)(nil),           // 34: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 35: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 36: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 37: skerry.v1.Condition
-	(v1.NodeState)(0),             // 38: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 39: skerry.v1.Image
-	(v1.VoterRole)(0),             // 40: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 41: skerry.v1.Placement
-	(*v1.Event)(nil),              // 42: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 43: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 44: skerry.site.v1.ProjectRecord
-	(*v1.Workload)(nil),           // 45: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 46: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 47: skerry.v1.AppliedResource
+	(*EvictNode)(nil),             // 29: skerry.site.v1.EvictNode
+	(*RevokeOperator)(nil),        // 30: skerry.site.v1.RevokeOperator
+	(*RevokeToken)(nil),           // 31: skerry.site.v1.RevokeToken
+	(*TrustVersion)(nil),          // 32: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 33: skerry.v1.Node
+	(*v1.Grant)(nil),              // 34: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 35: skerry.v1.Resource
+	(*v1.Token)(nil),              // 36: skerry.v1.Token
+	(*v1.Decision)(nil),           // 37: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 38: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 39: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 40: skerry.v1.Condition
+	(v1.NodeState)(0),             // 41: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 42: skerry.v1.Image
+	(v1.VoterRole)(0),             // 43: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 44: skerry.v1.Placement
+	(*v1.Event)(nil),              // 45: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 46: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 47: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 48: skerry.site.v1.Revocation
+	(*v1.Workload)(nil),           // 49: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 50: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 51: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2424,56 +2490,60 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	18, // 10: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
 	19, // 11: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
 	28, // 12: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
-	29, // 13: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 14: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	30, // 15: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	31, // 16: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	32, // 17: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	33, // 18: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 19: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	31, // 20: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	30, // 21: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 22: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 23: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 24: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 25: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	34, // 26: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	34, // 27: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 28: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 29: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 30: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	35, // 31: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	36, // 32: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	37, // 33: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	38, // 34: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	39, // 35: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	29, // 36: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	40, // 37: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 38: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 39: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	29, // 40: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 41: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 42: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 43: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	41, // 44: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	30, // 45: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	39, // 46: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	42, // 47: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 48: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 49: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	43, // 50: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	44, // 51: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	5,  // 52: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	45, // 53: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 54: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	46, // 55: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	47, // 56: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	30, // 57: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	29, // 13: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
+	30, // 14: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
+	31, // 15: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
+	32, // 16: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 17: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	33, // 18: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	34, // 19: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	35, // 20: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	36, // 21: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 22: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	34, // 23: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	33, // 24: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 25: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 26: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 27: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 28: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	37, // 29: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	37, // 30: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 31: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 32: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 33: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	38, // 34: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	39, // 35: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	40, // 36: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	41, // 37: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	42, // 38: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	32, // 39: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	43, // 40: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 41: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 42: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	32, // 43: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 44: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 45: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 46: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	44, // 47: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	33, // 48: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	42, // 49: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	45, // 50: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 51: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 52: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	46, // 53: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	47, // 54: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	48, // 55: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	5,  // 56: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	49, // 57: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 58: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	50, // 59: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	51, // 60: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	33, // 61: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2481,6 +2551,7 @@ func file_skerry_site_v1_log_proto_init() {
 	if File_skerry_site_v1_log_proto != nil {
 		return
 	}
+	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
@@ -2496,6 +2567,9 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_ExtendTrust)(nil),
 		(*Entry_CheckHash)(nil),
 		(*Entry_ChangeGrants)(nil),
+		(*Entry_EvictNode)(nil),
+		(*Entry_RevokeOperator)(nil),
+		(*Entry_RevokeToken)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

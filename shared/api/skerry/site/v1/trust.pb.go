@@ -100,7 +100,10 @@ type TrustBody struct {
 	// SHA-256 of the body before; empty in the first.
 	Previous []byte `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	// DER certificates of all CAs that are trusted.
-	Authorities   [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	Authorities [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	// Keys that do not count any more from this version on, whatever
+	// certificate they show. Those of the versions before stay revoked.
+	Revoked       []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +166,68 @@ func (x *TrustBody) GetAuthorities() [][]byte {
 	return nil
 }
 
+func (x *TrustBody) GetRevoked() []*Revocation {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+// Revocation of the key of a node that was evicted, or of an operator.
+type Revocation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path of its SPIFFE ID without the first slash: `node/n2`, `operator/mara`.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// SHA-256 of the public key (DER, SubjectPublicKeyInfo).
+	KeyFingerprint []byte `protobuf:"bytes,2,opt,name=key_fingerprint,json=keyFingerprint,proto3" json:"key_fingerprint,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Revocation) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Revocation) GetKeyFingerprint() []byte {
+	if x != nil {
+		return x.KeyFingerprint
+	}
+	return nil
+}
+
 var File_skerry_site_v1_trust_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_trust_proto_rawDesc = "" +
@@ -171,12 +236,17 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\fTrustVersion\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12\x16\n" +
 	"\x06signer\x18\x02 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"w\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xae\x01\n" +
 	"\tTrustBody\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1a\n" +
 	"\bprevious\x18\x03 \x01(\fR\bprevious\x12 \n" +
-	"\vauthorities\x18\x04 \x03(\fR\vauthoritiesB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\vauthorities\x18\x04 \x03(\fR\vauthorities\x125\n" +
+	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\"O\n" +
+	"\n" +
+	"Revocation\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12'\n" +
+	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprintB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_trust_proto_rawDescOnce sync.Once
@@ -190,17 +260,19 @@ func file_skerry_site_v1_trust_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_trust_proto_rawDescData
 }
 
-var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_skerry_site_v1_trust_proto_goTypes = []any{
 	(*TrustVersion)(nil), // 0: skerry.site.v1.TrustVersion
 	(*TrustBody)(nil),    // 1: skerry.site.v1.TrustBody
+	(*Revocation)(nil),   // 2: skerry.site.v1.Revocation
 }
 var file_skerry_site_v1_trust_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_trust_proto_init() }
@@ -214,7 +286,7 @@ func file_skerry_site_v1_trust_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_trust_proto_rawDesc), len(file_skerry_site_v1_trust_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

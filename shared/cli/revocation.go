@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
+	"skerry.dev/shared/problem"
+)
+
+// revocation is a command that cannot be undone.
+type revocation struct {
+	*app
+	yes bool
+}
+
+func (o *revocation) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+}
+
+// run asks first, says what will happen, and gives the call an ID.
+func (o *revocation) run(cmd *cobra.Command, what string, do func(ctx context.Context, c *client.Client, id string) error) error {
+	if !o.yes {
+		if err := o.confirm(what); err != nil {
+			return err
+		}
+	}
+	id, err := o.requestID()
+	if err != nil {
+		return err
+	}
+	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error { return do(ctx, c, id) })
+}
+
+// maxAnswer to a question, in bytes.
+const maxAnswer = 64
+
+func (o *revocation) confirm(what string) error {
+	if _, err := fmt.Fprintf(o.Err, "%s. This cannot be undone. Go on? (yes/no) ", oneLine(what)); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(io.LimitReader(o.In, maxAnswer)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if strings.TrimSpace(answer) == "yes" {
+		return nil
+	}
+	return problem.New(problem.Invalid, "", "nothing was done").WithHint("type yes, or give --yes")
+}
+
+func nodeEvictCommand(a *app) *cobra.Command {
+	o := &revocation{app: a}
+	var off bool
+	cmd := &cobra.Command{
+		Use:   "evict NAME",
+		Short: "Take a node out of the site for good",
+		Long: `Evict ends a node: within seconds no other node takes anything from its key any
+more, and its connections are cut. A node that is cut off learns of it when it is
+back, before anything else.
+
+Its replicas start elsewhere. What stays on it (partition.mode: stay) is started
+nowhere else, because it may still run there; when the machine is off for good,
+say so with --off. If it votes, the site puts another voter in its place; what
+would leave the site without a quorum is refused.
+
+To use the machine again, join it with a new token.`,
+		Example: "  skerry node evict node-3\n  skerry node evict node-3 --off --yes",
+		Args:    Args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "node "+args[0]+" will be out of the site for good", func(ctx context.Context, c *client.Client, id string) error {
+				answer, err := call(ctx, a, c.Identity().EvictNode, &skerryv1.EvictNodeRequest{Node: args[0], Off: off, RequestId: id})
+				if err != nil {
+					return err
+				}
+				return a.printEvicted(args[0], answer)
+			})
+		},
+	}
+	o.add(cmd)
+	cmd.Flags().BoolVar(&off, "off", false, "the machine is off for good: what stays on it may start elsewhere")
+	return cmd
+}
+
+func (a *app) printEvicted(node string, answer *skerryv1.EvictNodeResponse) error {
+	if _, err := fmt.Fprintf(a.Out, "node %s evicted\n", oneLine(node)); err != nil {
+		return err
+	}
+	if staying := answer.GetStaying(); len(staying) > 0 {
+		_, err := fmt.Fprintf(a.Out, "these stay on it and are started nowhere else: %s\nif it is off for good: skerry node evict %s --off\n",
+			oneLine(strings.Join(staying, ", ")), oneLine(node))
+		return err
+	}
+	return nil
+}
+
+func tokenRevokeCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke ID",
+		Short:   "Make a token useless that nobody has used",
+		Long:    "Revoke forgets a token: nobody can join with it any more. Who has joined with it stays.",
+		Example: "  skerry token revoke 1f2e3d4c",
+		Args:    Args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := a.requestID()
+			if err != nil {
+				return err
+			}
+			return a.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+				if _, err := call(ctx, a, c.Identity().RevokeToken, &skerryv1.RevokeTokenRequest{Id: args[0], RequestId: id}); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(a.Out, "token %s revoked\n", oneLine(args[0]))
+				return err
+			})
+		},
+	}
+}
