@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // Runtime runs containers and holds their images.
@@ -45,8 +47,10 @@ type Options struct {
 	Runtime  Runtime
 	NewVoter NewVoter
 	Version  string
-	Env      env.System
-	Logger   *slog.Logger
+	// Built is when this program was built: no site is younger.
+	Built  time.Time
+	Env    env.System
+	Logger *slog.Logger
 }
 
 // Agent is one node.
@@ -91,6 +95,7 @@ func (a *Agent) build() error {
 		return err
 	}
 	a.ledger = opened
+	a.identity.KnowTime(sitetime.NewKeeper(a.Env.Clock, opened.Time(), a.Built))
 	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
 	a.supervisor = supervisor.New(supervisor.Config{
@@ -108,6 +113,7 @@ func (a *Agent) build() error {
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
 		HTTP:    func() connect.HTTPClient { return sync },
 		Refused: a.askWhy,
+		SiteTime: a.identity.SiteTime(),
 	})
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
@@ -142,6 +148,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.replicas.run(ctx) })
 	group.Go(func() error { return a.followTrust(ctx) })
 	group.Go(func() error { return a.enforceTrust(ctx) })
+	group.Go(func() error { return a.keepTime(ctx) })
 	return group.Wait()
 }
 

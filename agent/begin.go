@@ -8,10 +8,13 @@ import (
 	"skerry.dev/agent/ledger"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 // KeepInit stores what the first agent of a new site needs beside its
-// identity: the entry that opens the log, and a ledger that knows the node.
+// identity: the entry that opens the log, and a ledger that knows the node. That
+// machine's clock is the site's first time: the operator who begins a site stands
+// for it.
 func KeepInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
 	dir := filepath.Join(stateDir, replicaDir)
 	if err := files.MkdirAll(dir, 0o700); err != nil {
@@ -33,7 +36,7 @@ func KeepInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
 		}},
 		Trust: []*sitev1.TrustVersion{init.GetTrust()}, GossipKey: init.GetGossipKey(),
 		Site: init.GetName(), SiteId: init.GetSiteId(),
-	})
+	}, sitetime.Stamp{Time: node.GetCreated().AsTime(), Reference: node.GetCreated().AsTime()})
 }
 
 // KeepJoin stores what the agent of a node that joins needs beside its
@@ -41,14 +44,17 @@ func KeepInit(files env.FS, stateDir string, init *sitev1.InitSite) error {
 func KeepJoin(files env.FS, stateDir, site, siteID string, answer *sitev1.JoinResponse) error {
 	return seed(files, stateDir, &sitev1.Assignments{
 		Peers: answer.GetPeers(), Trust: answer.GetTrust(), GossipKey: answer.GetGossipKey(), Site: site, SiteId: siteID,
-	})
+	}, sitetime.FromMessage(answer.GetClock()))
 }
 
 // seed writes a ledger without an order: it names no work, neither to do nor
 // to end.
-func seed(files env.FS, stateDir string, known *sitev1.Assignments) error {
+func seed(files env.FS, stateDir string, known *sitev1.Assignments, stamp sitetime.Stamp) error {
 	l, err := ledger.Open(files, stateDir)
 	if err != nil {
+		return err
+	}
+	if err := l.KeepTime(stamp); err != nil {
 		return err
 	}
 	return l.Accept(known)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/agent/probe"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -112,6 +113,9 @@ func (f *facts) look(ctx context.Context) {
 	if authority := f.identity.Authority(); authority != nil {
 		next.Authority = authority.Certificate().Raw
 	}
+	if leaf := f.identity.Certificate().Leaf; leaf != nil {
+		next.SvidExpires = timestamppb.New(leaf.NotAfter)
+	}
 	f.mu.Lock()
 	f.current = next
 	f.mu.Unlock()
@@ -129,6 +133,9 @@ func (f *facts) conditions() {
 	}
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
+	}
+	if trouble := f.clockTrouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "ClockOff", Message: trouble})
 	}
 	if trouble := f.replicas.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "VoterHalted", Message: trouble})

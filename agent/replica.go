@@ -19,6 +19,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // Voter is a replica of the site's log.
@@ -50,6 +51,7 @@ type VoterOptions struct {
 	Dialer    *mtls.Dialer
 	Runtime   Runtime
 	Authority func() *certs.Authority
+	SiteTime  *sitetime.Keeper
 	Env       env.System
 	Logger    *slog.Logger
 }
@@ -209,7 +211,8 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	voter, err := r.NewVoter(VoterOptions{
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Env: r.Env, Logger: r.Logger,
+		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority,
+		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {
 		return r.halt(dir, err)

@@ -33,6 +33,7 @@ type Bundle struct {
 	former []*x509.Certificate
 	// revoked maps fingerprints of keys to the subjects that had them.
 	revoked map[string]string
+	timeEra uint64
 }
 
 // Site is the name of the site, its trust domain.
@@ -43,6 +44,9 @@ func (b *Bundle) SiteID() string { return b.siteID }
 
 // Version of the chain that the bundle is of.
 func (b *Bundle) Version() uint64 { return b.version }
+
+// TimeEra counts how often an operator has set site time.
+func (b *Bundle) TimeEra() uint64 { return b.timeEra }
 
 // Authorities that count. The slice must not be changed.
 func (b *Bundle) Authorities() []*x509.Certificate { return b.authorities }
@@ -91,6 +95,8 @@ type TrustChange struct {
 	Drop []*x509.Certificate
 	// Revoke keys.
 	Revoke []*sitev1.Revocation
+	// NextEra: an operator sets site time.
+	NextEra bool
 }
 
 // ExtendTrust returns the version that follows the last one of a verified
@@ -106,6 +112,10 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChang
 		Version:  body.GetVersion() + 1,
 		Previous: sum[:],
 		Revoked:  change.Revoke,
+		TimeEra:  body.GetTimeEra(),
+	}
+	if change.NextEra {
+		next.TimeEra++
 	}
 	known, err := parseAuthorities(body.GetAuthorities(), body.GetSite())
 	if err != nil {
@@ -186,7 +196,7 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 		return nil, broken("%w", err)
 	}
 	sum := sha256.Sum256(version.GetBody())
-	next := &Bundle{domain: domain, version: body.GetVersion(), hash: sum[:], siteID: siteID}
+	next := &Bundle{domain: domain, version: body.GetVersion(), hash: sum[:], siteID: siteID, timeEra: body.GetTimeEra()}
 	if next.authorities, err = parseAuthorities(body.GetAuthorities(), body.GetSite()); err != nil {
 		return nil, broken("%w", err)
 	}
@@ -201,6 +211,8 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 		}
 	} else if body.GetVersion() != before.version+1 || !bytes.Equal(body.GetPrevious(), before.hash) || domain != before.domain {
 		return nil, broken("it does not follow version %d", before.version)
+	} else if body.GetTimeEra() < before.timeEra {
+		return nil, broken("it belongs to an era of site time before that of version %d", before.version)
 	}
 	if err := checkSignature(signers, version, sum[:]); err != nil {
 		return nil, broken("%w", err)

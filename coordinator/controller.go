@@ -86,7 +86,7 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 		for node, at := range v.dispatcher.Heard() {
 			core.Heard(node, at)
 		}
-		effects := core.Step(v.Env.Clock.Elapsed(), v.Env.Clock.Now(), v.store.View(), progressOf(status))
+		effects := core.Step(v.Env.Clock.Elapsed(), v.stamp().Time, v.store.View(), progressOf(status))
 		v.waiting.Store(&effects.Waiting)
 		for _, node := range effects.Probe {
 			probes.TryGo(func() error { v.probe(ctx, node); return nil })
@@ -215,6 +215,7 @@ func (v *Voter) Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outco
 		return nil, problem.New(problem.Unavailable, "site "+v.Site, "%s is not the coordinator", v.Node).
 			WithHint("nothing was changed; try again")
 	}
-	entry.Time = v.siteTime()
+	stamp := v.stamp().Message()
+	entry.Time, entry.Reference, entry.TimeEra = stamp.GetTime(), stamp.GetReference(), stamp.GetEra()
 	return v.node.Propose(ctx, entry)
 }

@@ -15,7 +15,6 @@ import (
 	"connectrpc.com/connect"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
@@ -33,6 +32,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // compressFrom this many bytes on orders are compressed.
@@ -65,8 +65,10 @@ type Config struct {
 	Images api.Images
 	// Authority is this node's CA.
 	Authority func() *certs.Authority
-	Env       env.System
-	Logger    *slog.Logger
+	// SiteTime of this node.
+	SiteTime *sitetime.Keeper
+	Env      env.System
+	Logger   *slog.Logger
 }
 
 // Voter is a replica of the log and, while it is elected, the coordinator.
@@ -111,6 +113,7 @@ func New(config Config) (*Voter, error) {
 		return nil, errors.Join(err, opened.Close())
 	}
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, config.Env.Clock, config.Logger)
+	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
 	v.serve()
 	return v, nil
 }
@@ -158,6 +161,7 @@ func (v *Voter) serve() {
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
+		SiteTime:   siteClock{v},
 		Clock:      v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
@@ -169,7 +173,7 @@ func (v *Voter) serve() {
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
-		Log: proposer{v}, Store: v.store, Authority: v.Authority, Clock: v.Env.Clock, Rand: v.Env.Rand,
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand,
 	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Anybody))))
 	v.join = joinMux
 }
@@ -323,16 +327,6 @@ func (v *Voter) whyWaiting() string {
 	return ""
 }
 
-// siteTime is the stamp of an entry: this node's clock, but never before the
-// last stamp.
-func (v *Voter) siteTime() *timestamppb.Timestamp {
-	now := v.Env.Clock.Now()
-	if last := v.store.View().Time().AsTime(); now.Before(last) {
-		now = last
-	}
-	return timestamppb.New(now)
-}
-
 func (v *Voter) newID() string {
 	var b [16]byte
 	if _, err := v.Env.Rand.Read(b[:]); err != nil {
@@ -361,6 +355,9 @@ func (v *Voter) initialise(ctx context.Context) error {
 				RequestId: "init-" + v.Init.GetSiteId(), Principal: "init",
 				Change: &sitev1.Entry_InitSite{InitSite: v.Init},
 			}
+			// Whoever begins a site stands for the clock of its first node.
+			now := v.Env.Clock.Now()
+			v.SiteTime.Observe(sitetime.Stamp{Time: now, Reference: now})
 			if _, err := v.Propose(ctx, entry); err != nil {
 				v.Logger.Debug("the site could not be opened yet", "error", err)
 			}

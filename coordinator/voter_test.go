@@ -14,6 +14,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 func openVoter(t *testing.T, change func(*Config)) *Voter {
@@ -22,6 +23,7 @@ func openVoter(t *testing.T, change func(*Config)) *Voter {
 		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(),
 		Peers:     func() []*sitev1.Peer { return nil },
 		Authority: func() *certs.Authority { return nil },
+		SiteTime:  sitetime.NewKeeper(env.NewSystem().Clock, sitetime.Stamp{}, time.Time{}),
 		Env:       env.NewSystem(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if change != nil {

@@ -13,6 +13,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 const gossipKeyBytes = 32
@@ -87,6 +88,10 @@ func (b *beginning) operator() (*sitev1.OperatorRecord, error) {
 	}
 	dir := filepath.Join(b.options.Home, b.options.Site)
 	if err := storeCredentials(b.system.FS, dir, key, [][]byte{svid}, b.chain, b.bundle); err != nil {
+		return nil, err
+	}
+	now := b.system.Clock.Now()
+	if err := storeTime(b.system.FS, dir, sitetime.Stamp{Time: now, Reference: now}); err != nil {
 		return nil, err
 	}
 	if err := storeSite(b.system.FS, dir, b.options.Site, []string{b.options.Node.GetAddress()}); err != nil {

@@ -17,6 +17,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 const (
@@ -60,7 +61,7 @@ func Join(ctx context.Context, system env.System, options JoinOptions) (string, 
 	if err != nil {
 		return "", err
 	}
-	bundle, err := check(system, options.Token, answer)
+	bundle, err := check(options.Token, answer)
 	if err != nil {
 		return "", err
 	}
@@ -124,7 +125,7 @@ func askOne(ctx context.Context, system env.System, address, siteID string, requ
 	if err != nil {
 		return nil, err
 	}
-	if _, err := joiner.Verify(bundle, laterOf(system.Clock.Now(), bundle)); err != nil {
+	if _, err := joiner.Verify(bundle, timeless); err != nil {
 		return nil, err
 	}
 	answer, err := joiner.Service().Join(ctx, connect.NewRequest(request))
@@ -135,7 +136,7 @@ func askOne(ctx context.Context, system env.System, address, siteID string, requ
 }
 
 // check makes sure that what was issued is usable before anything is stored.
-func check(system env.System, token certs.Token, answer *sitev1.JoinResponse) (*certs.Bundle, error) {
+func check(token certs.Token, answer *sitev1.JoinResponse) (*certs.Bundle, error) {
 	bundle, err := certs.VerifyTrust(token.SiteID, answer.GetTrust())
 	if err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func check(system env.System, token certs.Token, answer *sitev1.JoinResponse) (*
 	if err != nil {
 		return nil, problem.New(problem.Internal, "join", "the SVID that was issued does not parse: %w", err)
 	}
-	peer, err := certs.VerifyPeer(leaf, bundle, laterOf(system.Clock.Now(), bundle))
+	peer, err := certs.VerifyPeer(leaf, bundle, timeless)
 	if err != nil {
 		return nil, err
 	}
@@ -154,16 +155,10 @@ func check(system env.System, token certs.Token, answer *sitev1.JoinResponse) (*
 	return bundle, nil
 }
 
-// laterOf keeps a clock that is far behind from standing in the way: the site
-// cannot be younger than its newest CA.
-func laterOf(now time.Time, bundle *certs.Bundle) time.Time {
-	for _, authority := range bundle.Authorities() {
-		if now.Before(authority.NotBefore) {
-			now = authority.NotBefore
-		}
-	}
-	return now
-}
+// timeless is how a joiner judges certificates: as of the day on which they
+// begin to count. It does not know the site's time yet, and its own clock may be
+// years off in either direction; the token pins the site.
+var timeless time.Time
 
 func storeNode(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
 	if err := options.Keep(answer); err != nil {
@@ -174,6 +169,9 @@ func storeNode(files env.FS, dir string, options JoinOptions, key *ecdsa.Private
 
 func storeOperator(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
 	if err := storeCredentials(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle); err != nil {
+		return err
+	}
+	if err := storeTime(files, dir, sitetime.FromMessage(answer.GetClock())); err != nil {
 		return err
 	}
 	addresses := []string{options.Address}

@@ -22,6 +22,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // Names of the files.
@@ -48,6 +49,9 @@ type Node struct {
 	clock env.Clock
 	rand  env.Rand
 
+	// time is the site's.
+	time *sitetime.Keeper
+
 	mu        sync.RWMutex
 	cert      tls.Certificate
 	chain     []*sitev1.TrustVersion
@@ -64,7 +68,11 @@ func Dir(stateDir string) string { return filepath.Join(stateDir, "identity") }
 
 // Load reads the identity in dir; ErrNone when there is none.
 func Load(system env.System, dir string) (*Node, error) {
-	n := &Node{changed: make(chan struct{}), dir: dir, fs: system.FS, clock: system.Clock, rand: system.Rand, record: &skerryv1.Node{}}
+	n := &Node{
+		changed: make(chan struct{}),
+		dir:     dir, fs: system.FS, clock: system.Clock, rand: system.Rand, record: &skerryv1.Node{},
+		time: sitetime.NewKeeper(system.Clock, sitetime.Stamp{}, time.Time{}),
+	}
 	encoded, err := n.fs.ReadFile(filepath.Join(dir, nodeFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNone
@@ -144,11 +152,19 @@ func (n *Node) Bundle() *certs.Bundle {
 	return n.bundle
 }
 
-// Now implements mtls.Source: the wall clock, but never before the node's own
-// SVID was issued, so that a clock that starts in 1970 locks nobody out.
-func (n *Node) Now() time.Time {
-	return notBefore(n.clock.Now(), n.Certificate())
+// KnowTime gives the node the site's time; before, nothing has expired for it.
+// It comes before the node is used.
+func (n *Node) KnowTime(keeper *sitetime.Keeper) {
+	keeper.Forget(n.bundle.TimeEra())
+	n.time = keeper
 }
+
+// SiteTime is the site's time as this node knows it.
+func (n *Node) SiteTime() *sitetime.Keeper { return n.time }
+
+// Now implements mtls.Source: site time. This machine's wall clock locks nobody
+// out and lets nobody in.
+func (n *Node) Now() time.Time { return n.time.Now() }
 
 // GossipKey encrypts the pool's gossip.
 func (n *Node) GossipKey() []byte {
@@ -179,6 +195,7 @@ func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	n.chain, n.bundle = chain, bundle
 	close(n.changed)
 	n.changed = make(chan struct{})
+	n.time.Forget(bundle.TimeEra())
 	return nil
 }
 
@@ -238,7 +255,7 @@ func (n *Node) EnsureAuthority() error {
 	if n.authority != nil {
 		return nil
 	}
-	authority, err := certs.NewAuthority(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.clock.Now(), &n.cert))
+	authority, err := certs.NewAuthority(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.Now(), &n.cert))
 	if err != nil {
 		return err
 	}

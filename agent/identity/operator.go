@@ -8,14 +8,20 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 const (
 	siteFile = "site.json"
+	timeFile = "time.pb"
+	// timeEvery is how far site time must have gone on to be kept again.
+	timeEvery = time.Hour
 	// maxAddresses are remembered.
 	maxAddresses = 32
 )
@@ -27,7 +33,7 @@ type Operator struct {
 	Addresses []string
 
 	cert  tls.Certificate
-	clock env.Clock
+	time  *sitetime.Keeper
 	files env.FS
 	dir   string
 
@@ -68,7 +74,8 @@ func LoadOperator(system env.System, home, site string) (*Operator, error) {
 			WithHint("skerry join TOKEN ADDRESS with a new operator's token")
 	}
 	return &Operator{
-		Addresses: o.Addresses, cert: cert, clock: system.Clock, files: system.FS, dir: dir, chain: chain, bundle: bundle,
+		Addresses: o.Addresses, cert: cert, files: system.FS, dir: dir, chain: chain, bundle: bundle,
+		time: sitetime.NewKeeper(system.Clock, loadTime(system.FS, dir), time.Time{}),
 	}, nil
 }
 
@@ -134,8 +141,35 @@ func (o *Operator) Bundle() *certs.Bundle {
 	return o.bundle
 }
 
-// Now implements mtls.Source.
-func (o *Operator) Now() time.Time { return notBefore(o.clock.Now(), &o.cert) }
+// Now implements mtls.Source: the newest site time that was heard of.
+func (o *Operator) Now() time.Time { return o.time.Now() }
+
+// LearnTime keeps what a node of the site says the time is.
+func (o *Operator) LearnTime(now time.Time, era uint64) error {
+	o.time.Observe(sitetime.Stamp{Time: now, Era: era})
+	if kept := loadTime(o.files, o.dir); kept.Era == era && now.Sub(kept.Time) < timeEvery {
+		return nil
+	}
+	return storeTime(o.files, o.dir, sitetime.Stamp{Time: now, Era: era})
+}
+
+func storeTime(files env.FS, dir string, stamp sitetime.Stamp) error {
+	encoded, err := proto.Marshal(stamp.Message())
+	if err != nil {
+		return err
+	}
+	return files.WriteFile(filepath.Join(dir, timeFile), encoded, filePerm)
+}
+
+// loadTime is the zero stamp when there is none: then nothing has expired.
+func loadTime(files env.FS, dir string) sitetime.Stamp {
+	encoded, err := files.ReadFile(filepath.Join(dir, timeFile))
+	message := &sitev1.SiteClock{}
+	if err != nil || proto.Unmarshal(encoded, message) != nil {
+		return sitetime.Stamp{}
+	}
+	return sitetime.FromMessage(message)
+}
 
 // UpdateTrust implements mtls.Learner.
 func (o *Operator) UpdateTrust(chain []*sitev1.TrustVersion) error {
@@ -149,5 +183,6 @@ func (o *Operator) UpdateTrust(chain []*sitev1.TrustVersion) error {
 		return err
 	}
 	o.chain, o.bundle = chain, bundle
+	o.time.Forget(bundle.TimeEra())
 	return nil
 }

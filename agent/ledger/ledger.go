@@ -17,12 +17,15 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 const (
 	ordersFile = "assignments.pb"
 	// bookFile holds what is needed to find the site again without orders.
 	bookFile = "book.pb"
+	// timeFile holds the newest stamp of site time.
+	timeFile = "time.pb"
 )
 
 // Ledger is safe for concurrent use.
@@ -33,6 +36,7 @@ type Ledger struct {
 	mu      sync.RWMutex
 	current *sitev1.Assignments
 	book    *sitev1.Assignments
+	stamp   sitetime.Stamp
 	changed chan struct{}
 }
 
@@ -48,8 +52,9 @@ func Open(files env.FS, stateDir string) (*Ledger, error) {
 		return nil, problem.New(problem.Internal, filepath.Join(dir, ordersFile), "the ledger cannot be read: %w", err).
 			WithHint("move the file away and start the agent again: it gets its orders from the coordinator; running work is not touched")
 	}
-	// A book that is lost is written again with the next orders.
+	// A book or a stamp that is lost is written again soon.
 	l.book, _ = read(files, filepath.Join(dir, bookFile))
+	l.stamp, _ = readStamp(files, filepath.Join(dir, timeFile))
 	if l.current == nil {
 		l.current = l.book
 	}
@@ -106,8 +111,31 @@ func (l *Ledger) keep(orders *sitev1.Assignments) error {
 	return write(l.files, filepath.Join(l.dir, ordersFile), orders)
 }
 
+// Time is the newest stamp of site time that was kept; the zero stamp when there
+// is none.
+func (l *Ledger) Time() sitetime.Stamp {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.stamp
+}
+
+// KeepTime keeps a stamp of site time, durably. One that is not newer changes
+// nothing.
+func (l *Ledger) KeepTime(stamp sitetime.Stamp) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !stamp.Newer(l.stamp) {
+		return nil
+	}
+	if err := write(l.files, filepath.Join(l.dir, timeFile), stamp.Message()); err != nil {
+		return err
+	}
+	l.stamp = stamp
+	return nil
+}
+
 // write stores a message behind its checksum.
-func write(files env.FS, path string, message *sitev1.Assignments) error {
+func write(files env.FS, path string, message proto.Message) error {
 	encoded, err := proto.Marshal(message)
 	if err != nil {
 		return err
@@ -118,6 +146,29 @@ func write(files env.FS, path string, message *sitev1.Assignments) error {
 
 // read is nil when there is no file.
 func read(files env.FS, path string) (*sitev1.Assignments, error) {
+	encoded, err := readSummed(files, path)
+	if encoded == nil || err != nil {
+		return nil, err
+	}
+	message := &sitev1.Assignments{}
+	return message, proto.Unmarshal(encoded, message)
+}
+
+func readStamp(files env.FS, path string) (sitetime.Stamp, error) {
+	encoded, err := readSummed(files, path)
+	if encoded == nil || err != nil {
+		return sitetime.Stamp{}, err
+	}
+	message := &sitev1.SiteClock{}
+	if err := proto.Unmarshal(encoded, message); err != nil {
+		return sitetime.Stamp{}, err
+	}
+	return sitetime.FromMessage(message), nil
+}
+
+// readSummed returns what a file holds behind its checksum; nil when there is
+// no file.
+func readSummed(files env.FS, path string) ([]byte, error) {
 	stored, err := files.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -132,8 +183,7 @@ func read(files env.FS, path string) (*sitev1.Assignments, error) {
 	if sum := sha256.Sum256(encoded); !bytes.Equal(sum[:], stored[:sha256.Size]) {
 		return nil, errors.New("its checksum does not match: it is damaged")
 	}
-	message := &sitev1.Assignments{}
-	return message, proto.Unmarshal(encoded, message)
+	return encoded, nil
 }
 
 // Lower tells whether an order is older than another.

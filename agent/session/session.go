@@ -18,6 +18,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 const (
@@ -53,6 +54,8 @@ type Config struct {
 	Name   string
 	Ledger Ledger
 	Node   Node
+	// SiteTime is told what the coordinator says.
+	SiteTime *sitetime.Keeper
 	// HTTP reaches voters for sync.
 	HTTP func() connect.HTTPClient
 	// Refused is told of voters with which there is no stream: they may say why.
@@ -199,6 +202,9 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 			if err := s.Ledger.Accept(m.Assignments); err != nil {
 				return err
 			}
+		}
+		if message.GetClock() != nil {
+			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))
 		}
 		s.targets.Worked(address)
 		s.contact(address)

@@ -21,6 +21,10 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceEvictNodeProcedure:      true,
 	skerryv1connect.IdentityServiceRevokeOperatorProcedure: true,
 	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,
+
+	// Only the coordinator hears the nodes' clocks.
+	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure: true,
+	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure: true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -22,7 +21,7 @@ type Join struct {
 	Store *state.Store
 	// Authority is the CA of this voter; nil while it has none.
 	Authority func() *certs.Authority
-	Clock     env.Clock
+	SiteTime  SiteTime
 	Rand      env.Rand
 }
 
@@ -95,8 +94,9 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 
 func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome) (*sitev1.JoinResponse, error) {
 	view := j.Store.View()
-	now := siteTime(j.Clock, view)
-	response := &sitev1.JoinResponse{Trust: view.Trust()}
+	stamp := j.SiteTime.Read()
+	now := stamp.Time
+	response := &sitev1.JoinResponse{Trust: view.Trust(), Clock: stamp.Message()}
 	var leaf []byte
 	var err error
 	if node := outcome.GetNode(); node != nil {
@@ -126,16 +126,6 @@ func (j Join) redirect(status consensus.Status) (*sitev1.JoinResponse, error) {
 	}
 	return nil, problem.New(problem.Unavailable, "join", "the site has no coordinator at this moment").
 		WithHint("try again; if it stays so, see skerry status on a node of the site")
-}
-
-// siteTime is this node's clock, but never before the newest stamp of the log:
-// by that the site judges what is issued here.
-func siteTime(clock env.Clock, view *state.View) time.Time {
-	now := clock.Now()
-	if newest := view.Time().AsTime(); now.Before(newest) {
-		return newest
-	}
-	return now
 }
 
 // trusts: the CA is in the newest trust version.

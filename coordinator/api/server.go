@@ -49,10 +49,11 @@ type Config struct {
 	Transport func(node string) http.RoundTripper
 	// Waiting says why the coordinator holds replacing back; empty when it does
 	// not.
-	Waiting func() string
-	Clock   env.Clock
-	Rand    env.Rand
-	Logger  *slog.Logger
+	Waiting  func() string
+	SiteTime SiteTime
+	Clock    env.Clock
+	Rand     env.Rand
+	Logger   *slog.Logger
 }
 
 // compressFrom this many bytes on answers are compressed. Less is not worth it:
@@ -78,6 +79,7 @@ func New(config Config) *Server {
 	}
 	mux.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
+	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(siteTimes{s}, options...))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
@@ -107,4 +109,12 @@ func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Ent
 		return nil, err
 	}
 	return outcome, outcomeError(outcome)
+}
+
+// entry on behalf of the caller, without a change.
+func (s *Server) entry(ctx context.Context, requestID string) *sitev1.Entry {
+	if requestID == "" {
+		requestID = s.newID()
+	}
+	return &sitev1.Entry{RequestId: requestID, Principal: principalFrom(ctx).ID}
 }

@@ -39,6 +39,8 @@ func (s site) Locate(context.Context, *connect.Request[skerryv1.LocateRequest]) 
 		Quorum: status.HasQuorum,
 		Epoch:  fmt.Sprintf("%d.%d", view.SiteEpoch(), status.Term),
 	}
+	stamp := s.SiteTime.Read()
+	response.SiteTime, response.TimeEra = timestamppb.New(stamp.Time), stamp.Era
 	var first, own, others []string
 	for _, node := range view.Nodes() {
 		switch {
@@ -66,7 +68,7 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 		return nil, problem.New(problem.Internal, "token", "no randomness: %w", err)
 	}
 	hash := sha256.Sum256(secret)
-	now := siteTime(s.Clock, s.Store.View())
+	now := s.SiteTime.Read().Time
 	token := &skerryv1.Token{
 		Id:      hex.EncodeToString(hash[:4]),
 		Role:    msg.GetRole(),

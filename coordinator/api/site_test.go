@@ -28,6 +28,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,6 +44,7 @@ type apiSite struct {
 	// carried is what a coordinator elsewhere was sent.
 	carried []*http.Request
 	server  *Server
+	clocks  clocks
 }
 
 // stamped is the log as the API sees it.
@@ -81,7 +83,7 @@ func newAPISite(t *testing.T) *apiSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &apiSite{t: t, store: state.New()}
+	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}}
 	if err := consensus.Bootstrap(log, 1, s.store); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +112,7 @@ func newAPISite(t *testing.T) *apiSite {
 		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" },
+		SiteTime:   &s.clocks,
 		Clock:      system.Clock, Rand: system.Rand, Logger: logger,
 	})
 	s.open(system)

@@ -1,12 +1,18 @@
 package api
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,24 +25,39 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
-// behind is a clock that fell back by years.
-type behind struct{ env.Clock }
+// clocks are a site's, as a test needs them: site time stands still.
+type clocks struct {
+	stamp sitetime.Stamp
+	nodes map[string]time.Time
+	set   time.Time
+}
 
-func (b behind) Now() time.Time { return b.Clock.Now().AddDate(-10, 0, 0) }
+func (c *clocks) Read() sitetime.Stamp         { return c.stamp }
+func (c *clocks) Clocks() map[string]time.Time { return c.nodes }
 
-// The state judges tokens by the newest stamp of the log, which one wrong clock
-// may have moved far ahead of all others.
-func TestACoordinatorWhoseClockIsBehindLetsNodesJoin(t *testing.T) {
+func (c *clocks) Median() (time.Time, bool) {
+	low, _, ok := sitetime.Middle(slices.Collect(maps.Values(c.nodes)), 3)
+	return low, ok
+}
+
+func (c *clocks) Set(_ context.Context, _ *sitev1.Entry, to time.Time) (*sitev1.Outcome, error) {
+	c.set = to
+	return &sitev1.Outcome{}, nil
+}
+
+// What is issued counts by site time, whatever the host's clock says.
+func TestTokensAndIdentitiesAreMadeAtSiteTime(t *testing.T) {
 	s := newAPISite(t)
-	begun := s.store.View().Time().AsTime()
-	s.server.Clock = behind{s.server.Clock}
+	now := time.Now().AddDate(30, 0, 0)
+	s.clocks.stamp.Time = now
 	mia := operator("mia")
-	if got := s.call(&mia, "SiteService/CreateToken", `{"role":"node"}`); got.status != http.StatusOK {
-		t.Errorf("no token can be made: %v", got.body)
+	if got := s.call(&mia, "SiteService/CreateToken", `{"role":"node"}`); got.status != http.StatusOK || !strings.HasPrefix(fmt.Sprint(got.body["expires"]), fmt.Sprint(now.Year())) {
+		t.Errorf("the token is not of site time: %v", got.body)
 	}
-	authority, err := certs.NewAuthority(env.NewSystem().Rand, "reef", "n1", begun)
+	authority, err := certs.NewAuthority(env.NewSystem().Rand, "reef", "n1", now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +65,7 @@ func TestACoordinatorWhoseClockIsBehindLetsNodesJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	joins := Join{Log: s.server.Log, Store: s.store, Clock: s.server.Clock, Rand: s.server.Rand}
+	joins := Join{Log: s.server.Log, Store: s.store, SiteTime: &s.clocks, Rand: s.server.Rand}
 	answer, err := joins.issue(authority, key.Public(), &sitev1.Outcome{Node: &skerryv1.Node{Name: "n9", Address: "n9:7600"}})
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +74,65 @@ func TestACoordinatorWhoseClockIsBehindLetsNodesJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if svid.NotAfter.Before(begun) {
-		t.Errorf("the SVID expired on %s, before it was issued", svid.NotAfter)
+	if svid.NotAfter.Before(now) || !answer.GetClock().GetTime().AsTime().Equal(now) {
+		t.Errorf("the SVID expires on %s, the answer says it is %s", svid.NotAfter, answer.GetClock().GetTime().AsTime())
+	}
+}
+
+func TestSiteTimeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	years := 10 * 365 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		offsets map[string]time.Duration
+		want    []string
+	}{
+		"all is well":                      {map[string]time.Duration{"n1": 0, "n2": time.Second, "n3": -time.Second}, nil},
+		"one clock is years ahead":         {map[string]time.Duration{"n1": 0, "n2": 0, "n3": years}, []string{"node n3 is about 10 years ahead"}},
+		"the site was off for long":        {map[string]time.Duration{"n1": years, "n2": years, "n3": years}, []string{"ahead of site time.*skerry site time set"}},
+		"all clocks fell back":             {map[string]time.Duration{"n1": -years, "n2": -years, "n3": -years}, []string{"behind site time: correct the clocks"}},
+		"of three voters one is heard of":  {map[string]time.Duration{"n1": 0}, []string{"too few voters"}},
+		"the site was off, and one is odd": {map[string]time.Duration{"n1": years, "n2": years, "n3": 0}, []string{"skerry site time set", "node n3 is about 10 years behind"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newAPISite(t)
+			s.clocks.stamp, s.clocks.nodes = sitetime.Stamp{Time: now, Reference: now}, map[string]time.Time{}
+			for node, off := range c.offsets {
+				s.clocks.nodes[node] = now.Add(off)
+			}
+			mia := operator("mia")
+			got := s.call(&mia, "SiteTimeService/GetSiteTime", `{}`)
+			problems, _ := got.body["problems"].([]any)
+			if len(problems) != len(c.want) {
+				t.Fatalf("it says %v", got.body)
+			}
+			for i, want := range c.want {
+				if !regexp.MustCompile(want).MatchString(problems[i].(string)) {
+					t.Errorf("problem %d is %q, want %q", i, problems[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyAnOperatorSetsSiteTimeAndOnlyToWhatMakesSense(t *testing.T) {
+	s := newAPISite(t)
+	mia, node := operator("mia"), peer(certs.RoleNode, "n2")
+	for _, c := range []struct {
+		name, body, code string
+		from             *certs.Peer
+	}{
+		{"a node", `{"time":"2026-03-01T12:00:00Z"}`, "permission_denied", &node},
+		{"no clocks to take it from", `{}`, "unavailable", &mia},
+		{"1970", `{"time":"1970-01-01T12:00:00Z"}`, "invalid_argument", &mia},
+		{"far away", `{"time":"9999-01-01T12:00:00Z"}`, "invalid_argument", &mia},
+		{"a time", `{"time":"2026-03-01T12:00:00Z"}`, "", &mia},
+	} {
+		if got := s.call(c.from, "SiteTimeService/SetSiteTime", c.body); got.code() != c.code {
+			t.Errorf("%s: it gave %v, want %q", c.name, got.body, c.code)
+		}
+	}
+	if want := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC); !s.clocks.set.Equal(want) {
+		t.Errorf("it was set to %s", s.clocks.set)
 	}
 }
 

@@ -43,6 +43,9 @@ type Log interface {
 
 // Dispatcher serves sync streams. Run must run while it does.
 type Dispatcher struct {
+	// Time is told to the agents. Set it before the first stream.
+	Time func() *sitev1.SiteClock
+
 	log     Log
 	store   *state.Store
 	clock   env.Clock
@@ -51,6 +54,14 @@ type Dispatcher struct {
 
 	mu    sync.Mutex
 	heard map[string]time.Duration
+	// clocks are the nodes' wall clocks as they last told them.
+	clocks map[string]Reading
+}
+
+// Reading is what a node's wall clock showed when it was heard.
+type Reading struct {
+	Wall  time.Time
+	Heard time.Duration
 }
 
 // New returns a dispatcher; it starts nothing.
@@ -62,6 +73,8 @@ func New(log Log, store *state.Store, clock env.Clock, logger *slog.Logger) *Dis
 		logger:  logger,
 		reports: make(chan report, maxQueued),
 		heard:   map[string]time.Duration{},
+		clocks:  map[string]Reading{},
+		Time:    func() *sitev1.SiteClock { return nil },
 	}
 }
 
@@ -70,6 +83,19 @@ func (d *Dispatcher) Heard() map[string]time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.heard)
+}
+
+// Clocks tells what each node's wall clock last showed.
+func (d *Dispatcher) Clocks() map[string]Reading {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.clocks)
+}
+
+func (d *Dispatcher) read(node string, wall time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.clocks[node] = Reading{Wall: wall, Heard: d.clock.Elapsed()}
 }
 
 func (d *Dispatcher) hear(node string) {
@@ -187,6 +213,10 @@ func (s *session) receive(ctx context.Context) error {
 			reported = m.Hello.GetReport()
 			s.greeted.Store(true)
 			s.poke()
+		case *sitev1.SyncRequest_Heartbeat:
+			if m.Heartbeat.GetClock().IsValid() {
+				s.dispatcher.read(s.node, m.Heartbeat.GetClock().AsTime())
+			}
 		case *sitev1.SyncRequest_Report:
 			reported = m.Report
 		}
@@ -254,6 +284,7 @@ func (s *session) send(ctx context.Context) error {
 			if response.Message == nil {
 				response.Message = &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}
 			}
+			response.Clock = d.Time()
 			if err := s.stream.Send(response); err != nil {
 				return nil // the agent comes again
 			}

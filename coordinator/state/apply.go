@@ -22,7 +22,7 @@ const (
 // It panics, before anything has changed, on a kind of entry that this version
 // does not know: the voter must halt, because it cannot follow.
 func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
-	x := s.begin(index, entry.GetTime())
+	x := s.begin(index, stampOf(entry))
 	if len(entry.GetRequestId()) <= maxRequestID {
 		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
 			s.publish(x)
@@ -45,7 +45,7 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	}
 	if err != nil {
 		x.Abort()
-		x = s.begin(index, entry.GetTime())
+		x = s.begin(index, stampOf(entry))
 		outcome = refusal(err)
 	}
 	outcome.Index = index
@@ -96,6 +96,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.revokeOperator(change.RevokeOperator)
 	case *sitev1.Entry_RevokeToken:
 		return x.revokeToken(change.RevokeToken)
+	case *sitev1.Entry_SetSiteTime:
+		return x.setSiteTime(change.SetSiteTime)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

@@ -58,6 +58,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 	facts := &sitev1.NodeFacts{
 		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(),
 		Version: node.GetVersion(), Conditions: node.GetConditions(), Authority: node.GetAuthority(),
+		SvidExpires: node.GetSvidExpires(),
 	}
 	setFacts(node, facts)
 	node.Kind, node.Project = "Node", ""
@@ -95,6 +96,9 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	}
 	if authority := facts.GetAuthority(); len(authority) > 0 && len(authority) <= maxAuthority {
 		node.Authority = authority
+	}
+	if facts.GetSvidExpires() != nil {
+		node.SvidExpires = facts.GetSvidExpires()
 	}
 }
 

@@ -23,6 +23,8 @@ func (s *Store) Marshal() ([]byte, error) {
 		SiteEpoch:   m.siteEpoch,
 		GossipKey:   m.gossipKey,
 		Time:        m.time,
+		Reference:   m.reference,
+		TimeEra:     m.timeEra,
 		Trust:       m.trust,
 		Operators:   operators.list(v.txn),
 		Tokens:      tokens.list(v.txn),
@@ -39,6 +41,9 @@ func (s *Store) Marshal() ([]byte, error) {
 		AccessPolicies: policies.list(v.txn),
 		Projects:       projects.list(v.txn),
 		Revoked:        m.revoked,
+	}
+	if m.reference.GetSeconds() == 0 {
+		snapshot.Reference = nil // the site has none yet
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(snapshot)
 }
@@ -70,6 +75,8 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: meta{
 		index:       snapshot.GetIndex(),
 		time:        snapshot.GetTime(),
+		reference:   snapshot.GetReference(),
+		timeEra:     snapshot.GetTimeEra(),
 		nextRaftID:  snapshot.GetNextRaftId(),
 		site:        snapshot.GetSite(),
 		siteID:      snapshot.GetSiteId(),
@@ -83,6 +90,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
+	}
+	if x.reference == nil {
+		x.reference = &timestamppb.Timestamp{}
 	}
 	for _, version := range snapshot.GetTrust() {
 		x.sum += x.hash("trust", version)

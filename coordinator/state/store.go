@@ -28,7 +28,10 @@ type Store struct {
 type meta struct {
 	index uint64
 	// time is the newest stamp; it never goes back.
-	time       *timestamppb.Timestamp
+	time *timestamppb.Timestamp
+	// reference and timeEra belong to it: see shared/sitetime.
+	reference  *timestamppb.Timestamp
+	timeEra    uint64
 	nextRaftID uint64
 	site       string
 	siteID     string
@@ -49,7 +52,7 @@ type meta struct {
 func New() *Store {
 	return &Store{
 		db:       newDB(),
-		meta:     meta{time: &timestamppb.Timestamp{}, nextRaftID: 1, numberFloor: 1},
+		meta:     meta{time: &timestamppb.Timestamp{}, reference: &timestamppb.Timestamp{}, nextRaftID: 1, numberFloor: 1},
 		requests: newRequests(),
 	}
 }
@@ -109,7 +112,8 @@ func (s *Store) Hash() uint64 {
 	return m.sum + s.requests.sum + s.hasher.scalars(
 		[]string{m.site, m.siteID, string(m.gossipKey)},
 		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision,
-		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()))
+		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()),
+		uint64(m.reference.GetSeconds()), uint64(m.reference.GetNanos()), m.timeEra)
 }
 
 // tx is one entry on its way into the state. Nothing is visible before
@@ -128,15 +132,13 @@ type tx struct {
 	usage map[string]*Usage
 }
 
-func (s *Store) begin(index uint64, stamp *timestamppb.Timestamp) *tx {
+func (s *Store) begin(index uint64, stamp *sitev1.SiteClock) *tx {
 	if index <= s.meta.index {
 		panic(fmt.Sprintf("state: entry %d comes after entry %d", index, s.meta.index))
 	}
 	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: s.meta, oldest: s.events}
 	x.index = index
-	if later(stamp, x.time) {
-		x.time = stamp
-	}
+	x.advance(stamp)
 	return x
 }
 

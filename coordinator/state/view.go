@@ -8,6 +8,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/sitetime"
 )
 
 // View is the state at one moment. It is cheap, stays as it is while entries
@@ -32,6 +33,11 @@ func (v *View) Index() uint64 { return v.meta.index }
 
 // Time is the newest stamp of the log.
 func (v *View) Time() *timestamppb.Timestamp { return v.meta.time }
+
+// Stamp is the newest reading of site time in the log.
+func (v *View) Stamp() sitetime.Stamp {
+	return sitetime.Stamp{Time: v.meta.time.AsTime(), Reference: v.meta.reference.AsTime(), Era: v.meta.timeEra}
+}
 
 // Site is the site's name; empty before it is made.
 func (v *View) Site() string { return v.meta.site }

@@ -8,7 +8,7 @@ import (
 // ApplyVoterChange records a change of the replicas that the log itself has
 // already carried out; it cannot be refused.
 func (s *Store) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
-	x := s.begin(index, change.GetTime())
+	x := s.begin(index, &sitev1.SiteClock{Time: change.GetTime(), Era: s.meta.timeEra})
 	x.voterChange(change)
 	s.publish(x)
 }

@@ -93,7 +93,7 @@ begins with "!" on standard error.`,
 		statusCommand, getCommand, describeCommand, whyCommand, eventsCommand,
 		applyCommand, deleteCommand, imageCommand,
 		logsCommand, execCommand,
-		nodeCommand, operatorCommand, tokenCommand, versionCommand,
+		nodeCommand, siteCommand, operatorCommand, tokenCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))
 	}

@@ -142,3 +142,14 @@ func Group(cmd *cobra.Command) *cobra.Command {
 	}
 	return cmd
 }
+
+// AddTo adds a command to the group of this name.
+func AddTo(root *cobra.Command, group string, cmd *cobra.Command) {
+	for _, known := range root.Commands() {
+		if known.Name() == group {
+			known.AddCommand(cmd)
+			return
+		}
+	}
+	panic("there is no group " + group + " of commands")
+}

@@ -42,7 +42,9 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedSiteServiceHandler
 	skerryv1connect.UnimplementedPlacementServiceHandler
 	skerryv1connect.UnimplementedImageServiceHandler
+	skerryv1connect.UnimplementedSiteTimeServiceHandler
 
+	time      *skerryv1.GetSiteTimeResponse
 	status    *skerryv1.StatusResponse
 	resources []*skerryv1.Resource
 	explain   *skerryv1.ExplainResponse
@@ -190,6 +192,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(s))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(s))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(s))
+	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(s))
 	return mux
 }
 

@@ -34,12 +34,15 @@ type Client struct {
 	// Learned, if set, is told the addresses of the site's voters whenever a
 	// node names them. Set it before the first call.
 	Learned func(voters []string)
+	// Told, if set, is told the site's time by the first node that answers.
+	Told func(now time.Time, era uint64)
 
 	http      *http.Client
 	addresses []string
 
 	resources  skerryv1connect.ResourceServiceClient
 	site       skerryv1connect.SiteServiceClient
+	siteTime   skerryv1connect.SiteTimeServiceClient
 	placements skerryv1connect.PlacementServiceClient
 	images     skerryv1connect.ImageServiceClient
 	identity   skerryv1connect.IdentityServiceClient
@@ -54,6 +57,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c := &Client{http: httpClient, addresses: addresses}
 	c.resources = skerryv1connect.NewResourceServiceClient(c, placeholder, options...)
 	c.site = skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
+	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
@@ -65,6 +69,9 @@ func (c *Client) Resources() skerryv1connect.ResourceServiceClient { return c.re
 
 // Site is the service that speaks of the site as a whole.
 func (c *Client) Site() skerryv1connect.SiteServiceClient { return c.site }
+
+// SiteTime is the service that shows and corrects site time.
+func (c *Client) SiteTime() skerryv1connect.SiteTimeServiceClient { return c.siteTime }
 
 // Placements is the service that reaches into placements.
 func (c *Client) Placements() skerryv1connect.PlacementServiceClient { return c.placements }
@@ -127,6 +134,9 @@ func (c *Client) locate(ctx context.Context) (string, error) {
 		answer := search.ask(ctx, address)
 		if c.Learned != nil && len(answer.GetVoters()) > 0 {
 			c.Learned(answer.GetVoters())
+		}
+		if c.Told != nil && answer.GetSiteTime() != nil {
+			c.Told(answer.GetSiteTime().AsTime(), answer.GetTimeEra())
 		}
 		for _, voter := range append(answer.GetVoters(), address) {
 			if search.ask(ctx, voter).GetQuorum() {

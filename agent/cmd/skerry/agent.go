@@ -72,7 +72,7 @@ func runAgent(ctx context.Context, system env.System, settings config.Config, lo
 		return errors.Join(err, lock.Close())
 	}
 	err = agent.Run(ctx, agent.Options{
-		Config: settings, Runtime: runtime, NewVoter: newVoter, Version: version, Env: system, Logger: logger,
+		Config: settings, Runtime: runtime, NewVoter: newVoter, Version: version, Built: built(), Env: system, Logger: logger,
 	})
 	return errors.Join(err, runtime.Close(), lock.Close())
 }

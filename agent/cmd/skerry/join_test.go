@@ -59,7 +59,7 @@ func newTestSite(t *testing.T, name string) *testSite {
 	s.voter, err = coordinator.New(coordinator.Config{
 		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), Init: s.init,
 		Peers: func() []*sitev1.Peer { return nil }, Dialer: &mtls.Dialer{Net: system.Net, Source: node},
-		Authority: node.Authority, Env: system, Logger: logger,
+		Authority: node.Authority, SiteTime: node.SiteTime(), Env: system, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

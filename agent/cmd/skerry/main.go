@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +27,23 @@ import (
 // version is set by the linker.
 var version = "0.0.0"
 
+// built is when the source that this program was built from was committed; the
+// zero time when the build does not tell.
+func built() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.time" {
+			// A build that does not tell is as good as one that tells nonsense.
+			at, _ := time.Parse(time.RFC3339, setting.Value)
+			return at
+		}
+	}
+	return time.Time{}
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := cli.Main(ctx, newRoot(env.NewSystem()), os.Args[1:])
@@ -38,7 +57,8 @@ func newRoot(system env.System) *cobra.Command {
 		In:      os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Clock: system.Clock, Rand: system.Rand, Version: version,
 	})
-	root.AddCommand(agentCommand(system), siteCommand(system), joinCommand(system), devCommand(system))
+	root.AddCommand(agentCommand(system), joinCommand(system), devCommand(system))
+	cli.AddTo(root, "site", siteInitCommand(system))
 	return root
 }
 
@@ -68,6 +88,10 @@ func dialSite(system env.System, target cli.Target) (*client.Client, error) {
 	c.Learned = func(voters []string) {
 		// It is for the next time; this command does not fail because of it.
 		_ = operator.Remember(voters)
+	}
+	c.Told = func(now time.Time, era uint64) {
+		// Likewise.
+		_ = operator.LearnTime(now, era)
 	}
 	return c, nil
 }

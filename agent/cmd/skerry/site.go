@@ -28,16 +28,6 @@ const (
 	startEvery = 100 * time.Millisecond
 )
 
-func siteCommand(system env.System) *cobra.Command {
-	cmd := cli.Group(&cobra.Command{
-		Use:     "site",
-		Short:   "Begin a site",
-		GroupID: cli.GroupSite,
-	})
-	cmd.AddCommand(siteInitCommand(system))
-	return cmd
-}
-
 func siteInitCommand(system env.System) *cobra.Command {
 	var path, operator string
 	cmd := &cobra.Command{

@@ -2143,7 +2143,9 @@ type Node struct {
 	// Raft ID of its replica; 0 when it has none. Never used again.
 	RaftId uint64 `protobuf:"varint,22,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
 	// DER certificate of the CA that the node made to become a voter.
-	Authority     []byte `protobuf:"bytes,23,opt,name=authority,proto3" json:"authority,omitempty"`
+	Authority []byte `protobuf:"bytes,23,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Until when its SVID counts, should it never reach the site again.
+	SvidExpires   *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2321,6 +2323,13 @@ func (x *Node) GetRaftId() uint64 {
 func (x *Node) GetAuthority() []byte {
 	if x != nil {
 		return x.Authority
+	}
+	return nil
+}
+
+func (x *Node) GetSvidExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SvidExpires
 	}
 	return nil
 }
@@ -2826,7 +2835,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xaf\x06\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xef\x06\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2854,7 +2863,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\vstate_since\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"stateSince\x12\x17\n" +
 	"\araft_id\x18\x16 \x01(\x04R\x06raftId\x12\x1c\n" +
-	"\tauthority\x18\x17 \x01(\fR\tauthority\x1a9\n" +
+	"\tauthority\x18\x17 \x01(\fR\tauthority\x12>\n" +
+	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
@@ -3026,15 +3036,16 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	4,  // 41: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
 	28, // 42: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
 	38, // 43: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	35, // 44: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	38, // 45: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	38, // 46: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 47: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	38, // 44: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	35, // 45: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	38, // 46: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	38, // 47: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 48: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }

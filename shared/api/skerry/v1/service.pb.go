@@ -1016,7 +1016,10 @@ type LocateResponse struct {
 	Voters []string `protobuf:"bytes,4,rep,name=voters,proto3" json:"voters,omitempty"`
 	Epoch  string   `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// It is a voter and knows of a majority that it belongs to.
-	Quorum        bool `protobuf:"varint,6,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	Quorum bool `protobuf:"varint,6,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Site time, and how often an operator has set it.
+	SiteTime      *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=site_time,json=siteTime,proto3" json:"site_time,omitempty"`
+	TimeEra       uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1094,20 @@ func (x *LocateResponse) GetQuorum() bool {
 		return x.Quorum
 	}
 	return false
+}
+
+func (x *LocateResponse) GetSiteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SiteTime
+	}
+	return nil
+}
+
+func (x *LocateResponse) GetTimeEra() uint64 {
+	if x != nil {
+		return x.TimeEra
+	}
+	return 0
 }
 
 type CreateTokenRequest struct {
@@ -2350,14 +2367,16 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\tR\bproblems\x12%\n" +
 	"\x0emissing_voters\x18\n" +
 	" \x03(\tR\rmissingVoters\"\x0f\n" +
-	"\rLocateRequest\"\x94\x01\n" +
+	"\rLocateRequest\"\xea\x01\n" +
 	"\x0eLocateResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x16\n" +
 	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12\x16\n" +
-	"\x06quorum\x18\x06 \x01(\bR\x06quorum\"\xf1\x02\n" +
+	"\x06quorum\x18\x06 \x01(\bR\x06quorum\x128\n" +
+	"\tsite_time\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bsiteTime\x12\x1a\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\"\xf1\x02\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
@@ -2522,8 +2541,8 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	(*Placement)(nil),             // 37: skerry.v1.Placement
 	(*Event)(nil),                 // 38: skerry.v1.Event
 	(*Node)(nil),                  // 39: skerry.v1.Node
-	(*Grant)(nil),                 // 40: skerry.v1.Grant
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*Grant)(nil),                 // 41: skerry.v1.Grant
 	(*Image)(nil),                 // 42: skerry.v1.Image
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
@@ -2543,52 +2562,53 @@ var file_skerry_v1_service_proto_depIdxs = []int32{
 	0,  // 13: skerry.v1.ExplainResponse.freshness:type_name -> skerry.v1.Freshness
 	0,  // 14: skerry.v1.StatusResponse.freshness:type_name -> skerry.v1.Freshness
 	39, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
-	35, // 16: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 17: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	40, // 18: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	41, // 19: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	20, // 20: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 21: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	41, // 22: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	41, // 23: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	38, // 24: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 25: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	26, // 26: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	27, // 27: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	27, // 28: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	30, // 29: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	42, // 30: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 31: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 32: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 33: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 34: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 35: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 36: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	14, // 37: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	16, // 38: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	18, // 39: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	21, // 40: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	23, // 41: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	25, // 42: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	29, // 43: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 44: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 45: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 46: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 47: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 48: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 49: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	15, // 50: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	17, // 51: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	19, // 52: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	22, // 53: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	24, // 54: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	28, // 55: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	31, // 56: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	44, // [44:57] is the sub-list for method output_type
-	31, // [31:44] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	40, // 16: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	35, // 17: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 18: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	41, // 19: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	40, // 20: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	20, // 21: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 22: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	40, // 23: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	40, // 24: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	38, // 25: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 26: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	26, // 27: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	27, // 28: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	27, // 29: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	30, // 30: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	42, // 31: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 32: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 33: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 34: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 35: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 36: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 37: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	14, // 38: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	16, // 39: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	18, // 40: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	21, // 41: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	23, // 42: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	25, // 43: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	29, // 44: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 45: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 46: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 47: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 48: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 49: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 50: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	15, // 51: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	17, // 52: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	19, // 53: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	22, // 54: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	24, // 55: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	28, // 56: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	31, // 57: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	45, // [45:58] is the sub-list for method output_type
+	32, // [32:45] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }

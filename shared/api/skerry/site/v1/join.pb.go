@@ -179,9 +179,11 @@ type JoinResponse struct {
 	Svid  [][]byte        `protobuf:"bytes,4,rep,name=svid,proto3" json:"svid,omitempty"`
 	Trust []*TrustVersion `protobuf:"bytes,5,rep,name=trust,proto3" json:"trust,omitempty"`
 	// For role node.
-	GossipKey     []byte   `protobuf:"bytes,6,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
-	Peers         []*Peer  `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
-	Node          *v1.Node `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
+	GossipKey []byte   `protobuf:"bytes,6,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
+	Peers     []*Peer  `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
+	Node      *v1.Node `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
+	// Site time.
+	Clock         *SiteClock `protobuf:"bytes,140,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,18 +274,25 @@ func (x *JoinResponse) GetNode() *v1.Node {
 	return nil
 }
 
+func (x *JoinResponse) GetClock() *SiteClock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
 var File_skerry_site_v1_join_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\x0e\n" +
+	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\x0e\n" +
 	"\fTrustRequest\"I\n" +
 	"\rTrustResponse\x128\n" +
 	"\bversions\x18\x01 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\bversions\"\\\n" +
 	"\vJoinRequest\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\fR\x06secret\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\x8a\x02\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xbc\x02\n" +
 	"\fJoinResponse\x12\x1a\n" +
 	"\bredirect\x18\x01 \x03(\tR\bredirect\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -293,7 +302,8 @@ const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
 	"gossip_key\x18\x06 \x01(\fR\tgossipKey\x12*\n" +
 	"\x05peers\x18\a \x03(\v2\x14.skerry.site.v1.PeerR\x05peers\x12#\n" +
-	"\x04node\x18\b \x01(\v2\x0f.skerry.v1.NodeR\x04node2\xc0\x01\n" +
+	"\x04node\x18\b \x01(\v2\x0f.skerry.v1.NodeR\x04node\x120\n" +
+	"\x05clock\x18\x8c\x01 \x01(\v2\x19.skerry.site.v1.SiteClockR\x05clock2\xc0\x01\n" +
 	"\vJoinService\x12Y\n" +
 	"\x05Trust\x12\x1c.skerry.site.v1.TrustRequest\x1a\x1d.skerry.site.v1.TrustResponse\"\x13¼\x18\x0f\n" +
 	"\x04join\x12\x04Site:\x01\x05\x12V\n" +
@@ -321,6 +331,7 @@ var file_skerry_site_v1_join_proto_goTypes = []any{
 	(*TrustVersion)(nil),  // 4: skerry.site.v1.TrustVersion
 	(*v1.Node)(nil),       // 5: skerry.v1.Node
 	(*Peer)(nil),          // 6: skerry.site.v1.Peer
+	(*SiteClock)(nil),     // 7: skerry.site.v1.SiteClock
 }
 var file_skerry_site_v1_join_proto_depIdxs = []int32{
 	4, // 0: skerry.site.v1.TrustResponse.versions:type_name -> skerry.site.v1.TrustVersion
@@ -328,15 +339,16 @@ var file_skerry_site_v1_join_proto_depIdxs = []int32{
 	4, // 2: skerry.site.v1.JoinResponse.trust:type_name -> skerry.site.v1.TrustVersion
 	6, // 3: skerry.site.v1.JoinResponse.peers:type_name -> skerry.site.v1.Peer
 	5, // 4: skerry.site.v1.JoinResponse.node:type_name -> skerry.v1.Node
-	0, // 5: skerry.site.v1.JoinService.Trust:input_type -> skerry.site.v1.TrustRequest
-	2, // 6: skerry.site.v1.JoinService.Join:input_type -> skerry.site.v1.JoinRequest
-	1, // 7: skerry.site.v1.JoinService.Trust:output_type -> skerry.site.v1.TrustResponse
-	3, // 8: skerry.site.v1.JoinService.Join:output_type -> skerry.site.v1.JoinResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7, // 5: skerry.site.v1.JoinResponse.clock:type_name -> skerry.site.v1.SiteClock
+	0, // 6: skerry.site.v1.JoinService.Trust:input_type -> skerry.site.v1.TrustRequest
+	2, // 7: skerry.site.v1.JoinService.Join:input_type -> skerry.site.v1.JoinRequest
+	1, // 8: skerry.site.v1.JoinService.Trust:output_type -> skerry.site.v1.TrustResponse
+	3, // 9: skerry.site.v1.JoinService.Join:output_type -> skerry.site.v1.JoinResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_join_proto_init() }
@@ -345,6 +357,7 @@ func file_skerry_site_v1_join_proto_init() {
 		return
 	}
 	file_skerry_site_v1_sync_proto_init()
+	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

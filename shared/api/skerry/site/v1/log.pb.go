@@ -39,6 +39,9 @@ type Entry struct {
 	// Revision of the records by which the coordinator judged who asked. Refused
 	// when they have changed since. 0: nobody who is judged asked for it.
 	AccessRevision uint64 `protobuf:"varint,120,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
+	// The reference and the era that belong to it (SiteClock).
+	Reference *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
+	TimeEra   uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	// Types that are valid to be assigned to Change:
 	//
 	//	*Entry_InitSite
@@ -56,6 +59,7 @@ type Entry struct {
 	//	*Entry_EvictNode
 	//	*Entry_RevokeOperator
 	//	*Entry_RevokeToken
+	//	*Entry_SetSiteTime
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -115,6 +119,20 @@ func (x *Entry) GetTime() *timestamppb.Timestamp {
 func (x *Entry) GetAccessRevision() uint64 {
 	if x != nil {
 		return x.AccessRevision
+	}
+	return 0
+}
+
+func (x *Entry) GetReference() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+func (x *Entry) GetTimeEra() uint64 {
+	if x != nil {
+		return x.TimeEra
 	}
 	return 0
 }
@@ -261,6 +279,15 @@ func (x *Entry) GetRevokeToken() *RevokeToken {
 	return nil
 }
 
+func (x *Entry) GetSetSiteTime() *SetSiteTime {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_SetSiteTime); ok {
+			return x.SetSiteTime
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -325,6 +352,10 @@ type Entry_RevokeToken struct {
 	RevokeToken *RevokeToken `protobuf:"bytes,162,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
 }
 
+type Entry_SetSiteTime struct {
+	SetSiteTime *SetSiteTime `protobuf:"bytes,142,opt,name=set_site_time,json=setSiteTime,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -354,6 +385,8 @@ func (*Entry_EvictNode) isEntry_Change() {}
 func (*Entry_RevokeOperator) isEntry_Change() {}
 
 func (*Entry_RevokeToken) isEntry_Change() {}
+
+func (*Entry_SetSiteTime) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1310,7 +1343,9 @@ type NodeFacts struct {
 	Images []string `protobuf:"bytes,6,rep,name=images,proto3" json:"images,omitempty"`
 	// DER certificate of the CA that the node made to become a voter; empty when
 	// it has none.
-	Authority     []byte `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
+	Authority []byte `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Until when the node's SVID counts.
+	SvidExpires   *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1390,6 +1425,13 @@ func (x *NodeFacts) GetImages() []string {
 func (x *NodeFacts) GetAuthority() []byte {
 	if x != nil {
 		return x.Authority
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetSvidExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SvidExpires
 	}
 	return nil
 }
@@ -1716,7 +1758,10 @@ type Snapshot struct {
 	AccessPolicies []*v1.AccessPolicy `protobuf:"bytes,121,rep,name=access_policies,json=accessPolicies,proto3" json:"access_policies,omitempty"`
 	Projects       []*ProjectRecord   `protobuf:"bytes,122,rep,name=projects,proto3" json:"projects,omitempty"`
 	// Every key that was ever revoked, oldest first.
-	Revoked       []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	// With time: the newest reading of site time.
+	Reference     *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
+	TimeEra       uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1917,6 +1962,20 @@ func (x *Snapshot) GetRevoked() []*Revocation {
 		return x.Revoked
 	}
 	return nil
+}
+
+func (x *Snapshot) GetReference() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Reference
+	}
+	return nil
+}
+
+func (x *Snapshot) GetTimeEra() uint64 {
+	if x != nil {
+		return x.TimeEra
+	}
+	return 0
 }
 
 // TokenRecord is a token as the state keeps it.
@@ -2217,13 +2276,16 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xed\b\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\x88\n" +
+	"\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12'\n" +
-	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x127\n" +
+	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x129\n" +
+	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x127\n" +
 	"\tinit_site\x18\n" +
 	" \x01(\v2\x18.skerry.site.v1.InitSiteH\x00R\binitSite\x12I\n" +
 	"\x0fapply_resources\x18\v \x01(\v2\x1e.skerry.site.v1.ApplyResourcesH\x00R\x0eapplyResources\x12I\n" +
@@ -2241,7 +2303,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"evict_node\x18\xa0\x01 \x01(\v2\x19.skerry.site.v1.EvictNodeH\x00R\tevictNode\x12J\n" +
 	"\x0frevoke_operator\x18\xa1\x01 \x01(\v2\x1e.skerry.site.v1.RevokeOperatorH\x00R\x0erevokeOperator\x12A\n" +
-	"\frevoke_token\x18\xa2\x01 \x01(\v2\x1b.skerry.site.v1.RevokeTokenH\x00R\vrevokeTokenB\b\n" +
+	"\frevoke_token\x18\xa2\x01 \x01(\v2\x1b.skerry.site.v1.RevokeTokenH\x00R\vrevokeToken\x12B\n" +
+	"\rset_site_time\x18\x8e\x01 \x01(\v2\x1b.skerry.site.v1.SetSiteTimeH\x00R\vsetSiteTimeB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2321,7 +2384,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x83\x02\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xc3\x02\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2331,7 +2394,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"conditions\x18\x05 \x03(\v2\x14.skerry.v1.ConditionR\n" +
 	"conditions\x12\x16\n" +
 	"\x06images\x18\x06 \x03(\tR\x06images\x12\x1c\n" +
-	"\tauthority\x18\a \x01(\fR\tauthority\"f\n" +
+	"\tauthority\x18\a \x01(\fR\tauthority\x12>\n" +
+	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2350,7 +2414,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x9b\b\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf2\b\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2382,7 +2446,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x12@\n" +
 	"\x0faccess_policies\x18y \x03(\v2\x17.skerry.v1.AccessPolicyR\x0eaccessPolicies\x129\n" +
 	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\x125\n" +
-	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\"`\n" +
+	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x129\n" +
+	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2455,95 +2521,100 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*EvictNode)(nil),             // 29: skerry.site.v1.EvictNode
 	(*RevokeOperator)(nil),        // 30: skerry.site.v1.RevokeOperator
 	(*RevokeToken)(nil),           // 31: skerry.site.v1.RevokeToken
-	(*TrustVersion)(nil),          // 32: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 33: skerry.v1.Node
-	(*v1.Grant)(nil),              // 34: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 35: skerry.v1.Resource
-	(*v1.Token)(nil),              // 36: skerry.v1.Token
-	(*v1.Decision)(nil),           // 37: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 38: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 39: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 40: skerry.v1.Condition
-	(v1.NodeState)(0),             // 41: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 42: skerry.v1.Image
-	(v1.VoterRole)(0),             // 43: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 44: skerry.v1.Placement
-	(*v1.Event)(nil),              // 45: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 46: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 47: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 48: skerry.site.v1.Revocation
-	(*v1.Workload)(nil),           // 49: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 50: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 51: skerry.v1.AppliedResource
+	(*SetSiteTime)(nil),           // 32: skerry.site.v1.SetSiteTime
+	(*TrustVersion)(nil),          // 33: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 34: skerry.v1.Node
+	(*v1.Grant)(nil),              // 35: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 36: skerry.v1.Resource
+	(*v1.Token)(nil),              // 37: skerry.v1.Token
+	(*v1.Decision)(nil),           // 38: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 39: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 40: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 41: skerry.v1.Condition
+	(v1.NodeState)(0),             // 42: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 43: skerry.v1.Image
+	(v1.VoterRole)(0),             // 44: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 45: skerry.v1.Placement
+	(*v1.Event)(nil),              // 46: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 47: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 48: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 49: skerry.site.v1.Revocation
+	(*v1.Workload)(nil),           // 50: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 51: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 52: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	1,  // 1: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
-	3,  // 2: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
-	4,  // 3: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
-	5,  // 4: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
-	6,  // 5: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
-	7,  // 6: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
-	12, // 7: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
-	16, // 8: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
-	17, // 9: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
-	18, // 10: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
-	19, // 11: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
-	28, // 12: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
-	29, // 13: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
-	30, // 14: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
-	31, // 15: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
-	32, // 16: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 17: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	33, // 18: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	34, // 19: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	35, // 20: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	36, // 21: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 22: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	34, // 23: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	33, // 24: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 25: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 26: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 27: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 28: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	37, // 29: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	37, // 30: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 31: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 32: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 33: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	38, // 34: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	39, // 35: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	40, // 36: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	41, // 37: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	42, // 38: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	32, // 39: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	43, // 40: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 41: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 42: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	32, // 43: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 44: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 45: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 46: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	44, // 47: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	33, // 48: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	42, // 49: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	45, // 50: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 51: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 52: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	46, // 53: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	47, // 54: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	48, // 55: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	5,  // 56: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	49, // 57: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 58: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	50, // 59: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	51, // 60: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	33, // 61: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	27, // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
+	1,  // 2: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
+	3,  // 3: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
+	4,  // 4: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
+	5,  // 5: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
+	6,  // 6: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
+	7,  // 7: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
+	12, // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
+	16, // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
+	17, // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
+	18, // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
+	19, // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
+	28, // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
+	29, // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
+	30, // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
+	31, // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
+	32, // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
+	33, // 18: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 19: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	34, // 20: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	35, // 21: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	36, // 22: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	37, // 23: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 24: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	35, // 25: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	34, // 26: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 27: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 28: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 29: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 30: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	38, // 31: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	38, // 32: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 33: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 34: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 35: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	39, // 36: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	40, // 37: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	41, // 38: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	27, // 39: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	42, // 40: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	43, // 41: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	33, // 42: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	44, // 43: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 44: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 45: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	33, // 46: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 47: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 48: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 49: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	45, // 50: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	34, // 51: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	43, // 52: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	46, // 53: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 54: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 55: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	47, // 56: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	48, // 57: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	49, // 58: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	27, // 59: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	5,  // 60: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	50, // 61: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 62: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	51, // 63: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	52, // 64: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	34, // 65: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2552,6 +2623,7 @@ func file_skerry_site_v1_log_proto_init() {
 		return
 	}
 	file_skerry_site_v1_revocation_proto_init()
+	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
@@ -2570,6 +2642,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_EvictNode)(nil),
 		(*Entry_RevokeOperator)(nil),
 		(*Entry_RevokeToken)(nil),
+		(*Entry_SetSiteTime)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -309,6 +309,8 @@ type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Highest report number of this stream that is in the log.
 	Acknowledged uint64 `protobuf:"varint,4,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	// Site time.
+	Clock *SiteClock `protobuf:"bytes,140,opt,name=clock,proto3" json:"clock,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncResponse_Redirect
@@ -354,6 +356,13 @@ func (x *SyncResponse) GetAcknowledged() uint64 {
 		return x.Acknowledged
 	}
 	return 0
+}
+
+func (x *SyncResponse) GetClock() *SiteClock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
 }
 
 func (x *SyncResponse) GetMessage() isSyncResponse_Message {
@@ -752,7 +761,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -769,9 +778,10 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x04seen\x18\x02 \x01(\v2\x15.skerry.site.v1.OrderR\x04seen\x122\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
-	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\xf9\x01\n" +
+	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\xab\x02\n" +
 	"\fSyncResponse\x12\"\n" +
-	"\facknowledged\x18\x04 \x01(\x04R\facknowledged\x12:\n" +
+	"\facknowledged\x18\x04 \x01(\x04R\facknowledged\x120\n" +
+	"\x05clock\x18\x8c\x01 \x01(\v2\x19.skerry.site.v1.SiteClockR\x05clock\x12:\n" +
 	"\bredirect\x18\x01 \x01(\v2\x1c.skerry.site.v1.SyncRedirectH\x00R\bredirect\x12?\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1b.skerry.site.v1.AssignmentsH\x00R\vassignments\x12=\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeatB\t\n" +
@@ -835,9 +845,10 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*Peer)(nil),                  // 8: skerry.site.v1.Peer
 	(*NodeReport)(nil),            // 9: skerry.site.v1.NodeReport
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v1.Placement)(nil),          // 11: skerry.v1.Placement
-	(*TrustVersion)(nil),          // 12: skerry.site.v1.TrustVersion
-	(v1.VoterRole)(0),             // 13: skerry.v1.VoterRole
+	(*SiteClock)(nil),             // 11: skerry.site.v1.SiteClock
+	(*v1.Placement)(nil),          // 12: skerry.v1.Placement
+	(*TrustVersion)(nil),          // 13: skerry.site.v1.TrustVersion
+	(v1.VoterRole)(0),             // 14: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -846,22 +857,23 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	0,  // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
 	9,  // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
 	10, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
-	5,  // 6: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
-	6,  // 7: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
-	3,  // 8: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	0,  // 9: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
-	11, // 10: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
-	7,  // 11: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
-	8,  // 12: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
-	12, // 13: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
-	13, // 14: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 15: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 16: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
+	5,  // 7: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
+	6,  // 8: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
+	3,  // 9: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	0,  // 10: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
+	12, // 11: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
+	7,  // 12: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
+	8,  // 13: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
+	13, // 14: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
+	14, // 15: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 16: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 17: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	17, // [17:18] is the sub-list for method output_type
+	16, // [16:17] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -870,6 +882,7 @@ func file_skerry_site_v1_sync_proto_init() {
 		return
 	}
 	file_skerry_site_v1_log_proto_init()
+	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncRequest_Hello)(nil),

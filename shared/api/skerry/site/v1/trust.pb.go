@@ -103,7 +103,10 @@ type TrustBody struct {
 	Authorities [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
 	// Keys that do not count any more from this version on, whatever
 	// certificate they show. Those of the versions before stay revoked.
-	Revoked       []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	// How often an operator has set site time. It moves nobody's time; it says
+	// that stamps of an earlier era do not count any more.
+	TimeEra       uint64 `protobuf:"varint,140,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -173,6 +176,13 @@ func (x *TrustBody) GetRevoked() []*Revocation {
 	return nil
 }
 
+func (x *TrustBody) GetTimeEra() uint64 {
+	if x != nil {
+		return x.TimeEra
+	}
+	return 0
+}
+
 // Revocation of the key of a node that was evicted, or of an operator.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -236,13 +246,14 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\fTrustVersion\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12\x16\n" +
 	"\x06signer\x18\x02 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xae\x01\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xca\x01\n" +
 	"\tTrustBody\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1a\n" +
 	"\bprevious\x18\x03 \x01(\fR\bprevious\x12 \n" +
 	"\vauthorities\x18\x04 \x03(\fR\vauthorities\x125\n" +
-	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\"O\n" +
+	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x12\x1a\n" +
+	"\btime_era\x18\x8c\x01 \x01(\x04R\atimeEra\"O\n" +
 	"\n" +
 	"Revocation\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12'\n" +
