@@ -12,7 +12,7 @@ const (
 	maxRemovals  = 1024
 	maxHeld      = 512
 	// maxPlacements of the site, as the state has it.
-	maxPlacements = 20_000
+	maxPlacements = 100_000
 )
 
 // planner gathers one plan.

@@ -21,8 +21,16 @@ const (
 
 // Needs is what one placement takes on its node.
 type Needs struct {
-	CPUMilli, MemoryBytes int64
-	HostPorts             []HostPort
+	CPUMilli, MemoryBytes, DiskBytes int64
+	// Devices by name, in its order.
+	Devices   []Device
+	HostPorts []HostPort
+}
+
+// Device is a number of countable things.
+type Device struct {
+	Name  string
+	Count int64
 }
 
 // HostPort is a port of the node that leads to a container, or a range of which
@@ -60,6 +68,14 @@ func NeedsOf(w *skerryv1.Workload) (Needs, error) {
 		return Needs{}, fmt.Errorf("%d thousandths of a core and %d bytes are out of range", cpu, memory)
 	}
 	needs := Needs{CPUMilli: cpu, MemoryBytes: memory}
+	if disk := c.GetResources().GetDisk(); disk != "" {
+		if needs.DiskBytes, err = manifest.Memory(disk); err != nil || needs.DiskBytes > manifest.MaxDisk {
+			return Needs{}, fmt.Errorf("%q is no amount of disk", bounded(disk, maxName))
+		}
+	}
+	if needs.Devices, err = devices(c.GetResources().GetDevices()); err != nil {
+		return Needs{}, err
+	}
 	if len(c.GetPorts()) > maxPorts {
 		return Needs{}, fmt.Errorf("%d ports, at most %d are taken", len(c.GetPorts()), maxPorts)
 	}
@@ -81,7 +97,9 @@ func hostPort(c *skerryv1.Container, port *skerryv1.Port) uint32 {
 
 // Usage of one node by what is bound to it.
 type Usage struct {
-	CPUMilli, MemoryBytes int64
+	CPUMilli, MemoryBytes, DiskBytes int64
+	// Devices that are in use, by name; nil while none are.
+	Devices map[string]int64
 	// Ports maps a host port to the placement that has it.
 	Ports map[string]string
 }
@@ -117,6 +135,13 @@ func (u *Usage) Reserve(node *skerryv1.Node) *Usage {
 func (u *Usage) Add(placement string, needs Needs) {
 	u.CPUMilli += needs.CPUMilli
 	u.MemoryBytes += needs.MemoryBytes
+	u.DiskBytes += needs.DiskBytes
+	for _, d := range needs.Devices {
+		if u.Devices == nil {
+			u.Devices = map[string]int64{}
+		}
+		u.Devices[d.Name] += d.Count
+	}
 	for i, number := range u.choose(needs.HostPorts) {
 		u.Ports[portKey(number, needs.HostPorts[i].Protocol)] = placement
 	}
@@ -168,12 +193,18 @@ func (u *Usage) published(w *skerryv1.Workload, ports []HostPort) *skerryv1.Work
 	return settled
 }
 
-// Fits tells whether one more placement fits a node of this capacity.
-func (u *Usage) Fits(capacity *skerryv1.Capacity, needs Needs) bool {
+// Fits tells whether one more placement fits a node that has this room.
+func (u *Usage) Fits(room *skerryv1.Capacity, needs Needs) bool {
+	for _, d := range needs.Devices {
+		if u.Devices[d.Name]+d.Count > int64(room.GetDevices()[d.Name]) {
+			return false
+		}
+	}
 	if _, _, taken := u.Taken(needs.HostPorts); taken {
 		return false
 	}
-	return u.CPUMilli+needs.CPUMilli <= capacity.GetCpuMilli() && u.MemoryBytes+needs.MemoryBytes <= capacity.GetMemoryBytes()
+	return u.CPUMilli+needs.CPUMilli <= room.GetCpuMilli() && u.MemoryBytes+needs.MemoryBytes <= room.GetMemoryBytes() &&
+		(needs.DiskBytes == 0 || u.DiskBytes+needs.DiskBytes <= room.GetDiskBytes())
 }
 
 // withPorts is the template with the host ports of one that was settled before;

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxNodes      = 1000
+	maxNodes      = 10_000
 	maxConditions = 32
 	maxAddress    = 255
 	maxAuthority  = 8 << 10
@@ -86,6 +86,8 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 		node.Capacity = &skerryv1.Capacity{
 			CpuMilli:    max(0, facts.GetCapacity().GetCpuMilli()),
 			MemoryBytes: max(0, facts.GetCapacity().GetMemoryBytes()),
+			DiskBytes:   max(0, facts.GetCapacity().GetDiskBytes()),
+			Devices:     boundedDevices(facts.GetCapacity().GetDevices()),
 		}
 	}
 	node.Conditions = nil

@@ -7,7 +7,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-const maxPlacements = 20_000
+const maxPlacements = 100_000
 
 // Indexes of placements.
 const (
@@ -112,7 +112,10 @@ func pinned(w *skerryv1.Workload, node string) *skerryv1.Workload {
 	if node == "" {
 		return w
 	}
-	place := &skerryv1.Place{Spread: w.GetPlace().GetSpread()}
+	place := &skerryv1.Place{}
+	if w.GetPlace() != nil {
+		place = shallow(w.GetPlace())
+	}
 	place.Require = append(slices.Clone(w.GetPlace().GetRequire()), &skerryv1.Requirement{Label: pinLabel, In: []string{node}})
 	spec := shallow(w)
 	spec.Place = place

@@ -160,7 +160,7 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 		return false
 	}
 	usage := x.usageOf(node.GetName())
-	if !usage.Fits(node.GetCapacity(), needs) {
+	if !usage.Fits(DefaultPolicy().Room(node.GetCapacity()), needs) {
 		return false
 	}
 	p := shallow(old)
@@ -191,41 +191,6 @@ func (x *tx) usageOf(node string) *Usage {
 
 func pending(p *skerryv1.Placement) bool {
 	return p != nil && p.GetNode() == "" && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
-}
-
-// MeetsRequirements tells whether a node has the labels that the workload
-// asks for.
-func MeetsRequirements(node *skerryv1.Node, w *skerryv1.Workload) bool {
-	for _, r := range w.GetPlace().GetRequire() {
-		if !Meets(node, r) {
-			return false
-		}
-	}
-	return true
-}
-
-// Meets tells whether a node meets one requirement.
-func Meets(node *skerryv1.Node, r *skerryv1.Requirement) bool {
-	has, ok := Label(node, r.GetLabel())
-	for _, value := range r.GetIn() {
-		if ok && value == has {
-			return true
-		}
-	}
-	return false
-}
-
-// Label of a node; `zone` and `name` are always there.
-func Label(node *skerryv1.Node, name string) (string, bool) {
-	switch name {
-	case "zone":
-		return node.GetZone(), true
-	case "name":
-		return node.GetName(), true
-	default:
-		value, ok := node.GetLabels()[name]
-		return value, ok
-	}
 }
 
 func (x *tx) planPostponement(part *sitev1.Postponement) bool {

@@ -16,7 +16,8 @@ import (
 
 const (
 	maxWorkloads = 10_000
-	maxReplicas  = 1000
+	maxReplicas  = 10_000
+	maxPriority  = 1000
 	// maxResources of one entry.
 	maxResources = 64
 )
@@ -177,6 +178,12 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	}
 	if _, err := NeedsOf(w); err != nil {
 		return invalid("container", "%w", err)
+	}
+	if err := checkPlace(about, w.GetPlace()); err != nil {
+		return err
+	}
+	if w.GetPriority() > maxPriority {
+		return invalid("priority", "it must be 0 to %d", maxPriority)
 	}
 	if mode := w.GetPartition().GetMode(); mode != manifest.Stay && mode != manifest.Replicate {
 		return invalid("partition.mode", "%q is not available: it must be replicate or stay", bounded(mode, maxName))

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // template adds what each placement of a workload runs.
@@ -76,7 +77,10 @@ func health(h *skerryv1.Health) string {
 func place(p *skerryv1.Place) string {
 	parts := []string{named("spread over", p.GetSpread())}
 	for _, r := range p.GetRequire() {
-		parts = append(parts, fmt.Sprintf("label %s is %s", r.GetLabel(), strings.Join(r.GetIn(), " or ")))
+		parts = append(parts, fmt.Sprintf("label %s is %s", r.GetLabel(), manifest.Condition(r)))
+	}
+	for _, r := range p.GetKeepIn() {
+		parts = append(parts, fmt.Sprintf("kept in label %s is %s", r.GetLabel(), manifest.Condition(r)))
 	}
 	return sentence(", ", parts...)
 }

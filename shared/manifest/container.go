@@ -12,10 +12,10 @@ import (
 )
 
 var (
-	imagePattern      = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,254}$`)
-	portNamePattern   = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$`)
-	envPattern        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
-	userPattern       = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
+	imagePattern    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,254}$`)
+	portNamePattern = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$`)
+	envPattern      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
+	userPattern     = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
 )
 
 // Where a container with an identity finds the SPIFFE Workload API: the
@@ -25,6 +25,13 @@ const (
 	IdentitySocket   = "workload.sock"
 	IdentityVariable = "SPIFFE_ENDPOINT_SOCKET"
 	IdentityAddress  = "unix://" + IdentityDir + "/" + IdentitySocket
+)
+
+// Bounds of disk and devices, of a placement and of a node.
+const (
+	MaxDisk        = 1 << 50
+	MaxDeviceKinds = 16
+	MaxDevices     = 1024
 )
 
 const (
@@ -155,6 +162,17 @@ func (v *validator) resources(r *skerryv1.Resources) {
 		v.fail("container.resources.cpu", "%w", err)
 	}
 	v.memory("container.resources.memory", r.GetMemory(), minMemory, "4Mi")
+	if r.GetDisk() != "" {
+		if disk, err := Memory(r.GetDisk()); err != nil || disk > MaxDisk {
+			v.fail("container.resources.disk", "%q is not an amount of disk such as 500Mi or 20Gi, at most 1024Ti", shorten(r.GetDisk()))
+		}
+	}
+	v.atMost("container.resources.devices", len(r.GetDevices()), MaxDeviceKinds)
+	for _, name := range slices.Sorted(maps.Keys(r.GetDevices())) {
+		field := join("container.resources.devices", name)
+		v.label(field, name)
+		v.between(field, r.GetDevices()[name], 1, MaxDevices)
+	}
 }
 
 func (v *validator) memory(field, text string, low int64, lowText string) {

@@ -55,7 +55,7 @@ func (d *decoder) message(node *yaml.Node, path string, message protoreflect.Mes
 func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Message, field protoreflect.FieldDescriptor) {
 	switch {
 	case field.IsMap():
-		d.stringMap(node, path, message.Mutable(field).Map())
+		d.stringMap(node, path, message.Mutable(field).Map(), field)
 	case field.IsList():
 		d.list(node, path, message.Mutable(field).List(), field)
 	case field.Kind() == protoreflect.MessageKind:
@@ -67,7 +67,7 @@ func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Messa
 	}
 }
 
-func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map) {
+func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map, field protoreflect.FieldDescriptor) {
 	if node.Kind != yaml.MappingNode {
 		d.report(node, path, "expected key: value pairs, got %s", describe(node))
 		return
@@ -80,7 +80,9 @@ func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map)
 		case value.Kind != yaml.ScalarNode:
 			d.report(value, join(path, key), "expected text, got %s", describe(value))
 		default:
-			into.Set(protoreflect.ValueOfString(key).MapKey(), protoreflect.ValueOfString(value.Value))
+			if set, ok := d.scalar(value, join(path, key), field.MapValue()); ok {
+				into.Set(protoreflect.ValueOfString(key).MapKey(), set)
+			}
 		}
 	}
 }
@@ -120,6 +122,9 @@ func scalarOf(node *yaml.Node, kind protoreflect.Kind) (protoreflect.Value, bool
 	case protoreflect.BoolKind:
 		value, err := strconv.ParseBool(node.Value)
 		return protoreflect.ValueOfBool(value), err == nil && node.Tag == "!!bool"
+	case protoreflect.Int32Kind:
+		value, err := strconv.ParseInt(node.Value, 10, 32)
+		return protoreflect.ValueOfInt32(int32(value)), err == nil && node.Tag == "!!int"
 	case protoreflect.Uint32Kind:
 		value, err := strconv.ParseUint(node.Value, 10, 32)
 		return protoreflect.ValueOfUint32(uint32(value)), err == nil && isDecimal(node)
@@ -143,6 +148,8 @@ func wanted(kind protoreflect.Kind) string {
 		return "true or false"
 	case protoreflect.StringKind:
 		return "text"
+	case protoreflect.Int32Kind:
+		return "a whole number"
 	default:
 		return "a whole number that is not negative"
 	}

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -29,6 +31,9 @@ func Default(w *skerryv1.Workload) {
 		w.Place = &skerryv1.Place{}
 	}
 	set(&w.Place.Spread, "zone")
+	for _, a := range slices.Concat(w.Place.GetWith(), w.Place.GetApart()) {
+		set(&a.On, "name")
+	}
 	if w.Restart == nil {
 		w.Restart = &skerryv1.Restart{}
 	}

@@ -18,10 +18,8 @@ var (
 )
 
 const (
-	maxReplicas     = 1000
-	maxLabels       = 32
-	maxRequirements = 16
-	maxAccepted     = 64
+	maxReplicas = 10_000
+	maxLabels   = 32
 )
 
 // CheckName refuses what cannot be the name of a resource.
@@ -94,7 +92,8 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	}
 	v.oneOf("update.strategy", w.GetUpdate().GetStrategy(), "rolling", "recreate")
 	v.between("update.maxUnavailable", w.GetUpdate().GetMaxUnavailable(), 1, maxReplicas)
-	v.place(w.GetPlace())
+	v.place(w)
+	v.between("priority", w.GetPriority(), 0, maxPriority)
 	v.partition(w.GetPartition())
 	v.restart(w.GetRestart())
 	v.duration("stopGrace", w.GetStopGrace(), 0, 10*time.Minute)
@@ -113,24 +112,6 @@ func (v *validator) labels(labels map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		if value := labels[key]; !labelPattern.MatchString(key) || (value != "" && !labelPattern.MatchString(value)) {
 			v.fail(join("labels", key), "a label is at most 63 characters: letters and digits, with - _ . / between them")
-		}
-	}
-}
-
-func (v *validator) place(p *skerryv1.Place) {
-	v.label("place.spread", p.GetSpread())
-	v.atMost("place.require", len(p.GetRequire()), maxRequirements)
-	for i, requirement := range p.GetRequire() {
-		field := fmt.Sprintf("place.require[%d]", i)
-		v.label(field+".label", requirement.GetLabel())
-		if len(requirement.GetIn()) == 0 {
-			v.fail(field+".in", "it is empty: no node could ever meet it")
-		}
-		v.atMost(field+".in", len(requirement.GetIn()), maxAccepted)
-		for j, value := range requirement.GetIn() {
-			if value != "" && !labelPattern.MatchString(value) {
-				v.fail(fmt.Sprintf("%s.in[%d]", field, j), "%q cannot be the value of a label", shorten(value))
-			}
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func TestValidateNamesTheFirstFieldAndTellsTheOthers(t *testing.T) {
 	w := fullWorkload()
 	w.Name = "Web"
-	w.Replicas = proto.Uint32(1001)
+	w.Replicas = proto.Uint32(10_001)
 	w.StopGrace = "soon"
 	err := Validate(&skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: w}})
 	var p *problem.Error
@@ -24,7 +24,7 @@ func TestValidateNamesTheFirstFieldAndTellsTheOthers(t *testing.T) {
 	if p.Kind != problem.Invalid || p.Subject != "Workload/Web" || p.Field != "name" {
 		t.Errorf("got kind %q, subject %q, field %q", p.Kind, p.Subject, p.Field)
 	}
-	for _, other := range []string{"; also replicas: 1001 is not between 0 and 1000", "; stopGrace: "} {
+	for _, other := range []string{"; also replicas: 10001 is not between 0 and 10000", "; stopGrace: "} {
 		if !strings.Contains(p.Message, other) {
 			t.Errorf("the message lacks %q: %s", other, p.Message)
 		}

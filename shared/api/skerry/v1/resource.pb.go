@@ -529,7 +529,7 @@ type Workload struct {
 	ResourceVersion uint64 `protobuf:"varint,6,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Site time of creation. Set by the site.
 	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
-	// How many placements should run, 0 to 1000. Default: 1.
+	// How many placements should run, 0 to 10000. Default: 1.
 	Replicas *uint32 `protobuf:"varint,10,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
 	// What each placement runs.
 	Container *Container `protobuf:"bytes,11,opt,name=container,proto3" json:"container,omitempty"`
@@ -550,7 +550,10 @@ type Workload struct {
 	// X.509-SVID of its own, over the SPIFFE Workload API, whose socket is
 	// mounted into the container and named by SPIFFE_ENDPOINT_SOCKET. Default:
 	// none is given.
-	Identity      bool `protobuf:"varint,180,opt,name=identity,proto3" json:"identity,omitempty"`
+	Identity bool `protobuf:"varint,180,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Work of a higher priority is placed first and may take the room of work of
+	// a lower one, 0 to 1000. What stays on its node never gives way. Default: 0.
+	Priority      uint32 `protobuf:"varint,220,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -695,6 +698,13 @@ func (x *Workload) GetIdentity() bool {
 		return x.Identity
 	}
 	return false
+}
+
+func (x *Workload) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
 }
 
 // Container describes one container.
@@ -936,7 +946,14 @@ type Resources struct {
 	Cpu string `protobuf:"bytes,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
 	// Memory in bytes, with the suffixes k, M, G, Ki, Mi, Gi; 4Mi to 16Ti. The
 	// process is killed (OOM) above it. Default: `64Mi`.
-	Memory        string `protobuf:"bytes,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	Memory string `protobuf:"bytes,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	// Room on the node's disk for what the container writes, with the same
+	// suffixes, up to 1024Ti. Set aside by the scheduler. Default: none.
+	Disk string `protobuf:"bytes,220,opt,name=disk,proto3" json:"disk,omitempty"`
+	// Countable things of the node, such as `gpu: 1`, that the placement has for
+	// itself. Nodes tell theirs in `devices` of /etc/skerry/agent.yaml. At most
+	// 16 kinds, 1 to 1024 of each.
+	Devices       map[string]uint32 `protobuf:"bytes,221,rep,name=devices,proto3" json:"devices,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +1000,20 @@ func (x *Resources) GetMemory() string {
 		return x.Memory
 	}
 	return ""
+}
+
+func (x *Resources) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *Resources) GetDevices() map[string]uint32 {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
 }
 
 // Mount of one directory into a container.
@@ -1372,7 +1403,21 @@ type Place struct {
 	// and within a zone over nodes.
 	Spread string `protobuf:"bytes,1,opt,name=spread,proto3" json:"spread,omitempty"`
 	// Conditions that a node must meet, all of them.
-	Require       []*Requirement `protobuf:"bytes,2,rep,name=require,proto3" json:"require,omitempty"`
+	Require []*Requirement `protobuf:"bytes,2,rep,name=require,proto3" json:"require,omitempty"`
+	// Residency: conditions like those of `require` that also the node itself
+	// checks. It refuses to start a placement outside.
+	KeepIn []*Requirement `protobuf:"bytes,220,rep,name=keep_in,json=keepIn,proto3" json:"keep_in,omitempty"`
+	// Nodes that are better than others, within what the spread leaves open. At
+	// most 16.
+	Prefer []*Preference `protobuf:"bytes,221,rep,name=prefer,proto3" json:"prefer,omitempty"`
+	// Workloads to be close to. At most 16.
+	With []*Affinity `protobuf:"bytes,222,rep,name=with,proto3" json:"with,omitempty"`
+	// Workloads to keep away from; the workload's own name keeps its placements
+	// apart from each other. At most 16.
+	Apart []*Affinity `protobuf:"bytes,223,rep,name=apart,proto3" json:"apart,omitempty"`
+	// How many of each hundred placements each value of the spread label should
+	// have. Values that are not named share the rest evenly. At most 64.
+	Targets       []*SpreadTarget `protobuf:"bytes,224,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1421,13 +1466,56 @@ func (x *Place) GetRequire() []*Requirement {
 	return nil
 }
 
-// Requirement of one node label.
+func (x *Place) GetKeepIn() []*Requirement {
+	if x != nil {
+		return x.KeepIn
+	}
+	return nil
+}
+
+func (x *Place) GetPrefer() []*Preference {
+	if x != nil {
+		return x.Prefer
+	}
+	return nil
+}
+
+func (x *Place) GetWith() []*Affinity {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *Place) GetApart() []*Affinity {
+	if x != nil {
+		return x.Apart
+	}
+	return nil
+}
+
+func (x *Place) GetTargets() []*SpreadTarget {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// Requirement of one node label. Exactly one of in, notIn, exists and atLeast.
 type Requirement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the label; `zone` and `name` are always there.
+	// Name of the label; `zone`, `name` and `version` (of Skerry) are always
+	// there.
 	Label string `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
-	// Accepted values, at least one.
-	In            []string `protobuf:"bytes,2,rep,name=in,proto3" json:"in,omitempty"`
+	// Accepted values.
+	In []string `protobuf:"bytes,2,rep,name=in,proto3" json:"in,omitempty"`
+	// Values that are not accepted. A node without the label is.
+	NotIn []string `protobuf:"bytes,220,rep,name=not_in,json=notIn,proto3" json:"not_in,omitempty"`
+	// Whether the node must have the label, `true`, or must not, `false`.
+	Exists *bool `protobuf:"varint,221,opt,name=exists,proto3,oneof" json:"exists,omitempty"`
+	// The label must be a number or version that is at least this one: `1.10` is
+	// more than `1.9`.
+	AtLeast       string `protobuf:"bytes,222,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1476,6 +1564,201 @@ func (x *Requirement) GetIn() []string {
 	return nil
 }
 
+func (x *Requirement) GetNotIn() []string {
+	if x != nil {
+		return x.NotIn
+	}
+	return nil
+}
+
+func (x *Requirement) GetExists() bool {
+	if x != nil && x.Exists != nil {
+		return *x.Exists
+	}
+	return false
+}
+
+func (x *Requirement) GetAtLeast() string {
+	if x != nil {
+		return x.AtLeast
+	}
+	return ""
+}
+
+// Preference for nodes that meet a requirement.
+type Preference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes that meet it are better, with a negative weight worse.
+	Node *Requirement `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// -100 to 100, not 0. Weights of all that are met are added up.
+	Weight        int32 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preference) Reset() {
+	*x = Preference{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preference) ProtoMessage() {}
+
+func (x *Preference) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preference.ProtoReflect.Descriptor instead.
+func (*Preference) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Preference) GetNode() *Requirement {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Preference) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// Affinity to another workload of the project.
+type Affinity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the workload.
+	Workload string `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	// Label that counts as one place. Default: `name`, the same node.
+	On string `protobuf:"bytes,2,opt,name=on,proto3" json:"on,omitempty"`
+	// 1 to 100: a wish of this weight. Default: a condition.
+	Weight        uint32 `protobuf:"varint,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Affinity) Reset() {
+	*x = Affinity{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Affinity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Affinity) ProtoMessage() {}
+
+func (x *Affinity) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Affinity.ProtoReflect.Descriptor instead.
+func (*Affinity) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Affinity) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Affinity) GetOn() string {
+	if x != nil {
+		return x.On
+	}
+	return ""
+}
+
+func (x *Affinity) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// SpreadTarget is the share of one value.
+type SpreadTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Value of the spread label.
+	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// 0 to 100; all together at most 100.
+	Percent       uint32 `protobuf:"varint,2,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadTarget) Reset() {
+	*x = SpreadTarget{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadTarget) ProtoMessage() {}
+
+func (x *SpreadTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadTarget.ProtoReflect.Descriptor instead.
+func (*SpreadTarget) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SpreadTarget) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *SpreadTarget) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
 // Partition says what happens to a placement whose node is cut off.
 type Partition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1493,7 +1776,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	mi := &file_skerry_v1_resource_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1788,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	mi := &file_skerry_v1_resource_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1801,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{13}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Partition) GetMode() string {
@@ -1550,7 +1833,7 @@ type Restart struct {
 
 func (x *Restart) Reset() {
 	*x = Restart{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	mi := &file_skerry_v1_resource_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1845,7 @@ func (x *Restart) String() string {
 func (*Restart) ProtoMessage() {}
 
 func (x *Restart) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	mi := &file_skerry_v1_resource_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1858,7 @@ func (x *Restart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restart.ProtoReflect.Descriptor instead.
 func (*Restart) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{14}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Restart) GetPolicy() string {
@@ -1635,7 +1918,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	mi := &file_skerry_v1_resource_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1930,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	mi := &file_skerry_v1_resource_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1943,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{15}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Placement) GetKind() string {
@@ -1801,7 +2084,7 @@ type PlacementStatus struct {
 
 func (x *PlacementStatus) Reset() {
 	*x = PlacementStatus{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[16]
+	mi := &file_skerry_v1_resource_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2096,7 @@ func (x *PlacementStatus) String() string {
 func (*PlacementStatus) ProtoMessage() {}
 
 func (x *PlacementStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[16]
+	mi := &file_skerry_v1_resource_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2109,7 @@ func (x *PlacementStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStatus.ProtoReflect.Descriptor instead.
 func (*PlacementStatus) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{16}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlacementStatus) GetPhase() Phase {
@@ -1905,7 +2188,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[17]
+	mi := &file_skerry_v1_resource_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2200,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[17]
+	mi := &file_skerry_v1_resource_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2213,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{17}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1971,7 +2254,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[18]
+	mi := &file_skerry_v1_resource_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2266,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[18]
+	mi := &file_skerry_v1_resource_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2279,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{18}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Decision) GetIndex() uint64 {
@@ -2051,7 +2334,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[19]
+	mi := &file_skerry_v1_resource_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2346,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[19]
+	mi := &file_skerry_v1_resource_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2359,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{19}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Verdict) GetNode() string {
@@ -2152,7 +2435,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[20]
+	mi := &file_skerry_v1_resource_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2447,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[20]
+	mi := &file_skerry_v1_resource_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2460,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{20}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Node) GetKind() string {
@@ -2336,16 +2619,20 @@ func (x *Node) GetSvidExpires() *timestamppb.Timestamp {
 
 // Capacity of a node.
 type Capacity struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CpuMilli      int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	CpuMilli    int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
+	MemoryBytes int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Room on the disk that containers write to.
+	DiskBytes int64 `protobuf:"varint,220,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	// Countable things that placements may have for themselves.
+	Devices       map[string]uint32 `protobuf:"bytes,221,rep,name=devices,proto3" json:"devices,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[21]
+	mi := &file_skerry_v1_resource_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2644,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[21]
+	mi := &file_skerry_v1_resource_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2657,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{21}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -2387,6 +2674,20 @@ func (x *Capacity) GetMemoryBytes() int64 {
 	return 0
 }
 
+func (x *Capacity) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
+}
+
+func (x *Capacity) GetDevices() map[string]uint32 {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 // Condition is something about a node that needs attention.
 type Condition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2399,7 +2700,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[22]
+	mi := &file_skerry_v1_resource_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2712,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[22]
+	mi := &file_skerry_v1_resource_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2725,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{22}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Condition) GetType() string {
@@ -2464,7 +2765,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[23]
+	mi := &file_skerry_v1_resource_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2777,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[23]
+	mi := &file_skerry_v1_resource_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2790,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{23}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Image) GetKind() string {
@@ -2585,7 +2886,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[24]
+	mi := &file_skerry_v1_resource_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2898,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[24]
+	mi := &file_skerry_v1_resource_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2911,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{24}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Event) GetIndex() uint64 {
@@ -2695,7 +2996,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05image\x12>\n" +
 	"\raccess_policy\x18x \x01(\v2\x17.skerry.v1.AccessPolicyH\x00R\faccessPolicy\x12.\n" +
 	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aprojectB\x06\n" +
-	"\x04kind\"\xbf\x05\n" +
+	"\x04kind\"\xdc\x05\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2716,7 +3017,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\arestart\x18\x10 \x01(\v2\x12.skerry.v1.RestartR\arestart\x12\x1d\n" +
 	"\n" +
 	"stop_grace\x18\x11 \x01(\tR\tstopGrace\x12\x1b\n" +
-	"\bidentity\x18\xb4\x01 \x01(\bR\bidentity\x1a9\n" +
+	"\bidentity\x18\xb4\x01 \x01(\bR\bidentity\x12\x1b\n" +
+	"\bpriority\x18\xdc\x01 \x01(\rR\bpriority\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -2744,10 +3046,15 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1b\n" +
 	"\thost_port\x18\x03 \x01(\rR\bhostPort\x12\x1a\n" +
 	"\bprotocol\x18\x04 \x01(\tR\bprotocol\x12$\n" +
-	"\x0ehost_port_last\x18\x05 \x01(\rR\fhostPortLast\"5\n" +
+	"\x0ehost_port_last\x18\x05 \x01(\rR\fhostPortLast\"\xc4\x01\n" +
 	"\tResources\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\tR\x03cpu\x12\x16\n" +
-	"\x06memory\x18\x02 \x01(\tR\x06memory\"o\n" +
+	"\x06memory\x18\x02 \x01(\tR\x06memory\x12\x13\n" +
+	"\x04disk\x18\xdc\x01 \x01(\tR\x04disk\x12<\n" +
+	"\adevices\x18\xdd\x01 \x03(\v2!.skerry.v1.Resources.DevicesEntryR\adevices\x1a:\n" +
+	"\fDevicesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"o\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1b\n" +
 	"\thost_path\x18\x02 \x01(\tR\bhostPath\x12\x14\n" +
@@ -2770,13 +3077,33 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x03(\tR\acommand\"M\n" +
 	"\x06Update\x12\x1a\n" +
 	"\bstrategy\x18\x01 \x01(\tR\bstrategy\x12'\n" +
-	"\x0fmax_unavailable\x18\x02 \x01(\rR\x0emaxUnavailable\"Q\n" +
+	"\x0fmax_unavailable\x18\x02 \x01(\rR\x0emaxUnavailable\"\xbd\x02\n" +
 	"\x05Place\x12\x16\n" +
 	"\x06spread\x18\x01 \x01(\tR\x06spread\x120\n" +
-	"\arequire\x18\x02 \x03(\v2\x16.skerry.v1.RequirementR\arequire\"3\n" +
+	"\arequire\x18\x02 \x03(\v2\x16.skerry.v1.RequirementR\arequire\x120\n" +
+	"\akeep_in\x18\xdc\x01 \x03(\v2\x16.skerry.v1.RequirementR\x06keepIn\x12.\n" +
+	"\x06prefer\x18\xdd\x01 \x03(\v2\x15.skerry.v1.PreferenceR\x06prefer\x12(\n" +
+	"\x04with\x18\xde\x01 \x03(\v2\x13.skerry.v1.AffinityR\x04with\x12*\n" +
+	"\x05apart\x18\xdf\x01 \x03(\v2\x13.skerry.v1.AffinityR\x05apart\x122\n" +
+	"\atargets\x18\xe0\x01 \x03(\v2\x17.skerry.v1.SpreadTargetR\atargets\"\x90\x01\n" +
 	"\vRequirement\x12\x14\n" +
 	"\x05label\x18\x01 \x01(\tR\x05label\x12\x0e\n" +
-	"\x02in\x18\x02 \x03(\tR\x02in\"D\n" +
+	"\x02in\x18\x02 \x03(\tR\x02in\x12\x16\n" +
+	"\x06not_in\x18\xdc\x01 \x03(\tR\x05notIn\x12\x1c\n" +
+	"\x06exists\x18\xdd\x01 \x01(\bH\x00R\x06exists\x88\x01\x01\x12\x1a\n" +
+	"\bat_least\x18\xde\x01 \x01(\tR\aatLeastB\t\n" +
+	"\a_exists\"P\n" +
+	"\n" +
+	"Preference\x12*\n" +
+	"\x04node\x18\x01 \x01(\v2\x16.skerry.v1.RequirementR\x04node\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x05R\x06weight\"N\n" +
+	"\bAffinity\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x0e\n" +
+	"\x02on\x18\x02 \x01(\tR\x02on\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\rR\x06weight\">\n" +
+	"\fSpreadTarget\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\x12\x18\n" +
+	"\apercent\x18\x02 \x01(\rR\apercent\"D\n" +
 	"\tPartition\x12\x12\n" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12#\n" +
 	"\rreplace_after\x18\x02 \x01(\tR\freplaceAfter\"\\\n" +
@@ -2867,10 +3194,16 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +
 	"\bCapacity\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12!\n" +
-	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"9\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1e\n" +
+	"\n" +
+	"disk_bytes\x18\xdc\x01 \x01(\x03R\tdiskBytes\x12;\n" +
+	"\adevices\x18\xdd\x01 \x03(\v2 .skerry.v1.Capacity.DevicesEntryR\adevices\x1a:\n" +
+	"\fDevicesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"9\n" +
 	"\tCondition\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xfd\x02\n" +
@@ -2949,7 +3282,7 @@ func file_skerry_v1_resource_proto_rawDescGZIP() []byte {
 }
 
 var file_skerry_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_skerry_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_skerry_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_skerry_v1_resource_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: skerry.v1.DesiredState
 	(Phase)(0),                    // 1: skerry.v1.Phase
@@ -2970,82 +3303,95 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*Update)(nil),                // 16: skerry.v1.Update
 	(*Place)(nil),                 // 17: skerry.v1.Place
 	(*Requirement)(nil),           // 18: skerry.v1.Requirement
-	(*Partition)(nil),             // 19: skerry.v1.Partition
-	(*Restart)(nil),               // 20: skerry.v1.Restart
-	(*Placement)(nil),             // 21: skerry.v1.Placement
-	(*PlacementStatus)(nil),       // 22: skerry.v1.PlacementStatus
-	(*Exit)(nil),                  // 23: skerry.v1.Exit
-	(*Decision)(nil),              // 24: skerry.v1.Decision
-	(*Verdict)(nil),               // 25: skerry.v1.Verdict
-	(*Node)(nil),                  // 26: skerry.v1.Node
-	(*Capacity)(nil),              // 27: skerry.v1.Capacity
-	(*Condition)(nil),             // 28: skerry.v1.Condition
-	(*Image)(nil),                 // 29: skerry.v1.Image
-	(*Event)(nil),                 // 30: skerry.v1.Event
-	nil,                           // 31: skerry.v1.Workload.LabelsEntry
-	nil,                           // 32: skerry.v1.Container.EnvEntry
-	nil,                           // 33: skerry.v1.Placement.LabelsEntry
-	nil,                           // 34: skerry.v1.Node.LabelsEntry
-	nil,                           // 35: skerry.v1.Image.LabelsEntry
-	(*AccessPolicy)(nil),          // 36: skerry.v1.AccessPolicy
-	(*Project)(nil),               // 37: skerry.v1.Project
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*Preference)(nil),            // 19: skerry.v1.Preference
+	(*Affinity)(nil),              // 20: skerry.v1.Affinity
+	(*SpreadTarget)(nil),          // 21: skerry.v1.SpreadTarget
+	(*Partition)(nil),             // 22: skerry.v1.Partition
+	(*Restart)(nil),               // 23: skerry.v1.Restart
+	(*Placement)(nil),             // 24: skerry.v1.Placement
+	(*PlacementStatus)(nil),       // 25: skerry.v1.PlacementStatus
+	(*Exit)(nil),                  // 26: skerry.v1.Exit
+	(*Decision)(nil),              // 27: skerry.v1.Decision
+	(*Verdict)(nil),               // 28: skerry.v1.Verdict
+	(*Node)(nil),                  // 29: skerry.v1.Node
+	(*Capacity)(nil),              // 30: skerry.v1.Capacity
+	(*Condition)(nil),             // 31: skerry.v1.Condition
+	(*Image)(nil),                 // 32: skerry.v1.Image
+	(*Event)(nil),                 // 33: skerry.v1.Event
+	nil,                           // 34: skerry.v1.Workload.LabelsEntry
+	nil,                           // 35: skerry.v1.Container.EnvEntry
+	nil,                           // 36: skerry.v1.Resources.DevicesEntry
+	nil,                           // 37: skerry.v1.Placement.LabelsEntry
+	nil,                           // 38: skerry.v1.Node.LabelsEntry
+	nil,                           // 39: skerry.v1.Capacity.DevicesEntry
+	nil,                           // 40: skerry.v1.Image.LabelsEntry
+	(*AccessPolicy)(nil),          // 41: skerry.v1.AccessPolicy
+	(*Project)(nil),               // 42: skerry.v1.Project
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
-	21, // 1: skerry.v1.Resource.placement:type_name -> skerry.v1.Placement
-	26, // 2: skerry.v1.Resource.node:type_name -> skerry.v1.Node
-	29, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
-	36, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
-	37, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
-	31, // 6: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
-	38, // 7: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
+	24, // 1: skerry.v1.Resource.placement:type_name -> skerry.v1.Placement
+	29, // 2: skerry.v1.Resource.node:type_name -> skerry.v1.Node
+	32, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
+	41, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
+	42, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
+	34, // 6: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
+	43, // 7: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
 	8,  // 8: skerry.v1.Workload.container:type_name -> skerry.v1.Container
 	12, // 9: skerry.v1.Workload.health:type_name -> skerry.v1.Health
 	16, // 10: skerry.v1.Workload.update:type_name -> skerry.v1.Update
 	17, // 11: skerry.v1.Workload.place:type_name -> skerry.v1.Place
-	19, // 12: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
-	20, // 13: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	32, // 14: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	22, // 12: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
+	23, // 13: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
+	35, // 14: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
 	9,  // 15: skerry.v1.Container.ports:type_name -> skerry.v1.Port
 	10, // 16: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
 	11, // 17: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	13, // 18: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	14, // 19: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	15, // 20: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	18, // 21: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	33, // 22: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	38, // 23: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 24: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 25: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	22, // 26: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	24, // 27: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	38, // 28: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	1,  // 29: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 30: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	23, // 31: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	38, // 32: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	38, // 33: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	38, // 34: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	38, // 35: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	25, // 36: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	34, // 37: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	38, // 38: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	27, // 39: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 40: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 41: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	28, // 42: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	38, // 43: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	38, // 44: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	35, // 45: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	38, // 46: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	38, // 47: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 48: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	36, // 18: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
+	13, // 19: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	14, // 20: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	15, // 21: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	18, // 22: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	18, // 23: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
+	19, // 24: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
+	20, // 25: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
+	20, // 26: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
+	21, // 27: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
+	18, // 28: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
+	37, // 29: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	43, // 30: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 31: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 32: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	25, // 33: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	27, // 34: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	43, // 35: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	1,  // 36: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 37: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	26, // 38: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	43, // 39: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	43, // 40: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	43, // 41: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	43, // 42: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	28, // 43: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	38, // 44: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	43, // 45: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	30, // 46: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 47: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 48: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	31, // 49: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	43, // 50: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	43, // 51: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	39, // 52: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	40, // 53: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	43, // 54: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	43, // 55: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 56: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3064,13 +3410,14 @@ func file_skerry_v1_resource_proto_init() {
 		(*Resource_Project)(nil),
 	}
 	file_skerry_v1_resource_proto_msgTypes[1].OneofWrappers = []any{}
+	file_skerry_v1_resource_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_resource_proto_rawDesc), len(file_skerry_v1_resource_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   30,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
