@@ -28,6 +28,7 @@ import (
 	"skerry.dev/certs/mtls"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
@@ -57,6 +58,7 @@ type Options struct {
 type Agent struct {
 	Options
 	identity   *identity.Node
+	recipient  *envelope.Recipient
 	ledger     *ledger.Ledger
 	dialer     *mtls.Dialer
 	supervisor *supervisor.Supervisor
@@ -90,6 +92,11 @@ func Run(ctx context.Context, options Options) error {
 }
 
 func (a *Agent) build() error {
+	recipient, err := identity.Recipient(a.Env.FS, a.Env.Rand, identity.Dir(a.Config.StateDir))
+	if err != nil {
+		return err
+	}
+	a.recipient = recipient
 	opened, err := ledger.Open(a.Env.FS, a.Config.StateDir)
 	if err != nil {
 		return err
@@ -111,8 +118,8 @@ func (a *Agent) build() error {
 	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
-		HTTP:    func() connect.HTTPClient { return sync },
-		Refused: a.askWhy,
+		HTTP:     func() connect.HTTPClient { return sync },
+		Refused:  a.askWhy,
 		SiteTime: a.identity.SiteTime(),
 	})
 	a.voters = &reachable{agent: a}

@@ -116,6 +116,7 @@ func (f *facts) look(ctx context.Context) {
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}
+	next.SealingKey = f.recipient.Public()
 	f.mu.Lock()
 	f.current = next
 	f.mu.Unlock()

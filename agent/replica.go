@@ -18,6 +18,7 @@ import (
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
@@ -52,6 +53,7 @@ type VoterOptions struct {
 	Runtime   Runtime
 	Authority func() *certs.Authority
 	SiteTime  *sitetime.Keeper
+	Recipient *envelope.Recipient
 	Env       env.System
 	Logger    *slog.Logger
 }
@@ -211,7 +213,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	voter, err := r.NewVoter(VoterOptions{
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority,
+		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
 		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {

@@ -24,6 +24,7 @@ import (
 	"skerry.dev/coordinator/consensus/transport"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/issuer"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
 	"skerry.dev/shared/access/guard"
@@ -31,6 +32,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
@@ -69,6 +71,8 @@ type Config struct {
 	SiteTime *sitetime.Keeper
 	Env      env.System
 	Logger   *slog.Logger
+	// Recipient is the key to which this node's share of secrets is sealed.
+	Recipient *envelope.Recipient
 }
 
 // Voter is a replica of the log and, while it is elected, the coordinator.
@@ -79,6 +83,7 @@ type Voter struct {
 	node       *consensus.Node
 	transport  *transport.Transport
 	clients    *clients
+	secrets    *secrets.Keeper
 	dispatcher *dispatcher.Dispatcher
 	observed   chan observation
 	// waiting says why the controllers hold replacing back; nil when this is not
@@ -103,6 +108,7 @@ type Voter struct {
 func New(config Config) (*Voter, error) {
 	v := &Voter{Config: config, store: state.New(), observed: make(chan observation, maxObserved)}
 	v.clients = &clients{dialer: config.Dialer, known: map[target]*http.Client{}}
+	v.secrets = secrets.New(config.Node, config.Recipient, config.Env.Rand)
 	v.ended, v.end = context.WithCancel(context.Background())
 	opened, err := pebblelog.Open(vfs.Default, config.Dir, config.Logger)
 	if err != nil {
@@ -112,7 +118,7 @@ func New(config Config) (*Voter, error) {
 	if err := v.openReplica(); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	v.dispatcher = dispatcher.New(proposer{v}, v.store, config.Env.Clock, config.Logger)
+	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
 	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
 	v.serve()
 	return v, nil
@@ -157,7 +163,7 @@ func (v *Voter) openReplica() error {
 // serve puts the handlers together.
 func (v *Voter) serve() {
 	v.operators = api.New(api.Config{
-		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images,
+		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images, Secrets: v.secrets,
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
@@ -219,6 +225,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.control(groupCtx) })
 	group.Go(func() error { return v.initialise(groupCtx) })
 	group.Go(func() error { return v.followTrust(groupCtx) })
+	group.Go(func() error { return v.keepSecrets(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()

@@ -23,8 +23,14 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,
 
 	// Only the coordinator hears the nodes' clocks.
-	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure: true,
-	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure: true,
+	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure:     true,
+	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure:     true,
+	skerryv1connect.SecretServiceRevealProcedure:            true,
+	skerryv1connect.SecretServiceSecretKeysProcedure:        true,
+	skerryv1connect.SecretServiceRotateKeyProcedure:         true,
+	skerryv1connect.SecretServiceAddRecoveryKeyProcedure:    true,
+	skerryv1connect.SecretServiceRemoveRecoveryKeyProcedure: true,
+	skerryv1connect.SecretServiceRecoverSecretsProcedure:    true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made

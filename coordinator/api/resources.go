@@ -28,11 +28,17 @@ func (r resources) Apply(ctx context.Context, req *connect.Request[skerryv1.Appl
 	if err != nil {
 		return nil, err
 	}
+	sealed, end, err := r.sealAll(ctx, admitted)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	change := &sitev1.ApplyResources{Resources: admitted, Secrets: sealed}
 	if req.Msg.GetDryRun() {
-		return r.dryRun(ctx, admitted)
+		return r.dryRun(ctx, change)
 	}
 	outcome, err := r.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{
-		Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: admitted}},
+		Change: &sitev1.Entry_ApplyResources{ApplyResources: change},
 	})
 	if err != nil {
 		return nil, err
@@ -58,16 +64,19 @@ func (r resources) admit(given []*skerryv1.Resource) ([]*skerryv1.Resource, erro
 		if err := manifest.Validate(resource); err != nil {
 			return nil, err
 		}
+		if err := manifest.CheckFilesRead(resource); err != nil {
+			return nil, err
+		}
 		admitted = append(admitted, resource)
 	}
 	return admitted, nil
 }
 
 // dryRun checks what an apply would do, and changes nothing.
-func (r resources) dryRun(ctx context.Context, admitted []*skerryv1.Resource) (*connect.Response[skerryv1.ApplyResponse], error) {
+func (r resources) dryRun(ctx context.Context, change *sitev1.ApplyResources) (*connect.Response[skerryv1.ApplyResponse], error) {
 	_, freshness := r.read(ctx, false)
 	outcome, err := r.Store.Try(&sitev1.Entry{
-		Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: admitted}},
+		Change: &sitev1.Entry_ApplyResources{ApplyResources: change},
 	})
 	if err != nil {
 		return nil, err
@@ -155,6 +164,12 @@ func listKind(view *state.View, kind, project, name string) ([]*skerryv1.Resourc
 	case "Image":
 		for _, i := range view.Images() {
 			add(i)
+		}
+	case "Secret":
+		for _, record := range view.Secrets() {
+			if s := record.GetSecret(); keep(s.GetProject(), s.GetName()) {
+				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Secret{Secret: s}})
+			}
 		}
 	default:
 		return nil, problem.New(problem.Invalid, "", "there is no kind %q", kind).

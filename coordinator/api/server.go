@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -43,6 +44,8 @@ type Config struct {
 	Log        Log
 	Store      *state.Store
 	Images     Images
+	// Secrets seals what must not enter the log in the clear.
+	Secrets *secrets.Keeper
 	// NodeClient returns a client that speaks only to the named node.
 	NodeClient func(node string) connect.HTTPClient
 	// Transport reaches the named voter's API on behalf of a caller.
@@ -81,6 +84,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(siteTimes{s}, options...))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	mux.Handle(skerryv1connect.NewSecretServiceHandler(secretService{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	s.handler = s.authenticate(s.forward(mux))

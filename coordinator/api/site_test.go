@@ -24,10 +24,12 @@ import (
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/consensus/pebblelog"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -45,6 +47,8 @@ type apiSite struct {
 	carried []*http.Request
 	server  *Server
 	clocks  clocks
+	// recipient is the node's sealing key.
+	recipient *envelope.Recipient
 }
 
 // stamped is the log as the API sees it.
@@ -107,8 +111,13 @@ func newAPISite(t *testing.T) *apiSite {
 			t.Error(err)
 		}
 	})
+	recipient, err := envelope.NewRecipient(system.Rand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.recipient = recipient
 	s.server = New(Config{
-		Node: "n1", Site: "reef", Log: stamped{s}, Store: s.store,
+		Node: "n1", Site: "reef", Log: stamped{s}, Store: s.store, Secrets: secrets.New("n1", recipient, system.Rand),
 		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" },

@@ -18,6 +18,7 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -48,6 +49,7 @@ type Dispatcher struct {
 
 	log     Log
 	store   *state.Store
+	secrets *secrets.Keeper
 	clock   env.Clock
 	logger  *slog.Logger
 	reports chan report
@@ -65,10 +67,11 @@ type Reading struct {
 }
 
 // New returns a dispatcher; it starts nothing.
-func New(log Log, store *state.Store, clock env.Clock, logger *slog.Logger) *Dispatcher {
+func New(log Log, store *state.Store, keeper *secrets.Keeper, clock env.Clock, logger *slog.Logger) *Dispatcher {
 	return &Dispatcher{
 		log:     log,
 		store:   store,
+		secrets: keeper,
 		clock:   clock,
 		logger:  logger,
 		reports: make(chan report, maxQueued),
@@ -258,6 +261,7 @@ func (s *session) send(ctx context.Context) error {
 	var sentAt time.Duration
 	var acknowledged uint64
 	d := s.dispatcher
+	delivery := secrets.NewDelivery(d.secrets)
 	timer := d.clock.NewTimer(heartbeatEvery)
 	defer timer.Stop()
 	for {
@@ -274,6 +278,7 @@ func (s *session) send(ctx context.Context) error {
 		response := &sitev1.SyncResponse{Acknowledged: s.acknowledged.Load()}
 		if s.greeted.Load() {
 			orders := Assignments(view, s.node, s.term)
+			delivery.Add(view, s.node, orders)
 			if print := FingerprintOf(orders); print != last {
 				last = print
 				response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}

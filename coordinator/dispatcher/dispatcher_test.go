@@ -18,11 +18,13 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 )
 
@@ -107,7 +109,12 @@ func newTestSite(t *testing.T) *testSite {
 	}}})
 	s.join("n2", "n2")
 	s.changeVoters(&sitev1.VoterChange{AddNode: "n2", AddRaftId: 2, Role: skerryv1.VoterRole_VOTER_ROLE_LEARNER})
-	d := New(s, s.store, env.NewSystem().Clock, slog.New(slog.DiscardHandler))
+	system := env.NewSystem()
+	recipient, err := envelope.NewRecipient(system.Rand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := New(s, s.store, secrets.New("n1", recipient, system.Rand), system.Clock, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- d.Run(ctx) }()

@@ -98,6 +98,18 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.revokeToken(change.RevokeToken)
 	case *sitev1.Entry_SetSiteTime:
 		return x.setSiteTime(change.SetSiteTime)
+	case *sitev1.Entry_AddSecretKey:
+		return x.addSecretKey(change.AddSecretKey)
+	case *sitev1.Entry_WrapSecretKey:
+		return x.wrapSecretKey(change.WrapSecretKey)
+	case *sitev1.Entry_RewrapSecrets:
+		return x.rewrapSecrets(change.RewrapSecrets)
+	case *sitev1.Entry_RevealSecret:
+		return x.revealSecret(change.RevealSecret)
+	case *sitev1.Entry_AddRecoveryKey:
+		return x.addRecoveryKey(change.AddRecoveryKey)
+	case *sitev1.Entry_RemoveRecoveryKey:
+		return x.removeRecoveryKey(change.RemoveRecoveryKey)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

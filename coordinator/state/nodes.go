@@ -102,6 +102,9 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	if facts.GetSvidExpires() != nil {
 		node.SvidExpires = facts.GetSvidExpires()
 	}
+	if sealing := facts.GetSealingKey(); len(sealing) == publicKeySize {
+		node.SealingKey = sealing
+	}
 }
 
 // nodeFacts takes over what a node reported of itself.

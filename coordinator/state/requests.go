@@ -32,7 +32,8 @@ func newRequests() requests { return requests{byID: map[string]*sitev1.DoneReque
 // writes of people.
 func remembered(entry *sitev1.Entry) bool {
 	switch entry.GetChange().(type) {
-	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash:
+	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash,
+		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets:
 		return false
 	default:
 		return entry.GetRequestId() != ""
@@ -78,6 +79,16 @@ func (s *Store) repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index ui
 // forgery: whoever may write may draw a new ID.
 func (h *hasher) digest(entry *sitev1.Entry) []byte {
 	asked := &sitev1.Entry{Principal: entry.GetPrincipal(), Change: entry.GetChange()}
+	// Secrets are sealed anew each time that they are sent: of those only names,
+	// keys and sizes count.
+	switch change := entry.GetChange().(type) {
+	case *sitev1.Entry_ApplyResources:
+		asked.Change = &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: change.ApplyResources.GetResources()}}
+	case *sitev1.Entry_AddSecretKey:
+		asked.Change = &sitev1.Entry_AddSecretKey{AddSecretKey: &sitev1.AddSecretKey{}}
+	case *sitev1.Entry_AddRecoveryKey:
+		asked.Change = &sitev1.Entry_AddRecoveryKey{AddRecoveryKey: &sitev1.AddRecoveryKey{Key: change.AddRecoveryKey.GetKey()}}
+	}
 	return binary.BigEndian.AppendUint64(nil, h.hash("asked", asked))
 }
 

@@ -37,6 +37,10 @@ func (s *Store) Marshal() ([]byte, error) {
 		Retired:     retired.collect(v.txn.Get(retired.name, "age")),
 		NumberFloor: m.numberFloor,
 
+		Secrets:      secrets.list(v.txn),
+		SecretKeys:   v.SecretKeys(),
+		RecoveryKeys: v.RecoveryKeys(),
+
 		AccessRevision: m.accessRevision,
 		AccessPolicies: policies.list(v.txn),
 		Projects:       projects.list(v.txn),
@@ -110,6 +114,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	putAll(x, placements, snapshot.GetPlacements())
 	putAll(x, nodes, snapshot.GetNodes())
 	putAll(x, images, snapshot.GetImages())
+	putAll(x, secrets, snapshot.GetSecrets())
+	putAll(x, secretKeys, snapshot.GetSecretKeys())
+	putAll(x, recoveryKeys, snapshot.GetRecoveryKeys())
 	for _, e := range snapshot.GetEvents() {
 		x.keepEvent(e)
 	}

@@ -59,15 +59,18 @@ func New() *Store {
 
 func newDB() *memdb.MemDB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
-		nodes.name:      nodes.schema(),
-		workloads.name:  workloads.schema(),
-		retired.name:    retired.schema(),
-		placements.name: placements.schema(),
-		images.name:     images.schema(),
-		operators.name:  operators.schema(),
-		tokens.name:     tokens.schema(),
-		policies.name:   policies.schema(),
-		projects.name:   projects.schema(),
+		nodes.name:        nodes.schema(),
+		workloads.name:    workloads.schema(),
+		retired.name:      retired.schema(),
+		placements.name:   placements.schema(),
+		images.name:       images.schema(),
+		operators.name:    operators.schema(),
+		tokens.name:       tokens.schema(),
+		policies.name:     policies.schema(),
+		projects.name:     projects.schema(),
+		secrets.name:      secrets.schema(),
+		secretKeys.name:   secretKeys.schema(),
+		recoveryKeys.name: recoveryKeys.schema(),
 	}}
 	db, err := memdb.NewMemDB(schema)
 	must(err)

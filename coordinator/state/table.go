@@ -35,6 +35,9 @@ const (
 	tokensOrdinal
 	policiesOrdinal
 	projectsOrdinal
+	secretsOrdinal
+	secretKeysOrdinal
+	recoveryKeysOrdinal
 	tableCount
 )
 

@@ -46,13 +46,19 @@ func (x *tx) applyResources(change *sitev1.ApplyResources) (*sitev1.Outcome, err
 	if len(change.GetResources()) > maxResources {
 		return nil, problem.New(problem.Invalid, "", "%d resources at once, at most %d are taken", len(change.GetResources()), maxResources)
 	}
-	outcome := &sitev1.Outcome{}
-	for _, resource := range change.GetResources() {
+	outcome := &sitev1.Outcome{Applied: make([]*skerryv1.AppliedResource, len(change.GetResources()))}
+	if err := x.applySecrets(change, outcome); err != nil {
+		return nil, err
+	}
+	for i, resource := range change.GetResources() {
+		if resource.GetSecret() != nil {
+			continue
+		}
 		applied, err := x.applyResource(resource)
 		if err != nil {
 			return nil, err
 		}
-		outcome.Applied = append(outcome.Applied, applied)
+		outcome.Applied[i] = applied
 	}
 	return outcome, nil
 }
@@ -74,6 +80,9 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 	record := workloads.get(x.Txn, key(given.GetProject(), given.GetName()))
 	change, err := decide(record.GetWorkload(), given, x.index, x.time)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkSecretUses(x.Txn, given); err != nil {
 		return nil, err
 	}
 	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
@@ -230,6 +239,8 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 		return x.deletePlacement(project, name, version)
 	case "Image":
 		return x.deleteImage(name, version)
+	case "Secret":
+		return x.deleteSecret(project, name, version)
 	case "Node":
 		node := nodes.get(x.Txn, name)
 		if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {

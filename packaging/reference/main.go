@@ -19,7 +19,7 @@ import (
 var sources = []string{"skerry/v1/resource.proto", "skerry/v1/project.proto", "skerry/v1/policy.proto"}
 
 // kinds that users declare, in the order of the document.
-var kinds = []protoreflect.Name{"Workload", "Project", "AccessPolicy"}
+var kinds = []protoreflect.Name{"Workload", "Secret", "Project", "AccessPolicy"}
 
 const (
 	folder   = "shared/api"

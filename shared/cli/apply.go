@@ -60,10 +60,15 @@ func (o *applyOptions) run(cmd *cobra.Command, _ []string) error {
 	if len(o.files) == 0 {
 		return usage(cmd, "there is no manifest")
 	}
-	resources, err := readManifests(o.In, o.files)
+	resources, err := readManifests(o.In, o.files, o.readFiles)
 	if err != nil {
 		return err
 	}
+	return o.send(cmd, resources)
+}
+
+// send applies resources and tells what became of each.
+func (o *applyOptions) send(cmd *cobra.Command, resources []*skerryv1.Resource) error {
 	id, err := o.requestID()
 	if err != nil {
 		return err
@@ -101,8 +106,8 @@ func (o *applyOptions) print(answer *skerryv1.ApplyResponse) error {
 }
 
 // readManifests parses all files before anything is sent, and tells what is
-// wrong with all of them.
-func readManifests(in io.Reader, files []string) ([]*skerryv1.Resource, error) {
+// wrong with all of them. values reads the files that a secret names.
+func readManifests(in io.Reader, files []string, values func(string, *skerryv1.Secret) error) ([]*skerryv1.Resource, error) {
 	var resources []*skerryv1.Resource
 	var wrong []error
 	from := map[string]string{}
@@ -119,6 +124,11 @@ func readManifests(in io.Reader, files []string) ([]*skerryv1.Resource, error) {
 				wrong = append(wrong, problem.New(problem.Invalid, file, "%s is in %s too", subject(kind, of.GetName()), other))
 			}
 			from[key] = file
+			if secret := resource.GetSecret(); secret != nil {
+				if err := values(file, secret); err != nil {
+					wrong = append(wrong, err)
+				}
+			}
 		}
 		resources = append(resources, parsed...)
 	}

@@ -91,7 +91,7 @@ begins with "!" on standard error.`,
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, eventsCommand,
-		applyCommand, deleteCommand, imageCommand,
+		applyCommand, deleteCommand, secretCommand, imageCommand,
 		logsCommand, execCommand,
 		nodeCommand, siteCommand, operatorCommand, tokenCommand, versionCommand,
 	} {

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +82,7 @@ func (o *deleteOptions) targets(cmd *cobra.Command, args []string) ([]doomed, er
 
 // declared are the resources that the manifests declare.
 func (o *deleteOptions) declared() ([]doomed, error) {
-	resources, err := readManifests(o.In, o.files)
+	resources, err := readManifests(o.In, o.files, func(string, *skerryv1.Secret) error { return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +90,10 @@ func (o *deleteOptions) declared() ([]doomed, error) {
 	for _, resource := range resources {
 		targets = append(targets, doomed{kind: manifest.KindOf(resource), project: inside(resource).GetProject(), name: inside(resource).GetName()})
 	}
+	// What names secrets goes before them.
+	slices.SortStableFunc(targets, func(a, b doomed) int {
+		return cmp.Compare(strings.Count(a.kind, "Secret"), strings.Count(b.kind, "Secret"))
+	})
 	return targets, nil
 }
 

@@ -56,6 +56,8 @@ func (o *describeOptions) run(cmd *cobra.Command, args []string) error {
 			return o.node(ctx, c, resource.GetNode())
 		case resource.GetImage() != nil:
 			return o.image(resource.GetImage())
+		case resource.GetSecret() != nil:
+			return o.secret(ctx, c, resource.GetSecret())
 		default: // all there is of it
 			yaml := outputFlag{value: "yaml"}
 			return yaml.writeResource(o.Out, resource)

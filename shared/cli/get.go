@@ -148,6 +148,8 @@ func (o *getOptions) print(ctx context.Context, c *client.Client, k kind, resour
 		t = o.nodeTable(resources, wide)
 	case "Image":
 		t = o.imageTable(resources, wide)
+	case "Secret":
+		t = o.secretTable(resources, wide)
 	case "Project":
 		t = o.projectTable(resources)
 	default:

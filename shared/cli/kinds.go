@@ -24,6 +24,7 @@ var kinds = []kind{
 	{name: "Placement", aliases: []string{"placement", "placements", "pl"}, inProject: true},
 	{name: "Node", aliases: []string{"node", "nodes", "no"}},
 	{name: "Image", aliases: []string{"image", "images", "img"}},
+	{name: "Secret", aliases: []string{"secret", "secrets", "sec"}, inProject: true},
 	{name: "Project", aliases: []string{"project", "projects", "pj"}},
 	{name: "AccessPolicy", aliases: []string{"accesspolicy", "accesspolicies", "ap"}},
 }

@@ -17,6 +17,7 @@ func template(f *fields, w *skerryv1.Workload) {
 	f.add("Network", container.GetNetwork())
 	f.add("Ports", ports(container.GetPorts()))
 	f.add("Mounts", mounts(container.GetMounts()))
+	f.add("Secrets", secretUses(container.GetSecrets()))
 	f.add("Health", health(w.GetHealth()))
 	f.add("Place", place(w.GetPlace()))
 }

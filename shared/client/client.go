@@ -46,6 +46,7 @@ type Client struct {
 	placements skerryv1connect.PlacementServiceClient
 	images     skerryv1connect.ImageServiceClient
 	identity   skerryv1connect.IdentityServiceClient
+	secrets    skerryv1connect.SecretServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -61,6 +62,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
+	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
 	return c
 }
 
@@ -81,6 +83,9 @@ func (c *Client) Images() skerryv1connect.ImageServiceClient { return c.images }
 
 // Identity is the service that says who belongs to the site.
 func (c *Client) Identity() skerryv1connect.IdentityServiceClient { return c.identity }
+
+// Secrets is the service for the site's key for secrets.
+func (c *Client) Secrets() skerryv1connect.SecretServiceClient { return c.secrets }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

@@ -65,6 +65,7 @@ func (v *validator) container(c *skerryv1.Container) {
 	v.ports(c)
 	v.resources(c.GetResources())
 	v.mounts(c.GetMounts())
+	v.secretUses(c)
 	v.oneOf("container.network", c.GetNetwork(), "bridge", "host", "none")
 	v.atMost("container.addCapabilities", len(c.GetAddCapabilities()), maxCapabilities)
 	for i, capability := range c.GetAddCapabilities() {

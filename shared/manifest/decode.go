@@ -17,6 +17,8 @@ type decoder struct {
 	problems *problems
 	// listed are the messages whose fields have been listed for the user.
 	listed map[protoreflect.FullName]bool
+	// hide what is written: the document is a secret.
+	hide bool
 }
 
 // report notes a problem; the caller may add a hint to it.
@@ -29,17 +31,17 @@ func (d *decoder) report(node *yaml.Node, path, format string, args ...any) *pro
 // setBySite are fields of the envelope that an answer of the site holds. They
 // are skipped, so that what `skerry get -o yaml` prints can be edited and
 // applied.
-var setBySite = map[string]bool{"generation": true, "created": true}
+var setBySite = map[string]bool{"generation": true, "created": true, "keys": true}
 
 // message fills one message from a mapping of plain YAML.
 func (d *decoder) message(node *yaml.Node, path string, message protoreflect.Message) {
 	if node.Kind != yaml.MappingNode {
-		d.report(node, path, "expected fields, got %s", describe(node))
+		d.report(node, path, "expected fields, got %s", d.describe(node))
 		return
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
-		if path == "" && setBySite[key.Value] {
+		if path == "" && setBySite[key.Value] && message.Descriptor().Fields().ByJSONName(key.Value) != nil {
 			continue
 		}
 		fieldPath := join(path, key.Value)
@@ -69,7 +71,7 @@ func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Messa
 
 func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map, field protoreflect.FieldDescriptor) {
 	if node.Kind != yaml.MappingNode {
-		d.report(node, path, "expected key: value pairs, got %s", describe(node))
+		d.report(node, path, "expected key: value pairs, got %s", d.describe(node))
 		return
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -78,7 +80,7 @@ func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map,
 		case isNothing(value):
 			d.report(value, join(path, key), "expected text, got nothing").Hint = `write "" for empty text`
 		case value.Kind != yaml.ScalarNode:
-			d.report(value, join(path, key), "expected text, got %s", describe(value))
+			d.report(value, join(path, key), "expected text, got %s", d.describe(value))
 		default:
 			if set, ok := d.scalar(value, join(path, key), field.MapValue()); ok {
 				into.Set(protoreflect.ValueOfString(key).MapKey(), set)
@@ -89,7 +91,7 @@ func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map,
 
 func (d *decoder) list(node *yaml.Node, path string, into protoreflect.List, field protoreflect.FieldDescriptor) {
 	if node.Kind != yaml.SequenceNode {
-		d.report(node, path, "expected a list, got %s", describe(node))
+		d.report(node, path, "expected a list, got %s", d.describe(node))
 		return
 	}
 	for i, item := range node.Content {
@@ -110,7 +112,7 @@ func (d *decoder) scalar(node *yaml.Node, path string, field protoreflect.FieldD
 			return value, true
 		}
 	}
-	d.report(node, path, "expected %s, got %s", wanted(field.Kind()), describe(node))
+	d.report(node, path, "expected %s, got %s", wanted(field.Kind()), d.describe(node))
 	return protoreflect.Value{}, false
 }
 
@@ -157,6 +159,14 @@ func wanted(kind protoreflect.Kind) string {
 
 // isNothing: `field:` with no value, `~` or `null`.
 func isNothing(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
+
+// describe says what a node is, for errors; of a secret, not what is in it.
+func (d *decoder) describe(node *yaml.Node) string {
+	if d.hide && node.Kind == yaml.ScalarNode && !isNothing(node) {
+		return "text"
+	}
+	return describe(node)
+}
 
 // describe says what a node is, for errors; long text is cut.
 func describe(node *yaml.Node) string {

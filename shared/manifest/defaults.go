@@ -83,6 +83,11 @@ func defaultContainer(c *skerryv1.Container) {
 	for _, port := range c.GetPorts() {
 		set(&port.Protocol, "tcp")
 	}
+	for _, use := range c.GetSecrets() {
+		if use.GetPath() != "" {
+			set(&use.Mode, DefaultSecretMode)
+		}
+	}
 }
 
 func set[T comparable](field *T, value T) {

@@ -90,6 +90,12 @@ var applicables = map[string]applicable{
 		check:     func(v *validator, o Object) { v.workload(o.(*skerryv1.Workload)) },
 		inProject: true,
 	},
+	"Secret": {
+		new:       func() Object { return &skerryv1.Secret{} },
+		fill:      func(o Object) { fillSecret(o.(*skerryv1.Secret)) },
+		check:     func(v *validator, o Object) { v.secret(o.(*skerryv1.Secret)) },
+		inProject: true,
+	},
 	"AccessPolicy": {
 		new:   func() Object { return &skerryv1.AccessPolicy{} },
 		fill:  func(o Object) { set(&o.(*skerryv1.AccessPolicy).Kind, "AccessPolicy") },

@@ -177,6 +177,7 @@ func (d *decoder) kindOf(root *yaml.Node) (applicable, bool) {
 		d.report(kind, "kind", "expected text, got %s", describe(kind))
 	default:
 		if known, ok := applicables[kind.Value]; ok {
+			d.hide = kind.Value == "Secret"
 			return known, true
 		}
 		d.wrongKind(kind)

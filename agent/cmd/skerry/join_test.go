@@ -56,10 +56,14 @@ func newTestSite(t *testing.T, name string) *testSite {
 	if err != nil {
 		t.Fatal(err)
 	}
+	recipient, err := identity.Recipient(system.FS, system.Rand, identity.Dir(state))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.voter, err = coordinator.New(coordinator.Config{
 		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), Init: s.init,
 		Peers: func() []*sitev1.Peer { return nil }, Dialer: &mtls.Dialer{Net: system.Net, Source: node},
-		Authority: node.Authority, SiteTime: node.SiteTime(), Env: system, Logger: logger,
+		Authority: node.Authority, Recipient: recipient, SiteTime: node.SiteTime(), Env: system, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

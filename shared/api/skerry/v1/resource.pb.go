@@ -374,6 +374,7 @@ type Resource struct {
 	//	*Resource_Image
 	//	*Resource_AccessPolicy
 	//	*Resource_Project
+	//	*Resource_Secret
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -470,6 +471,15 @@ func (x *Resource) GetProject() *Project {
 	return nil
 }
 
+func (x *Resource) GetSecret() *Secret {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
 type isResource_Kind interface {
 	isResource_Kind()
 }
@@ -498,6 +508,10 @@ type Resource_Project struct {
 	Project *Project `protobuf:"bytes,121,opt,name=project,proto3,oneof"`
 }
 
+type Resource_Secret struct {
+	Secret *Secret `protobuf:"bytes,200,opt,name=secret,proto3,oneof"`
+}
+
 func (*Resource_Workload) isResource_Kind() {}
 
 func (*Resource_Placement) isResource_Kind() {}
@@ -509,6 +523,8 @@ func (*Resource_Image) isResource_Kind() {}
 func (*Resource_AccessPolicy) isResource_Kind() {}
 
 func (*Resource_Project) isResource_Kind() {}
+
+func (*Resource_Secret) isResource_Kind() {}
 
 // Workload asks the site to run `replicas` placements of one template.
 type Workload struct {
@@ -737,8 +753,10 @@ type Container struct {
 	// Linux capabilities to add, such as `NET_BIND_SERVICE`. All others are
 	// dropped.
 	AddCapabilities []string `protobuf:"bytes,12,rep,name=add_capabilities,json=addCapabilities,proto3" json:"add_capabilities,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Secrets of the project that the container gets.
+	Secrets       []*SecretUse `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
@@ -855,6 +873,98 @@ func (x *Container) GetAddCapabilities() []string {
 	return nil
 }
 
+func (x *Container) GetSecrets() []*SecretUse {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// SecretUse gives a container a secret, as files or as a variable. Exactly one
+// of path and env.
+type SecretUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a secret of the workload's project.
+	Secret string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// One key of it. Required for env; with path, only that key becomes a file.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Directory of its own in the container, in memory, in which each key is a
+	// file. A change of the secret replaces all files at once.
+	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	// Who may read the files, `0400` (default), `0440` or `0444`. They belong to
+	// the user that the container runs as.
+	Mode string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Environment variable. A change of the secret reaches it at the next start.
+	Env           string `protobuf:"bytes,5,opt,name=env,proto3" json:"env,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretUse) Reset() {
+	*x = SecretUse{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretUse) ProtoMessage() {}
+
+func (x *SecretUse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretUse.ProtoReflect.Descriptor instead.
+func (*SecretUse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SecretUse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *SecretUse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SecretUse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SecretUse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *SecretUse) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
 // Port is one port of a container.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -875,7 +985,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[3]
+	mi := &file_skerry_v1_resource_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +997,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[3]
+	mi := &file_skerry_v1_resource_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1010,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{3}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Port) GetName() string {
@@ -960,7 +1070,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[4]
+	mi := &file_skerry_v1_resource_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1082,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[4]
+	mi := &file_skerry_v1_resource_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1095,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{4}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Resources) GetCpu() string {
@@ -1034,7 +1144,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[5]
+	mi := &file_skerry_v1_resource_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1156,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[5]
+	mi := &file_skerry_v1_resource_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1169,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{5}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Mount) GetTarget() string {
@@ -1115,7 +1225,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[6]
+	mi := &file_skerry_v1_resource_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1237,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[6]
+	mi := &file_skerry_v1_resource_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1250,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{6}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Health) GetHttp() *HttpCheck {
@@ -1205,7 +1315,7 @@ type HttpCheck struct {
 
 func (x *HttpCheck) Reset() {
 	*x = HttpCheck{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[7]
+	mi := &file_skerry_v1_resource_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1327,7 @@ func (x *HttpCheck) String() string {
 func (*HttpCheck) ProtoMessage() {}
 
 func (x *HttpCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[7]
+	mi := &file_skerry_v1_resource_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1340,7 @@ func (x *HttpCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpCheck.ProtoReflect.Descriptor instead.
 func (*HttpCheck) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{7}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HttpCheck) GetPort() string {
@@ -1258,7 +1368,7 @@ type TcpCheck struct {
 
 func (x *TcpCheck) Reset() {
 	*x = TcpCheck{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[8]
+	mi := &file_skerry_v1_resource_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1380,7 @@ func (x *TcpCheck) String() string {
 func (*TcpCheck) ProtoMessage() {}
 
 func (x *TcpCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[8]
+	mi := &file_skerry_v1_resource_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1393,7 @@ func (x *TcpCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TcpCheck.ProtoReflect.Descriptor instead.
 func (*TcpCheck) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{8}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TcpCheck) GetPort() string {
@@ -1304,7 +1414,7 @@ type ExecCheck struct {
 
 func (x *ExecCheck) Reset() {
 	*x = ExecCheck{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[9]
+	mi := &file_skerry_v1_resource_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1426,7 @@ func (x *ExecCheck) String() string {
 func (*ExecCheck) ProtoMessage() {}
 
 func (x *ExecCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[9]
+	mi := &file_skerry_v1_resource_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1439,7 @@ func (x *ExecCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecCheck.ProtoReflect.Descriptor instead.
 func (*ExecCheck) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{9}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExecCheck) GetCommand() []string {
@@ -1354,7 +1464,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[10]
+	mi := &file_skerry_v1_resource_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1476,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[10]
+	mi := &file_skerry_v1_resource_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1489,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{10}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Update) GetStrategy() string {
@@ -1424,7 +1534,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[11]
+	mi := &file_skerry_v1_resource_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1546,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[11]
+	mi := &file_skerry_v1_resource_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1559,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{11}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Place) GetSpread() string {
@@ -1522,7 +1632,7 @@ type Requirement struct {
 
 func (x *Requirement) Reset() {
 	*x = Requirement{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[12]
+	mi := &file_skerry_v1_resource_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1644,7 @@ func (x *Requirement) String() string {
 func (*Requirement) ProtoMessage() {}
 
 func (x *Requirement) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[12]
+	mi := &file_skerry_v1_resource_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1657,7 @@ func (x *Requirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirement.ProtoReflect.Descriptor instead.
 func (*Requirement) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{12}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Requirement) GetLabel() string {
@@ -1598,7 +1708,7 @@ type Preference struct {
 
 func (x *Preference) Reset() {
 	*x = Preference{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	mi := &file_skerry_v1_resource_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1720,7 @@ func (x *Preference) String() string {
 func (*Preference) ProtoMessage() {}
 
 func (x *Preference) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[13]
+	mi := &file_skerry_v1_resource_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1733,7 @@ func (x *Preference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preference.ProtoReflect.Descriptor instead.
 func (*Preference) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{13}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Preference) GetNode() *Requirement {
@@ -1655,7 +1765,7 @@ type Affinity struct {
 
 func (x *Affinity) Reset() {
 	*x = Affinity{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	mi := &file_skerry_v1_resource_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1777,7 @@ func (x *Affinity) String() string {
 func (*Affinity) ProtoMessage() {}
 
 func (x *Affinity) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[14]
+	mi := &file_skerry_v1_resource_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1790,7 @@ func (x *Affinity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Affinity.ProtoReflect.Descriptor instead.
 func (*Affinity) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{14}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Affinity) GetWorkload() string {
@@ -1717,7 +1827,7 @@ type SpreadTarget struct {
 
 func (x *SpreadTarget) Reset() {
 	*x = SpreadTarget{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	mi := &file_skerry_v1_resource_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1839,7 @@ func (x *SpreadTarget) String() string {
 func (*SpreadTarget) ProtoMessage() {}
 
 func (x *SpreadTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[15]
+	mi := &file_skerry_v1_resource_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1852,7 @@ func (x *SpreadTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpreadTarget.ProtoReflect.Descriptor instead.
 func (*SpreadTarget) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{15}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SpreadTarget) GetValue() string {
@@ -1776,7 +1886,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[16]
+	mi := &file_skerry_v1_resource_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1898,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[16]
+	mi := &file_skerry_v1_resource_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1911,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{16}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Partition) GetMode() string {
@@ -1833,7 +1943,7 @@ type Restart struct {
 
 func (x *Restart) Reset() {
 	*x = Restart{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[17]
+	mi := &file_skerry_v1_resource_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1955,7 @@ func (x *Restart) String() string {
 func (*Restart) ProtoMessage() {}
 
 func (x *Restart) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[17]
+	mi := &file_skerry_v1_resource_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1968,7 @@ func (x *Restart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restart.ProtoReflect.Descriptor instead.
 func (*Restart) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{17}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Restart) GetPolicy() string {
@@ -1918,7 +2028,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[18]
+	mi := &file_skerry_v1_resource_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2040,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[18]
+	mi := &file_skerry_v1_resource_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2053,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{18}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Placement) GetKind() string {
@@ -2084,7 +2194,7 @@ type PlacementStatus struct {
 
 func (x *PlacementStatus) Reset() {
 	*x = PlacementStatus{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[19]
+	mi := &file_skerry_v1_resource_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2206,7 @@ func (x *PlacementStatus) String() string {
 func (*PlacementStatus) ProtoMessage() {}
 
 func (x *PlacementStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[19]
+	mi := &file_skerry_v1_resource_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2219,7 @@ func (x *PlacementStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementStatus.ProtoReflect.Descriptor instead.
 func (*PlacementStatus) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{19}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlacementStatus) GetPhase() Phase {
@@ -2188,7 +2298,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[20]
+	mi := &file_skerry_v1_resource_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2310,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[20]
+	mi := &file_skerry_v1_resource_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2323,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{20}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -2254,7 +2364,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[21]
+	mi := &file_skerry_v1_resource_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2376,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[21]
+	mi := &file_skerry_v1_resource_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2389,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{21}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Decision) GetIndex() uint64 {
@@ -2334,7 +2444,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[22]
+	mi := &file_skerry_v1_resource_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2456,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[22]
+	mi := &file_skerry_v1_resource_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2469,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{22}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verdict) GetNode() string {
@@ -2428,14 +2538,16 @@ type Node struct {
 	// DER certificate of the CA that the node made to become a voter.
 	Authority []byte `protobuf:"bytes,23,opt,name=authority,proto3" json:"authority,omitempty"`
 	// Until when its SVID counts, should it never reach the site again.
-	SvidExpires   *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
+	SvidExpires *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
+	// P-256 point to which the site seals what only this node may open.
+	SealingKey    []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[23]
+	mi := &file_skerry_v1_resource_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2559,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[23]
+	mi := &file_skerry_v1_resource_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2572,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{23}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Node) GetKind() string {
@@ -2617,6 +2729,13 @@ func (x *Node) GetSvidExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Node) GetSealingKey() []byte {
+	if x != nil {
+		return x.SealingKey
+	}
+	return nil
+}
+
 // Capacity of a node.
 type Capacity struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2632,7 +2751,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[24]
+	mi := &file_skerry_v1_resource_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2763,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[24]
+	mi := &file_skerry_v1_resource_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2776,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{24}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -2700,7 +2819,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[25]
+	mi := &file_skerry_v1_resource_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2831,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[25]
+	mi := &file_skerry_v1_resource_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2844,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{25}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Condition) GetType() string {
@@ -2765,7 +2884,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[26]
+	mi := &file_skerry_v1_resource_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +2896,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[26]
+	mi := &file_skerry_v1_resource_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +2909,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{26}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Image) GetKind() string {
@@ -2863,6 +2982,201 @@ func (x *Image) GetNodes() []string {
 	return nil
 }
 
+// Secret is what workloads need and nobody else may see: passwords, keys,
+// certificates. The site keeps it encrypted; it is never shown again.
+type Secret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always `Secret`.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Unique in its project: 1 to 48 characters, a-z, 0-9 and `-`, starting with
+	// a letter and not ending with `-`.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The project the secret belongs to. Default: `default`.
+	Project string `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
+	// Free key/value pairs for selection. At most 32 of at most 63 characters.
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Counts changes of the content. Set by the site.
+	Generation uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Log index of the last change. When set in a write, the write is refused
+	// unless it still matches.
+	ResourceVersion uint64 `protobuf:"varint,6,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	// Site time of creation. Set by the site.
+	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	// Values in base64, by key. Keys are 1 to 253 characters, letters, digits, `-`,
+	// `_` and `.`, not starting with `..`; at most 64 keys and 64 KiB in all, over
+	// data, stringData and file. Never in an answer.
+	Data map[string]string `protobuf:"bytes,10,rep,name=data,proto3" json:"data,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Values as text, by key. Never in an answer.
+	StringData map[string]string `protobuf:"bytes,11,rep,name=string_data,json=stringData,proto3" json:"string_data,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Files with values, by key; read by `skerry apply`, relative to the manifest.
+	File map[string]string `protobuf:"bytes,12,rep,name=file,proto3" json:"file,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What there is, without values. Set by the site.
+	Keys          []*SecretKeySize `protobuf:"bytes,13,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Secret) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Secret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Secret) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Secret) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Secret) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Secret) GetResourceVersion() uint64 {
+	if x != nil {
+		return x.ResourceVersion
+	}
+	return 0
+}
+
+func (x *Secret) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *Secret) GetData() map[string]string {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Secret) GetStringData() map[string]string {
+	if x != nil {
+		return x.StringData
+	}
+	return nil
+}
+
+func (x *Secret) GetFile() map[string]string {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *Secret) GetKeys() []*SecretKeySize {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// SecretKeySize is one key of a secret.
+type SecretKeySize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Bytes of its value.
+	Size          uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretKeySize) Reset() {
+	*x = SecretKeySize{}
+	mi := &file_skerry_v1_resource_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretKeySize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretKeySize) ProtoMessage() {}
+
+func (x *SecretKeySize) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_resource_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretKeySize.ProtoReflect.Descriptor instead.
+func (*SecretKeySize) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SecretKeySize) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SecretKeySize) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // Event is something that happened, kept for people. The site keeps the last
 // 4096.
 type Event struct {
@@ -2886,7 +3200,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_skerry_v1_resource_proto_msgTypes[27]
+	mi := &file_skerry_v1_resource_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3212,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_resource_proto_msgTypes[27]
+	mi := &file_skerry_v1_resource_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3225,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{27}
+	return file_skerry_v1_resource_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Event) GetIndex() uint64 {
@@ -2988,14 +3302,15 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\"\xbc\x02\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\"\xea\x02\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
 	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeH\x00R\x04node\x12(\n" +
 	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05image\x12>\n" +
 	"\raccess_policy\x18x \x01(\v2\x17.skerry.v1.AccessPolicyH\x00R\faccessPolicy\x12.\n" +
-	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aprojectB\x06\n" +
+	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x12,\n" +
+	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secretB\x06\n" +
 	"\x04kind\"\xdc\x05\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -3022,7 +3337,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
-	"\t_replicas\"\xdd\x03\n" +
+	"\t_replicas\"\x8e\x04\n" +
 	"\tContainer\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -3037,10 +3352,17 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x0eread_only_root\x18\n" +
 	" \x01(\bR\freadOnlyRoot\x12\x18\n" +
 	"\anetwork\x18\v \x01(\tR\anetwork\x12)\n" +
-	"\x10add_capabilities\x18\f \x03(\tR\x0faddCapabilities\x1a6\n" +
+	"\x10add_capabilities\x18\f \x03(\tR\x0faddCapabilities\x12/\n" +
+	"\asecrets\x18\xc8\x01 \x03(\v2\x14.skerry.v1.SecretUseR\asecrets\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
+	"\tSecretUse\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x10\n" +
+	"\x03env\x18\x05 \x01(\tR\x03env\"\x8d\x01\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1b\n" +
@@ -3162,7 +3484,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xef\x06\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\x91\a\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3191,7 +3513,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"stateSince\x12\x17\n" +
 	"\araft_id\x18\x16 \x01(\x04R\x06raftId\x12\x1c\n" +
 	"\tauthority\x18\x17 \x01(\fR\tauthority\x12>\n" +
-	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x1a9\n" +
+	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x12 \n" +
+	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
+	"sealingKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +
@@ -3223,7 +3547,38 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x05nodes\x18\f \x03(\tR\x05nodes\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x05\n" +
+	"\x06Secret\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aproject\x18\x03 \x01(\tR\aproject\x125\n" +
+	"\x06labels\x18\x04 \x03(\v2\x1d.skerry.v1.Secret.LabelsEntryR\x06labels\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12)\n" +
+	"\x10resource_version\x18\x06 \x01(\x04R\x0fresourceVersion\x124\n" +
+	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12/\n" +
+	"\x04data\x18\n" +
+	" \x03(\v2\x1b.skerry.v1.Secret.DataEntryR\x04data\x12B\n" +
+	"\vstring_data\x18\v \x03(\v2!.skerry.v1.Secret.StringDataEntryR\n" +
+	"stringData\x12/\n" +
+	"\x04file\x18\f \x03(\v2\x1b.skerry.v1.Secret.FileEntryR\x04file\x12,\n" +
+	"\x04keys\x18\r \x03(\v2\x18.skerry.v1.SecretKeySizeR\x04keys\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tDataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
+	"\x0fStringDataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tFileEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
+	"\rSecretKeySize\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\"\x94\x02\n" +
 	"\x05Event\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03sub\x18\x02 \x01(\rR\x03sub\x12*\n" +
@@ -3282,7 +3637,7 @@ func file_skerry_v1_resource_proto_rawDescGZIP() []byte {
 }
 
 var file_skerry_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_skerry_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_skerry_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_skerry_v1_resource_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: skerry.v1.DesiredState
 	(Phase)(0),                    // 1: skerry.v1.Phase
@@ -3293,105 +3648,120 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*Resource)(nil),              // 6: skerry.v1.Resource
 	(*Workload)(nil),              // 7: skerry.v1.Workload
 	(*Container)(nil),             // 8: skerry.v1.Container
-	(*Port)(nil),                  // 9: skerry.v1.Port
-	(*Resources)(nil),             // 10: skerry.v1.Resources
-	(*Mount)(nil),                 // 11: skerry.v1.Mount
-	(*Health)(nil),                // 12: skerry.v1.Health
-	(*HttpCheck)(nil),             // 13: skerry.v1.HttpCheck
-	(*TcpCheck)(nil),              // 14: skerry.v1.TcpCheck
-	(*ExecCheck)(nil),             // 15: skerry.v1.ExecCheck
-	(*Update)(nil),                // 16: skerry.v1.Update
-	(*Place)(nil),                 // 17: skerry.v1.Place
-	(*Requirement)(nil),           // 18: skerry.v1.Requirement
-	(*Preference)(nil),            // 19: skerry.v1.Preference
-	(*Affinity)(nil),              // 20: skerry.v1.Affinity
-	(*SpreadTarget)(nil),          // 21: skerry.v1.SpreadTarget
-	(*Partition)(nil),             // 22: skerry.v1.Partition
-	(*Restart)(nil),               // 23: skerry.v1.Restart
-	(*Placement)(nil),             // 24: skerry.v1.Placement
-	(*PlacementStatus)(nil),       // 25: skerry.v1.PlacementStatus
-	(*Exit)(nil),                  // 26: skerry.v1.Exit
-	(*Decision)(nil),              // 27: skerry.v1.Decision
-	(*Verdict)(nil),               // 28: skerry.v1.Verdict
-	(*Node)(nil),                  // 29: skerry.v1.Node
-	(*Capacity)(nil),              // 30: skerry.v1.Capacity
-	(*Condition)(nil),             // 31: skerry.v1.Condition
-	(*Image)(nil),                 // 32: skerry.v1.Image
-	(*Event)(nil),                 // 33: skerry.v1.Event
-	nil,                           // 34: skerry.v1.Workload.LabelsEntry
-	nil,                           // 35: skerry.v1.Container.EnvEntry
-	nil,                           // 36: skerry.v1.Resources.DevicesEntry
-	nil,                           // 37: skerry.v1.Placement.LabelsEntry
-	nil,                           // 38: skerry.v1.Node.LabelsEntry
-	nil,                           // 39: skerry.v1.Capacity.DevicesEntry
-	nil,                           // 40: skerry.v1.Image.LabelsEntry
-	(*AccessPolicy)(nil),          // 41: skerry.v1.AccessPolicy
-	(*Project)(nil),               // 42: skerry.v1.Project
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*SecretUse)(nil),             // 9: skerry.v1.SecretUse
+	(*Port)(nil),                  // 10: skerry.v1.Port
+	(*Resources)(nil),             // 11: skerry.v1.Resources
+	(*Mount)(nil),                 // 12: skerry.v1.Mount
+	(*Health)(nil),                // 13: skerry.v1.Health
+	(*HttpCheck)(nil),             // 14: skerry.v1.HttpCheck
+	(*TcpCheck)(nil),              // 15: skerry.v1.TcpCheck
+	(*ExecCheck)(nil),             // 16: skerry.v1.ExecCheck
+	(*Update)(nil),                // 17: skerry.v1.Update
+	(*Place)(nil),                 // 18: skerry.v1.Place
+	(*Requirement)(nil),           // 19: skerry.v1.Requirement
+	(*Preference)(nil),            // 20: skerry.v1.Preference
+	(*Affinity)(nil),              // 21: skerry.v1.Affinity
+	(*SpreadTarget)(nil),          // 22: skerry.v1.SpreadTarget
+	(*Partition)(nil),             // 23: skerry.v1.Partition
+	(*Restart)(nil),               // 24: skerry.v1.Restart
+	(*Placement)(nil),             // 25: skerry.v1.Placement
+	(*PlacementStatus)(nil),       // 26: skerry.v1.PlacementStatus
+	(*Exit)(nil),                  // 27: skerry.v1.Exit
+	(*Decision)(nil),              // 28: skerry.v1.Decision
+	(*Verdict)(nil),               // 29: skerry.v1.Verdict
+	(*Node)(nil),                  // 30: skerry.v1.Node
+	(*Capacity)(nil),              // 31: skerry.v1.Capacity
+	(*Condition)(nil),             // 32: skerry.v1.Condition
+	(*Image)(nil),                 // 33: skerry.v1.Image
+	(*Secret)(nil),                // 34: skerry.v1.Secret
+	(*SecretKeySize)(nil),         // 35: skerry.v1.SecretKeySize
+	(*Event)(nil),                 // 36: skerry.v1.Event
+	nil,                           // 37: skerry.v1.Workload.LabelsEntry
+	nil,                           // 38: skerry.v1.Container.EnvEntry
+	nil,                           // 39: skerry.v1.Resources.DevicesEntry
+	nil,                           // 40: skerry.v1.Placement.LabelsEntry
+	nil,                           // 41: skerry.v1.Node.LabelsEntry
+	nil,                           // 42: skerry.v1.Capacity.DevicesEntry
+	nil,                           // 43: skerry.v1.Image.LabelsEntry
+	nil,                           // 44: skerry.v1.Secret.LabelsEntry
+	nil,                           // 45: skerry.v1.Secret.DataEntry
+	nil,                           // 46: skerry.v1.Secret.StringDataEntry
+	nil,                           // 47: skerry.v1.Secret.FileEntry
+	(*AccessPolicy)(nil),          // 48: skerry.v1.AccessPolicy
+	(*Project)(nil),               // 49: skerry.v1.Project
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
-	24, // 1: skerry.v1.Resource.placement:type_name -> skerry.v1.Placement
-	29, // 2: skerry.v1.Resource.node:type_name -> skerry.v1.Node
-	32, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
-	41, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
-	42, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
-	34, // 6: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
-	43, // 7: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
-	8,  // 8: skerry.v1.Workload.container:type_name -> skerry.v1.Container
-	12, // 9: skerry.v1.Workload.health:type_name -> skerry.v1.Health
-	16, // 10: skerry.v1.Workload.update:type_name -> skerry.v1.Update
-	17, // 11: skerry.v1.Workload.place:type_name -> skerry.v1.Place
-	22, // 12: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
-	23, // 13: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	35, // 14: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
-	9,  // 15: skerry.v1.Container.ports:type_name -> skerry.v1.Port
-	10, // 16: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
-	11, // 17: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	36, // 18: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
-	13, // 19: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	14, // 20: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	15, // 21: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	18, // 22: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	18, // 23: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
-	19, // 24: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
-	20, // 25: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
-	20, // 26: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
-	21, // 27: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
-	18, // 28: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
-	37, // 29: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	43, // 30: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 31: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 32: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	25, // 33: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	27, // 34: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	43, // 35: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	1,  // 36: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 37: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	26, // 38: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	43, // 39: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	43, // 40: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	43, // 41: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	43, // 42: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	28, // 43: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	38, // 44: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	43, // 45: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	30, // 46: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 47: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 48: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	31, // 49: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	43, // 50: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	43, // 51: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	39, // 52: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	40, // 53: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	43, // 54: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	43, // 55: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 56: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	25, // 1: skerry.v1.Resource.placement:type_name -> skerry.v1.Placement
+	30, // 2: skerry.v1.Resource.node:type_name -> skerry.v1.Node
+	33, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
+	48, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
+	49, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
+	34, // 6: skerry.v1.Resource.secret:type_name -> skerry.v1.Secret
+	37, // 7: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
+	50, // 8: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
+	8,  // 9: skerry.v1.Workload.container:type_name -> skerry.v1.Container
+	13, // 10: skerry.v1.Workload.health:type_name -> skerry.v1.Health
+	17, // 11: skerry.v1.Workload.update:type_name -> skerry.v1.Update
+	18, // 12: skerry.v1.Workload.place:type_name -> skerry.v1.Place
+	23, // 13: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
+	24, // 14: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
+	38, // 15: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	10, // 16: skerry.v1.Container.ports:type_name -> skerry.v1.Port
+	11, // 17: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
+	12, // 18: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
+	9,  // 19: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
+	39, // 20: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
+	14, // 21: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	15, // 22: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	16, // 23: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	19, // 24: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	19, // 25: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
+	20, // 26: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
+	21, // 27: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
+	21, // 28: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
+	22, // 29: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
+	19, // 30: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
+	40, // 31: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	50, // 32: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 33: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 34: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	26, // 35: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	28, // 36: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	50, // 37: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	1,  // 38: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 39: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 40: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	50, // 41: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	50, // 42: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	50, // 43: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	50, // 44: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 45: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 46: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	50, // 47: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 48: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 49: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 50: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 51: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	50, // 52: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	50, // 53: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	42, // 54: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 55: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	50, // 56: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 57: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	50, // 58: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 59: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 60: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 61: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 62: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	50, // 63: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 64: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3408,16 +3778,17 @@ func file_skerry_v1_resource_proto_init() {
 		(*Resource_Image)(nil),
 		(*Resource_AccessPolicy)(nil),
 		(*Resource_Project)(nil),
+		(*Resource_Secret)(nil),
 	}
 	file_skerry_v1_resource_proto_msgTypes[1].OneofWrappers = []any{}
-	file_skerry_v1_resource_proto_msgTypes[12].OneofWrappers = []any{}
+	file_skerry_v1_resource_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_resource_proto_rawDesc), len(file_skerry_v1_resource_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   35,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -60,6 +60,12 @@ type Entry struct {
 	//	*Entry_RevokeOperator
 	//	*Entry_RevokeToken
 	//	*Entry_SetSiteTime
+	//	*Entry_AddSecretKey
+	//	*Entry_WrapSecretKey
+	//	*Entry_RewrapSecrets
+	//	*Entry_RevealSecret
+	//	*Entry_AddRecoveryKey
+	//	*Entry_RemoveRecoveryKey
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,6 +294,60 @@ func (x *Entry) GetSetSiteTime() *SetSiteTime {
 	return nil
 }
 
+func (x *Entry) GetAddSecretKey() *AddSecretKey {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_AddSecretKey); ok {
+			return x.AddSecretKey
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetWrapSecretKey() *WrapSecretKey {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_WrapSecretKey); ok {
+			return x.WrapSecretKey
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRewrapSecrets() *RewrapSecrets {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RewrapSecrets); ok {
+			return x.RewrapSecrets
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRevealSecret() *RevealSecret {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RevealSecret); ok {
+			return x.RevealSecret
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetAddRecoveryKey() *AddRecoveryKey {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_AddRecoveryKey); ok {
+			return x.AddRecoveryKey
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRemoveRecoveryKey() *RemoveRecoveryKey {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RemoveRecoveryKey); ok {
+			return x.RemoveRecoveryKey
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -356,6 +416,30 @@ type Entry_SetSiteTime struct {
 	SetSiteTime *SetSiteTime `protobuf:"bytes,142,opt,name=set_site_time,json=setSiteTime,proto3,oneof"`
 }
 
+type Entry_AddSecretKey struct {
+	AddSecretKey *AddSecretKey `protobuf:"bytes,200,opt,name=add_secret_key,json=addSecretKey,proto3,oneof"`
+}
+
+type Entry_WrapSecretKey struct {
+	WrapSecretKey *WrapSecretKey `protobuf:"bytes,201,opt,name=wrap_secret_key,json=wrapSecretKey,proto3,oneof"`
+}
+
+type Entry_RewrapSecrets struct {
+	RewrapSecrets *RewrapSecrets `protobuf:"bytes,202,opt,name=rewrap_secrets,json=rewrapSecrets,proto3,oneof"`
+}
+
+type Entry_RevealSecret struct {
+	RevealSecret *RevealSecret `protobuf:"bytes,203,opt,name=reveal_secret,json=revealSecret,proto3,oneof"`
+}
+
+type Entry_AddRecoveryKey struct {
+	AddRecoveryKey *AddRecoveryKey `protobuf:"bytes,204,opt,name=add_recovery_key,json=addRecoveryKey,proto3,oneof"`
+}
+
+type Entry_RemoveRecoveryKey struct {
+	RemoveRecoveryKey *RemoveRecoveryKey `protobuf:"bytes,205,opt,name=remove_recovery_key,json=removeRecoveryKey,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -387,6 +471,18 @@ func (*Entry_RevokeOperator) isEntry_Change() {}
 func (*Entry_RevokeToken) isEntry_Change() {}
 
 func (*Entry_SetSiteTime) isEntry_Change() {}
+
+func (*Entry_AddSecretKey) isEntry_Change() {}
+
+func (*Entry_WrapSecretKey) isEntry_Change() {}
+
+func (*Entry_RewrapSecrets) isEntry_Change() {}
+
+func (*Entry_RevealSecret) isEntry_Change() {}
+
+func (*Entry_AddRecoveryKey) isEntry_Change() {}
+
+func (*Entry_RemoveRecoveryKey) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -541,8 +637,11 @@ func (x *OperatorRecord) GetGrants() []*v1.Grant {
 
 // ApplyResources creates or changes resources, all or none.
 type ApplyResources struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resources     []*v1.Resource         `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Resources []*v1.Resource         `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
+	// Content of the secrets among the resources, one for each, in their order.
+	// The resources hold none.
+	Secrets       []*SealedSecret `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +679,13 @@ func (*ApplyResources) Descriptor() ([]byte, []int) {
 func (x *ApplyResources) GetResources() []*v1.Resource {
 	if x != nil {
 		return x.Resources
+	}
+	return nil
+}
+
+func (x *ApplyResources) GetSecrets() []*SealedSecret {
+	if x != nil {
+		return x.Secrets
 	}
 	return nil
 }
@@ -1345,7 +1451,9 @@ type NodeFacts struct {
 	// it has none.
 	Authority []byte `protobuf:"bytes,7,opt,name=authority,proto3" json:"authority,omitempty"`
 	// Until when the node's SVID counts.
-	SvidExpires   *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
+	SvidExpires *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
+	// P-256 point to which the site seals what only this node may open.
+	SealingKey    []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1432,6 +1540,13 @@ func (x *NodeFacts) GetAuthority() []byte {
 func (x *NodeFacts) GetSvidExpires() *timestamppb.Timestamp {
 	if x != nil {
 		return x.SvidExpires
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetSealingKey() []byte {
+	if x != nil {
+		return x.SealingKey
 	}
 	return nil
 }
@@ -1760,8 +1875,12 @@ type Snapshot struct {
 	// Every key that was ever revoked, oldest first.
 	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
 	// With time: the newest reading of site time.
-	Reference     *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
-	TimeEra       uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
+	Reference *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
+	TimeEra   uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
+	Secrets   []*SecretRecord        `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Versions of the site's key for secrets, sealed.
+	SecretKeys    []*SecretKey   `protobuf:"bytes,201,rep,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
+	RecoveryKeys  []*RecoveryKey `protobuf:"bytes,202,rep,name=recovery_keys,json=recoveryKeys,proto3" json:"recovery_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1976,6 +2095,27 @@ func (x *Snapshot) GetTimeEra() uint64 {
 		return x.TimeEra
 	}
 	return 0
+}
+
+func (x *Snapshot) GetSecrets() []*SecretRecord {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Snapshot) GetSecretKeys() []*SecretKey {
+	if x != nil {
+		return x.SecretKeys
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRecoveryKeys() []*RecoveryKey {
+	if x != nil {
+		return x.RecoveryKeys
+	}
+	return nil
 }
 
 // TokenRecord is a token as the state keeps it.
@@ -2276,8 +2416,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\x88\n" +
-	"\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xcb\r\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2304,7 +2443,13 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"evict_node\x18\xa0\x01 \x01(\v2\x19.skerry.site.v1.EvictNodeH\x00R\tevictNode\x12J\n" +
 	"\x0frevoke_operator\x18\xa1\x01 \x01(\v2\x1e.skerry.site.v1.RevokeOperatorH\x00R\x0erevokeOperator\x12A\n" +
 	"\frevoke_token\x18\xa2\x01 \x01(\v2\x1b.skerry.site.v1.RevokeTokenH\x00R\vrevokeToken\x12B\n" +
-	"\rset_site_time\x18\x8e\x01 \x01(\v2\x1b.skerry.site.v1.SetSiteTimeH\x00R\vsetSiteTimeB\b\n" +
+	"\rset_site_time\x18\x8e\x01 \x01(\v2\x1b.skerry.site.v1.SetSiteTimeH\x00R\vsetSiteTime\x12E\n" +
+	"\x0eadd_secret_key\x18\xc8\x01 \x01(\v2\x1c.skerry.site.v1.AddSecretKeyH\x00R\faddSecretKey\x12H\n" +
+	"\x0fwrap_secret_key\x18\xc9\x01 \x01(\v2\x1d.skerry.site.v1.WrapSecretKeyH\x00R\rwrapSecretKey\x12G\n" +
+	"\x0erewrap_secrets\x18\xca\x01 \x01(\v2\x1d.skerry.site.v1.RewrapSecretsH\x00R\rrewrapSecrets\x12D\n" +
+	"\rreveal_secret\x18\xcb\x01 \x01(\v2\x1c.skerry.site.v1.RevealSecretH\x00R\frevealSecret\x12K\n" +
+	"\x10add_recovery_key\x18\xcc\x01 \x01(\v2\x1e.skerry.site.v1.AddRecoveryKeyH\x00R\x0eaddRecoveryKey\x12T\n" +
+	"\x13remove_recovery_key\x18\xcd\x01 \x01(\v2!.skerry.site.v1.RemoveRecoveryKeyH\x00R\x11removeRecoveryKeyB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2317,9 +2462,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x0eOperatorRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12(\n" +
-	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\"C\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\"|\n" +
 	"\x0eApplyResources\x121\n" +
-	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\"}\n" +
+	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\x127\n" +
+	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SealedSecretR\asecrets\"}\n" +
 	"\x0eDeleteResource\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
@@ -2384,7 +2530,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xc3\x02\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xe5\x02\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2395,7 +2541,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"conditions\x12\x16\n" +
 	"\x06images\x18\x06 \x03(\tR\x06images\x12\x1c\n" +
 	"\tauthority\x18\a \x01(\fR\tauthority\x12>\n" +
-	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\"f\n" +
+	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x12 \n" +
+	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
+	"sealingKey\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2414,7 +2562,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf2\b\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xab\n" +
+	"\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2448,7 +2597,11 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\x125\n" +
 	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x129\n" +
 	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
-	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\"`\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x127\n" +
+	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SecretRecordR\asecrets\x12;\n" +
+	"\vsecret_keys\x18\xc9\x01 \x03(\v2\x19.skerry.site.v1.SecretKeyR\n" +
+	"secretKeys\x12A\n" +
+	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2522,26 +2675,36 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RevokeOperator)(nil),        // 30: skerry.site.v1.RevokeOperator
 	(*RevokeToken)(nil),           // 31: skerry.site.v1.RevokeToken
 	(*SetSiteTime)(nil),           // 32: skerry.site.v1.SetSiteTime
-	(*TrustVersion)(nil),          // 33: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 34: skerry.v1.Node
-	(*v1.Grant)(nil),              // 35: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 36: skerry.v1.Resource
-	(*v1.Token)(nil),              // 37: skerry.v1.Token
-	(*v1.Decision)(nil),           // 38: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 39: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 40: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 41: skerry.v1.Condition
-	(v1.NodeState)(0),             // 42: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 43: skerry.v1.Image
-	(v1.VoterRole)(0),             // 44: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 45: skerry.v1.Placement
-	(*v1.Event)(nil),              // 46: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 47: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 48: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 49: skerry.site.v1.Revocation
-	(*v1.Workload)(nil),           // 50: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 51: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 52: skerry.v1.AppliedResource
+	(*AddSecretKey)(nil),          // 33: skerry.site.v1.AddSecretKey
+	(*WrapSecretKey)(nil),         // 34: skerry.site.v1.WrapSecretKey
+	(*RewrapSecrets)(nil),         // 35: skerry.site.v1.RewrapSecrets
+	(*RevealSecret)(nil),          // 36: skerry.site.v1.RevealSecret
+	(*AddRecoveryKey)(nil),        // 37: skerry.site.v1.AddRecoveryKey
+	(*RemoveRecoveryKey)(nil),     // 38: skerry.site.v1.RemoveRecoveryKey
+	(*TrustVersion)(nil),          // 39: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 40: skerry.v1.Node
+	(*v1.Grant)(nil),              // 41: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 42: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 43: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 44: skerry.v1.Token
+	(*v1.Decision)(nil),           // 45: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 46: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 47: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 48: skerry.v1.Condition
+	(v1.NodeState)(0),             // 49: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 50: skerry.v1.Image
+	(v1.VoterRole)(0),             // 51: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 52: skerry.v1.Placement
+	(*v1.Event)(nil),              // 53: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 54: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 55: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 56: skerry.site.v1.Revocation
+	(*SecretRecord)(nil),          // 57: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 58: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 59: skerry.site.v1.RecoveryKey
+	(*v1.Workload)(nil),           // 60: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 61: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 62: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2562,59 +2725,69 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	30, // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
 	31, // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
 	32, // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
-	33, // 18: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 19: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	34, // 20: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	35, // 21: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	36, // 22: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	37, // 23: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 24: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	35, // 25: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	34, // 26: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 27: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 28: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 29: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 30: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	38, // 31: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	38, // 32: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 33: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 34: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 35: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	39, // 36: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	40, // 37: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	41, // 38: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	27, // 39: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	42, // 40: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	43, // 41: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	33, // 42: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	44, // 43: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 44: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 45: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	33, // 46: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 47: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 48: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 49: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	45, // 50: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	34, // 51: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	43, // 52: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	46, // 53: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 54: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 55: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	47, // 56: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	48, // 57: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	49, // 58: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	27, // 59: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	5,  // 60: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	50, // 61: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 62: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	51, // 63: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	52, // 64: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	34, // 65: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	33, // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
+	34, // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
+	35, // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
+	36, // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
+	37, // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
+	38, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
+	39, // 24: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 25: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	40, // 26: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	41, // 27: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	42, // 28: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	43, // 29: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	44, // 30: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 31: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	41, // 32: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	40, // 33: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 34: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 35: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 36: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 37: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	45, // 38: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	45, // 39: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 40: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 41: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 42: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	46, // 43: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	47, // 44: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	48, // 45: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	27, // 46: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	49, // 47: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	50, // 48: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	39, // 49: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	51, // 50: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 51: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 52: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	39, // 53: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 54: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 55: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 56: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	52, // 57: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	40, // 58: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	50, // 59: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	53, // 60: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 61: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 62: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	54, // 63: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	55, // 64: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	56, // 65: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	27, // 66: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	57, // 67: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	58, // 68: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	59, // 69: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	5,  // 70: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	60, // 71: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 72: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	61, // 73: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	62, // 74: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	40, // 75: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2624,6 +2797,7 @@ func file_skerry_site_v1_log_proto_init() {
 	}
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_time_proto_init()
+	file_skerry_site_v1_secret_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
@@ -2643,6 +2817,12 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RevokeOperator)(nil),
 		(*Entry_RevokeToken)(nil),
 		(*Entry_SetSiteTime)(nil),
+		(*Entry_AddSecretKey)(nil),
+		(*Entry_WrapSecretKey)(nil),
+		(*Entry_RewrapSecrets)(nil),
+		(*Entry_RevealSecret)(nil),
+		(*Entry_AddRecoveryKey)(nil),
+		(*Entry_RemoveRecoveryKey)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
