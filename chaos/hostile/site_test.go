@@ -132,7 +132,7 @@ func (s *site) await(t *testing.T) {
 	t.Helper()
 	for range 500 {
 		status, err := s.call(s.admin, "SiteService/Status", `{}`)
-		if err == nil && strings.Contains(status.body, `"coordinator":"node-1"`) {
+		if err == nil && strings.Contains(status.body, `"coordinator":"node-1"`) && strings.Contains(status.body, `"sealingKey"`) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
