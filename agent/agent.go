@@ -66,6 +66,7 @@ type Agent struct {
 	facts      *facts
 	room       *room
 	replicas   *replicas
+	renewal    *renewal
 	voters     *reachable
 	local      *localapi.Server
 	port       *mtls.Server
@@ -112,6 +113,7 @@ func (a *Agent) build() error {
 	a.room = newRoom(a)
 	a.room.look() // before anything is written
 	a.replicas = newReplicas(a)
+	a.renewal = newRenewal(a)
 	a.facts = newFacts(a)
 	// One for all attempts: connections that were of no use stay open for a
 	// while, and without a coordinator there are many attempts.
@@ -156,6 +158,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.followTrust(ctx) })
 	group.Go(func() error { return a.enforceTrust(ctx) })
 	group.Go(func() error { return a.keepTime(ctx) })
+	group.Go(func() error { return a.renewal.run(ctx) })
 	return group.Wait()
 }
 

@@ -135,6 +135,9 @@ func (f *facts) conditions() {
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
 	}
+	if trouble := f.renewal.trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "SVIDExpired", Message: trouble})
+	}
 	if trouble := f.clockTrouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ClockOff", Message: trouble})
 	}

@@ -120,8 +120,10 @@ func holds(book []*sitev1.Peer, peer certs.Peer) bool {
 	return false
 }
 
-// askWhy learns from a node that refuses this one whether it was evicted.
+// askWhy learns from a node that refuses this one whether it was evicted, and has
+// the voters asked whether its SVID has expired.
 func (a *Agent) askWhy(ctx context.Context, address string) {
+	a.renewal.wasRefused()
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
 	if err := a.dialer.Learn(ctx, address); err != nil {

@@ -32,6 +32,8 @@ type Voter interface {
 	Operators() http.Handler
 	Sync() http.Handler
 	Join() http.Handler
+	// Renewals answers on the protocol where SVIDs are renewed.
+	Renewals() http.Handler
 	ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer)
 	// Votes: it is a voter, not only a learner, as far as it knows.
 	Votes() bool

@@ -31,6 +31,7 @@ func (a *Agent) server() *mtls.Server {
 	s.HandleHTTP([]string{mtls.Content}, mtls.ExpectNode(""), image.Handler(a.Runtime))
 	s.HandleHTTP([]string{mtls.Peer}, mtls.ExpectNode(""), a.local.Peers())
 	s.HandleHTTP([]string{mtls.Join}, nil, a.join())
+	s.HandleHTTP([]string{mtls.Renew}, allowRenewal, a.renew())
 	s.HandleConn(mtls.Raft, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, peer certs.Peer) {
 		if replica := a.replicas.active(); replica != nil {
 			replica.ServeRaft(ctx, conn, peer)

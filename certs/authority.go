@@ -28,6 +28,11 @@ type Authority struct {
 
 // NewAuthority makes a CA for a site; name tells people whose it is.
 func NewAuthority(rand io.Reader, site, name string, now time.Time) (*Authority, error) {
+	return NewAuthorityFor(rand, site, name, now, AuthorityLifetime)
+}
+
+// NewAuthorityFor makes a CA that lives as long as is said.
+func NewAuthorityFor(rand io.Reader, site, name string, now time.Time, lifetime time.Duration) (*Authority, error) {
 	domain, err := siteDomain(site)
 	if err != nil {
 		return nil, err
@@ -36,7 +41,7 @@ func NewAuthority(rand io.Reader, site, name string, now time.Time) (*Authority,
 	if err != nil {
 		return nil, err
 	}
-	template, err := baseTemplate(rand, name+" CA of "+site, domain.ID().URL(), now, authorityLifetime)
+	template, err := baseTemplate(rand, name+" CA of "+site, domain.ID().URL(), now, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +99,8 @@ type NodeRequest struct {
 	// check them; hosts that fit neither are left out. Identity never reads
 	// those.
 	Addresses []string
+	// Lifetime of the SVID; NodeLifetime if it is not given.
+	Lifetime time.Duration
 }
 
 // hostName is what may be a DNS SAN.
@@ -101,7 +108,11 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])
 
 // IssueNode issues the SVID of a node and returns it in DER.
 func (a *Authority) IssueNode(req NodeRequest, now time.Time) ([]byte, error) {
-	template, err := a.leaf(RoleNode, req.Name, now)
+	lifetime := req.Lifetime
+	if lifetime == 0 {
+		lifetime = NodeLifetime
+	}
+	template, err := a.leaf(RoleNode, req.Name, now, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +135,12 @@ func (a *Authority) IssueNode(req NodeRequest, now time.Time) ([]byte, error) {
 
 // IssueOperator issues the SVID of an operator and returns it in DER.
 func (a *Authority) IssueOperator(name string, publicKey any, now time.Time) ([]byte, error) {
-	template, err := a.leaf(RoleOperator, name, now)
+	return a.IssueOperatorFor(name, publicKey, now, OperatorLifetime)
+}
+
+// IssueOperatorFor issues an SVID that lives as long as is said.
+func (a *Authority) IssueOperatorFor(name string, publicKey any, now time.Time, lifetime time.Duration) ([]byte, error) {
+	template, err := a.leaf(RoleOperator, name, now, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -135,20 +151,17 @@ func (a *Authority) IssueOperator(name string, publicKey any, now time.Time) ([]
 // in DER. All placements of a workload have the same SPIFFE ID, each a key of
 // its own.
 func (a *Authority) IssueWorkload(project, workload string, publicKey any, now time.Time, lifetime time.Duration) ([]byte, error) {
-	template, err := a.leaf(RoleWorkload, project+"/"+workload, now)
+	template, err := a.leaf(RoleWorkload, project+"/"+workload, now, lifetime)
 	if err != nil {
 		return nil, err
 	}
 	template.Subject.CommonName = workload // both together may be longer than a name may be
-	if end := template.NotBefore.Add(backdate + lifetime); end.Before(template.NotAfter) {
-		template.NotAfter = end
-	}
 	return x509.CreateCertificate(a.rand, template, a.cert, publicKey, a.key)
 }
 
 // leaf follows the X.509-SVID specification, sections 2 to 4: one URI SAN, no
 // CA bit, digitalSignature, no certificate or CRL signing.
-func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certificate, error) {
+func (a *Authority) leaf(role Role, name string, now time.Time, lifetime time.Duration) (*x509.Certificate, error) {
 	domain, err := spiffeid.TrustDomainFromURI(a.cert.URIs[0])
 	if err != nil {
 		return nil, err
@@ -163,9 +176,12 @@ func (a *Authority) leaf(role Role, name string, now time.Time) (*x509.Certifica
 	if begin := a.cert.NotBefore.Add(backdate); now.Before(begin) {
 		now = begin // a clock that fell back to 1970 must not issue what expired long ago
 	}
-	template, err := baseTemplate(a.rand, name, id.URL(), now, svidLifetime)
+	template, err := baseTemplate(a.rand, name, id.URL(), now, lifetime)
 	if err != nil {
 		return nil, err
+	}
+	if !now.Before(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the CA %s %w on %s", a.cert.Subject.CommonName, ErrExpired, a.cert.NotAfter.Format(time.DateOnly))
 	}
 	if template.NotAfter.After(a.cert.NotAfter) {
 		template.NotAfter = a.cert.NotAfter // a leaf never outlives its CA

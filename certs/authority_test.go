@@ -98,12 +98,12 @@ func TestLifetimes(t *testing.T) {
 		now         time.Time
 		begins, end time.Time
 	}{
-		"a leaf lives two years": {
-			now: today, begins: today.Add(-backdate), end: today.Add(svidLifetime)},
+		"a leaf lives for a season": {
+			now: today, begins: today.Add(-backdate), end: today.Add(NodeLifetime)},
 		"a leaf never outlives its CA": {
 			now: born.NotAfter.Add(-time.Hour), begins: born.NotAfter.Add(-time.Hour - backdate), end: born.NotAfter},
 		"a clock in 1970 issues from the birth of the CA on": {
-			now: time.Unix(0, 0), begins: born.NotBefore, end: today.Add(svidLifetime)},
+			now: time.Unix(0, 0), begins: born.NotBefore, end: today.Add(NodeLifetime)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leaf := issueNode(t, authority, "n1", test.now)
@@ -112,7 +112,7 @@ func TestLifetimes(t *testing.T) {
 			}
 		})
 	}
-	if years := born.NotAfter.Sub(today).Hours() / 24 / 365; years != 30 {
+	if years := born.NotAfter.Sub(today).Hours() / 24 / 365; years != 10 {
 		t.Errorf("the CA lives %v years", years)
 	}
 }

@@ -1,17 +1,45 @@
 package certs
 
-import "time"
-
-// WorkloadLifetime of an SVID of a workload: so long at most, and half of it at
-// least, its node can give it an identity with no coordinator in reach (SAFETY,
-// rule 20).
-const WorkloadLifetime = 14 * 24 * time.Hour
-
-// Lifetimes of what a site issues. Renewal is not built yet; until it is, a
-// short life would lock nodes out (docs/decisions/0003-identity.md).
-const (
-	authorityLifetime = 30 * 365 * 24 * time.Hour
-	svidLifetime      = 2 * 365 * 24 * time.Hour
-	// backdate lets certificates count on machines whose clock is behind.
-	backdate = 24 * time.Hour
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"time"
 )
+
+// Lifetimes of what a site issues, unless its settings say otherwise.
+const (
+	// NodeLifetime lets a node that is cut off speak with its neighbours for a
+	// season.
+	NodeLifetime = 90 * 24 * time.Hour
+	// OperatorLifetime is that of people's credentials.
+	OperatorLifetime = 90 * 24 * time.Hour
+	// WorkloadLifetime of an SVID of a workload: so long at most, and half of it
+	// at least, does a workload stay authenticated on a node that is alone
+	// (SAFETY, rule 20).
+	WorkloadLifetime = 14 * 24 * time.Hour
+	// AuthorityLifetime of a CA.
+	AuthorityLifetime = 10 * 365 * 24 * time.Hour
+)
+
+// backdate lets certificates count on machines whose clock is behind.
+const backdate = 24 * time.Hour
+
+// jitter of renewals, as a part of the whole life: what was issued together is
+// not renewed together.
+const jitter = 0.1
+
+// Issued is when a certificate was issued.
+func Issued(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(backdate) }
+
+// RenewAt is when a certificate is to be renewed: after half of its life, a
+// little earlier or later by chance, which is drawn from the certificate itself.
+func RenewAt(cert *x509.Certificate) time.Time {
+	life := cert.NotAfter.Sub(Issued(cert))
+	sum := sha256.Sum256(cert.Raw)
+	chance := float64(binary.BigEndian.Uint32(sum[:4]))/(1<<32) - 0.5
+	return Issued(cert).Add(life/2 + time.Duration(float64(life)*jitter*chance))
+}
+
+// Due tells whether a certificate is to be renewed now.
+func Due(cert *x509.Certificate, now time.Time) bool { return !now.Before(RenewAt(cert)) }

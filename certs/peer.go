@@ -38,6 +38,9 @@ type Peer struct {
 // bundle issued. A newer version of the chain of trust may hold its CA.
 var ErrUnknownAuthority = errors.New("was not issued by a CA of the site")
 
+// ErrExpired is within the error about a certificate whose time is over.
+var ErrExpired = errors.New("expired")
+
 // VerifyPeer checks a certificate chain, leaf first, against a bundle at the
 // given time: X.509-SVID validation (one URI SAN, no CA leaf), the site's trust
 // domain, and a path of ours.
@@ -103,9 +106,9 @@ func explainInvalid(leaf *x509.Certificate, bundle *Bundle, now time.Time, err e
 		return problem.New(problem.Unauthenticated, subject, "its certificate %w %s", ErrUnknownAuthority, bundle.Site()).
 			WithHint("it may belong to a site of the same name that was set up anew")
 	case now.After(leaf.NotAfter):
-		return problem.New(problem.Unauthenticated, subject, "its certificate expired on %s, it is %s now",
+		return problem.New(problem.Unauthenticated, subject, "its certificate %w on %s, site time is %s now", ErrExpired,
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly)).
-			WithHint("check the clocks of both machines; else join again")
+			WithHint("its owner renews it by itself as soon as it reaches a voter; skerry site time shows whether site time is right")
 	}
 	return problem.New(problem.Unauthenticated, subject, "its certificate is not a valid X.509-SVID: %w", err)
 }

@@ -100,6 +100,7 @@ type Voter struct {
 	operators http.Handler
 	sync      http.Handler
 	join      http.Handler
+	renewals  http.Handler
 }
 
 // New opens the log and restores the state; Run makes the replica take part.
@@ -174,7 +175,7 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
 		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(guard.New(nodeFrom))))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
-		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Clock: v.Env.Clock,
+		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
 	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(guard.New(nodeFrom))))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
@@ -182,9 +183,14 @@ func (v *Voter) serve() {
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand,
 	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Anybody))))
 	v.join = joinMux
+	renewMux := http.NewServeMux()
+	renewMux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v},
+	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(nodeFrom))))
+	v.renewals = renewMux
 }
 
-// nodeFrom is the node that keeps a sync stream.
+// nodeFrom is who is at the other end, by its certificate.
 func nodeFrom(ctx context.Context) access.Principal {
 	peer, _ := mtls.PeerFrom(ctx) // the zero peer is nobody who may call
 	return access.PrincipalOf(peer.ID.String())
@@ -198,6 +204,9 @@ func (v *Voter) Sync() http.Handler { return v.sync }
 
 // Join serves those who want to join.
 func (v *Voter) Join() http.Handler { return v.join }
+
+// Renewals renews SVIDs, by the key on record alone.
+func (v *Voter) Renewals() http.Handler { return v.renewals }
 
 // Votes tells whether the state knows this replica as a voter: only then it
 // answers operators.

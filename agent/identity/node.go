@@ -142,7 +142,8 @@ func (n *Node) SiteID() string { return n.Bundle().SiteID() }
 func (n *Node) Certificate() *tls.Certificate {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return &n.cert
+	cert := n.cert
+	return &cert
 }
 
 // Bundle implements mtls.Source.

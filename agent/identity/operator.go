@@ -132,7 +132,12 @@ func storeSite(files env.FS, dir, site string, addresses []string) error {
 func (o *Operator) Site() string { return o.Bundle().Site() }
 
 // Certificate implements mtls.Source.
-func (o *Operator) Certificate() *tls.Certificate { return &o.cert }
+func (o *Operator) Certificate() *tls.Certificate {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	cert := o.cert
+	return &cert
+}
 
 // Bundle implements mtls.Source.
 func (o *Operator) Bundle() *certs.Bundle {

@@ -41,8 +41,8 @@ type Dialer struct {
 }
 
 // Learner is a Source that takes over newer versions of the chain of trust. A
-// Dialer whose source is one learns from a peer that it cannot verify yet: the
-// end of this node may have been away while the site got new CAs.
+// Dialer whose source is one learns from a peer that it cannot verify yet: this
+// end may have been away while the site got new CAs, or its time was set back.
 type Learner interface {
 	Source
 	// UpdateTrust accepts only what continues the chain that is known.
@@ -69,7 +69,7 @@ func ExpectNode(name string) Allow {
 func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
 	conn, err := d.dial(ctx, address, protocol, expect)
 	learner, learns := d.Source.(Learner)
-	if !learns || !errors.Is(err, certs.ErrUnknownAuthority) {
+	if !learns || !errors.Is(err, certs.ErrUnknownAuthority) && !errors.Is(err, certs.ErrExpired) {
 		return conn, err
 	}
 	known := learner.Bundle().Version()
@@ -85,10 +85,10 @@ func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allo
 		return nil, err
 	}
 	config := base(d.Source, protocol)
-	version := d.Source.Bundle().Version()
+	version, judged := d.Source.Bundle().Version(), judgeOf(protocol, false)
 	config.InsecureSkipVerify = true // VerifyConnection does it, by SPIFFE's rules
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		peer, err := identify(d.Source, state.PeerCertificates)
+		peer, err := judged(d.Source, state.PeerCertificates)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allo
 	if err != nil {
 		return nil, err
 	}
-	admitted, leave := d.hosts.enter(d.Source, conn, secured.ConnectionState().PeerCertificates, version)
+	admitted, leave := d.hosts.enter(d.Source, judged, conn, secured.ConnectionState().PeerCertificates, version)
 	if err := admitted.check(); err != nil {
 		leave()
 		return nil, err
@@ -185,7 +185,7 @@ func (c *outgoing) Read(p []byte) (int, error) {
 	refused := problem.New(problem.Unauthenticated, c.address, "it refused this identity: %w", err).
 		WithHint("its log says why; is this one allowed to do that, and of the same site?")
 	if leaf := c.source.Certificate().Leaf; leaf != nil && c.source.Now().After(leaf.NotAfter) {
-		refused = refused.WithHint("the certificate of this side expired on %s: check the clock; else join again",
+		refused = refused.WithHint("the certificate of this side expired on %s; it is renewed as soon as a voter answers",
 			leaf.NotAfter.Format(time.DateOnly))
 	}
 	return n, refused

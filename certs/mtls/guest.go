@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"skerry.dev/certs"
 )
@@ -21,14 +22,15 @@ type Recorder interface {
 	OnRecord(certs.Peer) bool
 }
 
-// identify finds out who shows a chain, by what is believed now.
-func identify(source Source, chain []*x509.Certificate) (certs.Peer, error) {
-	peer, err := certs.VerifyPeer(chain, source.Bundle(), source.Now())
+// identify finds out who shows a chain, by what is believed now; a certificate
+// that begins later than the given time is judged at its beginning.
+func identify(source Source, chain []*x509.Certificate, now time.Time) (certs.Peer, error) {
+	peer, err := certs.VerifyPeer(chain, source.Bundle(), now)
 	recorder, ok := source.(Recorder)
 	if !ok || !errors.Is(err, certs.ErrUnknownAuthority) {
 		return peer, err
 	}
-	former, formerErr := certs.VerifyFormer(chain, source.Bundle(), source.Now())
+	former, formerErr := certs.VerifyFormer(chain, source.Bundle(), now)
 	if formerErr != nil || !recorder.OnRecord(former) {
 		return certs.Peer{}, err
 	}
@@ -44,6 +46,7 @@ type guests struct {
 // guest is one of them. What it was let in by may cease to count.
 type guest struct {
 	source Source
+	judge  judge
 	conn   net.Conn
 	chain  []*x509.Certificate
 	// seen is the version of the chain of trust that it was last judged by.
@@ -52,8 +55,8 @@ type guest struct {
 
 // enter notes a connection whose peer was identified by a version; leave
 // forgets it.
-func (g *guests) enter(source Source, conn net.Conn, chain []*x509.Certificate, version uint64) (entered *guest, leave func()) {
-	entered = &guest{source: source, conn: conn, chain: chain}
+func (g *guests) enter(source Source, by judge, conn net.Conn, chain []*x509.Certificate, version uint64) (entered *guest, leave func()) {
+	entered = &guest{source: source, judge: by, conn: conn, chain: chain}
 	entered.seen.Store(version)
 	g.mu.Lock()
 	if g.open == nil {
@@ -94,7 +97,7 @@ func (g *guest) check() error {
 	if g.seen.Load() == version {
 		return nil
 	}
-	if _, err := identify(g.source, g.chain); err != nil {
+	if _, err := g.judge(g.source, g.chain); err != nil {
 		_ = g.conn.Close() // it is being thrown out
 		return err
 	}

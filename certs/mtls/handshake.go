@@ -51,7 +51,7 @@ func (s *Server) configFor(offered []string, peer *certs.Peer) (*tls.Config, err
 	}
 	config.ClientAuth = tls.RequireAnyClientCert
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		identified, err := identify(s.source, state.PeerCertificates)
+		identified, err := judgeOf(offered[at], true)(s.source, state.PeerCertificates)
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ const (
 	Content = "skerry-content/1"
 	Join    = "skerry-join/1"
 	Peer    = "skerry-peer/1"
+	Renew   = "skerry-renew/1"
 )
 
 // Source is who this end is and whom it believes. It may change at any time;

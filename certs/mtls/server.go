@@ -25,8 +25,8 @@ const (
 	maxHandshakesPerHost = 64
 	// maxConnections are open at once; further ones wait in the kernel.
 	maxConnections = 4096
-	// maxStrangers are open at once: connections of peers without certificate,
-	// each for at most strangerTime.
+	// maxStrangers are open at once on each protocol whose peers have proved
+	// nothing, each for at most strangerTime.
 	maxStrangers = 64
 	strangerTime = time.Minute
 	// acceptPause keeps a failing accept from spinning.
@@ -38,13 +38,12 @@ type Allow func(certs.Peer) error
 
 // Server serves all protocols of one port.
 type Server struct {
-	source    Source
-	logger    *slog.Logger
-	routes    map[string]*route
-	h2        *http2.Server
-	strangers chan struct{}
-	gate      *gate
-	guests    guests
+	source Source
+	logger *slog.Logger
+	routes map[string]*route
+	h2     *http2.Server
+	gate   *gate
+	guests guests
 }
 
 // route is how one protocol is served.
@@ -52,18 +51,20 @@ type route struct {
 	allow Allow
 	// anonymous: the peer needs no certificate.
 	anonymous bool
+	// slots bound what peers that have proved nothing hold open; nil for no
+	// bound of its own.
+	slots chan struct{}
 	serve     func(ctx context.Context, conn *tls.Conn, admitted *guest)
 }
 
 // NewServer returns a server without protocols.
 func NewServer(source Source, logger *slog.Logger) *Server {
 	return &Server{
-		source:    source,
-		logger:    logger,
-		routes:    map[string]*route{},
-		h2:        newHTTP2(),
-		strangers: make(chan struct{}, maxStrangers),
-		gate:      newGate(maxHandshakes, maxHandshakesPerHost),
+		source: source,
+		logger: logger,
+		routes: map[string]*route{},
+		h2:     newHTTP2(),
+		gate:   newGate(maxHandshakes, maxHandshakesPerHost),
 	}
 }
 
@@ -77,6 +78,11 @@ func (s *Server) HandleHTTP(protocols []string, allow Allow, handler http.Handle
 		case r.anonymous:
 			strict := newStrangersHTTP2()
 			r.serve = func(ctx context.Context, conn *tls.Conn, _ *guest) { s.serveHTTP2(ctx, strict, conn, handler) }
+		case protocol == Renew:
+			strict := newStrangersHTTP2()
+			r.serve = func(ctx context.Context, conn *tls.Conn, admitted *guest) {
+				s.serveHTTP2(ctx, strict, conn, admitted.onEveryCall(handler))
+			}
 		case protocol == API1:
 			r.serve = func(ctx context.Context, conn *tls.Conn, admitted *guest) {
 				s.serveHTTP1(ctx, conn, admitted.onEveryCall(handler))
@@ -103,6 +109,9 @@ func (s *Server) route(protocol string, allow Allow) *route {
 		panic("mtls: " + protocol + " must say who is allowed; only " + Join + " takes strangers")
 	}
 	r := &route{allow: allow, anonymous: allow == nil}
+	if protocol == Join || protocol == Renew {
+		r.slots = make(chan struct{}, maxStrangers)
+	}
 	s.routes[protocol] = r
 	return r
 }
@@ -172,24 +181,27 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		return
 	}
 	r := s.routes[agreed(secured)]
-	if !r.anonymous {
-		admitted, leave := s.guests.enter(s.source, conn, secured.ConnectionState().PeerCertificates, version)
-		defer leave()
-		if err := admitted.check(); err != nil {
-			s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
+	if r.slots != nil {
+		select {
+		case r.slots <- struct{}{}:
+			defer func() { <-r.slots }()
+		default:
+			s.logger.Warn("too many connections of peers that have proved nothing", "protocol", agreed(secured),
+				"from", conn.RemoteAddr(), "limit", cap(r.slots))
 			return
 		}
-		r.serve(WithPeer(ctx, peer), secured, admitted)
+		limit := time.AfterFunc(strangerTime, func() { _ = conn.Close() }) // whatever it was doing, it had its time
+		defer limit.Stop()
+	}
+	if r.anonymous {
+		r.serve(ctx, secured, nil)
 		return
 	}
-	select {
-	case s.strangers <- struct{}{}:
-		defer func() { <-s.strangers }()
-	default:
-		s.logger.Warn("too many connections without certificate", "from", conn.RemoteAddr(), "limit", maxStrangers)
+	admitted, leave := s.guests.enter(s.source, judgeOf(agreed(secured), true), conn, secured.ConnectionState().PeerCertificates, version)
+	defer leave()
+	if err := admitted.check(); err != nil {
+		s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
 		return
 	}
-	limit := time.AfterFunc(strangerTime, func() { _ = conn.Close() }) // whatever it was doing, it had its time
-	defer limit.Stop()
-	r.serve(ctx, secured, nil)
+	r.serve(WithPeer(ctx, peer), secured, admitted)
 }

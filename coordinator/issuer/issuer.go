@@ -13,7 +13,6 @@ import (
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
@@ -31,7 +30,8 @@ type Config struct {
 	Store     *state.Store
 	// Authority is the CA of this voter; nil while it has none.
 	Authority func() *certs.Authority
-	Clock     env.Clock
+	// Now is site time.
+	Now func() time.Time
 }
 
 // Issuer implements sitev1connect.WorkloadIdentityServiceHandler.
@@ -102,9 +102,5 @@ func (i Issuer) one(authority *certs.Authority, view *state.View, node string, r
 	if err != nil {
 		return nil, problem.New(problem.Invalid, subject(request.GetPlacement()), "the certificate request is not usable: %w", err)
 	}
-	now := i.Clock.Now()
-	if newest := view.Time().AsTime(); now.Before(newest) {
-		now = newest // by that the site judges what is issued here
-	}
-	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, now, certs.WorkloadLifetime)
+	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, i.Now(), certs.WorkloadLifetime)
 }

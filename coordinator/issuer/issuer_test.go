@@ -21,7 +21,6 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
-	"skerry.dev/shared/env"
 	"skerry.dev/shared/manifest"
 )
 
@@ -64,7 +63,7 @@ func newTestSite(t *testing.T) *testSite {
 			}
 			return s.index, nil
 		},
-		Store: s.store, Authority: func() *certs.Authority { return s.authority }, Clock: env.NewSystem().Clock,
+		Store: s.store, Authority: func() *certs.Authority { return s.authority }, Now: time.Now,
 	}}
 	return s
 }

@@ -34,6 +34,9 @@ type Client struct {
 	// Learned, if set, is told the addresses of the site's voters whenever a
 	// node names them. Set it before the first call.
 	Learned func(voters []string)
+	// Refused, if set, is called when no node answers: they may have refused the
+	// caller's identity. It tells whether it is worth another try.
+	Refused func(ctx context.Context) bool
 	// Told, if set, is told the site's time by the first node that answers.
 	Told func(now time.Time, era uint64)
 
@@ -134,6 +137,16 @@ func (c *Client) locate(ctx context.Context) (string, error) {
 	if c.base != "" {
 		return c.base, nil
 	}
+	base, err := c.search(ctx)
+	if err != nil && c.Refused != nil && ctx.Err() == nil && c.Refused(ctx) {
+		c.http.CloseIdleConnections()
+		return c.search(ctx)
+	}
+	return base, err
+}
+
+// search asks node after node; it needs mu.
+func (c *Client) search(ctx context.Context) (string, error) {
 	search := search{client: c, asked: map[string]*skerryv1.LocateResponse{}}
 	for _, address := range c.addresses {
 		answer := search.ask(ctx, address)

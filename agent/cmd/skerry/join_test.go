@@ -31,6 +31,7 @@ type testSite struct {
 	init    *sitev1.InitSite
 	address string
 	voter   *coordinator.Voter
+	node    *identity.Node
 }
 
 // nothingToKeep is for joins whose agent never runs.
@@ -69,7 +70,10 @@ func newTestSite(t *testing.T, name string) *testSite {
 		t.Fatal(err)
 	}
 	server := mtls.NewServer(node, logger)
+	s.node = node
 	server.HandleHTTP([]string{mtls.Join}, nil, s.voter.Join())
+	server.HandleHTTP([]string{mtls.Renew}, func(certs.Peer) error { return nil }, s.voter.Renewals())
+	server.HandleHTTP([]string{mtls.API2}, func(certs.Peer) error { return nil }, s.voter.Operators())
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- s.voter.Run(ctx) }()

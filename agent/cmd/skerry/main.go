@@ -53,8 +53,10 @@ func main() {
 
 func newRoot(system env.System) *cobra.Command {
 	root := cli.New(cli.Deps{
-		Connect: func(_ context.Context, target cli.Target) (*client.Client, error) { return dialSite(system, target) },
-		In:      os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Connect: func(ctx context.Context, target cli.Target) (*client.Client, error) {
+			return dialSite(ctx, system, target)
+		},
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Clock: system.Clock, Rand: system.Rand, Version: version,
 	})
 	root.AddCommand(agentCommand(system), joinCommand(system), devCommand(system))
@@ -62,8 +64,12 @@ func newRoot(system env.System) *cobra.Command {
 	return root
 }
 
-// dialSite returns a client under the operator's credentials.
-func dialSite(system env.System, target cli.Target) (*client.Client, error) {
+// renewTime bounds the renewal of an operator's SVID before a command.
+const renewTime = 3 * time.Second
+
+// dialSite returns a client under the operator's credentials, which it renews
+// when they have run for half of their life.
+func dialSite(ctx context.Context, system env.System, target cli.Target) (*client.Client, error) {
 	home, err := operatorHome()
 	if err != nil {
 		return nil, err
@@ -83,11 +89,22 @@ func dialSite(system env.System, target cli.Target) (*client.Client, error) {
 			addresses = append(addresses, address)
 		}
 	}
+	if operator.Due() {
+		renewCtx, cancel := context.WithTimeout(ctx, renewTime)
+		// The present SVID may still do; else the call below fails and says why.
+		_, _ = identity.Renew(renewCtx, system, operator, addresses, true)
+		cancel()
+	}
 	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
 	c := client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses)
 	c.Learned = func(voters []string) {
 		// It is for the next time; this command does not fail because of it.
 		_ = operator.Remember(voters)
+	}
+	c.Refused = func(ctx context.Context) bool {
+		// The first refusal is the one to tell, if this does not help.
+		renewed, _ := identity.Renew(ctx, system, operator, addresses, false)
+		return renewed
 	}
 	c.Told = func(now time.Time, era uint64) {
 		// Likewise.

@@ -116,7 +116,7 @@ func tellNext(cmd *cobra.Command, system env.System, settings config.Config, sit
 
 func awaitSite(ctx context.Context, system env.System, site string) error {
 	for {
-		c, err := dialSite(system, cli.Target{Site: site})
+		c, err := dialSite(ctx, system, cli.Target{Site: site})
 		if err != nil {
 			return err
 		}

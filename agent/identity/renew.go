@@ -1,0 +1,157 @@
+package identity
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// renewTime bounds one node's answer.
+	renewTime = 5 * time.Second
+	// maxRenewAsked nodes are asked for one renewal.
+	maxRenewAsked = 16
+)
+
+// Renewable is an identity that the site renews: a node's or an operator's.
+type Renewable interface {
+	mtls.Learner
+	// Renewed takes over a new SVID, durably.
+	Renewed(svid [][]byte) error
+}
+
+// Renew asks nodes, one after the other, for a new SVID of the same ID and key,
+// on the protocol where only the key counts. Unless it is due, they issue one
+// only when they find that the present one does not do. It tells whether there
+// is a new one.
+func Renew(ctx context.Context, system env.System, who Renewable, addresses []string, due bool) (bool, error) {
+	cert := who.Certificate()
+	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return false, problem.New(problem.Internal, "identity", "the key is not an ECDSA key")
+	}
+	csr, err := certs.NewJoinRequest(system.Rand, key)
+	if err != nil {
+		return false, err
+	}
+	request := &sitev1.RenewRequest{Csr: csr}
+	if !due && len(cert.Certificate) > 0 {
+		request.Present = cert.Certificate[0]
+	}
+	dialer := &mtls.Dialer{Net: system.Net, Source: who}
+	client := dialer.HTTPClient(mtls.Renew, mtls.ExpectNode(""))
+	defer client.CloseIdleConnections()
+	var failures []error
+	asked := map[string]bool{}
+	for queue := addresses; len(queue) > 0 && len(asked) < maxRenewAsked && ctx.Err() == nil; {
+		address := queue[0]
+		queue = queue[1:]
+		if asked[address] {
+			continue
+		}
+		asked[address] = true
+		answer, err := renewAt(ctx, client, address, request)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		if len(answer.GetRedirect()) > 0 {
+			queue = append(answer.GetRedirect(), queue...)
+			continue
+		}
+		return take(who, cert, answer)
+	}
+	if len(failures) == 0 {
+		failures = append(failures, errors.New("no node of the site is known"))
+	}
+	return false, problem.New(problem.Unavailable, "identity", "no voter has renewed it: %w", errors.Join(failures...))
+}
+
+func renewAt(ctx context.Context, client connect.HTTPClient, address string, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, renewTime)
+	defer cancel()
+	answer, err := sitev1connect.NewRenewServiceClient(client, "https://"+address, connect.WithReadMaxBytes(maxRenewAnswer)).
+		Renew(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, problem.FromConnect(err)
+	}
+	return answer.Msg, nil
+}
+
+// maxRenewAnswer in bytes: the chain of trust of an old site.
+const maxRenewAnswer = 8 << 20
+
+// take makes sure that the answer is usable, then stores it.
+func take(who Renewable, before *tls.Certificate, answer *sitev1.RenewResponse) (bool, error) {
+	if err := who.UpdateTrust(answer.GetTrust()); err != nil {
+		return false, err
+	}
+	if len(answer.GetSvid()) == 0 {
+		return false, nil
+	}
+	chain, err := parseLeaf(answer.GetSvid())
+	if err != nil {
+		return false, problem.New(problem.Internal, "identity", "the new SVID does not parse: %w", err)
+	}
+	peer, err := certs.VerifyPeer(chain, who.Bundle(), timeless)
+	if err != nil {
+		return false, err
+	}
+	if want := before.Leaf.URIs[0].String(); peer.ID.String() != want {
+		return false, problem.New(problem.Internal, "identity", "the new SVID is for %s, not for %s", peer.ID, want)
+	}
+	if string(peer.KeyFingerprint) != string(certs.Fingerprint(before.Leaf.PublicKey)) {
+		return false, problem.New(problem.Internal, "identity", "the new SVID is of another key")
+	}
+	return true, who.Renewed(answer.GetSvid())
+}
+
+// Renewed implements Renewable.
+func (n *Node) Renewed(svid [][]byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	cert, err := storeSVID(n.fs, n.dir, n.cert, svid)
+	if err == nil {
+		n.cert = cert
+	}
+	return err
+}
+
+// Renewed implements Renewable. Several commands may do it at once: each file is
+// written whole, the key stays the same, and any of the SVIDs does.
+func (o *Operator) Renewed(svid [][]byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	cert, err := storeSVID(o.files, o.dir, o.cert, svid)
+	if err == nil {
+		o.cert = cert
+	}
+	return err
+}
+
+// Due tells whether the SVID has run for half of its life.
+func (o *Operator) Due() bool { return certs.Due(o.Certificate().Leaf, o.Now()) }
+
+func storeSVID(files env.FS, dir string, present tls.Certificate, svid [][]byte) (tls.Certificate, error) {
+	leaf, err := x509.ParseCertificate(svid[0])
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := files.WriteFile(filepath.Join(dir, svidFile), encodeCerts(svid...), filePerm); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: svid, PrivateKey: present.PrivateKey, Leaf: leaf}, nil
+}
