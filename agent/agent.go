@@ -141,14 +141,9 @@ func (a *Agent) run(ctx context.Context) error {
 		return problem.New(problem.Internal, a.Config.APIAddress(), "the agent cannot listen: %w", err).
 			WithHint("is the address that of this machine, and the port free (ss -lntp)?")
 	}
-	pool, err := gossip.Open(a.gossipConfig())
-	if err != nil {
-		_ = listener.Close() // the other error is the one to tell
-		return err
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.port.Serve(ctx, listener) })
-	group.Go(func() error { return a.untilEvicted(ctx, pool.Run) })
+	group.Go(func() error { return a.untilEvicted(ctx, a.gossip) })
 	group.Go(func() error { return a.Runtime.Run(ctx) })
 	group.Go(func() error { return a.supervisor.Run(ctx) })
 	group.Go(func() error { return a.facts.run(ctx) })
@@ -166,10 +161,7 @@ func (a *Agent) gossipConfig() gossip.Config {
 	return gossip.Config{
 		Name:    a.identity.Name(),
 		Address: a.Config.GossipAddress(),
-		Key:     a.identity.GossipKey(),
-		Tags: map[string]string{
-			"id": a.identity.Record().GetId(), "zone": a.identity.Record().GetZone(), "version": a.Version, "role": "node",
-		},
+		Keys:    a.gossipKeys(),
 		Book: func() []gossip.Peer {
 			var book []gossip.Peer
 			for _, peer := range a.ledger.Current().GetPeers() {

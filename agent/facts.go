@@ -118,6 +118,7 @@ func (f *facts) look(ctx context.Context) {
 	}
 	next.SealingKey = f.recipient.Public()
 	f.mu.Lock()
+	next.GossipVersion = f.current.GetGossipVersion() // it may have changed meanwhile
 	f.current = next
 	f.mu.Unlock()
 	f.conditions()
@@ -152,4 +153,18 @@ func (f *facts) conditions() {
 	next := proto.CloneOf(f.current)
 	next.Conditions = conditions
 	f.current = next
+}
+
+// setGossip tells which version of the gossip keys this node has taken over.
+func (f *facts) setGossip(version uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current.GetGossipVersion() == version {
+		return
+	}
+	next := proto.CloneOf(f.current)
+	next.GossipVersion = version
+	f.current = next
+	close(f.changed)
+	f.changed = make(chan struct{})
 }

@@ -90,7 +90,7 @@ func ownOrders(last *sitev1.Assignments) *sitev1.Assignments {
 	if last != nil {
 		orders = proto.CloneOf(last)
 	}
-	orders.RaftId, orders.GossipKey = 0, nil
+	orders.RaftId, orders.GossipKey, orders.Gossip = 0, nil, nil
 	var staying []*skerryv1.Placement
 	for _, p := range orders.GetPlacements() {
 		if p.GetSpec().GetPartition().GetMode() == manifest.Stay {

@@ -235,6 +235,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.initialise(groupCtx) })
 	group.Go(func() error { return v.followTrust(groupCtx) })
 	group.Go(func() error { return v.keepSecrets(groupCtx) })
+	group.Go(func() error { return v.rotateGossip(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()

@@ -1,11 +1,14 @@
-// Package gossip is this node's place in the site's Serf pool: who is there,
-// and what they say of themselves. Gossip proposes, the replicated state
-// decides: that somebody is in the pool makes nobody a node of the site.
+// Package gossip is this node's place in the site's pool: who is there. Gossip
+// proposes, the replicated state decides: that somebody is in the pool makes
+// nobody a node of the site.
 //
-// User events, queries and Serf's key manager are not used (SAFETY, rule 18).
+// It is memberlist without Serf, whose queries cannot be switched off: with one
+// of them anybody who has a key can change the keys of all others (SAFETY, rule
+// 18; docs/decisions/0021-eviction.md). Keys come with the orders, over mTLS.
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,7 +21,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"github.com/hashicorp/serf/serf"
 
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -44,10 +46,8 @@ type Config struct {
 	Name string
 	// Address to listen on and to advertise, host:port.
 	Address string
-	// Key encrypts gossip; 32 bytes.
-	Key []byte
-	// Tags that others see, such as id, zone, version and role.
-	Tags map[string]string
+	// Keys decrypt gossip, the first one encrypts it; 32 bytes each.
+	Keys [][]byte
 	// Book are the peers that ought to be in the pool, this node left out or
 	// not. It is asked again and again.
 	Book func() []Peer
@@ -55,15 +55,14 @@ type Config struct {
 	Changed func(name string, alive bool)
 	Env     env.System
 	Logger  *slog.Logger
-	// Tune changes Serf's configuration; for tests. May be nil.
-	Tune func(*serf.Config)
 }
 
 // Pool is a member of the site's gossip.
 type Pool struct {
 	Config
-	serf   *serf.Serf
-	events chan serf.Event
+	list   *memberlist.Memberlist
+	ring   *memberlist.Keyring
+	events chan memberlist.NodeEvent
 }
 
 // Open joins nobody yet; Run does. The caller must run Run, which closes the
@@ -73,39 +72,49 @@ func Open(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{Config: config, events: make(chan serf.Event, eventBuffer)}
-	lists := memberlist.DefaultLANConfig()
-	lists.Name = config.Name
-	lists.BindAddr, lists.BindPort = host, port
-	lists.AdvertiseAddr, lists.AdvertisePort = host, port
-	lists.ProbeInterval, lists.ProbeTimeout = probeInterval, probeTimeout
-	lists.SuspicionMult = suspicionMult
-	lists.GossipInterval = gossipInterval
-	lists.PushPullInterval = pushPullInterval
-	lists.SecretKey = config.Key
-	lists.LogOutput = nil
-	lists.Logger = logger(config.Logger)
-
-	c := serf.DefaultConfig()
-	c.NodeName = config.Name
-	c.Tags = config.Tags
-	c.EventCh = p.events
-	c.MemberlistConfig = lists
-	c.Logger = lists.Logger
-	c.LogOutput = nil
-	c.DisableCoordinates = true
-	c.EnableNameConflictResolution = false // the replicated state decides who is who
-	c.UserEventSizeLimit = 0
-	c.LeavePropagateDelay = 200 * time.Millisecond
-	if config.Tune != nil {
-		config.Tune(c)
+	ring, err := memberlist.NewKeyring(config.Keys[1:], config.Keys[0])
+	if err != nil {
+		return nil, problem.New(problem.Internal, "gossip", "its keys are of no use: %w", err)
 	}
-	p.serf, err = serf.Create(c)
+	p := &Pool{Config: config, ring: ring, events: make(chan memberlist.NodeEvent, eventBuffer)}
+	c := memberlist.DefaultLANConfig()
+	c.Name = config.Name
+	c.BindAddr, c.BindPort = host, port
+	c.AdvertiseAddr, c.AdvertisePort = host, port
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
+	c.SuspicionMult = suspicionMult
+	c.GossipInterval = gossipInterval
+	c.PushPullInterval = pushPullInterval
+	c.Keyring = ring
+	c.Events = events{p}
+	c.LogOutput = nil
+	c.Logger = logger(config.Logger)
+	p.list, err = memberlist.Create(c)
 	if err != nil {
 		return nil, problem.New(problem.Internal, "gossip", "it cannot listen on %s: %w", config.Address, err).
 			WithHint("is the address that of this machine, and the port free (ss -lntup)?")
 	}
 	return p, nil
+}
+
+// events passes on what memberlist sees. It is called with a lock held and must
+// not block: what does not fit is found out by heartbeats.
+type events struct{ *Pool }
+
+// NotifyJoin implements memberlist.EventDelegate, as do the others.
+func (e events) NotifyJoin(n *memberlist.Node) { e.pass(memberlist.NodeJoin, n) }
+
+// NotifyLeave is called for members that left or died.
+func (e events) NotifyLeave(n *memberlist.Node) { e.pass(memberlist.NodeLeave, n) }
+
+// NotifyUpdate is of no interest: members say nothing of themselves.
+func (e events) NotifyUpdate(*memberlist.Node) {}
+
+func (e events) pass(kind memberlist.NodeEventType, n *memberlist.Node) {
+	select {
+	case e.events <- memberlist.NodeEvent{Event: kind, Node: n}:
+	default:
+	}
 }
 
 func splitAddress(address string) (string, int, error) {
@@ -124,17 +133,34 @@ func splitAddress(address string) (string, int, error) {
 // sorted.
 func (p *Pool) Alive() []string {
 	var names []string
-	for _, m := range p.serf.Members() {
-		if m.Status == serf.StatusAlive {
-			names = append(names, m.Name)
-		}
+	for _, m := range p.list.Members() {
+		names = append(names, m.Name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-// SetTags changes what others see of this node.
-func (p *Pool) SetTags(tags map[string]string) error { return p.serf.SetTags(tags) }
+// SetKeys changes the keys: the first encrypts, all of them decrypt. What comes
+// under any other is not read.
+func (p *Pool) SetKeys(keys [][]byte) error {
+	for _, key := range keys {
+		if err := p.ring.AddKey(key); err != nil {
+			return err
+		}
+	}
+	if err := p.ring.UseKey(keys[0]); err != nil {
+		return err
+	}
+	for _, old := range slices.Clone(p.ring.GetKeys()) {
+		if slices.ContainsFunc(keys, func(key []byte) bool { return bytes.Equal(key, old) }) {
+			continue
+		}
+		if err := p.ring.RemoveKey(old); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Run keeps the pool whole until ctx ends, then closes it. It does not say
 // goodbye: a node that stops comes back, and nobody should take it for gone.
@@ -156,20 +182,14 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 }
 
-func (p *Pool) tell(event serf.Event) {
-	members, ok := event.(serf.MemberEvent)
-	if !ok {
-		return
-	}
-	for _, m := range members.Members {
-		switch members.EventType() {
-		case serf.EventMemberJoin:
-			p.Logger.Info("pool: member joined", "node", m.Name)
-			p.Changed(m.Name, true)
-		case serf.EventMemberFailed, serf.EventMemberLeave:
-			p.Logger.Info("pool: member lost", "node", m.Name)
-			p.Changed(m.Name, false)
-		}
+func (p *Pool) tell(event memberlist.NodeEvent) {
+	switch event.Event {
+	case memberlist.NodeJoin:
+		p.Logger.Info("pool: member joined", "node", event.Node.Name)
+		p.Changed(event.Node.Name, true)
+	case memberlist.NodeLeave:
+		p.Logger.Info("pool: member lost", "node", event.Node.Name)
+		p.Changed(event.Node.Name, false)
 	}
 }
 
@@ -189,19 +209,19 @@ func (p *Pool) rejoin(rejoin *Rejoin) {
 		}
 	}
 	for _, name := range rejoin.Step(p.Env.Clock.Elapsed(), alive, book, p.Env.Rand.Uint64()) {
-		if _, err := p.serf.Join([]string{addresses[name]}, true); err != nil {
+		if _, err := p.list.Join([]string{addresses[name]}); err != nil {
 			p.Logger.Debug("a missing peer does not answer", "peer", name, "address", addresses[name], "error", err)
 		}
 	}
 }
 
 func (p *Pool) close() {
-	if err := p.serf.Shutdown(); err != nil {
+	if err := p.list.Shutdown(); err != nil {
 		p.Logger.Warn("gossip was not closed in order", "error", err)
 	}
 }
 
-// logger brings what Serf and memberlist print into our log: what they call an
+// logger brings what memberlist prints into our log: what they call an
 // error is a warning, all else is for somebody who debugs gossip.
 func logger(to *slog.Logger) *log.Logger {
 	return log.New(writer{to}, "", 0)

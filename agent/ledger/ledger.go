@@ -99,7 +99,7 @@ func (l *Ledger) Accept(orders *sitev1.Assignments) error {
 // keep writes the book, if it has changed, and the orders.
 func (l *Ledger) keep(orders *sitev1.Assignments) error {
 	book := &sitev1.Assignments{
-		Peers: orders.GetPeers(), Trust: orders.GetTrust(), GossipKey: orders.GetGossipKey(),
+		Peers: orders.GetPeers(), Trust: orders.GetTrust(), GossipKey: orders.GetGossipKey(), Gossip: orders.GetGossip(),
 		Site: orders.GetSite(), SiteId: orders.GetSiteId(),
 	}
 	if !proto.Equal(book, l.book) {

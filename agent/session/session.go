@@ -71,6 +71,9 @@ type Session struct {
 	targets Targets
 	// asked is when Refused was called last; it belongs to Run.
 	asked time.Duration
+	// ordered is closed with the first orders.
+	once    sync.Once
+	ordered chan struct{}
 
 	mu          sync.Mutex
 	coordinator string
@@ -79,8 +82,11 @@ type Session struct {
 
 // New returns a session; Run makes it look for the coordinator.
 func New(config Config) *Session {
-	return &Session{Config: config, lastContact: config.Env.Clock.Elapsed()}
+	return &Session{Config: config, ordered: make(chan struct{}), lastContact: config.Env.Clock.Elapsed()}
 }
+
+// Ordered is closed when the first orders of this process are in the ledger.
+func (s *Session) Ordered() <-chan struct{} { return s.ordered }
 
 // Coordinator is the address of the coordinator while there is contact; empty
 // otherwise.
@@ -202,6 +208,7 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 			if err := s.Ledger.Accept(m.Assignments); err != nil {
 				return err
 			}
+			s.once.Do(func() { close(s.ordered) })
 		}
 		if message.GetClock() != nil {
 			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -71,8 +72,7 @@ func (r *Rig) join(ctx context.Context, h *Host, tokenFlags []string) error {
 
 // Skerry runs an operator's command outside the hosts.
 func (r *Rig) Skerry(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	words := append([]string{"netns", "exec", r.Namespace(), r.Binary}, args...)
-	return output(exec.CommandContext(ctx, "ip", words...), stdin, r.Home())
+	return output(r.as(ctx, args...), stdin, r.Home())
 }
 
 // Status of the site, as any node tells it.
@@ -148,4 +148,28 @@ func (r *Rig) Coordinator(ctx context.Context) (leader, other *Host, err error) 
 		return nil, nil, errors.New("the site has no coordinator")
 	}
 	return leader, other, nil
+}
+
+// Operator lets one more operator join, and returns the operator's home.
+func (r *Rig) Operator(ctx context.Context, name string) (home string, err error) {
+	token, err := r.Skerry(ctx, nil, "token", "create", "--role", "operator", "--name", name, "--quiet")
+	if err != nil {
+		return "", err
+	}
+	home = r.Home() + "-" + name
+	_, err = output(r.as(ctx, "join", strings.TrimSpace(token), r.Hosts[0].API()), nil, home)
+	return home, err
+}
+
+// As starts a command of another operator, which goes on until it ends or is
+// cut. What it writes goes to the file.
+func (r *Rig) As(ctx context.Context, home string, out *os.File, args ...string) (*exec.Cmd, error) {
+	command := r.as(ctx, args...)
+	command.Stdout, command.Stderr = out, out
+	command.Env = append(os.Environ(), "SKERRY_HOME="+home)
+	return command, command.Start()
+}
+
+func (r *Rig) as(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", r.Namespace(), r.Binary}, args...)...)
 }

@@ -31,6 +31,7 @@ var writes = map[string]bool{
 	skerryv1connect.SecretServiceAddRecoveryKeyProcedure:    true,
 	skerryv1connect.SecretServiceRemoveRecoveryKeyProcedure: true,
 	skerryv1connect.SecretServiceRecoverSecretsProcedure:    true,
+	skerryv1connect.IdentityServiceRotateGossipKeyProcedure: true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made

@@ -11,6 +11,8 @@ import (
 	"skerry.dev/shared/problem"
 )
 
+const gossipKeyBytes = 32
+
 // identities implements skerry.v1.IdentityService.
 type identities struct{ *Server }
 
@@ -63,6 +65,21 @@ func votersWithout(view *state.View, name string) (up, all int) {
 		}
 	}
 	return up, all
+}
+
+// RotateGossipKey begins a rotation, as an eviction does.
+func (i identities) RotateGossipKey(ctx context.Context, req *connect.Request[skerryv1.RotateGossipKeyRequest]) (*connect.Response[skerryv1.RotateGossipKeyResponse], error) {
+	key := make([]byte, gossipKeyBytes)
+	if _, err := i.Rand.Read(key); err != nil {
+		return nil, problem.New(problem.Internal, "gossip", "no randomness: %w", err)
+	}
+	_, err := i.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_RotateGossip{
+		RotateGossip: &sitev1.RotateGossip{Key: key},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&skerryv1.RotateGossipKeyResponse{Freshness: i.freshness(i.Store.View(), true)}), nil
 }
 
 func (i identities) ListOperators(ctx context.Context, _ *connect.Request[skerryv1.ListOperatorsRequest]) (*connect.Response[skerryv1.ListOperatorsResponse], error) {

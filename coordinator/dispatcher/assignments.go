@@ -18,6 +18,7 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 		Peers:     view.Peers(),
 		Trust:     view.Trust(),
 		GossipKey: view.GossipKey(),
+		Gossip:    view.Gossip().GetRing(),
 		RaftId:    view.Node(name).GetRaftId(),
 		Site:      site,
 		SiteId:    view.SiteID(),

@@ -94,6 +94,10 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.evictNode(change.EvictNode)
 	case *sitev1.Entry_RevokeOperator:
 		return x.revokeOperator(change.RevokeOperator)
+	case *sitev1.Entry_RotateGossip:
+		return x.rotateGossip(change.RotateGossip)
+	case *sitev1.Entry_AdvanceGossip:
+		return x.advanceGossip(change.AdvanceGossip)
 	case *sitev1.Entry_RevokeToken:
 		return x.revokeToken(change.RevokeToken)
 	case *sitev1.Entry_SetSiteTime:

@@ -90,6 +90,7 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 			Devices:     boundedDevices(facts.GetCapacity().GetDevices()),
 		}
 	}
+	node.GossipVersion = facts.GetGossipVersion()
 	node.Conditions = nil
 	for _, c := range facts.GetConditions()[:min(len(facts.GetConditions()), maxConditions)] {
 		node.Conditions = append(node.Conditions, &skerryv1.Condition{

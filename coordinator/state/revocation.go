@@ -77,6 +77,7 @@ func (x *tx) expel(node *skerryv1.Node, off bool) (*sitev1.Outcome, error) {
 		return nil, err
 	}
 	x.forgetPlacements(name, off)
+	x.gossipKeyIsKnown()
 	x.holds(name, nil)
 	x.changeNodeState(node, skerryv1.NodeState_NODE_STATE_REMOVED)
 	x.warn(aboutNode(name), "NodeEvicted", "node %s was evicted from the site: its key does not count any more", name)

@@ -35,6 +35,7 @@ func (x *tx) initSite(init *sitev1.InitSite) (*sitev1.Outcome, error) {
 		return nil, problem.New(problem.Invalid, "site "+init.GetName(), "its ID is not the hash of its first trust version").WithField("siteId")
 	}
 	x.site, x.siteID, x.siteEpoch, x.gossipKey = init.GetName(), init.GetSiteId(), 1, init.GetGossipKey()
+	x.gossip = firstRing(init.GetGossipKey())
 	if err := x.appendTrust(init.GetTrust()); err != nil {
 		return nil, err
 	}

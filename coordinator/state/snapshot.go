@@ -45,6 +45,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		AccessPolicies: policies.list(v.txn),
 		Projects:       projects.list(v.txn),
 		Revoked:        m.revoked,
+		Gossip:         m.gossip,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -91,6 +92,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 
 		accessRevision: snapshot.GetAccessRevision(),
 		revoked:        snapshot.GetRevoked(),
+		gossip:         snapshot.GetGossip(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}

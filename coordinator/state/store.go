@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -39,6 +40,7 @@ type meta struct {
 	gossipKey  []byte
 	trust      []*sitev1.TrustVersion
 	revoked    []*sitev1.Revocation
+	gossip     *sitev1.GossipState
 	// numberFloor is below the first number of every new workload.
 	numberFloor uint64
 	// accessRevision is the index of the last change of who may do what.
@@ -112,8 +114,10 @@ func (s *Store) wake() {
 // fields.
 func (s *Store) Hash() uint64 {
 	m := s.meta
+	gossip, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.gossip)
+	must(err) // it holds no text
 	return m.sum + s.requests.sum + s.hasher.scalars(
-		[]string{m.site, m.siteID, string(m.gossipKey)},
+		[]string{m.site, m.siteID, string(m.gossipKey), string(gossip)},
 		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision,
 		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()),
 		uint64(m.reference.GetSeconds()), uint64(m.reference.GetNanos()), m.timeEra)

@@ -122,3 +122,28 @@ func tokenRevokeCommand(a *app) *cobra.Command {
 		},
 	}
 }
+
+func rotateGossipCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate-gossip-key",
+		Short: "Give all nodes a new key for gossip",
+		Long: `Rotate-gossip-key brings in a new key by which the nodes gossip, as every eviction
+does by itself. Nodes that are there have it within seconds; a node that is cut
+off gets it when it is back, before it gossips.`,
+		Example: "  skerry site rotate-gossip-key",
+		Args:    Args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			id, err := a.requestID()
+			if err != nil {
+				return err
+			}
+			return a.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+				if _, err := call(ctx, a, c.Identity().RotateGossipKey, &skerryv1.RotateGossipKeyRequest{RequestId: id}); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(a.Out, "a new gossip key is given to all nodes: skerry events tells when the old one is gone")
+				return err
+			})
+		},
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -218,6 +219,18 @@ func (c *Client) unreachable(ctx context.Context, failures []error) error {
 	if ctx.Err() != nil && len(failures) == 0 {
 		return ctx.Err()
 	}
+	if refused(failures) {
+		return problem.ToConnect(problem.New(problem.Unauthenticated, "site", "no node takes these credentials: %w", errors.Join(failures...)).
+			WithHint("they may have been revoked: ask an operator of the site for a token, and join again"))
+	}
 	return problem.ToConnect(problem.New(problem.Unavailable, "site", "no node answers: %w", errors.Join(failures...)).
 		WithHint("are the agents running (systemctl status skerry), and is the network up? --address HOST:PORT asks another node"))
+}
+
+// refused: every node was there, and none took the caller.
+func refused(failures []error) bool {
+	return len(failures) > 0 && !slices.ContainsFunc(failures, func(err error) bool {
+		kind := problem.KindOf(err)
+		return kind != problem.Unauthenticated && kind != problem.Forbidden
+	})
 }

@@ -472,6 +472,94 @@ func (x *RevokeTokenResponse) GetFreshness() *Freshness {
 	return nil
 }
 
+type RotateGossipKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RotateGossipKeyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type RotateGossipKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Freshness     *Freshness             `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RotateGossipKeyResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
 var File_skerry_v1_identity_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_identity_proto_rawDesc = "" +
@@ -503,7 +591,12 @@ const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"I\n" +
 	"\x13RevokeTokenResponse\x122\n" +
-	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness2\xc4\x03\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"7\n" +
+	"\x16RotateGossipKeyRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\"M\n" +
+	"\x17RotateGossipKeyResponse\x122\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness2\xb5\x04\n" +
 	"\x0fIdentityService\x12b\n" +
 	"\tEvictNode\x12\x1b.skerry.v1.EvictNodeRequest\x1a\x1c.skerry.v1.EvictNodeResponse\"\x1a¼\x18\x16\n" +
 	"\x05evict\x12\x04Node\"\x04node:\x01\x01\x12k\n" +
@@ -512,7 +605,9 @@ const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\x0eRevokeOperator\x12 .skerry.v1.RevokeOperatorRequest\x1a!.skerry.v1.RevokeOperatorResponse\"\x1f¼\x18\x1b\n" +
 	"\x06revoke\x12\bOperator\"\x04name:\x01\x01\x12h\n" +
 	"\vRevokeToken\x12\x1d.skerry.v1.RevokeTokenRequest\x1a\x1e.skerry.v1.RevokeTokenResponse\"\x1a¼\x18\x16\n" +
-	"\x06revoke\x12\x05Token\"\x02id:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"\x06revoke\x12\x05Token\"\x02id:\x01\x01\x12o\n" +
+	"\x0fRotateGossipKey\x12!.skerry.v1.RotateGossipKeyRequest\x1a\".skerry.v1.RotateGossipKeyResponse\"\x15¼\x18\x11\n" +
+	"\x06rotate\x12\x04Site:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_identity_proto_rawDescOnce sync.Once
@@ -526,38 +621,43 @@ func file_skerry_v1_identity_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_identity_proto_rawDescData
 }
 
-var file_skerry_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_skerry_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_skerry_v1_identity_proto_goTypes = []any{
-	(*EvictNodeRequest)(nil),       // 0: skerry.v1.EvictNodeRequest
-	(*EvictNodeResponse)(nil),      // 1: skerry.v1.EvictNodeResponse
-	(*ListOperatorsRequest)(nil),   // 2: skerry.v1.ListOperatorsRequest
-	(*ListOperatorsResponse)(nil),  // 3: skerry.v1.ListOperatorsResponse
-	(*Operator)(nil),               // 4: skerry.v1.Operator
-	(*RevokeOperatorRequest)(nil),  // 5: skerry.v1.RevokeOperatorRequest
-	(*RevokeOperatorResponse)(nil), // 6: skerry.v1.RevokeOperatorResponse
-	(*RevokeTokenRequest)(nil),     // 7: skerry.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),    // 8: skerry.v1.RevokeTokenResponse
-	(*Freshness)(nil),              // 9: skerry.v1.Freshness
+	(*EvictNodeRequest)(nil),        // 0: skerry.v1.EvictNodeRequest
+	(*EvictNodeResponse)(nil),       // 1: skerry.v1.EvictNodeResponse
+	(*ListOperatorsRequest)(nil),    // 2: skerry.v1.ListOperatorsRequest
+	(*ListOperatorsResponse)(nil),   // 3: skerry.v1.ListOperatorsResponse
+	(*Operator)(nil),                // 4: skerry.v1.Operator
+	(*RevokeOperatorRequest)(nil),   // 5: skerry.v1.RevokeOperatorRequest
+	(*RevokeOperatorResponse)(nil),  // 6: skerry.v1.RevokeOperatorResponse
+	(*RevokeTokenRequest)(nil),      // 7: skerry.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),     // 8: skerry.v1.RevokeTokenResponse
+	(*RotateGossipKeyRequest)(nil),  // 9: skerry.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil), // 10: skerry.v1.RotateGossipKeyResponse
+	(*Freshness)(nil),               // 11: skerry.v1.Freshness
 }
 var file_skerry_v1_identity_proto_depIdxs = []int32{
-	9, // 0: skerry.v1.EvictNodeResponse.freshness:type_name -> skerry.v1.Freshness
-	4, // 1: skerry.v1.ListOperatorsResponse.operators:type_name -> skerry.v1.Operator
-	9, // 2: skerry.v1.ListOperatorsResponse.freshness:type_name -> skerry.v1.Freshness
-	9, // 3: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
-	9, // 4: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
-	0, // 5: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
-	2, // 6: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
-	5, // 7: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
-	7, // 8: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
-	1, // 9: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
-	3, // 10: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
-	6, // 11: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
-	8, // 12: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	11, // 0: skerry.v1.EvictNodeResponse.freshness:type_name -> skerry.v1.Freshness
+	4,  // 1: skerry.v1.ListOperatorsResponse.operators:type_name -> skerry.v1.Operator
+	11, // 2: skerry.v1.ListOperatorsResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 3: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 4: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 5: skerry.v1.RotateGossipKeyResponse.freshness:type_name -> skerry.v1.Freshness
+	0,  // 6: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
+	2,  // 7: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
+	5,  // 8: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
+	7,  // 9: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
+	9,  // 10: skerry.v1.IdentityService.RotateGossipKey:input_type -> skerry.v1.RotateGossipKeyRequest
+	1,  // 11: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
+	3,  // 12: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
+	6,  // 13: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
+	8,  // 14: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
+	10, // 15: skerry.v1.IdentityService.RotateGossipKey:output_type -> skerry.v1.RotateGossipKeyResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_identity_proto_init() }
@@ -573,7 +673,7 @@ func file_skerry_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_identity_proto_rawDesc), len(file_skerry_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -66,6 +66,8 @@ type Entry struct {
 	//	*Entry_RevealSecret
 	//	*Entry_AddRecoveryKey
 	//	*Entry_RemoveRecoveryKey
+	//	*Entry_RotateGossip
+	//	*Entry_AdvanceGossip
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -348,6 +350,24 @@ func (x *Entry) GetRemoveRecoveryKey() *RemoveRecoveryKey {
 	return nil
 }
 
+func (x *Entry) GetRotateGossip() *RotateGossip {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RotateGossip); ok {
+			return x.RotateGossip
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetAdvanceGossip() *AdvanceGossip {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_AdvanceGossip); ok {
+			return x.AdvanceGossip
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -440,6 +460,14 @@ type Entry_RemoveRecoveryKey struct {
 	RemoveRecoveryKey *RemoveRecoveryKey `protobuf:"bytes,205,opt,name=remove_recovery_key,json=removeRecoveryKey,proto3,oneof"`
 }
 
+type Entry_RotateGossip struct {
+	RotateGossip *RotateGossip `protobuf:"bytes,163,opt,name=rotate_gossip,json=rotateGossip,proto3,oneof"`
+}
+
+type Entry_AdvanceGossip struct {
+	AdvanceGossip *AdvanceGossip `protobuf:"bytes,164,opt,name=advance_gossip,json=advanceGossip,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -483,6 +511,10 @@ func (*Entry_RevealSecret) isEntry_Change() {}
 func (*Entry_AddRecoveryKey) isEntry_Change() {}
 
 func (*Entry_RemoveRecoveryKey) isEntry_Change() {}
+
+func (*Entry_RotateGossip) isEntry_Change() {}
+
+func (*Entry_AdvanceGossip) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1453,7 +1485,9 @@ type NodeFacts struct {
 	// Until when the node's SVID counts.
 	SvidExpires *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=svid_expires,json=svidExpires,proto3" json:"svid_expires,omitempty"`
 	// P-256 point to which the site seals what only this node may open.
-	SealingKey    []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
+	SealingKey []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
+	// Version of the gossip ring that the node has taken over.
+	GossipVersion uint64 `protobuf:"varint,160,opt,name=gossip_version,json=gossipVersion,proto3" json:"gossip_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1549,6 +1583,13 @@ func (x *NodeFacts) GetSealingKey() []byte {
 		return x.SealingKey
 	}
 	return nil
+}
+
+func (x *NodeFacts) GetGossipVersion() uint64 {
+	if x != nil {
+		return x.GossipVersion
+	}
+	return 0
 }
 
 type SetNodeState struct {
@@ -1881,6 +1922,7 @@ type Snapshot struct {
 	// Versions of the site's key for secrets, sealed.
 	SecretKeys    []*SecretKey   `protobuf:"bytes,201,rep,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
 	RecoveryKeys  []*RecoveryKey `protobuf:"bytes,202,rep,name=recovery_keys,json=recoveryKeys,proto3" json:"recovery_keys,omitempty"`
+	Gossip        *GossipState   `protobuf:"bytes,161,opt,name=gossip,proto3" json:"gossip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2114,6 +2156,13 @@ func (x *Snapshot) GetSecretKeys() []*SecretKey {
 func (x *Snapshot) GetRecoveryKeys() []*RecoveryKey {
 	if x != nil {
 		return x.RecoveryKeys
+	}
+	return nil
+}
+
+func (x *Snapshot) GetGossip() *GossipState {
+	if x != nil {
+		return x.Gossip
 	}
 	return nil
 }
@@ -2416,7 +2465,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xcb\r\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xda\x0e\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2449,7 +2498,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x0erewrap_secrets\x18\xca\x01 \x01(\v2\x1d.skerry.site.v1.RewrapSecretsH\x00R\rrewrapSecrets\x12D\n" +
 	"\rreveal_secret\x18\xcb\x01 \x01(\v2\x1c.skerry.site.v1.RevealSecretH\x00R\frevealSecret\x12K\n" +
 	"\x10add_recovery_key\x18\xcc\x01 \x01(\v2\x1e.skerry.site.v1.AddRecoveryKeyH\x00R\x0eaddRecoveryKey\x12T\n" +
-	"\x13remove_recovery_key\x18\xcd\x01 \x01(\v2!.skerry.site.v1.RemoveRecoveryKeyH\x00R\x11removeRecoveryKeyB\b\n" +
+	"\x13remove_recovery_key\x18\xcd\x01 \x01(\v2!.skerry.site.v1.RemoveRecoveryKeyH\x00R\x11removeRecoveryKey\x12D\n" +
+	"\rrotate_gossip\x18\xa3\x01 \x01(\v2\x1c.skerry.site.v1.RotateGossipH\x00R\frotateGossip\x12G\n" +
+	"\x0eadvance_gossip\x18\xa4\x01 \x01(\v2\x1d.skerry.site.v1.AdvanceGossipH\x00R\radvanceGossipB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2530,7 +2581,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xe5\x02\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x8d\x03\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2543,7 +2594,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tauthority\x18\a \x01(\fR\tauthority\x12>\n" +
 	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x12 \n" +
 	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
-	"sealingKey\"f\n" +
+	"sealingKey\x12&\n" +
+	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2562,7 +2614,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xab\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe1\n" +
 	"\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
@@ -2601,7 +2653,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SecretRecordR\asecrets\x12;\n" +
 	"\vsecret_keys\x18\xc9\x01 \x03(\v2\x19.skerry.site.v1.SecretKeyR\n" +
 	"secretKeys\x12A\n" +
-	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\"`\n" +
+	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\x124\n" +
+	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2681,30 +2734,33 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RevealSecret)(nil),          // 36: skerry.site.v1.RevealSecret
 	(*AddRecoveryKey)(nil),        // 37: skerry.site.v1.AddRecoveryKey
 	(*RemoveRecoveryKey)(nil),     // 38: skerry.site.v1.RemoveRecoveryKey
-	(*TrustVersion)(nil),          // 39: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 40: skerry.v1.Node
-	(*v1.Grant)(nil),              // 41: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 42: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 43: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 44: skerry.v1.Token
-	(*v1.Decision)(nil),           // 45: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 46: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 47: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 48: skerry.v1.Condition
-	(v1.NodeState)(0),             // 49: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 50: skerry.v1.Image
-	(v1.VoterRole)(0),             // 51: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 52: skerry.v1.Placement
-	(*v1.Event)(nil),              // 53: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 54: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 55: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 56: skerry.site.v1.Revocation
-	(*SecretRecord)(nil),          // 57: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 58: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 59: skerry.site.v1.RecoveryKey
-	(*v1.Workload)(nil),           // 60: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 61: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 62: skerry.v1.AppliedResource
+	(*RotateGossip)(nil),          // 39: skerry.site.v1.RotateGossip
+	(*AdvanceGossip)(nil),         // 40: skerry.site.v1.AdvanceGossip
+	(*TrustVersion)(nil),          // 41: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 42: skerry.v1.Node
+	(*v1.Grant)(nil),              // 43: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 44: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 45: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 46: skerry.v1.Token
+	(*v1.Decision)(nil),           // 47: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 48: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 49: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 50: skerry.v1.Condition
+	(v1.NodeState)(0),             // 51: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 52: skerry.v1.Image
+	(v1.VoterRole)(0),             // 53: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 54: skerry.v1.Placement
+	(*v1.Event)(nil),              // 55: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 56: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 57: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 58: skerry.site.v1.Revocation
+	(*SecretRecord)(nil),          // 59: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 60: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 61: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 62: skerry.site.v1.GossipState
+	(*v1.Workload)(nil),           // 63: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 64: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 65: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2731,63 +2787,66 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	36, // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
 	37, // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
 	38, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
-	39, // 24: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 25: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	40, // 26: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	41, // 27: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	42, // 28: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	43, // 29: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	44, // 30: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 31: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	41, // 32: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	40, // 33: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 34: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 35: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 36: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 37: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	45, // 38: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	45, // 39: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 40: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 41: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 42: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	46, // 43: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	47, // 44: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	48, // 45: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	27, // 46: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	49, // 47: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	50, // 48: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	39, // 49: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	51, // 50: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 51: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 52: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	39, // 53: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 54: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 55: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 56: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	52, // 57: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	40, // 58: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	50, // 59: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	53, // 60: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 61: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 62: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	54, // 63: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	55, // 64: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	56, // 65: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	27, // 66: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	57, // 67: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	58, // 68: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	59, // 69: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	5,  // 70: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	60, // 71: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 72: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	61, // 73: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	62, // 74: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	40, // 75: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	39, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
+	40, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
+	41, // 26: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 27: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	42, // 28: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	43, // 29: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	44, // 30: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	45, // 31: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	46, // 32: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 33: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	43, // 34: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	42, // 35: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 36: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 37: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 38: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 39: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	47, // 40: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	47, // 41: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 42: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 43: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 44: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	48, // 45: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	49, // 46: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	50, // 47: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	27, // 48: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	51, // 49: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	52, // 50: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	41, // 51: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	53, // 52: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 53: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 54: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	41, // 55: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 56: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 57: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 58: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	54, // 59: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	42, // 60: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	52, // 61: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	55, // 62: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 63: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 64: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	56, // 65: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	57, // 66: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	58, // 67: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	27, // 68: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	59, // 69: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	60, // 70: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	61, // 71: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	62, // 72: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	5,  // 73: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	63, // 74: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 75: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	64, // 76: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	65, // 77: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	42, // 78: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2823,6 +2882,8 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RevealSecret)(nil),
 		(*Entry_AddRecoveryKey)(nil),
 		(*Entry_RemoveRecoveryKey)(nil),
+		(*Entry_RotateGossip)(nil),
+		(*Entry_AdvanceGossip)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -168,6 +168,217 @@ func (x *RevokeToken) GetId() string {
 	return ""
 }
 
+// GossipRing is the keys by which nodes gossip.
+type GossipRing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rises with every change of the keys.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// 32 bytes each. The first one encrypts, all of them decrypt.
+	Keys          [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipRing) Reset() {
+	*x = GossipRing{}
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipRing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipRing) ProtoMessage() {}
+
+func (x *GossipRing) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipRing.ProtoReflect.Descriptor instead.
+func (*GossipRing) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_revocation_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GossipRing) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *GossipRing) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// GossipState is the ring and where it is going. A key comes in as one that only
+// decrypts; when every node has it, it encrypts; when every node does that, the
+// others go.
+type GossipState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ring  *GossipRing            `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	// Key that is to remain alone.
+	Target []byte `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	// Somebody who knows the keys was evicted: a new one is due.
+	Due           bool `protobuf:"varint,3,opt,name=due,proto3" json:"due,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipState) Reset() {
+	*x = GossipState{}
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipState) ProtoMessage() {}
+
+func (x *GossipState) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipState.ProtoReflect.Descriptor instead.
+func (*GossipState) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_revocation_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GossipState) GetRing() *GossipRing {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
+func (x *GossipState) GetTarget() []byte {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *GossipState) GetDue() bool {
+	if x != nil {
+		return x.Due
+	}
+	return false
+}
+
+// RotateGossip brings in a new gossip key.
+type RotateGossip struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossip) Reset() {
+	*x = RotateGossip{}
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossip) ProtoMessage() {}
+
+func (x *RotateGossip) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossip.ProtoReflect.Descriptor instead.
+func (*RotateGossip) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_revocation_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RotateGossip) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// AdvanceGossip takes the next step of a rotation; refused unless the ring is
+// still the version that every node has confirmed.
+type AdvanceGossip struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvanceGossip) Reset() {
+	*x = AdvanceGossip{}
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceGossip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceGossip) ProtoMessage() {}
+
+func (x *AdvanceGossip) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceGossip.ProtoReflect.Descriptor instead.
+func (*AdvanceGossip) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_revocation_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AdvanceGossip) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_skerry_site_v1_revocation_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_revocation_proto_rawDesc = "" +
@@ -179,7 +390,19 @@ const file_skerry_site_v1_revocation_proto_rawDesc = "" +
 	"\x0eRevokeOperator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02idB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x02id\x18\x01 \x01(\tR\x02id\":\n" +
+	"\n" +
+	"GossipRing\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\"g\n" +
+	"\vGossipState\x12.\n" +
+	"\x04ring\x18\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x04ring\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\fR\x06target\x12\x10\n" +
+	"\x03due\x18\x03 \x01(\bR\x03due\" \n" +
+	"\fRotateGossip\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\")\n" +
+	"\rAdvanceGossip\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversionB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_revocation_proto_rawDescOnce sync.Once
@@ -193,18 +416,23 @@ func file_skerry_site_v1_revocation_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_revocation_proto_rawDescData
 }
 
-var file_skerry_site_v1_revocation_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_skerry_site_v1_revocation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_skerry_site_v1_revocation_proto_goTypes = []any{
 	(*EvictNode)(nil),      // 0: skerry.site.v1.EvictNode
 	(*RevokeOperator)(nil), // 1: skerry.site.v1.RevokeOperator
 	(*RevokeToken)(nil),    // 2: skerry.site.v1.RevokeToken
+	(*GossipRing)(nil),     // 3: skerry.site.v1.GossipRing
+	(*GossipState)(nil),    // 4: skerry.site.v1.GossipState
+	(*RotateGossip)(nil),   // 5: skerry.site.v1.RotateGossip
+	(*AdvanceGossip)(nil),  // 6: skerry.site.v1.AdvanceGossip
 }
 var file_skerry_site_v1_revocation_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: skerry.site.v1.GossipState.ring:type_name -> skerry.site.v1.GossipRing
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_revocation_proto_init() }
@@ -218,7 +446,7 @@ func file_skerry_site_v1_revocation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_revocation_proto_rawDesc), len(file_skerry_site_v1_revocation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

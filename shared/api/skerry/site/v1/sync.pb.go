@@ -495,7 +495,9 @@ type Assignments struct {
 	Site   string `protobuf:"bytes,8,opt,name=site,proto3" json:"site,omitempty"`
 	SiteId string `protobuf:"bytes,9,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
 	// Secrets that the placements name, and no others.
-	Secrets       []*DeliveredSecret `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Secrets []*DeliveredSecret `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Takes the place of gossip_key once it is set.
+	Gossip        *GossipRing `protobuf:"bytes,160,opt,name=gossip,proto3" json:"gossip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -596,6 +598,13 @@ func (x *Assignments) GetSiteId() string {
 func (x *Assignments) GetSecrets() []*DeliveredSecret {
 	if x != nil {
 		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Assignments) GetGossip() *GossipRing {
+	if x != nil {
+		return x.Gossip
 	}
 	return nil
 }
@@ -770,7 +779,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -797,7 +806,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xa6\x03\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xdb\x03\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -811,7 +820,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\araft_id\x18\a \x01(\x04R\x06raftId\x12\x12\n" +
 	"\x04site\x18\b \x01(\tR\x04site\x12\x17\n" +
 	"\asite_id\x18\t \x01(\tR\x06siteId\x12:\n" +
-	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\"c\n" +
+	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\x123\n" +
+	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
@@ -859,7 +869,8 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*v1.Placement)(nil),          // 12: skerry.v1.Placement
 	(*TrustVersion)(nil),          // 13: skerry.site.v1.TrustVersion
 	(*DeliveredSecret)(nil),       // 14: skerry.site.v1.DeliveredSecret
-	(v1.VoterRole)(0),             // 15: skerry.v1.VoterRole
+	(*GossipRing)(nil),            // 15: skerry.site.v1.GossipRing
+	(v1.VoterRole)(0),             // 16: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -878,14 +889,15 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	8,  // 13: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
 	13, // 14: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
 	14, // 15: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
-	15, // 16: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 17: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 18: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 16: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
+	16, // 17: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 18: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 19: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -896,6 +908,7 @@ func file_skerry_site_v1_sync_proto_init() {
 	file_skerry_site_v1_log_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
+	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncRequest_Hello)(nil),

@@ -46,6 +46,9 @@ const (
 	// IdentityServiceRevokeTokenProcedure is the fully-qualified name of the IdentityService's
 	// RevokeToken RPC.
 	IdentityServiceRevokeTokenProcedure = "/skerry.v1.IdentityService/RevokeToken"
+	// IdentityServiceRotateGossipKeyProcedure is the fully-qualified name of the IdentityService's
+	// RotateGossipKey RPC.
+	IdentityServiceRotateGossipKeyProcedure = "/skerry.v1.IdentityService/RotateGossipKey"
 )
 
 // IdentityServiceClient is a client for the skerry.v1.IdentityService service.
@@ -58,6 +61,9 @@ type IdentityServiceClient interface {
 	RevokeOperator(context.Context, *connect.Request[v1.RevokeOperatorRequest]) (*connect.Response[v1.RevokeOperatorResponse], error)
 	// RevokeToken makes a token useless that nobody has used yet.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// RotateGossipKey brings in a new key for gossip; the coordinator goes on with
+	// it step by step.
+	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
 }
 
 // NewIdentityServiceClient constructs a client for the skerry.v1.IdentityService service. By
@@ -95,15 +101,22 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("RevokeToken")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateGossipKey: connect.NewClient[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse](
+			httpClient,
+			baseURL+IdentityServiceRotateGossipKeyProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RotateGossipKey")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // identityServiceClient implements IdentityServiceClient.
 type identityServiceClient struct {
-	evictNode      *connect.Client[v1.EvictNodeRequest, v1.EvictNodeResponse]
-	listOperators  *connect.Client[v1.ListOperatorsRequest, v1.ListOperatorsResponse]
-	revokeOperator *connect.Client[v1.RevokeOperatorRequest, v1.RevokeOperatorResponse]
-	revokeToken    *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	evictNode       *connect.Client[v1.EvictNodeRequest, v1.EvictNodeResponse]
+	listOperators   *connect.Client[v1.ListOperatorsRequest, v1.ListOperatorsResponse]
+	revokeOperator  *connect.Client[v1.RevokeOperatorRequest, v1.RevokeOperatorResponse]
+	revokeToken     *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	rotateGossipKey *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
 }
 
 // EvictNode calls skerry.v1.IdentityService.EvictNode.
@@ -126,6 +139,11 @@ func (c *identityServiceClient) RevokeToken(ctx context.Context, req *connect.Re
 	return c.revokeToken.CallUnary(ctx, req)
 }
 
+// RotateGossipKey calls skerry.v1.IdentityService.RotateGossipKey.
+func (c *identityServiceClient) RotateGossipKey(ctx context.Context, req *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error) {
+	return c.rotateGossipKey.CallUnary(ctx, req)
+}
+
 // IdentityServiceHandler is an implementation of the skerry.v1.IdentityService service.
 type IdentityServiceHandler interface {
 	// EvictNode takes a node out of the site for good: its key counts nowhere any
@@ -136,6 +154,9 @@ type IdentityServiceHandler interface {
 	RevokeOperator(context.Context, *connect.Request[v1.RevokeOperatorRequest]) (*connect.Response[v1.RevokeOperatorResponse], error)
 	// RevokeToken makes a token useless that nobody has used yet.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// RotateGossipKey brings in a new key for gossip; the coordinator goes on with
+	// it step by step.
+	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
 }
 
 // NewIdentityServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -169,6 +190,12 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithSchema(identityServiceMethods.ByName("RevokeToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceRotateGossipKeyHandler := connect.NewUnaryHandler(
+		IdentityServiceRotateGossipKeyProcedure,
+		svc.RotateGossipKey,
+		connect.WithSchema(identityServiceMethods.ByName("RotateGossipKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skerry.v1.IdentityService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IdentityServiceEvictNodeProcedure:
@@ -179,6 +206,8 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceRevokeOperatorHandler.ServeHTTP(w, r)
 		case IdentityServiceRevokeTokenProcedure:
 			identityServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case IdentityServiceRotateGossipKeyProcedure:
+			identityServiceRotateGossipKeyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -202,4 +231,8 @@ func (UnimplementedIdentityServiceHandler) RevokeOperator(context.Context, *conn
 
 func (UnimplementedIdentityServiceHandler) RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.IdentityService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.IdentityService.RotateGossipKey is not implemented"))
 }

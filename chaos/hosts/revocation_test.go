@@ -1,0 +1,194 @@
+//go:build integration
+
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"skerry.dev/chaos/check"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// cutWithin is what the site promises of everything that is revoked.
+const cutWithin = 5 * time.Second
+
+// logOf a host's agents.
+func logOf(t *testing.T, h *Host) string {
+	t.Helper()
+	text, err := os.ReadFile(h.AgentLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// without the host that was evicted the site has settled.
+func settledWithout(t *testing.T, r *Rig, evicted *Host) {
+	t.Helper()
+	rest := slices.DeleteFunc(slices.Clone(r.Hosts), func(h *Host) bool { return h == evicted })
+	await(t, r, "the site without "+evicted.Name, patience, func(ctx context.Context) error {
+		status, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, node := range status.GetNodes() {
+			if node.GetName() == evicted.Name && (node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED || node.GetRaftId() != 0) {
+				return fmt.Errorf("it is still %s with replica %d", node.GetState(), node.GetRaftId())
+			}
+		}
+		return unsettled(status, len(rest))
+	})
+}
+
+func TestEvictedNodesAreOutEverywhereWithinSeconds(t *testing.T) {
+	r := newSite(t, 4, 4)
+	leader, other, err := r.Coordinator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated := 0
+	for _, evicted := range []*Host{other, leader} {
+		skerry(t, r, nil, "node", "evict", evicted.Name, "--yes")
+		begun := time.Now()
+		await(t, r, "the node to know of it", cutWithin, func(context.Context) error {
+			if !strings.Contains(logOf(t, evicted), "this node was evicted from the site") {
+				return errors.New("its log does not say so")
+			}
+			return nil
+		})
+		t.Logf("%s knew of it after %s", evicted.Name, time.Since(begun))
+		await(t, r, "its containers to end", patience, func(context.Context) error {
+			if pids := containerPIDs(t, evicted); len(pids) > 0 {
+				return fmt.Errorf("containers: %v", pids)
+			}
+			return nil
+		})
+		settledWithout(t, r, evicted)
+		awaitHealthyOff(t, r, "web", 4, evicted)
+		rotated++
+		await(t, r, "a gossip key that it does not know", patience, func(ctx context.Context) error {
+			events, err := r.Skerry(ctx, nil, "events")
+			if err == nil && strings.Count(events, "GossipKeyRotated") < rotated {
+				err = errors.New("the old one is not gone")
+			}
+			return err
+		})
+		// Also after a restart it has no part in anything.
+		if err := evicted.StopAgent(); err != nil {
+			t.Fatal(err)
+		}
+		if err := evicted.StartAgent(); err != nil {
+			t.Fatal(err)
+		}
+		r.Hosts = slices.DeleteFunc(r.Hosts, func(h *Host) bool { return h == evicted })
+		defer func() { r.Hosts = append(r.Hosts, evicted) }()
+		settled(t, r)
+	}
+	if got := check.VoterTarget(len(r.Hosts)); got != 1 {
+		t.Fatal(got)
+	}
+}
+
+func TestNodeThatWasEvictedWhileItWasCutOffLearnsOfItBeforeItGossips(t *testing.T) {
+	r := newSite(t, 4, 4)
+	_, cut, err := r.Coordinator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := slices.DeleteFunc(slices.Clone(r.Hosts), func(h *Host) bool { return h == cut })
+	if err := r.Cut(t.Context(), []*Host{cut}, rest); err != nil {
+		t.Fatal(err)
+	}
+	awaitHealthyOff(t, r, "web", 4, cut)
+	skerry(t, r, nil, "node", "evict", cut.Name, "--yes")
+	settledWithout(t, r, cut)
+	before := map[string]int{}
+	for _, h := range rest {
+		before[h.Name] = strings.Count(logOf(t, h), "pool: member joined\" node="+cut.Name)
+	}
+	if err := r.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "the node to know of it", 30*time.Second, func(context.Context) error {
+		if !strings.Contains(logOf(t, cut), "this node was evicted from the site") {
+			return errors.New("its log does not say so")
+		}
+		return nil
+	})
+	await(t, r, "its containers to end", patience, func(context.Context) error {
+		if pids := containerPIDs(t, cut); len(pids) > 0 {
+			return fmt.Errorf("containers: %v", pids)
+		}
+		return nil
+	})
+	for _, h := range rest {
+		if after := strings.Count(logOf(t, h), "pool: member joined\" node="+cut.Name); after != before[h.Name] {
+			t.Errorf("%s had it in its pool again", h.Name)
+		}
+	}
+}
+
+func TestWhatARevokedOperatorHasOpenIsCut(t *testing.T) {
+	r := newSite(t, 3, 3)
+	home, err := r.Operator(t.Context(), "mara")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(home) }()
+	grantOperator(t, r, "mara")
+	open := map[string]*os.File{}
+	for name, args := range map[string][]string{
+		"logs": {"logs", "-f", "web-1"}, "exec": {"exec", "web-2", "--", "sh", "-c", "echo begun; sleep 1000"}, "events": {"events", "-f"},
+	} {
+		out, err := os.Create(filepath.Join(home, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		command, err := r.As(t.Context(), home, out, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = command.Process.Kill() // it may have ended
+			_ = command.Wait()
+			_ = out.Close()
+		}()
+		open[name] = out
+	}
+	says := func(name string, words ...string) func(context.Context) error {
+		return func(context.Context) error {
+			text, err := os.ReadFile(open[name].Name())
+			if err == nil && !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(string(text), w) }) {
+				err = fmt.Errorf("%s wrote %q", name, text)
+			}
+			return err
+		}
+	}
+	await(t, r, "the streams to be open", patience, says("exec", "begun"))
+	await(t, r, "the streams to be open", patience, says("events", "mara"))
+	skerry(t, r, nil, "operator", "revoke", "mara", "--yes")
+	begun := time.Now()
+	for name := range open {
+		await(t, r, name+" to be cut", cutWithin-time.Since(begun), says(name, "connection was lost", "trying again"))
+		t.Logf("%s was cut after %s at most", name, time.Since(begun))
+	}
+	if text, err := output(r.as(t.Context(), "status"), nil, home); err == nil {
+		t.Errorf("a revoked operator got an answer:\n%s", text)
+	}
+}
+
+// grantOperator lets an operator use placements, where roles are given.
+func grantOperator(t *testing.T, r *Rig, name string) {
+	t.Helper()
+	if out, err := r.Skerry(t.Context(), nil, "operator", "grant", name, "operator"); err != nil {
+		t.Logf("no role was given: %s %v", out, err)
+	}
+}

@@ -1,0 +1,83 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+)
+
+const (
+	// gossipEvery is how often the coordinator looks at the gossip keys at least,
+	// gossipRest the shortest time between two looks.
+	gossipEvery    = time.Second
+	gossipRest     = 50 * time.Millisecond
+	gossipKeyBytes = 32
+)
+
+// rotateGossip brings in a new gossip key after an eviction, and leads every
+// rotation to its end. Keys travel in the log, which evicted replicas do not
+// get any more, and on the sync streams of nodes.
+func (v *Voter) rotateGossip(ctx context.Context) error {
+	timer := v.Env.Clock.NewTimer(gossipEvery)
+	defer timer.Stop()
+	for {
+		changed := v.store.Changed()
+		if v.node.Status().Serving {
+			if change := v.nextGossip(v.store.View()); change != nil {
+				v.proposeGossip(ctx, change)
+			}
+		}
+		timer.Reset(gossipEvery)
+		select {
+		case <-changed:
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := env.Sleep(ctx, v.Env.Clock, gossipRest); err != nil {
+			return err
+		}
+	}
+}
+
+// nextGossip is the next step; nil when there is none.
+func (v *Voter) nextGossip(view *state.View) *sitev1.Entry {
+	switch {
+	case view.Gossip().GetDue() && !evictedReplica(view):
+		key := make([]byte, gossipKeyBytes)
+		if _, err := v.Env.Rand.Read(key); err != nil {
+			return nil
+		}
+		return &sitev1.Entry{Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: key}}}
+	case view.GossipNext() && view.GossipSettled():
+		return &sitev1.Entry{Change: &sitev1.Entry_AdvanceGossip{
+			AdvanceGossip: &sitev1.AdvanceGossip{Version: view.Gossip().GetRing().GetVersion()},
+		}}
+	}
+	return nil
+}
+
+// evictedReplica: a node that was evicted is still in the group. The log would
+// be sent to it if a replica did not know of the eviction yet, and with it the
+// new key.
+func evictedReplica(view *state.View) bool {
+	for _, node := range view.Nodes() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED && node.GetRaftId() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Voter) proposeGossip(ctx context.Context, entry *sitev1.Entry) {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	entry.RequestId, entry.Principal = v.newID(), "coordinator"
+	if _, err := v.Propose(ctx, entry); err != nil {
+		v.Logger.Debug("the gossip keys could not be changed", "error", err)
+	}
+}
