@@ -66,12 +66,13 @@ const compressFrom = 64 << 10
 // Server answers operators on a voter.
 type Server struct {
 	Config
-	handler http.Handler
+	handler   http.Handler
+	foresight *foresight
 }
 
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
-	s := &Server{Config: config}
+	s := &Server{Config: config, foresight: &foresight{clock: config.Clock}}
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
@@ -85,6 +86,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(siteTimes{s}, options...))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewSecretServiceHandler(secretService{s}, options...))
+	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	s.handler = s.authenticate(s.forward(mux))

@@ -162,6 +162,9 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		}
 	}
 	response.Problems = findProblems(view, response, s.Waiting())
+	if freshness.GetQuorum() && !freshness.GetStale() {
+		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
+	}
 	return connect.NewResponse(response), nil
 }
 

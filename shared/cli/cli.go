@@ -90,7 +90,7 @@ begins with "!" on standard error.`,
 	flags.StringSliceVar(&a.target.Addresses, "address", nil, "node to ask first, `HOST:PORT`; may be repeated")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
-		statusCommand, getCommand, describeCommand, whyCommand, eventsCommand,
+		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
 		logsCommand, execCommand,
 		nodeCommand, siteCommand, operatorCommand, tokenCommand, versionCommand,

@@ -32,6 +32,7 @@ func harbour() *fakeSite {
 				"node node-3: DiskFull: /var/lib/skerry is 97% full: remove images or add space",
 				"placement web-4 has no node: 1 node lost, port 8080/tcp is taken on 2 nodes: skerry why web-4",
 			},
+			Weaknesses: []*skerryv1.Weakness{{Loss: "node node-1", Why: "0 of 2 voters would be left: no quorum, so no changes and no replacing"}},
 		},
 		resources: []*skerryv1.Resource{
 			{Kind: &skerryv1.Resource_Workload{Workload: web}}, {Kind: &skerryv1.Resource_Workload{Workload: db}},
@@ -63,6 +64,7 @@ func cutOff() *fakeSite {
 	stale := &skerryv1.Freshness{Epoch: "1.4", Stale: true, Age: durationpb.New(12 * time.Second), Index: 790, Node: "node-3"}
 	site.freshness, site.status.Freshness, site.explain.Freshness = stale, stale, stale
 	site.status.Coordinator = ""
+	site.status.Weaknesses = nil
 	site.status.MissingVoters = []string{"node-1", "node-2"}
 	site.status.Problems = []string{"node-3 reaches no voter (node-1, node-2): this answer is about node-3 alone; check its network"}
 	return site

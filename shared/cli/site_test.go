@@ -43,6 +43,11 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedPlacementServiceHandler
 	skerryv1connect.UnimplementedImageServiceHandler
 	skerryv1connect.UnimplementedSiteTimeServiceHandler
+	skerryv1connect.UnimplementedForesightServiceHandler
+
+	// foresight answers every question; question is the last one.
+	foresight *skerryv1.WhatIfResponse
+	question  *skerryv1.WhatIfRequest
 
 	time      *skerryv1.GetSiteTimeResponse
 	status    *skerryv1.StatusResponse
@@ -193,6 +198,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(s))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(s))
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(s))
+	mux.Handle(skerryv1connect.NewForesightServiceHandler(s))
 	return mux
 }
 

@@ -61,6 +61,9 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally) erro
 	f.add("Quorum", quorum(s))
 	f.add("Answer", answered(s.GetFreshness()))
 	f.add("Placements", fmt.Sprintf("%d of %d healthy, %s", s.GetHealthy(), s.GetPlacements(), plural(int(s.GetWorkloads()), "workload")))
+	if s.GetFreshness().GetQuorum() && !s.GetFreshness().GetStale() {
+		f.add("Survives", survives(s))
+	}
 	if err := f.write(o.Out); err != nil {
 		return err
 	}
@@ -68,6 +71,9 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally) erro
 		return err
 	}
 	if err := section(o.Out, "Workloads", tallyTable(tallies)); err != nil {
+		return err
+	}
+	if err := o.printWeaknesses(s); err != nil {
 		return err
 	}
 	return o.printAttention(s)
@@ -82,6 +88,32 @@ func quorum(s *skerryv1.StatusResponse) string {
 		text += "; voters not heard of: " + strings.Join(missing, ", ")
 	}
 	return text
+}
+
+// survives says in a line what the site could lose now; printWeaknesses says
+// why not.
+func survives(s *skerryv1.StatusResponse) string {
+	some := ""
+	if s.GetWeaknessesIncomplete() {
+		some = " of those that were tried; skerry whatif tries others"
+	}
+	if len(s.GetWeaknesses()) == 0 {
+		return "the loss of any one node or zone" + some
+	}
+	var losses []string
+	for _, w := range s.GetWeaknesses() {
+		losses = append(losses, w.GetLoss())
+	}
+	return "the loss of any one node or zone" + some + " but: " + strings.Join(losses, ", ")
+}
+
+// printWeaknesses says why single losses would be too much.
+func (o *statusOptions) printWeaknesses(s *skerryv1.StatusResponse) error {
+	t := newTable("LOSS", "WHAT THEN")
+	for _, w := range s.GetWeaknesses() {
+		t.row(w.GetLoss(), w.GetWhy())
+	}
+	return section(o.Out, "Would not survive", t)
 }
 
 func answered(f *skerryv1.Freshness) string {

@@ -10,6 +10,7 @@ Epoch:        1.4
 Quorum:       yes
 Answer:       up to date, by node-1
 Placements:   2 of 4 healthy, 2 workloads
+Survives:     the loss of any one node or zone but: node node-1
 
 Nodes:
   NODE    ZONE    STATE  FOR   ROLE         VERSION  CONDITIONS
@@ -21,6 +22,10 @@ Workloads:
   NAME  PROJECT  HEALTHY  OTHERS
   web   default  1/3      1 lost, 1 pending, 1 restarting
   db    default  1/1      -
+
+Would not survive:
+  LOSS         WHAT THEN
+  node node-1  0 of 2 voters would be left: no quorum, so no changes and no replacing
 
 Needs attention:
   - node node-2 is lost since 2026-11-21 03:08:00 UTC: check its power and its network
@@ -58,7 +63,7 @@ Needs attention:
 
 func TestStatusClaimsThatAllIsWellOnlyWhenItKnows(t *testing.T) {
 	well := &fakeSite{status: harbour().status, freshness: harbour().freshness}
-	well.status.Nodes, well.status.Problems = nil, nil
+	well.status.Nodes, well.status.Problems, well.status.Weaknesses = nil, nil, nil
 	expect(t, well, "status", 0, `
 Site:         harbour
 Coordinator:  node-1
@@ -66,6 +71,7 @@ Epoch:        1.4
 Quorum:       yes
 Answer:       up to date, by node-1
 Placements:   2 of 4 healthy, 2 workloads
+Survives:     the loss of any one node or zone
 
 Nothing needs attention.
 `, "")

@@ -51,6 +51,7 @@ type Client struct {
 	images     skerryv1connect.ImageServiceClient
 	identity   skerryv1connect.IdentityServiceClient
 	secrets    skerryv1connect.SecretServiceClient
+	foresight  skerryv1connect.ForesightServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -67,6 +68,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
+	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
 	return c
 }
 
@@ -90,6 +92,9 @@ func (c *Client) Identity() skerryv1connect.IdentityServiceClient { return c.ide
 
 // Secrets is the service for the site's key for secrets.
 func (c *Client) Secrets() skerryv1connect.SecretServiceClient { return c.secrets }
+
+// Foresight is the service that answers what would become of the site.
+func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

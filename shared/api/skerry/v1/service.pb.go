@@ -864,8 +864,15 @@ type StatusResponse struct {
 	Problems []string `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Voters that the answering node does not reach; filled when quorum is lost.
 	MissingVoters []string `protobuf:"bytes,10,rep,name=missing_voters,json=missingVoters,proto3" json:"missing_voters,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Losses of one node or one zone that the site would not come through with
+	// everything running. Empty when it would survive each of them; it is told
+	// only by a voter with a quorum.
+	Weaknesses []*Weakness `protobuf:"bytes,260,rep,name=weaknesses,proto3" json:"weaknesses,omitempty"`
+	// The losses of some nodes were not tried, because there are so many: ask
+	// what if.
+	WeaknessesIncomplete bool `protobuf:"varint,261,opt,name=weaknesses_incomplete,json=weaknessesIncomplete,proto3" json:"weaknesses_incomplete,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -968,6 +975,76 @@ func (x *StatusResponse) GetMissingVoters() []string {
 	return nil
 }
 
+func (x *StatusResponse) GetWeaknesses() []*Weakness {
+	if x != nil {
+		return x.Weaknesses
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetWeaknessesIncomplete() bool {
+	if x != nil {
+		return x.WeaknessesIncomplete
+	}
+	return false
+}
+
+// Weakness is a loss that the site would not come through with everything
+// running.
+type Weakness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `node node-3` or `zone b`.
+	Loss string `protobuf:"bytes,1,opt,name=loss,proto3" json:"loss,omitempty"`
+	// One sentence.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Weakness) Reset() {
+	*x = Weakness{}
+	mi := &file_skerry_v1_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Weakness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Weakness) ProtoMessage() {}
+
+func (x *Weakness) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Weakness.ProtoReflect.Descriptor instead.
+func (*Weakness) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Weakness) GetLoss() string {
+	if x != nil {
+		return x.Loss
+	}
+	return ""
+}
+
+func (x *Weakness) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type LocateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -976,7 +1053,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[14]
+	mi := &file_skerry_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1065,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[14]
+	mi := &file_skerry_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1078,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 type LocateResponse struct {
@@ -1026,7 +1103,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[15]
+	mi := &file_skerry_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1115,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[15]
+	mi := &file_skerry_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1128,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LocateResponse) GetSite() string {
@@ -1135,7 +1212,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[16]
+	mi := &file_skerry_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1224,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[16]
+	mi := &file_skerry_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1237,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateTokenRequest) GetRole() string {
@@ -1231,7 +1308,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[17]
+	mi := &file_skerry_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1320,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[17]
+	mi := &file_skerry_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1333,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -1288,7 +1365,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[18]
+	mi := &file_skerry_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1377,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[18]
+	mi := &file_skerry_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1390,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 type ListTokensResponse struct {
@@ -1326,7 +1403,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[19]
+	mi := &file_skerry_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1415,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[19]
+	mi := &file_skerry_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1428,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -1384,7 +1461,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_skerry_v1_service_proto_msgTypes[20]
+	mi := &file_skerry_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1473,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[20]
+	mi := &file_skerry_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1486,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Token) GetId() string {
@@ -1470,7 +1547,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[21]
+	mi := &file_skerry_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1559,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[21]
+	mi := &file_skerry_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1572,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EventsRequest) GetAfter() uint64 {
@@ -1543,7 +1620,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[22]
+	mi := &file_skerry_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1632,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[22]
+	mi := &file_skerry_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1645,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EventsResponse) GetEvent() *Event {
@@ -1598,7 +1675,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[23]
+	mi := &file_skerry_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1687,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[23]
+	mi := &file_skerry_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1700,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LogsRequest) GetPlacement() string {
@@ -1663,7 +1740,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[24]
+	mi := &file_skerry_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1752,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[24]
+	mi := &file_skerry_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1765,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -1713,7 +1790,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[25]
+	mi := &file_skerry_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1802,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[25]
+	mi := &file_skerry_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1815,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecRequest) GetMessage() isExecRequest_Message {
@@ -1826,7 +1903,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_skerry_v1_service_proto_msgTypes[26]
+	mi := &file_skerry_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1915,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[26]
+	mi := &file_skerry_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1928,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecStart) GetPlacement() string {
@@ -1899,7 +1976,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_skerry_v1_service_proto_msgTypes[27]
+	mi := &file_skerry_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +1988,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[27]
+	mi := &file_skerry_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2001,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TerminalSize) GetColumns() uint32 {
@@ -1955,7 +2032,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[28]
+	mi := &file_skerry_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2044,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[28]
+	mi := &file_skerry_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2057,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExecResponse) GetMessage() isExecResponse_Message {
@@ -2053,7 +2130,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_skerry_v1_service_proto_msgTypes[29]
+	mi := &file_skerry_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2142,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[29]
+	mi := &file_skerry_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2155,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LoadImageRequest) GetMessage() isLoadImageRequest_Message {
@@ -2136,7 +2213,7 @@ type LoadImageHeader struct {
 
 func (x *LoadImageHeader) Reset() {
 	*x = LoadImageHeader{}
-	mi := &file_skerry_v1_service_proto_msgTypes[30]
+	mi := &file_skerry_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2225,7 @@ func (x *LoadImageHeader) String() string {
 func (*LoadImageHeader) ProtoMessage() {}
 
 func (x *LoadImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[30]
+	mi := &file_skerry_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2238,7 @@ func (x *LoadImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageHeader.ProtoReflect.Descriptor instead.
 func (*LoadImageHeader) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LoadImageHeader) GetSize() int64 {
@@ -2187,7 +2264,7 @@ type LoadImageResponse struct {
 
 func (x *LoadImageResponse) Reset() {
 	*x = LoadImageResponse{}
-	mi := &file_skerry_v1_service_proto_msgTypes[31]
+	mi := &file_skerry_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2276,7 @@ func (x *LoadImageResponse) String() string {
 func (*LoadImageResponse) ProtoMessage() {}
 
 func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[31]
+	mi := &file_skerry_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2289,7 @@ func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageResponse.ProtoReflect.Descriptor instead.
 func (*LoadImageResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LoadImageResponse) GetImages() []*Image {
@@ -2237,7 +2314,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_skerry_v1_service_proto_msgTypes[32]
+	mi := &file_skerry_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2326,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_service_proto_msgTypes[32]
+	mi := &file_skerry_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2339,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_skerry_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ErrorDetail) GetSubject() string {
@@ -2352,7 +2429,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x03(\v2\x10.skerry.v1.EventR\x06events\x122\n" +
 	"\tfreshness\x18\x05 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xd5\x02\n" +
+	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xc1\x03\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12 \n" +
@@ -2366,7 +2443,14 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\ahealthy\x18\b \x01(\rR\ahealthy\x12\x1a\n" +
 	"\bproblems\x18\t \x03(\tR\bproblems\x12%\n" +
 	"\x0emissing_voters\x18\n" +
-	" \x03(\tR\rmissingVoters\"\x0f\n" +
+	" \x03(\tR\rmissingVoters\x124\n" +
+	"\n" +
+	"weaknesses\x18\x84\x02 \x03(\v2\x13.skerry.v1.WeaknessR\n" +
+	"weaknesses\x124\n" +
+	"\x15weaknesses_incomplete\x18\x85\x02 \x01(\bR\x14weaknessesIncomplete\"0\n" +
+	"\bWeakness\x12\x12\n" +
+	"\x04loss\x18\x01 \x01(\tR\x04loss\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x0f\n" +
 	"\rLocateRequest\"\xea\x01\n" +
 	"\x0eLocateResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -2499,7 +2583,7 @@ func file_skerry_v1_service_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_service_proto_rawDescData
 }
 
-var file_skerry_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_skerry_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_skerry_v1_service_proto_goTypes = []any{
 	(*Freshness)(nil),             // 0: skerry.v1.Freshness
 	(*ApplyRequest)(nil),          // 1: skerry.v1.ApplyRequest
@@ -2515,100 +2599,102 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	(*ExplainResponse)(nil),       // 11: skerry.v1.ExplainResponse
 	(*StatusRequest)(nil),         // 12: skerry.v1.StatusRequest
 	(*StatusResponse)(nil),        // 13: skerry.v1.StatusResponse
-	(*LocateRequest)(nil),         // 14: skerry.v1.LocateRequest
-	(*LocateResponse)(nil),        // 15: skerry.v1.LocateResponse
-	(*CreateTokenRequest)(nil),    // 16: skerry.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),   // 17: skerry.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),     // 18: skerry.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),    // 19: skerry.v1.ListTokensResponse
-	(*Token)(nil),                 // 20: skerry.v1.Token
-	(*EventsRequest)(nil),         // 21: skerry.v1.EventsRequest
-	(*EventsResponse)(nil),        // 22: skerry.v1.EventsResponse
-	(*LogsRequest)(nil),           // 23: skerry.v1.LogsRequest
-	(*LogsResponse)(nil),          // 24: skerry.v1.LogsResponse
-	(*ExecRequest)(nil),           // 25: skerry.v1.ExecRequest
-	(*ExecStart)(nil),             // 26: skerry.v1.ExecStart
-	(*TerminalSize)(nil),          // 27: skerry.v1.TerminalSize
-	(*ExecResponse)(nil),          // 28: skerry.v1.ExecResponse
-	(*LoadImageRequest)(nil),      // 29: skerry.v1.LoadImageRequest
-	(*LoadImageHeader)(nil),       // 30: skerry.v1.LoadImageHeader
-	(*LoadImageResponse)(nil),     // 31: skerry.v1.LoadImageResponse
-	(*ErrorDetail)(nil),           // 32: skerry.v1.ErrorDetail
-	nil,                           // 33: skerry.v1.ListRequest.LabelsEntry
-	nil,                           // 34: skerry.v1.CreateTokenRequest.LabelsEntry
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*Resource)(nil),              // 36: skerry.v1.Resource
-	(*Placement)(nil),             // 37: skerry.v1.Placement
-	(*Event)(nil),                 // 38: skerry.v1.Event
-	(*Node)(nil),                  // 39: skerry.v1.Node
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*Grant)(nil),                 // 41: skerry.v1.Grant
-	(*Image)(nil),                 // 42: skerry.v1.Image
+	(*Weakness)(nil),              // 14: skerry.v1.Weakness
+	(*LocateRequest)(nil),         // 15: skerry.v1.LocateRequest
+	(*LocateResponse)(nil),        // 16: skerry.v1.LocateResponse
+	(*CreateTokenRequest)(nil),    // 17: skerry.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),   // 18: skerry.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),     // 19: skerry.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),    // 20: skerry.v1.ListTokensResponse
+	(*Token)(nil),                 // 21: skerry.v1.Token
+	(*EventsRequest)(nil),         // 22: skerry.v1.EventsRequest
+	(*EventsResponse)(nil),        // 23: skerry.v1.EventsResponse
+	(*LogsRequest)(nil),           // 24: skerry.v1.LogsRequest
+	(*LogsResponse)(nil),          // 25: skerry.v1.LogsResponse
+	(*ExecRequest)(nil),           // 26: skerry.v1.ExecRequest
+	(*ExecStart)(nil),             // 27: skerry.v1.ExecStart
+	(*TerminalSize)(nil),          // 28: skerry.v1.TerminalSize
+	(*ExecResponse)(nil),          // 29: skerry.v1.ExecResponse
+	(*LoadImageRequest)(nil),      // 30: skerry.v1.LoadImageRequest
+	(*LoadImageHeader)(nil),       // 31: skerry.v1.LoadImageHeader
+	(*LoadImageResponse)(nil),     // 32: skerry.v1.LoadImageResponse
+	(*ErrorDetail)(nil),           // 33: skerry.v1.ErrorDetail
+	nil,                           // 34: skerry.v1.ListRequest.LabelsEntry
+	nil,                           // 35: skerry.v1.CreateTokenRequest.LabelsEntry
+	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*Resource)(nil),              // 37: skerry.v1.Resource
+	(*Placement)(nil),             // 38: skerry.v1.Placement
+	(*Event)(nil),                 // 39: skerry.v1.Event
+	(*Node)(nil),                  // 40: skerry.v1.Node
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*Grant)(nil),                 // 42: skerry.v1.Grant
+	(*Image)(nil),                 // 43: skerry.v1.Image
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
-	35, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
-	36, // 1: skerry.v1.ApplyRequest.resources:type_name -> skerry.v1.Resource
+	36, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
+	37, // 1: skerry.v1.ApplyRequest.resources:type_name -> skerry.v1.Resource
 	3,  // 2: skerry.v1.ApplyResponse.results:type_name -> skerry.v1.AppliedResource
 	0,  // 3: skerry.v1.ApplyResponse.freshness:type_name -> skerry.v1.Freshness
-	36, // 4: skerry.v1.AppliedResource.resource:type_name -> skerry.v1.Resource
-	36, // 5: skerry.v1.GetResponse.resource:type_name -> skerry.v1.Resource
+	37, // 4: skerry.v1.AppliedResource.resource:type_name -> skerry.v1.Resource
+	37, // 5: skerry.v1.GetResponse.resource:type_name -> skerry.v1.Resource
 	0,  // 6: skerry.v1.GetResponse.freshness:type_name -> skerry.v1.Freshness
-	33, // 7: skerry.v1.ListRequest.labels:type_name -> skerry.v1.ListRequest.LabelsEntry
-	36, // 8: skerry.v1.ListResponse.resources:type_name -> skerry.v1.Resource
+	34, // 7: skerry.v1.ListRequest.labels:type_name -> skerry.v1.ListRequest.LabelsEntry
+	37, // 8: skerry.v1.ListResponse.resources:type_name -> skerry.v1.Resource
 	0,  // 9: skerry.v1.ListResponse.freshness:type_name -> skerry.v1.Freshness
 	0,  // 10: skerry.v1.DeleteResponse.freshness:type_name -> skerry.v1.Freshness
-	37, // 11: skerry.v1.ExplainResponse.placements:type_name -> skerry.v1.Placement
-	38, // 12: skerry.v1.ExplainResponse.events:type_name -> skerry.v1.Event
+	38, // 11: skerry.v1.ExplainResponse.placements:type_name -> skerry.v1.Placement
+	39, // 12: skerry.v1.ExplainResponse.events:type_name -> skerry.v1.Event
 	0,  // 13: skerry.v1.ExplainResponse.freshness:type_name -> skerry.v1.Freshness
 	0,  // 14: skerry.v1.StatusResponse.freshness:type_name -> skerry.v1.Freshness
-	39, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
-	40, // 16: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
-	35, // 17: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 18: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	41, // 19: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	40, // 20: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	20, // 21: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 22: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	40, // 23: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	40, // 24: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	38, // 25: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 26: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	26, // 27: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	27, // 28: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	27, // 29: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	30, // 30: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	42, // 31: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 32: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 33: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 34: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 35: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 36: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 37: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	14, // 38: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	16, // 39: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	18, // 40: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	21, // 41: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	23, // 42: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	25, // 43: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	29, // 44: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 45: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 46: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 47: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 48: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 49: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 50: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	15, // 51: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	17, // 52: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	19, // 53: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	22, // 54: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	24, // 55: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	28, // 56: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	31, // 57: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	45, // [45:58] is the sub-list for method output_type
-	32, // [32:45] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	40, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
+	14, // 16: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
+	41, // 17: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	36, // 18: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 19: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	42, // 20: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	41, // 21: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	21, // 22: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 23: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 24: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	41, // 25: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	39, // 26: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 27: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	27, // 28: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	28, // 29: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	28, // 30: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	31, // 31: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	43, // 32: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 33: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 34: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 35: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 36: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 37: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 38: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	15, // 39: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	17, // 40: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	19, // 41: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	22, // 42: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	24, // 43: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	26, // 44: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	30, // 45: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 46: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 47: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 48: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 49: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 50: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 51: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	16, // 52: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	18, // 53: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	20, // 54: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	23, // 55: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	25, // 56: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	29, // 57: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	32, // 58: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	46, // [46:59] is the sub-list for method output_type
+	33, // [33:46] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }
@@ -2619,19 +2705,19 @@ func file_skerry_v1_service_proto_init() {
 	file_skerry_v1_access_proto_init()
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_resource_proto_init()
-	file_skerry_v1_service_proto_msgTypes[16].OneofWrappers = []any{}
-	file_skerry_v1_service_proto_msgTypes[25].OneofWrappers = []any{
+	file_skerry_v1_service_proto_msgTypes[17].OneofWrappers = []any{}
+	file_skerry_v1_service_proto_msgTypes[26].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_Resize)(nil),
 		(*ExecRequest_StdinEof)(nil),
 	}
-	file_skerry_v1_service_proto_msgTypes[28].OneofWrappers = []any{
+	file_skerry_v1_service_proto_msgTypes[29].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
 	}
-	file_skerry_v1_service_proto_msgTypes[29].OneofWrappers = []any{
+	file_skerry_v1_service_proto_msgTypes[30].OneofWrappers = []any{
 		(*LoadImageRequest_Header)(nil),
 		(*LoadImageRequest_Data)(nil),
 	}
@@ -2641,7 +2727,7 @@ func file_skerry_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_service_proto_rawDesc), len(file_skerry_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

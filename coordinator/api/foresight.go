@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/coordinator/state"
+	"skerry.dev/coordinator/whatif"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// maxLost nodes and zones in one question.
+	maxLost = 1000
+	// foreseeEvery bounds what status spends on what is not so yet.
+	foreseeEvery = 2 * time.Second
+)
+
+// foresees implements skerry.v1.ForesightService.
+type foresees struct{ *Server }
+
+func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.WhatIfRequest]) (*connect.Response[skerryv1.WhatIfResponse], error) {
+	msg := req.Msg
+	if len(msg.GetLoseNodes())+len(msg.GetLoseZones())+len(msg.GetAdd())+len(msg.GetApply()) == 0 {
+		return nil, problem.New(problem.Invalid, "", "there is nothing to assume").
+			WithHint("name what is lost, added or applied: skerry whatif --lose node-3")
+	}
+	if len(msg.GetLoseNodes())+len(msg.GetLoseZones()) > maxLost {
+		return nil, problem.New(problem.Invalid, "", "more than %d losses in one question", maxLost).WithField("loseNodes")
+	}
+	if len(msg.GetApply()) > 0 {
+		admitted, err := resources(f).admit(msg.GetApply())
+		if err != nil {
+			return nil, err
+		}
+		msg.Apply = admitted
+	}
+	_, freshness := f.read(ctx, msg.GetStale())
+	answer, err := whatif.Ask(f.Store, msg)
+	if err != nil {
+		return nil, err
+	}
+	answer.Freshness = freshness
+	return connect.NewResponse(answer), nil
+}
+
+// foresight remembers for a moment which losses the site would not survive:
+// status is asked more often than that changes.
+type foresight struct {
+	clock env.Clock
+
+	mu         sync.Mutex
+	at         time.Duration
+	known      bool
+	weak       []*skerryv1.Weakness
+	incomplete bool
+}
+
+func (f *foresight) weaknesses(store *state.Store) (weak []*skerryv1.Weakness, incomplete bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := f.clock.Elapsed(); !f.known || now-f.at > foreseeEvery {
+		var all bool
+		f.weak, all = whatif.Survives(store)
+		f.known, f.at, f.incomplete = true, now, !all
+	}
+	return f.weak, f.incomplete
+}

@@ -1,0 +1,97 @@
+package whatif
+
+import (
+	"slices"
+
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// compare says what became of every placement.
+func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost []string) {
+	ended := map[string][]*skerryv1.Placement{} // by workload, that nothing has taken the place of
+	predecessor := map[string]*skerryv1.Placement{}
+	for _, old := range before.Placements() {
+		p := after.Placement(old.GetProject(), old.GetName())
+		switch {
+		case old.GetNode() == "" || !state.Counts(old):
+		case p.GetReplacedBy() != "":
+			predecessor[old.GetProject()+"/"+p.GetReplacedBy()] = old
+		case p == nil || !state.Counts(p):
+			ended[workloadOf(old)] = append(ended[workloadOf(old)], old)
+		case slices.Contains(lost, p.GetNode()):
+			answer.Stranded = append(answer.Stranded, stranded(old, whyLost(answer, old)))
+		}
+	}
+	for _, p := range after.Placements() {
+		old := before.Placement(p.GetProject(), p.GetName())
+		if !state.Counts(p) || (old != nil && old.GetNode() == p.GetNode() && old.GetNode() != "") {
+			continue
+		}
+		from := predecessor[keyOf(p)]
+		if of := workloadOf(p); from == nil && len(ended[of]) > 0 {
+			from, ended[of] = ended[of][0], ended[of][1:]
+		}
+		if p.GetNode() == "" {
+			answer.Stranded = append(answer.Stranded, pending(p, old, from))
+			continue
+		}
+		answer.Moves = append(answer.Moves, &skerryv1.Move{
+			Project: p.GetProject(), Workload: p.GetWorkload(), Placement: from.GetName(), From: from.GetNode(), To: p.GetNode(),
+		})
+	}
+	for _, of := range sortedKeys(ended) {
+		for _, old := range ended[of] {
+			answer.Moves = append(answer.Moves, &skerryv1.Move{
+				Project: old.GetProject(), Workload: old.GetWorkload(), Placement: old.GetName(), From: old.GetNode(),
+			})
+		}
+	}
+	slices.SortStableFunc(answer.Moves, func(a, b *skerryv1.Move) int {
+		return slices.Compare(
+			[]string{a.GetProject(), a.GetWorkload(), a.GetPlacement(), a.GetTo()},
+			[]string{b.GetProject(), b.GetWorkload(), b.GetPlacement(), b.GetTo()})
+	})
+}
+
+func workloadOf(p *skerryv1.Placement) string { return p.GetProject() + "/" + p.GetWorkload() }
+
+func sortedKeys(m map[string][]*skerryv1.Placement) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// pending is a placement that finds no node, in place of one that had one.
+func pending(p, old, from *skerryv1.Placement) *skerryv1.Stranded {
+	s := stranded(p, p.GetDecision().GetSummary())
+	if s.GetWhy() == "" {
+		s.Why = "it waits for a decision"
+	}
+	switch {
+	case from != nil:
+		s.Placement, s.Node = from.GetName(), from.GetNode()
+	case old == nil:
+		s.Placement = "" // it has no name yet
+	}
+	return s
+}
+
+func stranded(p *skerryv1.Placement, why string) *skerryv1.Stranded {
+	return &skerryv1.Stranded{
+		Project: p.GetProject(), Workload: p.GetWorkload(), Placement: p.GetName(), Node: p.GetNode(), Why: why,
+	}
+}
+
+func whyLost(answer *skerryv1.WhatIfResponse, p *skerryv1.Placement) string {
+	switch {
+	case !answer.GetQuorum():
+		return "its node is lost, and without a quorum nothing is replaced"
+	case state.IsStay(p.GetSpec()):
+		return "its node is lost, and it stays there: nothing starts it elsewhere"
+	}
+	return "its node is lost, and nothing has replaced it"
+}

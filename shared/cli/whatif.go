@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+type whatifOptions struct {
+	reading
+	lose, add, files []string
+}
+
+func whatifCommand(a *app) *cobra.Command {
+	o := &whatifOptions{reading: reading{app: a}}
+	cmd := &cobra.Command{
+		Use:     "whatif",
+		GroupID: GroupSee,
+		Short:   "Show what would become of the site, without touching it",
+		Long: `Whatif runs the site's own controllers and scheduler on a copy of its state: what
+would move, what would find no place and why, and whether the quorum would
+stand. Several assumptions count together. Nothing is changed.`,
+		Example: `  skerry whatif --lose node-3
+  skerry whatif --lose zone=b
+  skerry whatif --lose node-3 --add 2x,cpu=8,mem=32Gi,zone=b
+  skerry whatif --apply web.yaml`,
+		Args: Args(0, 0),
+		RunE: o.run,
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&o.lose, "lose", nil, "node, or zone=`NAME`, that is lost; may be repeated")
+	flags.StringArrayVar(&o.add, "add", nil, "machines that join, `[COUNTx,]cpu=CPU,mem=MEMORY[,zone=NAME][,LABEL=VALUE...]`; may be repeated")
+	flags.StringArrayVar(&o.files, "apply", nil, "manifest `FILE` that is applied, - for standard input; may be repeated")
+	o.addStale(cmd)
+	o.output.add(cmd, false)
+	return cmd
+}
+
+func (o *whatifOptions) run(cmd *cobra.Command, _ []string) error {
+	question, err := o.question()
+	if err != nil {
+		return err
+	}
+	if len(o.lose)+len(o.add)+len(o.files) == 0 {
+		return usage(cmd, "there is nothing to assume: give --lose, --add or --apply")
+	}
+	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+		answer, err := call(ctx, o.app, c.Foresight().WhatIf, question)
+		if err != nil {
+			return err
+		}
+		if o.output.isData() {
+			return o.output.write(o.Out, answer)
+		}
+		return o.printForesight(answer)
+	})
+}
+
+func (o *whatifOptions) question() (*skerryv1.WhatIfRequest, error) {
+	question := &skerryv1.WhatIfRequest{Stale: o.stale}
+	for _, lost := range o.lose {
+		if zone, found := strings.CutPrefix(lost, "zone="); found {
+			question.LoseZones = append(question.LoseZones, zone)
+		} else {
+			question.LoseNodes = append(question.LoseNodes, strings.TrimPrefix(lost, "node="))
+		}
+	}
+	for _, text := range o.add {
+		machines, err := parseMachines(text)
+		if err != nil {
+			return nil, err
+		}
+		question.Add = append(question.Add, machines)
+	}
+	var err error
+	if len(o.files) > 0 {
+		question.Apply, err = readManifests(o.In, o.files)
+	}
+	return question, err
+}
+
+// parseMachines reads 2x,cpu=8,mem=32Gi,zone=b; spaces are as good as commas.
+func parseMachines(text string) (*skerryv1.Machines, error) {
+	machines := &skerryv1.Machines{Count: 1, Labels: map[string]string{}}
+	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }) {
+		name, value, found := strings.Cut(part, "=")
+		if count, isCount := strings.CutSuffix(part, "x"); !found && isCount {
+			n, err := strconv.ParseUint(count, 10, 32)
+			if err != nil {
+				return nil, badMachines(text)
+			}
+			machines.Count = uint32(n)
+			continue
+		}
+		switch {
+		case !found || value == "":
+			return nil, badMachines(text)
+		case name == "cpu":
+			machines.Cpu = value
+		case name == "mem" || name == "memory":
+			machines.Memory = value
+		case name == "zone":
+			machines.Zone = value
+		default:
+			machines.Labels[name] = value
+		}
+	}
+	if machines.GetCpu() == "" || machines.GetMemory() == "" {
+		return nil, badMachines(text)
+	}
+	return machines, nil
+}
+
+func badMachines(text string) error {
+	return problem.New(problem.Invalid, "", "%q does not describe machines", text).
+		WithHint("write them as in --add 2x,cpu=8,mem=32Gi,zone=b")
+}
+
+// printForesight is shared with plan.
+func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
+	quorum := fmt.Sprintf("stands, %d of %s left", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
+	if !answer.GetQuorum() {
+		quorum = fmt.Sprintf("LOST, %d of %s left: nothing could be changed", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
+	}
+	f := &fields{}
+	f.add("Quorum", quorum)
+	if err := f.write(a.Out); err != nil {
+		return err
+	}
+	var applied []string
+	for _, result := range answer.GetApplied() {
+		if of := inside(result.GetResource()); of != nil {
+			applied = append(applied, subject(manifest.KindOf(result.GetResource()), oneLine(of.GetName()))+" "+oneLine(result.GetOutcome()))
+		}
+	}
+	moves := newTable("WORKLOAD", "PLACEMENT", "FROM", "TO")
+	for _, m := range answer.GetMoves() {
+		moves.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), orDash(m.GetTo()))
+	}
+	stranded := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
+	for _, s := range answer.GetStranded() {
+		stranded.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
+	}
+	return errors.Join(
+		a.lines("Would be applied", applied),
+		section(a.Out, "Would move", moves),
+		section(a.Out, "Would not run", stranded),
+		a.verdict(answer))
+}
+
+func (a *app) lines(title string, lines []string) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.Out, "\n%s:\n  %s\n", title, strings.Join(lines, "\n  "))
+	return err
+}
+
+func (a *app) verdict(answer *skerryv1.WhatIfResponse) error {
+	text := "Everything that runs now would run on."
+	switch {
+	case !answer.GetSettled():
+		text = "It did not come to rest: what is shown is how far it got."
+	case len(answer.GetStranded()) > 0:
+		text = plural(len(answer.GetStranded()), "placement") + " would not run."
+	}
+	_, err := fmt.Fprintf(a.Out, "\n%s\n", text)
+	return err
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+func (s *fakeSite) WhatIf(_ context.Context, req *connect.Request[skerryv1.WhatIfRequest]) (*connect.Response[skerryv1.WhatIfResponse], error) {
+	s.question = req.Msg
+	return connect.NewResponse(s.foresight), nil
+}
+
+func TestWhatIfShowsWhatWouldMoveAndWhatWouldNotRun(t *testing.T) {
+	site := harbour()
+	site.foresight = &skerryv1.WhatIfResponse{
+		Quorum: true, Voters: 3, VotersLeft: 2, Settled: true, Freshness: site.freshness,
+		Moves: []*skerryv1.Move{
+			{Project: "default", Workload: "web", Placement: "web-1", From: "node-1", To: "node-3"},
+			{Project: "default", Workload: "db", To: "node-3"},
+		},
+		Stranded: []*skerryv1.Stranded{{Project: "default", Workload: "big", Placement: "big-1", Node: "node-1", Why: "no node fits: 2 nodes without 4000m CPU free"}},
+	}
+	expect(t, site, "whatif --lose node-1 --lose zone=rack-b --add 2x,cpu=8,mem=32Gi,zone=rack-d,disk=ssd", 0, `
+Quorum:  stands, 2 of 3 voters left
+
+Would move:
+  WORKLOAD  PLACEMENT  FROM    TO
+  web       web-1      node-1  node-3
+  db        -          -       node-3
+
+Would not run:
+  WORKLOAD  PLACEMENT  NODE    WHY
+  big       big-1      node-1  no node fits: 2 nodes without 4000m CPU free
+
+1 placement would not run.
+`, "")
+	want := &skerryv1.WhatIfRequest{
+		LoseNodes: []string{"node-1"}, LoseZones: []string{"rack-b"},
+		Add: []*skerryv1.Machines{{Count: 2, Cpu: "8", Memory: "32Gi", Zone: "rack-d", Labels: map[string]string{"disk": "ssd"}}},
+	}
+	if diff := cmp.Diff(want, site.question, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMachinesThatAreNotDescribed(t *testing.T) {
+	for _, text := range []string{"", "2x", "cpu=8", "x,cpu=8,mem=1Gi", "-1x,cpu=8,mem=1Gi", "cpu=,mem=1Gi", "cpu=8,mem=1Gi,fast"} {
+		if got, err := parseMachines(text); err == nil || !strings.Contains(err.Error(), "does not describe machines") {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+}
