@@ -9,6 +9,7 @@ import (
 
 	"skerry.dev/coordinator/state"
 	"skerry.dev/coordinator/whatif"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -33,15 +34,21 @@ func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.What
 	if len(msg.GetLoseNodes())+len(msg.GetLoseZones()) > maxLost {
 		return nil, problem.New(problem.Invalid, "", "more than %d losses in one question", maxLost).WithField("loseNodes")
 	}
+	var change *sitev1.ApplyResources
 	if len(msg.GetApply()) > 0 {
 		admitted, err := resources(f).admit(msg.GetApply())
 		if err != nil {
 			return nil, err
 		}
-		msg.Apply = admitted
+		sealed, end, err := f.sealAll(ctx, admitted)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		change = &sitev1.ApplyResources{Resources: admitted, Secrets: sealed}
 	}
 	_, freshness := f.read(ctx, msg.GetStale())
-	answer, err := whatif.Ask(f.Store, msg)
+	answer, err := whatif.Ask(f.Store, msg, change)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func Survives(store *state.Store) (weak []*skerryv1.Weakness, all bool) {
 	losses := single(view)
 	tried := min(len(losses), maxLosses, maxEffort/(len(view.Placements())+1))
 	for _, loss := range losses[:tried] {
-		answer, err := Ask(store, loss.question)
+		answer, err := Ask(store, loss.question, nil)
 		if err != nil {
 			continue // it left the site meanwhile
 		}

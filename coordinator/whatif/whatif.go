@@ -18,9 +18,11 @@ import (
 // maxMachines that one question adds.
 const maxMachines = 1000
 
-// Ask answers one question about a site. It refuses one that names what is not
-// there, and a manifest that the site would refuse, with the same error.
-func Ask(store *state.Store, question *skerryv1.WhatIfRequest) (*skerryv1.WhatIfResponse, error) {
+// Ask answers one question about a site, in which apply, nil for nothing, stands
+// for the resources of the question as they would enter the log. It refuses a
+// question that names what is not there, and a manifest that the site would
+// refuse, with the same error.
+func Ask(store *state.Store, question *skerryv1.WhatIfRequest, apply *sitev1.ApplyResources) (*skerryv1.WhatIfResponse, error) {
 	before := store.View()
 	lost, err := losses(before, question)
 	if err != nil {
@@ -37,7 +39,7 @@ func Ask(store *state.Store, question *skerryv1.WhatIfRequest) (*skerryv1.WhatIf
 	if err := w.add(question.GetAdd()); err != nil {
 		return nil, err
 	}
-	if answer.Applied, err = w.declare(question.GetApply()); err != nil {
+	if answer.Applied, err = w.declare(apply); err != nil {
 		return nil, err
 	}
 	for _, node := range lost {
@@ -149,11 +151,11 @@ func (w *world) join(name string, like *skerryv1.Machines, capacity *skerryv1.Ca
 	return nil
 }
 
-func (w *world) declare(resources []*skerryv1.Resource) ([]*skerryv1.AppliedResource, error) {
-	if len(resources) == 0 {
+func (w *world) declare(change *sitev1.ApplyResources) ([]*skerryv1.AppliedResource, error) {
+	if change == nil {
 		return nil, nil
 	}
-	outcome := w.apply(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: resources}}})
+	outcome := w.apply(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: change}})
 	return outcome.GetApplied(), refusal(outcome)
 }
 

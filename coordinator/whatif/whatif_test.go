@@ -92,10 +92,17 @@ func work(name string, replicas uint32, cpu string, change func(*skerryv1.Worklo
 	return &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: w}}
 }
 
+func declared(resources []*skerryv1.Resource) *sitev1.ApplyResources {
+	if len(resources) == 0 {
+		return nil
+	}
+	return &sitev1.ApplyResources{Resources: resources}
+}
+
 // running applies workloads and lets the site come to rest.
 func (h *harbour) running(resources ...*skerryv1.Resource) {
 	h.t.Helper()
-	if _, err := h.declare(resources); err != nil {
+	if _, err := h.declare(declared(resources)); err != nil {
 		h.t.Fatal(err)
 	}
 	if !h.settle() {
@@ -156,7 +163,7 @@ func TestWhatWouldBecomeOfASite(t *testing.T) {
 			h := newHarbour(t, test.nodes...)
 			h.running(test.running...)
 			hash := h.store.Hash()
-			answer, err := Ask(h.store, test.asked)
+			answer, err := Ask(h.store, test.asked, declared(test.asked.GetApply()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +192,7 @@ func TestQuestionsThatMakeNoSense(t *testing.T) {
 		{"a manifest that the site refuses", &skerryv1.WhatIfRequest{Apply: []*skerryv1.Resource{work("web", 1, "1", func(w *skerryv1.Workload) { w.Project = "nowhere" })}}, "no such project"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if _, err := Ask(h.store, test.asked); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := Ask(h.store, test.asked, declared(test.asked.GetApply())); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})

@@ -83,7 +83,7 @@ func (o *whatifOptions) question() (*skerryv1.WhatIfRequest, error) {
 	}
 	var err error
 	if len(o.files) > 0 {
-		question.Apply, err = readManifests(o.In, o.files)
+		question.Apply, err = readManifests(o.In, o.files, o.readFiles)
 	}
 	return question, err
 }
