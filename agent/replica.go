@@ -48,6 +48,8 @@ type VoterOptions struct {
 	Node, Site string
 	RaftID     uint64
 	Dir        string
+	// AuditDir keeps the audit log, whichever replica runs here.
+	AuditDir string
 	// Init opens the log of a new site; nil on all but its first node.
 	Init      *sitev1.InitSite
 	Peers     func() []*sitev1.Peer
@@ -69,6 +71,7 @@ var ErrUntrusted = errors.New("the replica's log cannot be trusted")
 
 const (
 	replicaDir = "raft"
+	auditDir   = "audit"
 	initFile   = "init.pb"
 	haltedFile = "halted"
 	// begunFile, beside the ledger, holds the ID of the last replica that took
@@ -214,8 +217,9 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	}
 	voter, err := r.NewVoter(VoterOptions{
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
-		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
+		AuditDir: filepath.Join(r.Config.StateDir, auditDir),
+		Peers:    func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
+		Dialer:   r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
 		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {

@@ -19,6 +19,8 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/api"
+	"skerry.dev/coordinator/audit"
+	"skerry.dev/coordinator/audit/leafstore"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/consensus/pebblelog"
 	"skerry.dev/coordinator/consensus/transport"
@@ -56,6 +58,8 @@ type Config struct {
 	// RaftID of the replica, Dir of its log.
 	RaftID uint64
 	Dir    string
+	// AuditDir keeps the leaves of the audit log, whichever replica runs here.
+	AuditDir string
 	// Init opens the log of a new site; nil on all but its first voter.
 	Init *sitev1.InitSite
 	// Peers is what the node itself knows of the others, for as long as the
@@ -85,6 +89,8 @@ type Voter struct {
 	clients    *clients
 	secrets    *secrets.Keeper
 	dispatcher *dispatcher.Dispatcher
+	leaves     *leafstore.Store
+	refusals   *audit.Refusals
 	observed   chan observation
 	// waiting says why the controllers hold replacing back; nil when this is not
 	// the coordinator.
@@ -116,8 +122,12 @@ func New(config Config) (*Voter, error) {
 		return nil, err
 	}
 	v.log = opened
-	if err := v.openReplica(); err != nil {
+	v.refusals = &audit.Refusals{Node: config.Node}
+	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger); err != nil {
 		return nil, errors.Join(err, opened.Close())
+	}
+	if err := v.openReplica(); err != nil {
+		return nil, errors.Join(err, v.leaves.Close(), opened.Close())
 	}
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
 	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
@@ -143,8 +153,10 @@ func (v *Voter) openReplica() error {
 		Clock:       v.Env.Clock,
 		Logger:      v.Logger,
 	})
+	kept := &keptLeaves{store: v.leaves}
+	v.store.OnLeaf(kept.take)
 	replica, err := consensus.NewReplica(consensus.Config{
-		ID: v.RaftID, Log: v.log, Machine: v.store, Send: v.transport.Send, Logger: v.Logger,
+		ID: v.RaftID, Log: v.log, Machine: v.store, Kept: kept, Send: v.transport.Send, Logger: v.Logger,
 	})
 	if err != nil {
 		return err
@@ -168,8 +180,9 @@ func (v *Voter) serve() {
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
-		SiteTime:   siteClock{v},
-		Clock:      v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
+		Leaves:     v.leaves, Refused: v.refusals,
+		SiteTime: siteClock{v},
+		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
@@ -177,10 +190,12 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
 	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(guard.New(nodeFrom))))
+	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
+		connect.WithReadMaxBytes(maxAuditAnswer), connect.WithInterceptors(guard.New(nodeFrom))))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
-		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand,
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
 	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Anybody))))
 	v.join = joinMux
 	renewMux := http.NewServeMux()
@@ -236,13 +251,14 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.followTrust(groupCtx) })
 	group.Go(func() error { return v.keepSecrets(groupCtx) })
 	group.Go(func() error { return v.rotateGossip(groupCtx) })
+	group.Go(func() error { return v.keepAudit(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()
 	if failure != nil {
 		err = failure // also when it came while the others stopped
 	}
-	return errors.Join(err, v.log.Close())
+	return errors.Join(err, v.leaves.Close(), v.log.Close())
 }
 
 // ServeRaft receives what another replica sends, for as long as this one runs.

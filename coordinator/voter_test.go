@@ -20,7 +20,7 @@ import (
 func openVoter(t *testing.T, change func(*Config)) *Voter {
 	t.Helper()
 	config := Config{
-		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(),
+		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(), AuditDir: t.TempDir(),
 		Peers:     func() []*sitev1.Peer { return nil },
 		Authority: func() *certs.Authority { return nil },
 		SiteTime:  sitetime.NewKeeper(env.NewSystem().Clock, sitetime.Stamp{}, time.Time{}),

@@ -18,13 +18,16 @@ import (
 
 // problems is the interceptor that turns every error into the API's form, and
 // marks answers that may be out of date.
-type problems struct{ logger *slog.Logger }
+type problems struct {
+	logger  *slog.Logger
+	refused Refused
+}
 
 func (p problems) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
 		response, err := next(ctx, request)
 		if err != nil {
-			return nil, p.convert(request.Spec().Procedure, err)
+			return nil, p.convert(ctx, request.Spec().Procedure, err)
 		}
 		answer, ok := response.Any().(interface{ GetFreshness() *skerryv1.Freshness })
 		if ok && answer.GetFreshness().GetStale() {
@@ -41,13 +44,14 @@ func (p problems) WrapStreamingClient(next connect.StreamingClientFunc) connect.
 func (p problems) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if err := next(ctx, conn); err != nil {
-			return p.convert(conn.Spec().Procedure, err)
+			return p.convert(ctx, conn.Spec().Procedure, err)
 		}
 		return nil
 	}
 }
 
-func (p problems) convert(procedure string, err error) error {
+func (p problems) convert(ctx context.Context, procedure string, err error) error {
+	countRefusal(p.refused, principalFrom(ctx).ID, hostFrom(ctx), procedure, err)
 	if problem.KindOf(err) == problem.Internal && !errors.As(err, new(*connect.Error)) {
 		p.logger.Error("call failed", "procedure", procedure, "error", err)
 	}
@@ -71,6 +75,7 @@ func outcomeError(outcome *sitev1.Outcome) error {
 		Field:   outcome.GetDetail().GetField(),
 		Message: outcome.GetError(),
 		Hint:    outcome.GetDetail().GetHint(),
+		Err:     errRecorded,
 	}
 }
 

@@ -32,6 +32,8 @@ var writes = map[string]bool{
 	skerryv1connect.SecretServiceRemoveRecoveryKeyProcedure: true,
 	skerryv1connect.SecretServiceRecoverSecretsProcedure:    true,
 	skerryv1connect.IdentityServiceRotateGossipKeyProcedure: true,
+
+	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made
@@ -70,6 +72,7 @@ func (s *Server) proxy(leader *skerryv1.Node) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "https", Host: leader.GetAddress()})
+			r.Out.Header.Set(fromHeader, hostFrom(r.In.Context()))
 			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()).ID)
 		},
 		Transport: s.Transport(leader.GetName()),

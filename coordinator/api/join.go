@@ -23,6 +23,8 @@ type Join struct {
 	Authority func() *certs.Authority
 	SiteTime  SiteTime
 	Rand      env.Rand
+	// Refused counts refusals for the audit log.
+	Refused Refused
 }
 
 // Trust returns the chain of trust.
@@ -33,14 +35,16 @@ func (j Join) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*co
 // Join uses up a token and issues an SVID. Only the coordinator does; another
 // voter names it.
 func (j Join) Join(ctx context.Context, req *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {
-	response, err := j.join(ctx, req.Msg)
+	from := hostOf(req.Peer().Addr)
+	response, err := j.join(ctx, req.Msg, from)
 	if err != nil {
+		countRefusal(j.Refused, "token", from, req.Spec().Procedure, err)
 		return nil, problem.ToConnect(err)
 	}
 	return connect.NewResponse(response), nil
 }
 
-func (j Join) join(ctx context.Context, req *sitev1.JoinRequest) (*sitev1.JoinResponse, error) {
+func (j Join) join(ctx context.Context, req *sitev1.JoinRequest, from string) (*sitev1.JoinResponse, error) {
 	status := j.Log.Status()
 	if !status.Serving {
 		return j.redirect(status)
@@ -54,7 +58,7 @@ func (j Join) join(ctx context.Context, req *sitev1.JoinRequest) (*sitev1.JoinRe
 		return nil, problem.New(problem.Unavailable, "join", "this coordinator's CA is not trusted by the site yet").
 			WithHint("try again in a few seconds")
 	}
-	outcome, err := j.record(ctx, req, certs.Fingerprint(key))
+	outcome, err := j.record(ctx, req, certs.Fingerprint(key), from)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +66,7 @@ func (j Join) join(ctx context.Context, req *sitev1.JoinRequest) (*sitev1.JoinRe
 }
 
 // record commits the join: from then on the token belongs to this key alone.
-func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint []byte) (*sitev1.Outcome, error) {
+func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint []byte, from string) (*sitev1.Outcome, error) {
 	hash := sha256.Sum256(req.GetSecret())
 	node := req.GetNode()
 	if node == nil {
@@ -84,6 +88,7 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 	outcome, err := j.Log.Propose(ctx, &sitev1.Entry{
 		RequestId: newUUID(j.Rand),
 		Principal: "token",
+		From:      from,
 		Change:    &sitev1.Entry_JoinSite{JoinSite: change},
 	})
 	if err != nil {

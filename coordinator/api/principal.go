@@ -29,12 +29,20 @@ func principalFrom(ctx context.Context) access.Principal {
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		principal, err := s.principal(r)
+		from := callerHost(r)
 		if err != nil {
+			if principal == "" {
+				peer, _ := mtls.PeerFrom(r.Context()) // nobody, if it shows no identity
+				principal = peer.ID.String()
+			}
+			countRefusal(s.Refused, principal, from, r.URL.Path, err)
 			writeError(w, r, err)
 			return
 		}
 		r.Header.Del(onBehalfHeader)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
+		r.Header.Del(fromHeader)
+		ctx := context.WithValue(r.Context(), principalKey{}, principal)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, fromKey{}, from)))
 	})
 }
 

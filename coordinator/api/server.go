@@ -54,9 +54,13 @@ type Config struct {
 	// not.
 	Waiting  func() string
 	SiteTime SiteTime
-	Clock    env.Clock
-	Rand     env.Rand
-	Logger   *slog.Logger
+	// Leaves of the audit log on this voter.
+	Leaves Leaves
+	// Refused counts refusals for the audit log.
+	Refused Refused
+	Clock   env.Clock
+	Rand    env.Rand
+	Logger  *slog.Logger
 }
 
 // compressFrom this many bytes on answers are compressed. Less is not worth it:
@@ -79,7 +83,7 @@ func New(config Config) *Server {
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
-		connect.WithInterceptors(problems{logger: config.Logger}, guard.New(principalFrom)),
+		connect.WithInterceptors(problems{logger: config.Logger, refused: config.Refused}, guard.New(principalFrom)),
 	}
 	mux.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
@@ -89,6 +93,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
+	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
 	s.handler = s.authenticate(s.forward(mux))
 	return s
 }
@@ -108,6 +113,7 @@ func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Ent
 	}
 	entry.RequestId = requestID
 	entry.Principal = principalFrom(ctx).ID
+	entry.From = hostFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	outcome, err := s.Log.Propose(ctx, entry)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,8 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/audit"
+	"skerry.dev/coordinator/audit/leafstore"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/consensus/pebblelog"
 	"skerry.dev/coordinator/secrets"
@@ -49,6 +52,7 @@ type apiSite struct {
 	clocks  clocks
 	// recipient is the node's sealing key.
 	recipient *envelope.Recipient
+	refusals  *audit.Refusals
 }
 
 // stamped is the log as the API sees it.
@@ -87,12 +91,16 @@ func newAPISite(t *testing.T) *apiSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}}
+	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &audit.Refusals{Node: "n1"}}
+	leaves, err := leafstore.Open(vfs.NewMem(), "/audit", logger)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := consensus.Bootstrap(log, 1, s.store); err != nil {
 		t.Fatal(err)
 	}
 	replica, err := consensus.NewReplica(consensus.Config{
-		ID: 1, Log: log, Machine: s.store, Send: func([]*consensus.Message) {}, Logger: logger,
+		ID: 1, Log: log, Machine: s.store, Kept: keep(s.store, leaves), Send: func([]*consensus.Message) {}, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +115,7 @@ func newAPISite(t *testing.T) *apiSite {
 	t.Cleanup(func() {
 		stop()
 		<-ended
-		if err := log.Close(); err != nil {
+		if err := errors.Join(leaves.Close(), log.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -121,8 +129,9 @@ func newAPISite(t *testing.T) *apiSite {
 		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" },
-		SiteTime:   &s.clocks,
-		Clock:      system.Clock, Rand: system.Rand, Logger: logger,
+		Leaves:     leaves, Refused: s.refusals,
+		SiteTime: &s.clocks,
+		Clock:    system.Clock, Rand: system.Rand, Logger: logger,
 	})
 	s.open(system)
 	return s
@@ -275,3 +284,22 @@ func (s *apiSite) contents() string {
 	snapshot.Index, snapshot.Hash, snapshot.Time, snapshot.Requests = 0, 0, nil, nil
 	return snapshot.String()
 }
+
+// keeper brings the leaves of the audit log to where they are kept.
+type keeper struct {
+	leaves  *leafstore.Store
+	pending []audit.Leaf
+}
+
+func keep(store *state.Store, leaves *leafstore.Store) *keeper {
+	k := &keeper{leaves: leaves}
+	store.OnLeaf(func(leaf audit.Leaf) { k.pending = append(k.pending, leaf) })
+	return k
+}
+
+func (k *keeper) Flush() error {
+	defer func() { k.pending = nil }()
+	return k.leaves.Append(k.pending)
+}
+
+func (k *keeper) Sync() error { return k.leaves.Sync() }

@@ -68,6 +68,15 @@ type Machine interface {
 	Restore(data []byte) error
 }
 
+// Kept is stored beside the log. What a crash loses of it comes again when the
+// entries are applied again.
+type Kept interface {
+	// Flush stores what came since the last call.
+	Flush() error
+	// Sync makes it durable: the log is about to forget.
+	Sync() error
+}
+
 // Config of a replica.
 type Config struct {
 	// ID is the raft ID, never 0, never used before by another replica.
@@ -77,6 +86,8 @@ type Config struct {
 	// Send passes messages on; it may lose them, but must not block.
 	Send   func([]*raftpb.Message)
 	Logger *slog.Logger
+	// Kept is what the machine gives out to be kept beside the log; may be nil.
+	Kept Kept
 	// SnapshotEvery overrides the default number of entries; for tests.
 	SnapshotEvery uint64
 }
@@ -190,6 +201,7 @@ func (r *Replica) Propose(entry *sitev1.Entry) error {
 	if !r.serving() || (len(r.pending) > 0 && r.pendingTerm != term) {
 		return errNotServing
 	}
+	entry.Term = term
 	data, err := proto.Marshal(entry)
 	if err != nil {
 		return problem.New(problem.Invalid, "entry", "it cannot be encoded: %w", err)
@@ -281,6 +293,11 @@ func (r *Replica) Process() (Effects, error) {
 	for _, entry := range ready.CommittedEntries {
 		if err := r.apply(entry, &effects); err != nil {
 			return effects, err
+		}
+	}
+	if r.config.Kept != nil && len(ready.CommittedEntries) > 0 {
+		if err := r.config.Kept.Flush(); err != nil {
+			return effects, fmt.Errorf("what belongs beside the log could not be written: %w", err)
 		}
 	}
 	r.raw.Advance(ready)
@@ -402,6 +419,11 @@ func (r *Replica) snapshot() error {
 		return nil // the log must keep the change that has not ended
 	}
 	r.memberChanged = false
+	if r.config.Kept != nil {
+		if err := r.config.Kept.Sync(); err != nil {
+			return fmt.Errorf("what belongs beside the log could not be made durable: %w", err)
+		}
+	}
 	data, err := r.config.Machine.Marshal()
 	if err != nil {
 		return fmt.Errorf("the state cannot be encoded: %w", err)

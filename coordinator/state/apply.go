@@ -23,10 +23,15 @@ const (
 // does not know: the voter must halt, because it cannot follow.
 func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	x := s.begin(index, stampOf(entry))
+	x.audit.term = max(x.audit.term, entry.GetTerm())
 	if len(entry.GetRequestId()) <= maxRequestID {
 		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
 			s.publish(x)
-			return s.repeated(done, entry, index)
+			outcome, digest, same := s.repeated(done, entry, index)
+			if !same {
+				s.record(entry, digest, outcome)
+			}
+			return outcome
 		}
 	}
 	if s.judgeAgain(entry) {
@@ -35,9 +40,9 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 			Error: "who may do what has changed since this was judged"}
 	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
-	var digest []byte
-	if keep {
-		digest = s.hasher.digest(entry)
+	var digest, sum []byte
+	if keep || audited(entry) {
+		digest, sum = s.hasher.asked(entry, identity(entry))
 	}
 	outcome, err := x.apply(entry)
 	if err == nil {
@@ -46,10 +51,14 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	if err != nil {
 		x.Abort()
 		x = s.begin(index, stampOf(entry))
+		x.audit.term = max(x.audit.term, entry.GetTerm())
 		outcome = refusal(err)
 	}
 	outcome.Index = index
 	s.publish(x)
+	if audited(entry) {
+		s.record(entry, sum, outcome)
+	}
 	if keep {
 		s.requests.add(&s.hasher, &sitev1.DoneRequest{
 			RequestId: entry.GetRequestId(), Index: index, Outcome: forMemory(outcome), Digest: digest,
@@ -114,6 +123,12 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addRecoveryKey(change.AddRecoveryKey)
 	case *sitev1.Entry_RemoveRecoveryKey:
 		return x.removeRecoveryKey(change.RemoveRecoveryKey)
+	case *sitev1.Entry_AddCheckpoint:
+		return x.addCheckpoint(change.AddCheckpoint)
+	case *sitev1.Entry_RecordRefusals:
+		return x.recordRefusals(change.RecordRefusals)
+	case *sitev1.Entry_ArchiveAudit:
+		return x.archiveAudit(change.ArchiveAudit)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

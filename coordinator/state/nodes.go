@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"slices"
 
@@ -59,6 +60,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(),
 		Version: node.GetVersion(), Conditions: node.GetConditions(), Authority: node.GetAuthority(),
 		SvidExpires: node.GetSvidExpires(),
+		AuditKey:    node.GetAuditKey(),
 	}
 	setFacts(node, facts)
 	node.Kind, node.Project = "Node", ""
@@ -105,6 +107,9 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	}
 	if sealing := facts.GetSealingKey(); len(sealing) == publicKeySize {
 		node.SealingKey = sealing
+	}
+	if key := facts.GetAuditKey(); len(key) == ed25519.PublicKeySize {
+		node.AuditKey = key
 	}
 }
 

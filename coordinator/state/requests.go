@@ -2,8 +2,11 @@ package state
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -33,7 +36,7 @@ func newRequests() requests { return requests{byID: map[string]*sitev1.DoneReque
 func remembered(entry *sitev1.Entry) bool {
 	switch entry.GetChange().(type) {
 	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash,
-		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets:
+		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets, *sitev1.Entry_AddCheckpoint, *sitev1.Entry_RecordRefusals:
 		return false
 	default:
 		return entry.GetRequestId() != ""
@@ -65,20 +68,34 @@ func (r *requests) list() []*sitev1.DoneRequest {
 
 // repeated is the outcome of an entry whose request ID was used before: that of
 // the first one, if it is the same request.
-func (s *Store) repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) *sitev1.Outcome {
-	if bytes.Equal(done.GetDigest(), s.hasher.digest(entry)) {
-		return done.GetOutcome()
+func (s *Store) repeated(done *sitev1.DoneRequest, entry *sitev1.Entry, index uint64) (outcome *sitev1.Outcome, sum []byte, same bool) {
+	digest, sum := s.hasher.asked(entry, identity(entry))
+	if bytes.Equal(done.GetDigest(), digest) {
+		return done.GetOutcome(), sum, true
 	}
-	outcome := refusal(problem.New(problem.Conflict, "request", "its ID was used for another request").
+	outcome = refusal(problem.New(problem.Conflict, "request", "its ID was used for another request").
 		WithField("requestId").WithHint("nothing was changed; draw a new ID for each request, and repeat it only with the same content"))
 	outcome.Index = index
-	return outcome
+	return outcome, sum, false
 }
 
-// digest of who asks and what for. It guards against mistakes, not against
-// forgery: whoever may write may draw a new ID.
-func (h *hasher) digest(entry *sitev1.Entry) []byte {
-	asked := &sitev1.Entry{Principal: entry.GetPrincipal(), Change: entry.GetChange()}
+// asked encodes a change once, for two uses: what tells a request from another
+// among those that are remembered, and the SHA-256 that goes into the audit log.
+// The first guards against mistakes, not against forgery: whoever may write may
+// draw a new ID.
+func (h *hasher) asked(entry *sitev1.Entry, change proto.Message) (digest, sum []byte) {
+	h.buffer = append(append(h.buffer[:0], entry.GetPrincipal()...), 0)
+	from := len(h.buffer)
+	encoded, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(h.buffer, change)
+	must(err) // it was decoded before
+	h.buffer = encoded
+	sha := sha256.Sum256(encoded[from:])
+	return binary.BigEndian.AppendUint64(nil, xxhash.Sum64(encoded)), sha[:]
+}
+
+// identity is what of a change tells it from another.
+func identity(entry *sitev1.Entry) *sitev1.Entry {
+	asked := &sitev1.Entry{Change: entry.GetChange()}
 	// Secrets are sealed anew each time that they are sent: of those only names,
 	// keys and sizes count.
 	switch change := entry.GetChange().(type) {
@@ -89,7 +106,7 @@ func (h *hasher) digest(entry *sitev1.Entry) []byte {
 	case *sitev1.Entry_AddRecoveryKey:
 		asked.Change = &sitev1.Entry_AddRecoveryKey{AddRecoveryKey: &sitev1.AddRecoveryKey{Key: change.AddRecoveryKey.GetKey()}}
 	}
-	return binary.BigEndian.AppendUint64(nil, h.hash("asked", asked))
+	return asked
 }
 
 // forMemory is an outcome without the bodies of resources: a retry is told

@@ -46,6 +46,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Projects:       projects.list(v.txn),
 		Revoked:        m.revoked,
 		Gossip:         m.gossip,
+		Audit:          s.auditState(),
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -62,6 +63,9 @@ func (s *Store) Restore(data []byte) error {
 	}
 	restored := New()
 	x := restored.fill(snapshot)
+	if err := restored.restoreAudit(x, snapshot.GetAudit()); err != nil {
+		return fmt.Errorf("the audit log in the state: %w", err)
+	}
 	restored.publish(x)
 	for _, done := range snapshot.GetRequests() {
 		restored.requests.add(&restored.hasher, done)
@@ -72,6 +76,7 @@ func (s *Store) Restore(data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.db, s.meta, s.events, s.requests = restored.db, restored.meta, restored.events, restored.requests
+	s.audit.frontier = restored.audit.frontier
 	s.wake()
 	return nil
 }

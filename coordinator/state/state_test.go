@@ -102,7 +102,7 @@ func (s *site) objects() []byte {
 	if err := proto.Unmarshal(data, snapshot); err != nil {
 		s.t.Fatal(err)
 	}
-	snapshot.Index, snapshot.Hash, snapshot.Time, snapshot.Requests = 0, 0, nil, nil
+	snapshot.Index, snapshot.Hash, snapshot.Time, snapshot.Requests, snapshot.Audit = 0, 0, nil, nil, nil
 	data, err = proto.MarshalOptions{Deterministic: true}.Marshal(snapshot)
 	if err != nil {
 		s.t.Fatal(err)

@@ -23,6 +23,7 @@ type Store struct {
 	// requests belong to the applying goroutine alone.
 	requests requests
 	hasher   hasher
+	audit    auditLog
 }
 
 // meta is the part of the state that is not in tables.
@@ -46,6 +47,7 @@ type meta struct {
 	// accessRevision is the index of the last change of who may do what.
 	accessRevision uint64
 	counts         [tableCount]int
+	audit          auditMeta
 	// sum of the hashes of all objects.
 	sum uint64
 }
@@ -116,7 +118,7 @@ func (s *Store) Hash() uint64 {
 	m := s.meta
 	gossip, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.gossip)
 	must(err) // it holds no text
-	return m.sum + s.requests.sum + s.hasher.scalars(
+	return m.sum + s.requests.sum + s.auditHash() + s.hasher.scalars(
 		[]string{m.site, m.siteID, string(m.gossipKey), string(gossip)},
 		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision,
 		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()),

@@ -60,6 +60,16 @@ func (v *View) NextRaftID() uint64 { return v.meta.nextRaftID }
 // Node of this name, also a removed one.
 func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.txn, name) }
 
+// NodeOfReplica is the node that holds the replica of this ID, nil for none.
+func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
+	for _, node := range v.Nodes() {
+		if id != 0 && node.GetRaftId() == id {
+			return node
+		}
+	}
+	return nil
+}
+
 // Nodes of the site, also removed ones.
 func (v *View) Nodes() []*skerryv1.Node { return nodes.list(v.txn) }
 

@@ -11,6 +11,7 @@ func (s *Store) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
 	x := s.begin(index, &sitev1.SiteClock{Time: change.GetTime(), Era: s.meta.timeEra})
 	x.voterChange(change)
 	s.publish(x)
+	s.recordVoters(change)
 }
 
 func (x *tx) voterChange(change *sitev1.VoterChange) {

@@ -22,6 +22,8 @@ type Deps struct {
 	Out, Err io.Writer
 	Clock    env.Clock
 	Rand     env.Rand
+	// Audit checks what came out of the audit log.
+	Audit AuditVerifier
 	// Version of the binary.
 	Version string
 }
@@ -93,7 +95,7 @@ begins with "!" on standard error.`,
 		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
 		logsCommand, execCommand,
-		nodeCommand, siteCommand, operatorCommand, tokenCommand, versionCommand,
+		nodeCommand, siteCommand, operatorCommand, tokenCommand, auditCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))
 	}

@@ -52,6 +52,7 @@ type Client struct {
 	identity   skerryv1connect.IdentityServiceClient
 	secrets    skerryv1connect.SecretServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
+	audit      skerryv1connect.AuditServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -69,6 +70,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
+	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
 
@@ -95,6 +97,9 @@ func (c *Client) Secrets() skerryv1connect.SecretServiceClient { return c.secret
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }
+
+// Audit is the service that reads the audit log.
+func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

@@ -62,7 +62,7 @@ func newTestSite(t *testing.T, name string) *testSite {
 		t.Fatal(err)
 	}
 	s.voter, err = coordinator.New(coordinator.Config{
-		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), Init: s.init,
+		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), AuditDir: t.TempDir(), Init: s.init,
 		Peers: func() []*sitev1.Peer { return nil }, Dialer: &mtls.Dialer{Net: system.Net, Source: node},
 		Authority: node.Authority, Recipient: recipient, SiteTime: node.SiteTime(), Env: system, Logger: logger,
 	})

@@ -57,6 +57,7 @@ func newRoot(system env.System) *cobra.Command {
 			return dialSite(ctx, system, target)
 		},
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Audit: auditVerifier{system},
 		Clock: system.Clock, Rand: system.Rand, Version: version,
 	})
 	root.AddCommand(agentCommand(system), joinCommand(system), devCommand(system))

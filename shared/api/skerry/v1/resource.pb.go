@@ -2543,6 +2543,9 @@ type Node struct {
 	SealingKey []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
 	// Version of the gossip keys that it has taken over.
 	GossipVersion uint64 `protobuf:"varint,160,opt,name=gossip_version,json=gossipVersion,proto3" json:"gossip_version,omitempty"`
+	// Ed25519 public key with which it signs checkpoints of the audit log, when it
+	// is or was a voter.
+	AuditKey      []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2743,6 +2746,13 @@ func (x *Node) GetGossipVersion() uint64 {
 		return x.GossipVersion
 	}
 	return 0
+}
+
+func (x *Node) GetAuditKey() []byte {
+	if x != nil {
+		return x.AuditKey
+	}
+	return nil
 }
 
 // Capacity of a node.
@@ -3493,7 +3503,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xb9\a\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xd6\a\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3525,7 +3535,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x12 \n" +
 	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
 	"sealingKey\x12&\n" +
-	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\x1a9\n" +
+	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\x12\x1b\n" +
+	"\taudit_key\x18d \x01(\fR\bauditKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

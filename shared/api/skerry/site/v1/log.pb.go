@@ -42,6 +42,10 @@ type Entry struct {
 	// The reference and the era that belong to it (SiteClock).
 	Reference *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
 	TimeEra   uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
+	// Host from which the request came; empty for the site itself.
+	From string `protobuf:"bytes,100,opt,name=from,proto3" json:"from,omitempty"`
+	// Term of the coordinator that proposed it.
+	Term uint64 `protobuf:"varint,101,opt,name=term,proto3" json:"term,omitempty"`
 	// Types that are valid to be assigned to Change:
 	//
 	//	*Entry_InitSite
@@ -68,6 +72,9 @@ type Entry struct {
 	//	*Entry_RemoveRecoveryKey
 	//	*Entry_RotateGossip
 	//	*Entry_AdvanceGossip
+	//	*Entry_AddCheckpoint
+	//	*Entry_RecordRefusals
+	//	*Entry_ArchiveAudit
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,6 +148,20 @@ func (x *Entry) GetReference() *timestamppb.Timestamp {
 func (x *Entry) GetTimeEra() uint64 {
 	if x != nil {
 		return x.TimeEra
+	}
+	return 0
+}
+
+func (x *Entry) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Entry) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
 	}
 	return 0
 }
@@ -368,6 +389,33 @@ func (x *Entry) GetAdvanceGossip() *AdvanceGossip {
 	return nil
 }
 
+func (x *Entry) GetAddCheckpoint() *AddCheckpoint {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_AddCheckpoint); ok {
+			return x.AddCheckpoint
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRecordRefusals() *RecordRefusals {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RecordRefusals); ok {
+			return x.RecordRefusals
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetArchiveAudit() *ArchiveAudit {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_ArchiveAudit); ok {
+			return x.ArchiveAudit
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -468,6 +516,18 @@ type Entry_AdvanceGossip struct {
 	AdvanceGossip *AdvanceGossip `protobuf:"bytes,164,opt,name=advance_gossip,json=advanceGossip,proto3,oneof"`
 }
 
+type Entry_AddCheckpoint struct {
+	AddCheckpoint *AddCheckpoint `protobuf:"bytes,102,opt,name=add_checkpoint,json=addCheckpoint,proto3,oneof"`
+}
+
+type Entry_RecordRefusals struct {
+	RecordRefusals *RecordRefusals `protobuf:"bytes,103,opt,name=record_refusals,json=recordRefusals,proto3,oneof"`
+}
+
+type Entry_ArchiveAudit struct {
+	ArchiveAudit *ArchiveAudit `protobuf:"bytes,104,opt,name=archive_audit,json=archiveAudit,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -515,6 +575,12 @@ func (*Entry_RemoveRecoveryKey) isEntry_Change() {}
 func (*Entry_RotateGossip) isEntry_Change() {}
 
 func (*Entry_AdvanceGossip) isEntry_Change() {}
+
+func (*Entry_AddCheckpoint) isEntry_Change() {}
+
+func (*Entry_RecordRefusals) isEntry_Change() {}
+
+func (*Entry_ArchiveAudit) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1488,6 +1554,8 @@ type NodeFacts struct {
 	SealingKey []byte `protobuf:"bytes,200,opt,name=sealing_key,json=sealingKey,proto3" json:"sealing_key,omitempty"`
 	// Version of the gossip ring that the node has taken over.
 	GossipVersion uint64 `protobuf:"varint,160,opt,name=gossip_version,json=gossipVersion,proto3" json:"gossip_version,omitempty"`
+	// Ed25519 public key with which the node signs checkpoints of the audit log.
+	AuditKey      []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1590,6 +1658,13 @@ func (x *NodeFacts) GetGossipVersion() uint64 {
 		return x.GossipVersion
 	}
 	return 0
+}
+
+func (x *NodeFacts) GetAuditKey() []byte {
+	if x != nil {
+		return x.AuditKey
+	}
+	return nil
 }
 
 type SetNodeState struct {
@@ -1923,6 +1998,7 @@ type Snapshot struct {
 	SecretKeys    []*SecretKey   `protobuf:"bytes,201,rep,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
 	RecoveryKeys  []*RecoveryKey `protobuf:"bytes,202,rep,name=recovery_keys,json=recoveryKeys,proto3" json:"recovery_keys,omitempty"`
 	Gossip        *GossipState   `protobuf:"bytes,161,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Audit         *AuditState    `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2163,6 +2239,13 @@ func (x *Snapshot) GetRecoveryKeys() []*RecoveryKey {
 func (x *Snapshot) GetGossip() *GossipState {
 	if x != nil {
 		return x.Gossip
+	}
+	return nil
+}
+
+func (x *Snapshot) GetAudit() *AuditState {
+	if x != nil {
+		return x.Audit
 	}
 	return nil
 }
@@ -2465,7 +2548,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xda\x0e\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xda\x10\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2473,7 +2556,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12'\n" +
 	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x129\n" +
 	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
-	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x127\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x12\x12\n" +
+	"\x04from\x18d \x01(\tR\x04from\x12\x12\n" +
+	"\x04term\x18e \x01(\x04R\x04term\x127\n" +
 	"\tinit_site\x18\n" +
 	" \x01(\v2\x18.skerry.site.v1.InitSiteH\x00R\binitSite\x12I\n" +
 	"\x0fapply_resources\x18\v \x01(\v2\x1e.skerry.site.v1.ApplyResourcesH\x00R\x0eapplyResources\x12I\n" +
@@ -2500,7 +2585,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x10add_recovery_key\x18\xcc\x01 \x01(\v2\x1e.skerry.site.v1.AddRecoveryKeyH\x00R\x0eaddRecoveryKey\x12T\n" +
 	"\x13remove_recovery_key\x18\xcd\x01 \x01(\v2!.skerry.site.v1.RemoveRecoveryKeyH\x00R\x11removeRecoveryKey\x12D\n" +
 	"\rrotate_gossip\x18\xa3\x01 \x01(\v2\x1c.skerry.site.v1.RotateGossipH\x00R\frotateGossip\x12G\n" +
-	"\x0eadvance_gossip\x18\xa4\x01 \x01(\v2\x1d.skerry.site.v1.AdvanceGossipH\x00R\radvanceGossipB\b\n" +
+	"\x0eadvance_gossip\x18\xa4\x01 \x01(\v2\x1d.skerry.site.v1.AdvanceGossipH\x00R\radvanceGossip\x12F\n" +
+	"\x0eadd_checkpoint\x18f \x01(\v2\x1d.skerry.site.v1.AddCheckpointH\x00R\raddCheckpoint\x12I\n" +
+	"\x0frecord_refusals\x18g \x01(\v2\x1e.skerry.site.v1.RecordRefusalsH\x00R\x0erecordRefusals\x12C\n" +
+	"\rarchive_audit\x18h \x01(\v2\x1c.skerry.site.v1.ArchiveAuditH\x00R\farchiveAuditB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2581,7 +2669,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x8d\x03\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xaa\x03\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2595,7 +2683,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\fsvid_expires\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vsvidExpires\x12 \n" +
 	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
 	"sealingKey\x12&\n" +
-	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\"f\n" +
+	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\x12\x1b\n" +
+	"\taudit_key\x18d \x01(\fR\bauditKey\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2614,8 +2703,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe1\n" +
-	"\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x93\v\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2654,7 +2742,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_keys\x18\xc9\x01 \x03(\v2\x19.skerry.site.v1.SecretKeyR\n" +
 	"secretKeys\x12A\n" +
 	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\x124\n" +
-	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\"`\n" +
+	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\x120\n" +
+	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2736,31 +2825,35 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RemoveRecoveryKey)(nil),     // 38: skerry.site.v1.RemoveRecoveryKey
 	(*RotateGossip)(nil),          // 39: skerry.site.v1.RotateGossip
 	(*AdvanceGossip)(nil),         // 40: skerry.site.v1.AdvanceGossip
-	(*TrustVersion)(nil),          // 41: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 42: skerry.v1.Node
-	(*v1.Grant)(nil),              // 43: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 44: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 45: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 46: skerry.v1.Token
-	(*v1.Decision)(nil),           // 47: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 48: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 49: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 50: skerry.v1.Condition
-	(v1.NodeState)(0),             // 51: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 52: skerry.v1.Image
-	(v1.VoterRole)(0),             // 53: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 54: skerry.v1.Placement
-	(*v1.Event)(nil),              // 55: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 56: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 57: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 58: skerry.site.v1.Revocation
-	(*SecretRecord)(nil),          // 59: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 60: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 61: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 62: skerry.site.v1.GossipState
-	(*v1.Workload)(nil),           // 63: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 64: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 65: skerry.v1.AppliedResource
+	(*AddCheckpoint)(nil),         // 41: skerry.site.v1.AddCheckpoint
+	(*RecordRefusals)(nil),        // 42: skerry.site.v1.RecordRefusals
+	(*ArchiveAudit)(nil),          // 43: skerry.site.v1.ArchiveAudit
+	(*TrustVersion)(nil),          // 44: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 45: skerry.v1.Node
+	(*v1.Grant)(nil),              // 46: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 47: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 48: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 49: skerry.v1.Token
+	(*v1.Decision)(nil),           // 50: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 51: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 52: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 53: skerry.v1.Condition
+	(v1.NodeState)(0),             // 54: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 55: skerry.v1.Image
+	(v1.VoterRole)(0),             // 56: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 57: skerry.v1.Placement
+	(*v1.Event)(nil),              // 58: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 59: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 60: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 61: skerry.site.v1.Revocation
+	(*SecretRecord)(nil),          // 62: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 63: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 64: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 65: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 66: skerry.site.v1.AuditState
+	(*v1.Workload)(nil),           // 67: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 68: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 69: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2789,64 +2882,68 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	38, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
 	39, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
 	40, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
-	41, // 26: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 27: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	42, // 28: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	43, // 29: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	44, // 30: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	45, // 31: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	46, // 32: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 33: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	43, // 34: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	42, // 35: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 36: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 37: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 38: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 39: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	47, // 40: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	47, // 41: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 42: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 43: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 44: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	48, // 45: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	49, // 46: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	50, // 47: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	27, // 48: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	51, // 49: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	52, // 50: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	41, // 51: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	53, // 52: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 53: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 54: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	41, // 55: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 56: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 57: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 58: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	54, // 59: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	42, // 60: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	52, // 61: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	55, // 62: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 63: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 64: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	56, // 65: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	57, // 66: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	58, // 67: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	27, // 68: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	59, // 69: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	60, // 70: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	61, // 71: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	62, // 72: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	5,  // 73: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	63, // 74: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 75: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	64, // 76: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	65, // 77: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	42, // 78: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	41, // 26: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
+	42, // 27: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
+	43, // 28: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
+	44, // 29: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 30: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	45, // 31: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	46, // 32: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	47, // 33: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	48, // 34: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	49, // 35: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	26, // 36: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	46, // 37: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	45, // 38: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	8,  // 39: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	9,  // 40: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	10, // 41: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	11, // 42: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	50, // 43: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	50, // 44: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	13, // 45: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	14, // 46: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	15, // 47: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	51, // 48: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	52, // 49: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	53, // 50: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	27, // 51: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	54, // 52: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	55, // 53: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	44, // 54: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	56, // 55: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	27, // 56: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	27, // 57: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	44, // 58: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 59: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	22, // 60: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	23, // 61: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	57, // 62: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	45, // 63: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	55, // 64: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	58, // 65: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	24, // 66: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	23, // 67: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	59, // 68: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	60, // 69: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	61, // 70: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	27, // 71: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	62, // 72: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	63, // 73: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	64, // 74: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	65, // 75: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	66, // 76: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	5,  // 77: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	67, // 78: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	25, // 79: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	68, // 80: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	69, // 81: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	45, // 82: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2857,6 +2954,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
+	file_skerry_site_v1_audit_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
@@ -2884,6 +2982,9 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RemoveRecoveryKey)(nil),
 		(*Entry_RotateGossip)(nil),
 		(*Entry_AdvanceGossip)(nil),
+		(*Entry_AddCheckpoint)(nil),
+		(*Entry_RecordRefusals)(nil),
+		(*Entry_ArchiveAudit)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

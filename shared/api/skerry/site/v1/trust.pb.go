@@ -101,6 +101,9 @@ type TrustBody struct {
 	Previous []byte `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	// DER certificates of all CAs that are trusted.
 	Authorities [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	// Public keys that sign checkpoints of the audit log, of this version and all
+	// before it.
+	AuditKeys []*AuditKey `protobuf:"bytes,100,rep,name=audit_keys,json=auditKeys,proto3" json:"audit_keys,omitempty"`
 	// Keys that do not count any more from this version on, whatever
 	// certificate they show. Those of the versions before stay revoked.
 	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
@@ -165,6 +168,13 @@ func (x *TrustBody) GetPrevious() []byte {
 func (x *TrustBody) GetAuthorities() [][]byte {
 	if x != nil {
 		return x.Authorities
+	}
+	return nil
+}
+
+func (x *TrustBody) GetAuditKeys() []*AuditKey {
+	if x != nil {
+		return x.AuditKeys
 	}
 	return nil
 }
@@ -238,6 +248,61 @@ func (x *Revocation) GetKeyFingerprint() []byte {
 	return nil
 }
 
+// AuditKey signs checkpoints of the audit log.
+type AuditKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Node whose key it is.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Ed25519.
+	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditKey) Reset() {
+	*x = AuditKey{}
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditKey) ProtoMessage() {}
+
+func (x *AuditKey) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditKey.ProtoReflect.Descriptor instead.
+func (*AuditKey) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuditKey) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AuditKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 var File_skerry_site_v1_trust_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_trust_proto_rawDesc = "" +
@@ -246,18 +311,23 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\fTrustVersion\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12\x16\n" +
 	"\x06signer\x18\x02 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xca\x01\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\x83\x02\n" +
 	"\tTrustBody\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1a\n" +
 	"\bprevious\x18\x03 \x01(\fR\bprevious\x12 \n" +
-	"\vauthorities\x18\x04 \x03(\fR\vauthorities\x125\n" +
+	"\vauthorities\x18\x04 \x03(\fR\vauthorities\x127\n" +
+	"\n" +
+	"audit_keys\x18d \x03(\v2\x18.skerry.site.v1.AuditKeyR\tauditKeys\x125\n" +
 	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x12\x1a\n" +
 	"\btime_era\x18\x8c\x01 \x01(\x04R\atimeEra\"O\n" +
 	"\n" +
 	"Revocation\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12'\n" +
-	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprintB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\"0\n" +
+	"\bAuditKey\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03keyB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_trust_proto_rawDescOnce sync.Once
@@ -271,19 +341,21 @@ func file_skerry_site_v1_trust_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_trust_proto_rawDescData
 }
 
-var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_skerry_site_v1_trust_proto_goTypes = []any{
 	(*TrustVersion)(nil), // 0: skerry.site.v1.TrustVersion
 	(*TrustBody)(nil),    // 1: skerry.site.v1.TrustBody
 	(*Revocation)(nil),   // 2: skerry.site.v1.Revocation
+	(*AuditKey)(nil),     // 3: skerry.site.v1.AuditKey
 }
 var file_skerry_site_v1_trust_proto_depIdxs = []int32{
-	2, // 0: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 0: skerry.site.v1.TrustBody.audit_keys:type_name -> skerry.site.v1.AuditKey
+	2, // 1: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_trust_proto_init() }
@@ -297,7 +369,7 @@ func file_skerry_site_v1_trust_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_trust_proto_rawDesc), len(file_skerry_site_v1_trust_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
