@@ -23,6 +23,7 @@ import (
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/secrets"
 	"skerry.dev/agent/session"
 	"skerry.dev/agent/supervisor"
 	"skerry.dev/certs/mtls"
@@ -107,7 +108,8 @@ func (a *Agent) build() error {
 	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
 	a.supervisor = supervisor.New(supervisor.Config{
-		Ledger: a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
+		Secrets: secrets.New(a.identity.Name(), a.recipient),
+		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
 		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
 	})
 	a.room = newRoom(a)

@@ -86,6 +86,7 @@ func (l *Ledger) Accept(orders *sitev1.Assignments) error {
 		return problem.New(problem.Conflict, "orders", "order %s is older than %s, which this node has seen",
 			text(orders.GetOrder()), text(seen))
 	}
+	orders = keepSecrets(orders, l.current)
 	if err := l.keep(orders); err != nil {
 		return problem.New(problem.Internal, l.dir, "the orders could not be kept: %w", err).
 			WithHint("is the disk full? the node goes on with its last orders")

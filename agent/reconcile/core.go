@@ -187,8 +187,8 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// specOf makes the driver's spec out of a placement.
-func specOf(p *skerryv1.Placement) runtime.Spec {
+// SpecOf makes the driver's spec out of a placement.
+func SpecOf(p *skerryv1.Placement) runtime.Spec {
 	c := p.GetSpec().GetContainer()
 	spec := runtime.Spec{
 		ID: InstanceID(p.GetProject(), p.GetName()), Project: p.GetProject(), Placement: p.GetName(),

@@ -46,7 +46,7 @@ func TestALookOlderThanAStartIsNoEnd(t *testing.T) {
 	start := one(t, c, Start, 0)
 	c.Looking()
 	c.Done(start, nil, time.Second)
-	prepared := runtime.Instance{ID: lookID, State: runtime.Prepared, SpecHash: specOf(p).Hash()}
+	prepared := runtime.Instance{ID: lookID, State: runtime.Prepared, SpecHash: SpecOf(p).Hash()}
 	c.Observe([]runtime.Instance{prepared}, time.Second)
 	status := c.Status("default", "web-1")
 	if status.GetPhase() != skerryv1.Phase_PHASE_RUNNING || status.GetRestarts() != 0 {

@@ -179,7 +179,7 @@ func TestWhateverHappensTheNodeRunsWhatItShould(t *testing.T) {
 			there := m.instances[id]
 			switch p.GetDesired() {
 			case skerryv1.DesiredState_DESIRED_STATE_RUN:
-				if there == nil || there.State != runtime.Running || there.SpecHash != specOf(p).Hash() {
+				if there == nil || there.State != runtime.Running || there.SpecHash != SpecOf(p).Hash() {
 					r.Fatalf("%s is wanted, and is %v", id, there)
 				}
 				if m.starts[id] > m.ends[id]+1 {

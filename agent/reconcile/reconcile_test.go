@@ -175,12 +175,12 @@ func TestEndOfAPlacement(t *testing.T) {
 
 func TestLeftoverOfAnotherTemplateIsRemovedBeforeItRuns(t *testing.T) {
 	m := newMachine(t)
-	m.instances["p.web-1"] = &runtime.Instance{ID: "p.web-1", SpecHash: specOf(order("web-1", "a")).Hash(), State: runtime.Prepared}
+	m.instances["p.web-1"] = &runtime.Instance{ID: "p.web-1", SpecHash: SpecOf(order("web-1", "a")).Hash(), State: runtime.Prepared}
 	m.orders["p.web-1"] = order("web-1", "b")
 	m.crash(true)
 	m.settle()
 	there := m.instances["p.web-1"]
-	if there == nil || there.State != runtime.Running || there.SpecHash != specOf(m.orders["p.web-1"]).Hash() {
+	if there == nil || there.State != runtime.Running || there.SpecHash != SpecOf(m.orders["p.web-1"]).Hash() {
 		t.Errorf("what runs is %v", there)
 	}
 }

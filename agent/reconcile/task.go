@@ -210,7 +210,7 @@ func (t *task) next(now time.Duration) (Action, bool) {
 		if t.over {
 			return Action{}, false
 		}
-		action.Spec = specOf(t.desired)
+		action.Spec = SpecOf(t.desired)
 		action.Kind = Prepare
 		if !t.imageReady {
 			action.Kind = Fetch
@@ -226,7 +226,7 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	switch t.observed.State {
 	case runtime.Prepared:
 		action.Kind = Start
-		if t.observed.SpecHash != specOf(t.desired).Hash() {
+		if t.observed.SpecHash != SpecOf(t.desired).Hash() {
 			action.Kind = Remove // of an attempt with another template
 		}
 		return action, true

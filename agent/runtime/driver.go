@@ -73,6 +73,8 @@ type Spec struct {
 	// Identity: it reaches the node's Workload API at manifest.IdentityDir, and
 	// manifest.IdentityVariable tells it where.
 	Identity bool
+	// Secrets that the instance gets to see: no part of the hash.
+	Secrets Secrets
 }
 
 // State of an instance.

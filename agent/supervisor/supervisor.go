@@ -47,8 +47,10 @@ type Config struct {
 	Ledger Ledger
 	Driver runtime.Driver
 	Images Images
-	Env    env.System
-	Logger *slog.Logger
+	// Secrets opens what containers name.
+	Secrets Secrets
+	Env     env.System
+	Logger  *slog.Logger
 }
 
 // Supervisor keeps running what should run.
@@ -124,6 +126,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	group.Go(func() error { return s.lookLoop(ctx) })
 	group.Go(func() error { return s.stepLoop(ctx) })
 	group.Go(func() error { return s.keepLoop(ctx) })
+	group.Go(func() error { return s.secretLoop(ctx) })
 	return group.Wait()
 }
 
@@ -259,7 +262,7 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 	case reconcile.Fetch:
 		return s.fetch(ctx, action)
 	case reconcile.Prepare:
-		return s.Driver.Prepare(ctx, action.Spec)
+		return s.prepare(ctx, action.Spec)
 	case reconcile.Start:
 		return s.Driver.Start(ctx, action.ID)
 	case reconcile.Stop:

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"skerry.dev/agent/identity"
+	"skerry.dev/agent/runtime/containerd"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/cli"
 	"skerry.dev/shared/client"
@@ -45,6 +46,9 @@ func built() time.Time {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == containerd.LaunchCommand {
+		os.Exit(containerd.Launch(os.Args[2:])) // inside a container
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := cli.Main(ctx, newRoot(env.NewSystem()), os.Args[1:])
 	stop()

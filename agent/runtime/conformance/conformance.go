@@ -43,6 +43,9 @@ type Subject struct {
 	PID func(t *testing.T, id string) int
 	// WorkloadAPIDir is mounted into what has an identity; of real processes.
 	WorkloadAPIDir string
+	// Disk are the directories where the node keeps what a power cut leaves: no
+	// secret may be there in the clear. May be empty.
+	Disk []string
 	// Processes are real ones, with memory, files and ports.
 	Processes bool
 }
@@ -94,6 +97,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"ports are published", ports, true},
 		{"the container is as its specification says", inside, true},
 		{"a terminal has a size", terminal, true},
+		{"secrets are files in memory", secretFiles, false},
+		{"secrets are variables that no disk holds", secretVariables, true},
 		{"the Workload API is mounted, and stays", workloadAPI, true},
 	}
 	for _, test := range tests {

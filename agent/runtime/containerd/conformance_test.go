@@ -47,6 +47,7 @@ func TestConformance(t *testing.T) {
 			},
 			WorkloadAPIDir: h.config.WorkloadAPIDir,
 			Processes:      true,
+			Disk:           []string{h.config.StateDir, filepath.Dir(h.config.Address), shimDir},
 		}
 	})
 }
@@ -77,6 +78,7 @@ func (h *host) leftovers(t *testing.T, id string) []string {
 		h.config.StateDir + "/cni/cache/*/*" + container + "*",
 		h.config.RunDir + "/netns/" + container,
 		h.config.RunDir + "/exec/*",
+		h.config.RunDir + "/secrets/*",
 		cgroupRoot + "/*" + h.config.CgroupParent + "/" + container,
 		cgroupRoot + h.config.CgroupParent + "/" + container,
 		testDir + "/?/state/*/" + h.config.Namespace + "/" + container,

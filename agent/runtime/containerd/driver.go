@@ -64,6 +64,9 @@ type Driver struct {
 	logs    *logs
 	repairs repairs
 
+	// secretsMu guards the directories of secrets.
+	secretsMu sync.Mutex
+
 	mu      sync.Mutex
 	storage *storage // nil until containerd told
 }

@@ -33,6 +33,9 @@ import (
 const insideVariable = "SKERRY_CONTAINERD_TEST_DIR"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == LaunchCommand {
+		os.Exit(Launch(os.Args[2:])) // inside a container
+	}
 	if dir := os.Getenv(insideVariable); dir != "" {
 		os.Exit(inside(m, dir))
 	}

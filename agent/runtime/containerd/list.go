@@ -41,6 +41,9 @@ func (d *Driver) List(ctx context.Context) ([]runtime.Instance, error) {
 		instance := d.instance(record, tasks[record.ID])
 		if instance.Exit != nil && record.Labels[labelExit] == "" {
 			d.markExit(ctx, record.ID, instance.Exit)
+			if err := d.dropSecrets(record.ID); err != nil {
+				d.Logger.Warn("secrets of a container that ended are still in memory; they go with it", "instance", instance.ID, "error", err)
+			}
 		}
 		all = append(all, instance)
 	}
@@ -114,6 +117,9 @@ func (d *Driver) instance(record containers.Container, task *tasktypes.Process) 
 // reboot takes its network away.
 func (d *Driver) whole(record containers.Container) bool {
 	if there, err := exists(d.instanceDir(record.Labels[labelInstance])); err != nil || !there {
+		return false
+	}
+	if record.Labels[labelSecrets] == "true" && !mounted(d.secretsDir(record.ID)) {
 		return false
 	}
 	return record.Labels[labelNetwork] != networkBridge || isNetns(d.network.netns(record.ID))

@@ -18,6 +18,8 @@ const (
 	labelAddress   = "skerry.dev/address"
 	// labelNetwork is the kind of network, of an instance.
 	labelNetwork = "skerry.dev/network"
+	// labelSecrets says that an instance has secrets.
+	labelSecrets = "skerry.dev/secrets"
 	// labelDigest is that of the image, of an instance.
 	labelDigest = "skerry.dev/digest"
 	// labelStarted is when the run began; absent when it never did.

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"os"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/errdefs"
@@ -78,7 +79,7 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 		Labels: map[string]string{
 			labelInstance: spec.ID, labelSpec: spec.Hash(), labelDigest: spec.ImageDigest,
 			labelProject: spec.Project, labelPlacement: spec.Placement, labelWorkload: spec.Workload,
-			labelNetwork: spec.Container.GetNetwork(),
+			labelNetwork: spec.Container.GetNetwork(), labelSecrets: strconv.FormatBool(!spec.Secrets.Empty()),
 		},
 	}
 	address := ""
@@ -101,6 +102,9 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	}
 	oci, err := d.ociSpec(ctx, spec, image, &record)
 	if err != nil {
+		return err
+	}
+	if err := d.makeSecrets(spec, oci.Process.User); err != nil {
 		return err
 	}
 	if record.Spec, err = typeurl.MarshalAny(oci); err != nil {
@@ -156,6 +160,9 @@ func (d *Driver) removeParts(ctx context.Context, record containers.Container, c
 		snapshotter = store.snapshotter
 	}
 	if err := d.client.SnapshotService(snapshotter).Remove(ctx, container); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if err := d.dropSecrets(container); err != nil {
 		return err
 	}
 	return d.removeCgroup(ctx, container)

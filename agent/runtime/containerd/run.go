@@ -103,7 +103,10 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	case tasktypes.Status_STOPPED, tasktypes.Status_CREATED:
 		return nil
 	}
-	return d.problem(id, "it cannot be stopped", d.stop(ctx, container, grace))
+	if err := d.stop(ctx, container, grace); err != nil {
+		return d.problem(id, "it cannot be stopped", err)
+	}
+	return d.problem(id, "its secrets are still in memory", d.dropSecrets(container))
 }
 
 func (d *Driver) stop(ctx context.Context, container string, grace time.Duration) error {

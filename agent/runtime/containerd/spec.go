@@ -48,7 +48,7 @@ func (d *Driver) ociSpec(ctx context.Context, spec runtime.Spec, image *runnable
 	}
 	options := []oci.SpecOpts{
 		oci.WithEnv(environment(spec, image.config.Config)),
-		oci.WithProcessArgs(args...),
+		oci.WithProcessArgs(launched(spec, args)...),
 		oci.WithProcessCwd(cmp.Or(spec.Container.GetWorkingDir(), image.config.Config.WorkingDir, "/")),
 		oci.WithHostname(hostname(spec.Placement)),
 		oci.WithCgroup(d.cgroup(record.ID)),
@@ -217,5 +217,6 @@ func (d *Driver) mounts(spec runtime.Spec) ([]specs.Mount, error) {
 			Options: []string{"nosuid", "nodev", "mode=1777", "size=" + strconv.FormatInt(size, 10), mode},
 		})
 	}
-	return mounts, nil
+	launcher, err := d.launchMounts(spec)
+	return slices.Concat(mounts, d.secretMounts(spec), launcher), err
 }

@@ -55,15 +55,17 @@ type Driver struct {
 type instance struct {
 	runtime.Instance
 	program program
+	secrets runtime.Secrets
 	endsAt  time.Duration
 	env     map[string]string
 	pid     int
 }
 
 var (
-	_ runtime.Driver     = (*Driver)(nil)
-	_ runtime.ImageStore = (*Driver)(nil)
-	_ runtime.Attester   = (*Driver)(nil)
+	_ runtime.Driver       = (*Driver)(nil)
+	_ runtime.SecretKeeper = (*Driver)(nil)
+	_ runtime.ImageStore   = (*Driver)(nil)
+	_ runtime.Attester     = (*Driver)(nil)
 )
 
 // New returns the runtime of an empty node.
@@ -158,6 +160,9 @@ func (d *Driver) end(i *instance, exit *skerryv1.Exit) {
 
 func (d *Driver) change(i *instance, state runtime.State) {
 	i.State = state
+	if state == runtime.Exited || state == runtime.Broken {
+		i.secrets = runtime.Secrets{} // they were in memory
+	}
 	if d.Changed != nil {
 		d.Changed(i.ID, state)
 	}
@@ -199,7 +204,7 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 		return problem.New(problem.NotFound, "Image/"+spec.ImageDigest, "it is not on this node")
 	}
 	i := &instance{Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash()}, program: interpret(spec.Container.GetCommand())}
-	i.env = environment(spec)
+	i.env, i.secrets = environment(spec), spec.Secrets
 	if spec.Container.GetNetwork() == "bridge" {
 		d.addresses++
 		i.Address = fmt.Sprintf("10.88.%d.%d", d.addresses/250%250, d.addresses%250+2)

@@ -87,6 +87,14 @@ func (d *Driver) Exec(ctx context.Context, id string, exec runtime.Exec) (int, e
 		_, err := io.Copy(stdout, exec.Stdin)
 		return 0, err
 	}
+	if exec.Command[0] == "cat" && len(exec.Command) == 2 {
+		value, found := i.secretFile(exec.Command[1])
+		if !found {
+			return 1, nil
+		}
+		_, err := stdout.Write(value)
+		return 0, err
+	}
 	p := interpret(exec.Command)
 	if len(exec.Command) == 1 && exec.Command[0] == "env" {
 		p = program{output: i.printEnvironment()}

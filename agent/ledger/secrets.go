@@ -1,0 +1,31 @@
+package ledger
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// keepSecrets puts secrets that this node has in place of those that the
+// coordinator names and could not give: a coordinator that cannot open the site's
+// key takes nothing away.
+func keepSecrets(orders, before *sitev1.Assignments) *sitev1.Assignments {
+	var changed *sitev1.Assignments
+	for i, given := range orders.GetSecrets() {
+		if len(given.GetNodeKey()) > 0 {
+			continue
+		}
+		for _, had := range before.GetSecrets() {
+			if had.GetProject() == given.GetProject() && had.GetName() == given.GetName() {
+				if changed == nil {
+					changed = proto.CloneOf(orders) // the orders are the caller's
+				}
+				changed.Secrets[i] = had
+			}
+		}
+	}
+	if changed == nil {
+		return orders
+	}
+	return changed
+}
