@@ -6,7 +6,7 @@ import (
 )
 
 // Bounds of one plan; what is left comes with the next one. The state takes
-// 4096 parts, of which the scheduler's are at most scheduler.MaxDecisions.
+// 8192 parts, of which the scheduler's are at most scheduler.MaxDecisions.
 const (
 	maxCreations = 1024
 	maxRemovals  = 1024
@@ -47,7 +47,7 @@ func (s *step) planWorkloads() {
 		s.effects.Waiting = p.mass.explain(s.now, s.config.MassWindow, p.waiting)
 	}
 	p.schedule(workloads, placements)
-	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone()) > 0 {
+	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict()) > 0 {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }

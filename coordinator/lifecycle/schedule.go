@@ -16,10 +16,12 @@ func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv
 	var doubtful bool
 	in.Nodes, doubtful = p.trusted()
 	in.Placements = p.placeable(placements)
-	assigned, postponed := scheduler.Schedule(in)
-	p.plan.Assign = assigned
+	found := scheduler.Schedule(in)
+	p.plan.Assign = found.Assign
+	// What finds no node while others are in doubt has no reason yet.
 	if !doubtful {
-		p.plan.Postpone = append(p.plan.Postpone, postponed...)
+		p.plan.Postpone = append(p.plan.Postpone, found.Postpone...)
+		p.plan.Evict = found.Evict
 	}
 }
 

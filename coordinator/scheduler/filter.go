@@ -7,69 +7,77 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
-// filter rules out nodes for one placement, for one kind of reason.
+// filter rules out nodes for one shape, for one kind of reason.
 type filter interface {
-	// check returns why the node is ruled out; empty when it is not.
-	check(*node) string
+	// fits is asked often: it makes no text.
+	fits(*node) bool
+	// reason against a node that does not fit.
+	reason(*node) string
 	// explain says in a few words why so many nodes were ruled out.
 	explain(nodes int) string
 }
 
-// chain is all filters for one placement, and how many nodes each ruled out
-// first.
-type chain struct {
-	filters []filter
-	ruled   []int
+// fixed filters say the same during a whole call.
+func (s *site) fixed(sh *shape) []filter {
+	image := s.images[sh.spec.GetContainer().GetImage()]
+	filters := []filter{readyFilter{}, conditionFilter{}}
+	if !s.inReach(image) {
+		filters = append(filters, imageFilter{image})
+	}
+	if place := sh.spec.GetPlace(); len(place.GetRequire()) > 0 || len(place.GetKeepIn()) > 0 {
+		filters = append(filters, labelFilter{place.GetRequire(), "without the required labels"},
+			labelFilter{place.GetKeepIn(), "outside of where it must be kept"})
+	}
+	return filters
 }
 
-func newChain(s *site, p *skerryv1.Placement, needs state.Needs) *chain {
-	c := &chain{filters: []filter{
-		readyFilter{},
-		conditionFilter{},
-		imageFilter{image: s.images[p.GetSpec().GetContainer().GetImage()], inReach: s.inReach(s.images[p.GetSpec().GetContainer().GetImage()])},
-		labelFilter{p.GetSpec()},
-		portFilter{needs},
-		cpuFilter{needs},
-		memoryFilter{needs},
-	}}
-	c.ruled = make([]int, len(c.filters))
-	return c
+// changing filters rule out more as room is taken.
+func (s *site) changing(sh *shape) []filter {
+	var filters []filter
+	for _, t := range sh.terms {
+		if t.weight == 0 {
+			filters = append(filters, affinityFilter{t})
+		}
+	}
+	if len(sh.needs.HostPorts) > 0 {
+		filters = append(filters, portFilter{sh.needs})
+	}
+	filters = append(filters, cpuFilter{sh.needs}, memoryFilter{sh.needs})
+	if sh.needs.DiskBytes > 0 {
+		filters = append(filters, diskFilter{sh.needs})
+	}
+	for _, d := range sh.needs.Devices {
+		filters = append(filters, deviceFilter{d})
+	}
+	return filters
 }
 
-// check returns every reason against a node. A node that is not there at all
-// needs no further ones.
-func (c *chain) check(n *node) []string {
-	var reasons []string
-	for i, f := range c.filters {
-		reason := f.check(n)
-		if reason == "" {
+func fitsAll(filters []filter, n *node) bool {
+	for _, f := range filters {
+		if !f.fits(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// reasons against a node. A node that is not there at all needs no further
+// ones.
+func reasons(filters []filter, n *node) []string {
+	var all []string
+	for _, f := range filters {
+		if f.fits(n) {
 			continue
 		}
-		if len(reasons) == 0 {
-			c.ruled[i]++
-		}
-		reasons = append(reasons, reason)
+		all = append(all, f.reason(n))
 		if _, gone := f.(readyFilter); gone {
 			break
 		}
 	}
-	return reasons
-}
-
-// explain why none of the nodes fits.
-func (c *chain) explain(nodes int) string {
-	if nodes == 0 {
-		return "the site has no nodes"
-	}
-	var parts []string
-	for i, f := range c.filters {
-		if c.ruled[i] > 0 {
-			parts = append(parts, f.explain(c.ruled[i]))
-		}
-	}
-	return strings.Join(parts, ", ")
+	return all
 }
 
 func nodesAre(count int) string {
@@ -82,13 +90,8 @@ func nodesAre(count int) string {
 // readyFilter wants nodes that are there.
 type readyFilter struct{}
 
-func (readyFilter) check(n *node) string {
-	if n.GetState() != skerryv1.NodeState_NODE_STATE_READY {
-		return "it is lost"
-	}
-	return ""
-}
-
+func (readyFilter) fits(n *node) bool        { return n.GetState() == skerryv1.NodeState_NODE_STATE_READY }
+func (readyFilter) reason(*node) string      { return "it is lost" }
 func (readyFilter) explain(nodes int) string { return nodesAre(nodes) + " lost" }
 
 // conditionFilter wants nodes that can run containers at all.
@@ -97,63 +100,86 @@ type conditionFilter struct{}
 // blocking conditions, as agents report them.
 var blocking = []string{"ContainerdDown", "DiskFull"}
 
-func (conditionFilter) check(n *node) string {
-	for _, c := range n.GetConditions() {
-		if slices.Contains(blocking, c.GetType()) {
-			return "it has the condition " + c.GetType()
-		}
-	}
-	return ""
+func (conditionFilter) fits(n *node) bool {
+	return !slices.ContainsFunc(n.GetConditions(), isBlocking)
+}
+
+func isBlocking(c *skerryv1.Condition) bool { return slices.Contains(blocking, c.GetType()) }
+
+func (conditionFilter) reason(n *node) string {
+	at := slices.IndexFunc(n.GetConditions(), isBlocking)
+	return "it has the condition " + n.GetConditions()[at].GetType()
 }
 
 func (conditionFilter) explain(nodes int) string { return nodesAre(nodes) + " in need of attention" }
 
-// imageFilter wants nodes that have the image or can fetch it.
-type imageFilter struct {
-	image   *skerryv1.Image
-	inReach bool
-}
+// imageFilter wants nodes that have the image, when nobody in reach does.
+type imageFilter struct{ image *skerryv1.Image }
 
-func (f imageFilter) check(n *node) string {
-	if f.inReach || slices.Contains(f.image.GetNodes(), n.GetName()) {
-		return ""
-	}
-	return "no node in reach holds image " + f.image.GetName()
+func (f imageFilter) fits(n *node) bool {
+	return slices.Contains(f.image.GetNodes(), n.GetName())
 }
+func (f imageFilter) reason(*node) string { return "no node in reach holds image " + f.image.GetName() }
 
 func (f imageFilter) explain(nodes int) string {
 	return nodesAre(nodes) + " cannot fetch image " + f.image.GetName() + " from anywhere"
 }
 
 // labelFilter wants nodes with the labels asked for.
-type labelFilter struct{ spec *skerryv1.Workload }
+type labelFilter struct {
+	require []*skerryv1.Requirement
+	without string
+}
 
-func (f labelFilter) check(n *node) string {
-	for _, r := range f.spec.GetPlace().GetRequire() {
+func (f labelFilter) fits(n *node) bool {
+	for _, r := range f.require {
+		if !state.Meets(n.Node, r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f labelFilter) reason(n *node) string {
+	for _, r := range f.require {
 		if state.Meets(n.Node, r) {
 			continue
 		}
-		wanted := strings.Join(r.GetIn(), " or ")
 		if has, ok := state.Label(n.Node, r.GetLabel()); ok {
-			return fmt.Sprintf("label %s is %s, not %s", r.GetLabel(), has, wanted)
+			return fmt.Sprintf("label %s is %s, not %s", r.GetLabel(), has, manifest.Condition(r))
 		}
-		return fmt.Sprintf("it has no label %s, %s is required", r.GetLabel(), wanted)
+		return fmt.Sprintf("it has no label %s, %s is required", r.GetLabel(), manifest.Condition(r))
 	}
 	return ""
 }
 
-func (f labelFilter) explain(nodes int) string {
-	return nodesAre(nodes) + " without the required labels"
+func (f labelFilter) explain(nodes int) string { return nodesAre(nodes) + " " + f.without }
+
+// affinityFilter wants nodes close to, or away from, another workload.
+type affinityFilter struct{ term term }
+
+func (f affinityFilter) fits(n *node) bool     { return f.term.met(n) }
+func (f affinityFilter) reason(n *node) string { return f.term.describe(n) }
+
+func (f affinityFilter) explain(nodes int) string {
+	if f.term.away {
+		return fmt.Sprintf("%s not apart from %s", nodesAre(nodes), f.term.tally.of.name)
+	}
+	return fmt.Sprintf("%s not with %s", nodesAre(nodes), f.term.tally.of.name)
 }
 
 // portFilter wants nodes whose host ports are free.
 type portFilter struct{ needs state.Needs }
 
-func (f portFilter) check(n *node) string {
-	if port, holder, taken := n.usage.Taken(f.needs.HostPorts); taken {
-		return fmt.Sprintf("port %s is taken by %s", port, holder)
-	}
-	return ""
+func (f portFilter) fits(n *node) bool {
+	n.reserve()
+	_, _, taken := n.usage.Taken(f.needs.HostPorts)
+	return !taken
+}
+
+func (f portFilter) reason(n *node) string {
+	port, holder, _ := n.usage.Taken(f.needs.HostPorts)
+	return fmt.Sprintf("port %s is taken by %s", port, holder)
 }
 
 func (f portFilter) explain(nodes int) string {
@@ -163,36 +189,3 @@ func (f portFilter) explain(nodes int) string {
 	}
 	return nodesAre(nodes) + " with port " + strings.Join(ports, " or ") + " taken"
 }
-
-// cpuFilter wants nodes with enough CPU.
-type cpuFilter struct{ needs state.Needs }
-
-func (f cpuFilter) check(n *node) string {
-	free := n.GetCapacity().GetCpuMilli() - n.usage.CPUMilli
-	if f.needs.CPUMilli <= free {
-		return ""
-	}
-	return fmt.Sprintf("%dm CPU asked for, %dm of %dm free", f.needs.CPUMilli, free, n.GetCapacity().GetCpuMilli())
-}
-
-func (f cpuFilter) explain(nodes int) string {
-	return fmt.Sprintf("%s without %dm CPU free", nodesAre(nodes), f.needs.CPUMilli)
-}
-
-// memoryFilter wants nodes with enough memory.
-type memoryFilter struct{ needs state.Needs }
-
-func (f memoryFilter) check(n *node) string {
-	free := n.GetCapacity().GetMemoryBytes() - n.usage.MemoryBytes
-	if f.needs.MemoryBytes <= free {
-		return ""
-	}
-	return fmt.Sprintf("%s memory asked for, %s of %s free", size(f.needs.MemoryBytes), size(free), size(n.GetCapacity().GetMemoryBytes()))
-}
-
-func (f memoryFilter) explain(nodes int) string {
-	return fmt.Sprintf("%s without %s memory free", nodesAre(nodes), size(f.needs.MemoryBytes))
-}
-
-// size in MiB, as people read it.
-func size(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

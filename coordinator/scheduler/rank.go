@@ -1,123 +1,75 @@
 package scheduler
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
-
 	"skerry.dev/coordinator/state"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-const permille = 1000
+// The key of a node puts into one number what makes it better than others of
+// its domain, the lowest first: fewer placements of the workload, wishes that are
+// met, less load (or more, when the site packs), the image at hand, its name.
+const (
+	nodeBits  = 17
+	imageBits = 1
+	loadBits  = 20
+	prefBits  = 12
+	hereBits  = 64 - nodeBits - imageBits - loadBits - prefBits
 
-// candidate is a node that fits, and what speaks for it.
-type candidate struct {
-	node *node
-	// domain is the node's value of the label to spread over.
-	label, domain string
-	// here are the workload's placements on the node, around those in its
-	// domain, total those in the site.
-	here, around, total int
-	// load of the node with the placement, in thousandths of what is scarcer.
-	load     int64
-	hasImage bool
-	score    float64
-}
+	// whole is all of a node, in millionths.
+	whole = 1_000_000
+	// noPreference is the middle of the scale of wishes.
+	noPreference = 1 << (prefBits - 1)
+)
 
-func (s *site) rate(n *node, p *skerryv1.Placement, needs state.Needs) candidate {
-	of := name{p.GetProject(), p.GetWorkload()}
-	image := s.images[p.GetSpec().GetContainer().GetImage()]
-	c := candidate{node: n, label: spreadLabel(p), here: n.running[of], hasImage: slices.Contains(image.GetNodes(), n.GetName())}
-	c.domain, _ = state.Label(n.Node, c.label)
-	c.load = max(
-		share(n.usage.CPUMilli+needs.CPUMilli, n.GetCapacity().GetCpuMilli()),
-		share(n.usage.MemoryBytes+needs.MemoryBytes, n.GetCapacity().GetMemoryBytes()))
-	return c
-}
-
-func spreadLabel(p *skerryv1.Placement) string {
-	if label := p.GetSpec().GetPlace().GetSpread(); label != "" {
-		return label
+func (p *pool) keyOf(m *member) uint64 {
+	load := min(uint64(p.load(m.node)), 1<<loadBits-1)
+	here := uint64(0)
+	if p.site.Policy.Pack {
+		load = 1<<loadBits - 1 - load
+	} else if p.owner != nil {
+		here = min(uint64(p.owner.workload.here[m.node.index]), 1<<hereBits-1)
 	}
-	return "zone"
+	key := here<<prefBits | uint64(noPreference-m.pref)
+	key = key<<loadBits | load
+	key <<= imageBits
+	if !m.holds {
+		key |= 1
+	}
+	nodes := uint64(len(p.site.nodes))
+	return key<<nodeBits | (uint64(m.node.index)+p.site.Seed%nodes)%nodes
 }
 
-// share of a whole in thousandths, in a way that cannot overflow.
-func share(part, whole int64) int64 {
-	if whole <= 0 {
-		return permille
+// load of a node with one placement more, in millionths of what is scarcest.
+func (p *pool) load(n *node) int64 {
+	needs := &p.shape.needs
+	load := max(
+		millionths(n.usage.CPUMilli+needs.CPUMilli, n.room.GetCpuMilli()),
+		millionths(n.usage.MemoryBytes+needs.MemoryBytes, n.room.GetMemoryBytes()))
+	if needs.DiskBytes > 0 {
+		load = max(load, millionths(n.usage.DiskBytes+needs.DiskBytes, n.room.GetDiskBytes()))
 	}
-	return int64(float64(part) / float64(whole) * permille)
+	return load
 }
 
-// rank sorts the candidates, best first: the domain with the fewest placements
-// of the workload, in it the node with the fewest, then the least loaded, then
-// one that has the image, then by name.
-func (s *site) rank(fit []candidate, p *skerryv1.Placement) []candidate {
-	of := name{p.GetProject(), p.GetWorkload()}
-	perDomain, total := map[string]int{}, 0
-	for _, n := range s.nodes {
-		domain, _ := state.Label(n.Node, fit[0].label)
-		perDomain[domain] += n.running[of]
-		total += n.running[of]
+// millionths that a part is of a whole, in a way that cannot overflow.
+func millionths(part, of int64) int64 {
+	if of <= 0 {
+		return whole
 	}
-	for i := range fit {
-		fit[i].around, fit[i].total = perDomain[fit[i].domain], total
-	}
-	slices.SortFunc(fit, func(a, b candidate) int {
-		return cmp.Or(
-			cmp.Compare(a.around, b.around),
-			cmp.Compare(a.here, b.here),
-			cmp.Compare(a.load, b.load),
-			-cmp.Compare(truth(a.hasImage), truth(b.hasImage)),
-			cmp.Compare(a.node.GetName(), b.node.GetName()),
-		)
-	})
-	for i := range fit {
-		fit[i].score = score(fit[i], fit[0])
-	}
-	return fit
+	return int64(float64(part) / float64(of) * whole)
 }
 
-func truth(b bool) int {
-	if b {
-		return 1
+// preference adds up the wishes that a node meets.
+func (p *pool) preference(n *node) int32 {
+	sum := int32(0)
+	for _, wish := range p.shape.spec.GetPlace().GetPrefer() {
+		if state.Meets(n.Node, wish.GetNode()) {
+			sum += wish.GetWeight()
+		}
 	}
-	return 0
-}
-
-// score puts the ranking into one number for people: hundreds for the spread
-// over domains, tens for that over nodes, ones for the load.
-func score(c, best candidate) float64 {
-	points := int64(permille)
-	points -= int64(100 * min(8, c.around-best.around))
-	points -= int64(10 * min(8, max(0, c.here-best.here)))
-	points -= min(permille, max(0, c.load)) * 9 / permille
-	return float64(points)
-}
-
-func (c candidate) spread() string {
-	return fmt.Sprintf("spread %s=%s: %d of %d placements", c.label, c.domain, c.around, c.total)
-}
-
-func (c candidate) verdict() *skerryv1.Verdict {
-	v := &skerryv1.Verdict{Node: c.node.GetName(), Score: c.score, Reasons: []string{
-		c.spread(),
-		fmt.Sprintf("%d of them on this node", c.here),
-		fmt.Sprintf("%d.%d %% taken with it", c.load/10, c.load%10),
-	}}
-	if c.hasImage {
-		v.Reasons = append(v.Reasons, "it holds the image")
+	for _, t := range p.shape.terms {
+		if t.weight > 0 && t.met(n) {
+			sum += t.weight
+		}
 	}
-	return v
-}
-
-// summary says why the best one was chosen.
-func (c candidate) summary(fit, nodes int) string {
-	if fit == 1 {
-		return fmt.Sprintf("%s is the only one of %s that fits", c.node.GetName(), nodesAre(nodes))
-	}
-	return fmt.Sprintf("%s is the best of %d that fit: %s, %d on this node, %d.%d %% taken with it",
-		c.node.GetName(), fit, c.spread(), c.here, c.load/10, c.load%10)
+	return max(-noPreference+1, min(noPreference-1, sum))
 }

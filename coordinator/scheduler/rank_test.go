@@ -90,7 +90,7 @@ func TestWhatStaysWaitsForItsPredecessor(t *testing.T) {
 func TestEveryChoiceHasItsReasons(t *testing.T) {
 	web := template("web", 2)
 	in := with(siteOf(machine("n1", "a"), machine("n2", "b"), machine("n3", "b", isLost)), web, placement(web, 1, "n1"), placement(web, 2, ""))
-	assigned, _ := Schedule(in)
+	assigned := Schedule(in).Assign
 	decision := assigned[0].GetDecision()
 	if want := "n2 is the best of 2 that fit: spread zone=b: 0 of 1 placements, 0 on this node, 25.0 % taken with it"; decision.GetSummary() != want {
 		t.Errorf("it says %q, want %q", decision.GetSummary(), want)
@@ -109,7 +109,7 @@ n3: it is lost`
 		t.Errorf("scores are %v and %v", best, next)
 	}
 	in.Nodes[0].Capacity.CpuMilli = 0
-	assigned, _ = Schedule(in)
+	assigned = Schedule(in).Assign
 	if got, want := assigned[0].GetDecision().GetSummary(), "n2 is the only one of 3 nodes that fits"; got != want {
 		t.Errorf("it says %q, want %q", got, want)
 	}
@@ -120,7 +120,7 @@ func TestVerdictsAreBounded(t *testing.T) {
 	for i := range 40 {
 		nodes = append(nodes, machine("n"+string(rune('A'+i)), "a"))
 	}
-	assigned, _ := Schedule(pending(siteOf(nodes...), template("web", 1), 1))
+	assigned := Schedule(pending(siteOf(nodes...), template("web", 1), 1)).Assign
 	decision := assigned[0].GetDecision()
 	if len(decision.GetVerdicts()) != maxVerdicts || decision.GetOmitted() != 8 {
 		t.Errorf("%d verdicts and %d omitted", len(decision.GetVerdicts()), decision.GetOmitted())

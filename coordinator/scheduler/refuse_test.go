@@ -47,7 +47,7 @@ func TestWhyNoNodeFits(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			in := pending(with(siteOf(test.node), taken, placement(taken, 1, "n1")), test.w, 1)
-			_, postponed := Schedule(in)
+			postponed := Schedule(in).Postpone
 			if len(postponed) != 1 {
 				t.Fatalf("%d postponements", len(postponed))
 			}
@@ -104,7 +104,7 @@ func TestTheImageMustBeInReach(t *testing.T) {
 
 func TestNothingIsSaidTwice(t *testing.T) {
 	in := pending(siteOf(machine("n1", "a", hasCPU(100))), template("web", 2), 2)
-	_, postponed := Schedule(in)
+	postponed := Schedule(in).Postpone
 	if len(postponed) != 2 {
 		t.Fatalf("%d postponements, want 2", len(postponed))
 	}
@@ -121,7 +121,7 @@ func TestWhatFindsNoNodeDoesNotStandInTheWay(t *testing.T) {
 	big := template("big", 3*MaxDecisions, asksFor("1000", "1Gi"))
 	in := pending(siteOf(machine("n1", "a")), big, 3*MaxDecisions)
 	for range 3 {
-		_, postponed := Schedule(in)
+		postponed := Schedule(in).Postpone
 		if len(postponed) != MaxDecisions {
 			t.Fatalf("%d postponements at once, want %d", len(postponed), MaxDecisions)
 		}

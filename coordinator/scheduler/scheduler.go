@@ -9,16 +9,23 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// MaxDecisions of one call; what is left comes next time.
-const MaxDecisions = 512
-
-// maxVerdicts of one decision.
-const maxVerdicts = 32
+const (
+	// MaxDecisions of one call; what is left comes next time.
+	MaxDecisions = 5120
+	// maxRefusals are kinds of work that one call explains at length.
+	maxRefusals = 128
+	// maxVerdicts of one decision.
+	maxVerdicts = 32
+)
 
 // Input is the part of the site's state that matters.
 type Input struct {
 	// Index of the state.
 	Index uint64
+	// Seed decides between nodes that are equal; by name when it is 0.
+	Seed uint64
+	// Policy of the site. The zero value is the default.
+	Policy state.Policy
 	// Workloads tells how many placements there may be of what stays.
 	Workloads []*skerryv1.Workload
 	Nodes     []*skerryv1.Node
@@ -28,34 +35,45 @@ type Input struct {
 	Images     []*skerryv1.Image
 }
 
-// Schedule finds a node for each pending placement, oldest first, or says why
-// there is none. Postponements that say what the placement says already are
-// left out.
-func Schedule(in Input) ([]*sitev1.Assignment, []*sitev1.Postponement) {
-	waiting := pendingOf(in.Placements)
-	if len(waiting) == 0 {
-		return nil, nil
-	}
-	s := newSite(in)
-	var assigned []*sitev1.Assignment
-	var postponed []*sitev1.Postponement
-	for _, p := range waiting {
-		if len(assigned)+len(postponed) == MaxDecisions {
-			break
-		}
-		node, decision := s.place(p)
-		if node != nil {
-			assigned = append(assigned, &sitev1.Assignment{
-				Project: p.GetProject(), Placement: p.GetName(), Node: node.GetName(), Decision: decision,
-			})
-		} else if !state.SameDecision(p.GetDecision(), decision) {
-			postponed = append(postponed, &sitev1.Postponement{Project: p.GetProject(), Placement: p.GetName(), Decision: decision})
-		}
-	}
-	return assigned, postponed
+// Plan is what Schedule decided.
+type Plan struct {
+	Assign   []*sitev1.Assignment
+	Postpone []*sitev1.Postponement
+	// Evict makes room for what has a higher priority.
+	Evict []*sitev1.Eviction
 }
 
-// pendingOf returns what is to be placed, oldest first.
+// Schedule finds a node for each pending placement, those of the highest
+// priority first and of these the oldest, or says why there is none.
+// Postponements that say what the placement says already are left out.
+func Schedule(in Input) Plan {
+	waiting := pendingOf(in.Placements)
+	if len(waiting) == 0 {
+		return Plan{}
+	}
+	if in.Policy == (state.Policy{}) {
+		in.Policy = state.DefaultPolicy()
+	}
+	s := newSite(in, waiting)
+	refusals := 0
+	for _, p := range waiting {
+		c := s.classOf(p)
+		if len(s.plan.Assign)+len(s.plan.Postpone)+len(s.plan.Evict) >= MaxDecisions {
+			break
+		}
+		if c.refused == nil && refusals == maxRefusals {
+			continue
+		}
+		s.place(p, c)
+		if c.refused != nil && !c.counted {
+			c.counted = true
+			refusals++
+		}
+	}
+	return s.plan
+}
+
+// pendingOf returns what is to be placed, first things first.
 func pendingOf(all []*skerryv1.Placement) []*skerryv1.Placement {
 	var waiting []*skerryv1.Placement
 	for _, p := range all {
@@ -63,82 +81,80 @@ func pendingOf(all []*skerryv1.Placement) []*skerryv1.Placement {
 			waiting = append(waiting, p)
 		}
 	}
-	slices.SortFunc(waiting, func(a, b *skerryv1.Placement) int {
-		return cmp.Or(
-			cmp.Compare(a.GetCreated().GetSeconds(), b.GetCreated().GetSeconds()),
-			cmp.Compare(a.GetCreated().GetNanos(), b.GetCreated().GetNanos()),
-			cmp.Compare(a.GetProject(), b.GetProject()),
-			// web-9 comes before web-10.
-			cmp.Compare(len(a.GetName()), len(b.GetName())),
-			cmp.Compare(a.GetName(), b.GetName()),
-		)
-	})
+	if !slices.IsSortedFunc(waiting, first) {
+		slices.SortFunc(waiting, first)
+	}
 	return waiting
+}
+
+func first(a, b *skerryv1.Placement) int {
+	if by := cmp.Compare(b.GetSpec().GetPriority(), a.GetSpec().GetPriority()); by != 0 {
+		return by
+	}
+	if a.GetCreated() != b.GetCreated() {
+		if by := cmp.Or(cmp.Compare(a.GetCreated().GetSeconds(), b.GetCreated().GetSeconds()),
+			cmp.Compare(a.GetCreated().GetNanos(), b.GetCreated().GetNanos())); by != 0 {
+			return by
+		}
+	}
+	return cmp.Or(
+		cmp.Compare(a.GetProject(), b.GetProject()),
+		// web-9 comes before web-10.
+		cmp.Compare(len(a.GetName()), len(b.GetName())),
+		cmp.Compare(a.GetName(), b.GetName()),
+	)
 }
 
 // place decides on one placement and takes the room for it. Room only gets
 // less during a call: what found none once does not look again for the next one
-// of its kind.
-func (s *site) place(p *skerryv1.Placement) (*skerryv1.Node, *skerryv1.Decision) {
-	of := kindOf(p)
-	if decision := s.refused[of]; decision != nil {
-		return nil, decision
-	}
-	node, decision := s.find(p)
-	if node == nil && !state.IsStay(p.GetSpec()) {
-		s.refused[of] = decision
-	}
-	return node, decision
-}
-
-// find a node for one placement.
-func (s *site) find(p *skerryv1.Placement) (*skerryv1.Node, *skerryv1.Decision) {
-	if reason := s.cannotBegin(p); reason != "" {
-		return nil, &skerryv1.Decision{Index: s.Index, Summary: reason}
-	}
-	needs, err := state.NeedsOf(p.GetSpec())
-	if err != nil {
-		return nil, &skerryv1.Decision{Index: s.Index, Summary: "what it asks for makes no sense: " + err.Error()}
-	}
-	chain := newChain(s, p, needs)
-	var fit []candidate
-	var unfit []*skerryv1.Verdict
-	for _, n := range s.nodes {
-		if reasons := chain.check(n); len(reasons) > 0 {
-			unfit = append(unfit, &skerryv1.Verdict{Node: n.GetName(), RuledOut: reasons})
-		} else {
-			fit = append(fit, s.rate(n, p, needs))
+// of its class.
+func (s *site) place(p *skerryv1.Placement, c *class) {
+	if c.refused == nil {
+		if reason := s.cannotBegin(c); reason != "" {
+			c.refused = &skerryv1.Decision{Index: s.Index, Summary: reason}
 		}
 	}
-	if len(fit) == 0 {
-		return nil, s.decide("no node fits: "+chain.explain(len(s.nodes)), nil, unfit)
+	if c.refused == nil {
+		pool := s.poolOf(c)
+		if best := pool.best(); best != nil {
+			s.assign(p, c, pool, best)
+			return
+		}
+		c.refused = s.refuse(c)
 	}
-	ranked := s.rank(fit, p)
-	best := ranked[0]
-	decision := s.decide("", ranked, unfit)
-	decision.Summary = best.summary(len(fit), len(s.nodes))
-	s.take(best.node, p, needs)
-	return best.node.Node, decision
+	if s.makeRoom(p, c) {
+		return
+	}
+	s.postpone(p, c.refused)
+}
+
+func (s *site) assign(p *skerryv1.Placement, c *class, from *pool, best *member) {
+	decision := s.decide(c, from, best)
+	s.plan.Assign = append(s.plan.Assign, &sitev1.Assignment{
+		Project: p.GetProject(), Placement: p.GetName(), Node: best.node.GetName(), Decision: decision,
+	})
+	s.take(c, p, best.node)
+}
+
+func (s *site) postpone(p *skerryv1.Placement, decision *skerryv1.Decision) {
+	if !state.SameDecision(p.GetDecision(), decision) {
+		s.plan.Postpone = append(s.plan.Postpone, &sitev1.Postponement{
+			Project: p.GetProject(), Placement: p.GetName(), Decision: decision,
+		})
+	}
 }
 
 // cannotBegin names what keeps a placement from any node at all.
-func (s *site) cannotBegin(p *skerryv1.Placement) string {
-	name := p.GetSpec().GetContainer().GetImage()
-	if s.images[name] == nil {
-		return "image " + name + " is not loaded: skerry image load FILE"
+func (s *site) cannotBegin(c *class) string {
+	image := c.spec.GetContainer().GetImage()
+	if s.images[image] == nil {
+		return "image " + image + " is not loaded: skerry image load FILE"
 	}
-	if !s.mayBind(p) {
+	if c.free <= c.workload.bound {
 		return "it stays on its node, and its predecessor may still run: it waits until that is gone"
 	}
-	return ""
-}
-
-func (s *site) decide(summary string, ranked []candidate, unfit []*skerryv1.Verdict) *skerryv1.Decision {
-	d := &skerryv1.Decision{Index: s.Index, Summary: summary}
-	for _, c := range ranked[:min(len(ranked), maxVerdicts)] {
-		d.Verdicts = append(d.Verdicts, c.verdict())
+	if c.unclear != nil {
+		return "what it asks for makes no sense: " + c.unclear.Error()
 	}
-	d.Verdicts = append(d.Verdicts, unfit[:min(len(unfit), maxVerdicts-len(d.Verdicts))]...)
-	d.Omitted = uint32(len(ranked) + len(unfit) - len(d.Verdicts))
-	return d
+	return ""
 }

@@ -11,64 +11,81 @@ import (
 // site is the input, indexed, with what this call has placed so far.
 type site struct {
 	Input
+	plan   Plan
 	nodes  []*node // sorted by name
 	byName map[string]*node
 	images map[string]*skerryv1.Image
-	// workloads and their placements by project and name.
+	holds  map[string][]bool
+	// unzoned: each node is a zone of its own.
+	unzoned bool
+	meter   meter
+	// workloads that are of interest, by project and name.
 	workloads map[name]*workload
-	// refused are decisions against placements of a kind, of those that may have
-	// any node.
-	refused map[kind]*skerryv1.Decision
+	// avoiders keep apart from a workload.
+	avoiders map[name][]*skerryv1.Workload
+	classes  map[kind]*class
+	last     *class
+	// pools by shape, and their order of age.
+	pools map[string]*pool
+	ages  []string
+	// changes are the nodes that got something, in order.
+	changes []int32
+	// explained counts decisions that were explained one by one.
+	explained int
+	// bound placements by node, once somebody asks; evicted ones among them, and
+	// what this call placed instead of them or into free room.
+	bound   map[string][]*skerryv1.Placement
+	evicted map[*skerryv1.Placement]bool
+	// ranked: there is work of different priorities, which may have to give way.
+	ranked bool
+	placed map[int32][]*skerryv1.Placement
 }
 
 // name of a workload.
 type name struct{ project, name string }
 
-// kind of placements that ask for the same.
-type kind struct {
-	name
-	generation uint64
-}
-
-func kindOf(p *skerryv1.Placement) kind {
-	return kind{name{p.GetProject(), p.GetWorkload()}, p.GetGeneration()}
-}
-
 // node and what is bound to it.
 type node struct {
 	*skerryv1.Node
-	usage *state.Usage
-	// running counts the placements of each workload that count.
-	running map[name]int
+	index int32
+	room  *skerryv1.Capacity
+	usage state.Usage
 }
 
 // workload and where its placements are.
 type workload struct {
 	*skerryv1.Workload
 	all []*skerryv1.Placement
+	// here counts placements by node, as far as they count.
+	here map[int32]int32
 	// bound during this call.
-	bound int
+	bound   int
+	tallies []*tally
 }
 
-func newSite(in Input) *site {
+func newSite(in Input, waiting []*skerryv1.Placement) *site {
 	s := &site{
-		Input: in, byName: map[string]*node{}, images: map[string]*skerryv1.Image{}, workloads: map[name]*workload{},
-		refused: map[kind]*skerryv1.Decision{},
+		Input: in, byName: make(map[string]*node, len(in.Nodes)), images: map[string]*skerryv1.Image{},
+		holds: map[string][]bool{}, meter: newMeter(), workloads: map[name]*workload{}, classes: map[kind]*class{}, pools: map[string]*pool{},
+		evicted: map[*skerryv1.Placement]bool{}, placed: map[int32][]*skerryv1.Placement{},
 	}
-	for _, n := range in.Nodes {
-		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-			continue
-		}
-		info := &node{Node: n, usage: state.UsageOf(nil).Reserve(n), running: map[name]int{}}
-		s.nodes = append(s.nodes, info)
-		s.byName[n.GetName()] = info
-	}
-	slices.SortFunc(s.nodes, func(a, b *node) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	s.addNodes()
 	for _, i := range in.Images {
 		s.images[i.GetName()] = i
 	}
+	for _, p := range waiting {
+		s.interest(name{p.GetProject(), p.GetWorkload()})
+	}
 	for _, w := range in.Workloads {
-		s.workloads[name{w.GetProject(), w.GetName()}] = &workload{Workload: w}
+		of := name{w.GetProject(), w.GetName()}
+		if known := s.workloads[of]; known != nil {
+			known.Workload = w
+		}
+	}
+	s.avoided()
+	for _, p := range waiting {
+		s.watch(p)
+		s.ranked = s.ranked || p.GetSpec().GetPriority() > 0
 	}
 	for _, p := range in.Placements {
 		s.add(p)
@@ -76,41 +93,110 @@ func newSite(in Input) *site {
 	return s
 }
 
+func (s *site) addNodes() {
+	present := make([]*skerryv1.Node, 0, len(s.Nodes))
+	for _, n := range s.Nodes {
+		if n.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+			present = append(present, n)
+		}
+	}
+	byName := func(a, b *skerryv1.Node) int { return cmp.Compare(a.GetName(), b.GetName()) }
+	if !slices.IsSortedFunc(present, byName) {
+		slices.SortFunc(present, byName)
+	}
+	all := make([]node, len(present))
+	s.nodes = make([]*node, len(present))
+	s.unzoned = true
+	for i, n := range present {
+		all[i] = node{Node: n, index: int32(i), room: s.Policy.Room(n.GetCapacity())}
+		s.nodes[i] = &all[i]
+		s.unzoned = s.unzoned && n.GetZone() == n.GetName()
+		s.byName[n.GetName()] = &all[i]
+	}
+}
+
+// interest asks that the placements of a workload are looked at.
+func (s *site) interest(of name) *workload {
+	w := s.workloads[of]
+	if w == nil {
+		w = &workload{here: map[int32]int32{}}
+		s.workloads[of] = w
+	}
+	return w
+}
+
 // add an existing placement.
 func (s *site) add(p *skerryv1.Placement) {
-	of := name{p.GetProject(), p.GetWorkload()}
-	if w := s.workloads[of]; w != nil {
+	w := s.workloads[name{p.GetProject(), p.GetWorkload()}]
+	if w != nil {
 		w.all = append(w.all, p)
+	}
+	if p.GetNode() == "" {
+		return
 	}
 	n := s.byName[p.GetNode()]
 	if n == nil {
 		return
 	}
-	if needs, err := state.NeedsOf(p.GetSpec()); err == nil {
-		n.usage.Add(p.GetName(), needs)
+	if needs, err := s.meter.needs(p.GetSpec()); err == nil {
+		n.add(p.GetName(), needs)
 	}
-	if state.Counts(p) && p.GetLostSince() == nil {
-		n.running[of]++
+	if w == nil {
+		return
+	}
+	counts := state.Counts(p) && p.GetLostSince() == nil
+	if counts {
+		w.here[n.index]++
+	}
+	for _, t := range w.tallies {
+		t.add(n, counts)
+	}
+}
+
+// add a placement's needs; ports are looked at when somebody has any.
+func (n *node) add(placement string, needs state.Needs) {
+	if len(needs.HostPorts) > 0 {
+		n.reserve()
+	}
+	n.usage.Add(placement, needs)
+}
+
+// reserve the ports of the node's own agent, once.
+func (n *node) reserve() {
+	if n.usage.Ports == nil {
+		n.usage.Ports = map[string]string{}
+		n.usage.Reserve(n.Node)
 	}
 }
 
 // take binds a placement to a node for the rest of this call.
-func (s *site) take(n *node, p *skerryv1.Placement, needs state.Needs) {
-	of := name{p.GetProject(), p.GetWorkload()}
-	n.usage.Add(p.GetName(), needs)
-	n.running[of]++
-	if w := s.workloads[of]; w != nil {
-		w.bound++
+func (s *site) take(c *class, p *skerryv1.Placement, n *node) {
+	n.add(p.GetName(), c.needs)
+	c.workload.bound++
+	c.workload.here[n.index]++
+	for _, t := range c.workload.tallies {
+		t.add(n, true)
 	}
+	s.changes = append(s.changes, n.index)
+	if s.ranked {
+		s.placed[n.index] = append(s.placed[n.index], p)
+	}
+	s.pools[c.shape.key].count(c, n)
 }
 
-// mayBind holds back what stays while its predecessor may still run.
-func (s *site) mayBind(p *skerryv1.Placement) bool {
-	w := s.workloads[name{p.GetProject(), p.GetWorkload()}]
-	if w == nil {
-		return false // deleted in the meantime
+// holders of an image, by node.
+func (s *site) holders(image string) []bool {
+	holds, known := s.holds[image]
+	if !known {
+		holds = make([]bool, len(s.nodes))
+		for _, holder := range s.images[image].GetNodes() {
+			if n := s.byName[holder]; n != nil {
+				holds[n.index] = true
+			}
+		}
+		s.holds[image] = holds
 	}
-	return state.FreeToBind(w.Workload, p, w.all) > w.bound
+	return holds
 }
 
 // inReach tells whether any node that is ready holds the image.

@@ -122,12 +122,12 @@ func pending(in Input, w *skerryv1.Workload, count int) Input {
 
 // say where placements go, `web-1:n2`, or why not.
 func say(in Input) string {
-	assigned, postponed := Schedule(in)
+	plan := Schedule(in)
 	var said []string
-	for _, a := range assigned {
+	for _, a := range plan.Assign {
 		said = append(said, a.GetPlacement()+":"+a.GetNode())
 	}
-	for _, p := range postponed {
+	for _, p := range plan.Postpone {
 		said = append(said, p.GetPlacement()+": "+p.GetDecision().GetSummary())
 	}
 	return strings.Join(said, " ")

@@ -117,6 +117,9 @@ func UsageOf(bound []*skerryv1.Placement) *Usage {
 	return u
 }
 
+// AgentItself has the ports of the node's own agent.
+const AgentItself = "skerry itself"
+
 // Reserve the ports on which the node's own agent listens: a container that
 // publishes one of them would take over what other nodes say to the agent.
 func (u *Usage) Reserve(node *skerryv1.Node) *Usage {
@@ -124,7 +127,7 @@ func (u *Usage) Reserve(node *skerryv1.Node) *Usage {
 		{node.GetAddress(), "tcp"}, {node.GetGossipAddress(), "tcp"}, {node.GetGossipAddress(), "udp"},
 	} {
 		if _, port, err := net.SplitHostPort(own.address); err == nil {
-			u.Ports[port+"/"+own.protocol] = "skerry itself"
+			u.Ports[port+"/"+own.protocol] = AgentItself
 		}
 	}
 	return u

@@ -14,14 +14,14 @@ const (
 	// maxReasons of one verdict.
 	maxReasons = 8
 	// maxParts of one plan.
-	maxParts = 4096
+	maxParts = 8192
 )
 
 // plan carries out what the controllers decided. They decided on an older
 // state: each part is checked against the present one, and what no longer
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
-	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone())
+	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -33,6 +33,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	}
 	for _, part := range plan.GetRemove() {
 		count(x.planRemoval(part, plan.GetBaseIndex()))
+	}
+	for _, part := range plan.GetEvict() {
+		count(x.planEviction(part))
 	}
 	for _, part := range plan.GetCreate() {
 		count(x.planCreation(part))
@@ -230,6 +233,7 @@ func (x *tx) decision(given *skerryv1.Decision) *skerryv1.Decision {
 	d := &skerryv1.Decision{
 		Index: given.GetIndex(), At: x.time,
 		Summary: bounded(given.GetSummary(), maxMessage), Omitted: given.GetOmitted(),
+		Remedy: bounded(given.GetRemedy(), maxMessage),
 	}
 	verdicts := given.GetVerdicts()
 	if len(verdicts) > maxVerdicts {

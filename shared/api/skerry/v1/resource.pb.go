@@ -2356,8 +2356,11 @@ type Decision struct {
 	// One sentence.
 	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
 	// One verdict a node, best first; at most 32, then `omitted` more.
-	Verdicts      []*Verdict `protobuf:"bytes,4,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
-	Omitted       uint32     `protobuf:"varint,5,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	Verdicts []*Verdict `protobuf:"bytes,4,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	Omitted  uint32     `protobuf:"varint,5,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// For what has no node: the smallest change after which it would fit, such as
+	// `needs 512 MiB memory more on n3, or one more node like n2`.
+	Remedy        string `protobuf:"bytes,220,opt,name=remedy,proto3" json:"remedy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2425,6 +2428,13 @@ func (x *Decision) GetOmitted() uint32 {
 		return x.Omitted
 	}
 	return 0
+}
+
+func (x *Decision) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
 }
 
 // Verdict of the scheduler on one node.
@@ -3492,13 +3502,14 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
 	"oom_killed\x18\x02 \x01(\bR\toomKilled\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb0\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc9\x01\n" +
 	"\bDecision\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
 	"\asummary\x18\x03 \x01(\tR\asummary\x12.\n" +
 	"\bverdicts\x18\x04 \x03(\v2\x12.skerry.v1.VerdictR\bverdicts\x12\x18\n" +
-	"\aomitted\x18\x05 \x01(\rR\aomitted\"j\n" +
+	"\aomitted\x18\x05 \x01(\rR\aomitted\x12\x17\n" +
+	"\x06remedy\x18\xdc\x01 \x01(\tR\x06remedy\"j\n" +
 	"\aVerdict\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +

@@ -1016,7 +1016,9 @@ type Plan struct {
 	Assign    []*Assignment          `protobuf:"bytes,3,rep,name=assign,proto3" json:"assign,omitempty"`
 	Remove    []*Removal             `protobuf:"bytes,4,rep,name=remove,proto3" json:"remove,omitempty"`
 	// Decisions for placements that stay pending.
-	Postpone      []*Postponement `protobuf:"bytes,5,rep,name=postpone,proto3" json:"postpone,omitempty"`
+	Postpone []*Postponement `protobuf:"bytes,5,rep,name=postpone,proto3" json:"postpone,omitempty"`
+	// Placements that give way to those of a higher priority.
+	Evict         []*Eviction `protobuf:"bytes,220,rep,name=evict,proto3" json:"evict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1086,6 +1088,82 @@ func (x *Plan) GetPostpone() []*Postponement {
 	return nil
 }
 
+func (x *Plan) GetEvict() []*Eviction {
+	if x != nil {
+		return x.Evict
+	}
+	return nil
+}
+
+// Eviction ends a placement to make room for one that waits.
+type Eviction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Placement     string                 `protobuf:"bytes,2,opt,name=placement,proto3" json:"placement,omitempty"`
+	ForProject    string                 `protobuf:"bytes,3,opt,name=for_project,json=forProject,proto3" json:"for_project,omitempty"`
+	ForPlacement  string                 `protobuf:"bytes,4,opt,name=for_placement,json=forPlacement,proto3" json:"for_placement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Eviction) Reset() {
+	*x = Eviction{}
+	mi := &file_skerry_site_v1_log_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Eviction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Eviction) ProtoMessage() {}
+
+func (x *Eviction) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_log_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Eviction.ProtoReflect.Descriptor instead.
+func (*Eviction) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Eviction) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Eviction) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *Eviction) GetForProject() string {
+	if x != nil {
+		return x.ForProject
+	}
+	return ""
+}
+
+func (x *Eviction) GetForPlacement() string {
+	if x != nil {
+		return x.ForPlacement
+	}
+	return ""
+}
+
 // NewPlacement asks for one more placement of a workload.
 type NewPlacement struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1101,7 +1179,7 @@ type NewPlacement struct {
 
 func (x *NewPlacement) Reset() {
 	*x = NewPlacement{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1191,7 @@ func (x *NewPlacement) String() string {
 func (*NewPlacement) ProtoMessage() {}
 
 func (x *NewPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1204,7 @@ func (x *NewPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewPlacement.ProtoReflect.Descriptor instead.
 func (*NewPlacement) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NewPlacement) GetProject() string {
@@ -1170,7 +1248,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1260,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1273,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Assignment) GetProject() string {
@@ -1242,7 +1320,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[10]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1332,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[10]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1345,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Removal) GetProject() string {
@@ -1309,7 +1387,7 @@ type Postponement struct {
 
 func (x *Postponement) Reset() {
 	*x = Postponement{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[11]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1399,7 @@ func (x *Postponement) String() string {
 func (*Postponement) ProtoMessage() {}
 
 func (x *Postponement) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[11]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1412,7 @@ func (x *Postponement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postponement.ProtoReflect.Descriptor instead.
 func (*Postponement) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Postponement) GetProject() string {
@@ -1368,7 +1446,7 @@ type StatusBatch struct {
 
 func (x *StatusBatch) Reset() {
 	*x = StatusBatch{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[12]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1458,7 @@ func (x *StatusBatch) String() string {
 func (*StatusBatch) ProtoMessage() {}
 
 func (x *StatusBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[12]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1471,7 @@ func (x *StatusBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusBatch.ProtoReflect.Descriptor instead.
 func (*StatusBatch) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusBatch) GetReports() []*NodeReport {
@@ -1416,7 +1494,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[13]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1506,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[13]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1519,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodeReport) GetNode() string {
@@ -1479,7 +1557,7 @@ type PlacementReport struct {
 
 func (x *PlacementReport) Reset() {
 	*x = PlacementReport{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[14]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1569,7 @@ func (x *PlacementReport) String() string {
 func (*PlacementReport) ProtoMessage() {}
 
 func (x *PlacementReport) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[14]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1582,7 @@ func (x *PlacementReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReport.ProtoReflect.Descriptor instead.
 func (*PlacementReport) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlacementReport) GetProject() string {
@@ -1562,7 +1640,7 @@ type NodeFacts struct {
 
 func (x *NodeFacts) Reset() {
 	*x = NodeFacts{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[15]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1652,7 @@ func (x *NodeFacts) String() string {
 func (*NodeFacts) ProtoMessage() {}
 
 func (x *NodeFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[15]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1665,7 @@ func (x *NodeFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeFacts.ProtoReflect.Descriptor instead.
 func (*NodeFacts) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NodeFacts) GetAddress() string {
@@ -1679,7 +1757,7 @@ type SetNodeState struct {
 
 func (x *SetNodeState) Reset() {
 	*x = SetNodeState{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[16]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1769,7 @@ func (x *SetNodeState) String() string {
 func (*SetNodeState) ProtoMessage() {}
 
 func (x *SetNodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[16]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1782,7 @@ func (x *SetNodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
 func (*SetNodeState) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetNodeState) GetNode() string {
@@ -1737,7 +1815,7 @@ type AddImage struct {
 
 func (x *AddImage) Reset() {
 	*x = AddImage{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[17]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1827,7 @@ func (x *AddImage) String() string {
 func (*AddImage) ProtoMessage() {}
 
 func (x *AddImage) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[17]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1840,7 @@ func (x *AddImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddImage.ProtoReflect.Descriptor instead.
 func (*AddImage) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AddImage) GetImage() *v1.Image {
@@ -1782,7 +1860,7 @@ type ExtendTrust struct {
 
 func (x *ExtendTrust) Reset() {
 	*x = ExtendTrust{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[18]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1872,7 @@ func (x *ExtendTrust) String() string {
 func (*ExtendTrust) ProtoMessage() {}
 
 func (x *ExtendTrust) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[18]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1885,7 @@ func (x *ExtendTrust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendTrust.ProtoReflect.Descriptor instead.
 func (*ExtendTrust) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendTrust) GetVersion() *TrustVersion {
@@ -1828,7 +1906,7 @@ type CheckHash struct {
 
 func (x *CheckHash) Reset() {
 	*x = CheckHash{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[19]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1918,7 @@ func (x *CheckHash) String() string {
 func (*CheckHash) ProtoMessage() {}
 
 func (x *CheckHash) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[19]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1931,7 @@ func (x *CheckHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckHash.ProtoReflect.Descriptor instead.
 func (*CheckHash) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckHash) GetIndex() uint64 {
@@ -1887,7 +1965,7 @@ type VoterChange struct {
 
 func (x *VoterChange) Reset() {
 	*x = VoterChange{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[20]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +1977,7 @@ func (x *VoterChange) String() string {
 func (*VoterChange) ProtoMessage() {}
 
 func (x *VoterChange) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[20]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +1990,7 @@ func (x *VoterChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoterChange.ProtoReflect.Descriptor instead.
 func (*VoterChange) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VoterChange) GetAddNode() string {
@@ -2005,7 +2083,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[21]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2095,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[21]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2108,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Snapshot) GetIndex() uint64 {
@@ -2262,7 +2340,7 @@ type TokenRecord struct {
 
 func (x *TokenRecord) Reset() {
 	*x = TokenRecord{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[22]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2352,7 @@ func (x *TokenRecord) String() string {
 func (*TokenRecord) ProtoMessage() {}
 
 func (x *TokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[22]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2365,7 @@ func (x *TokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRecord.ProtoReflect.Descriptor instead.
 func (*TokenRecord) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TokenRecord) GetToken() *CreateToken {
@@ -2316,7 +2394,7 @@ type WorkloadRecord struct {
 
 func (x *WorkloadRecord) Reset() {
 	*x = WorkloadRecord{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[23]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2406,7 @@ func (x *WorkloadRecord) String() string {
 func (*WorkloadRecord) ProtoMessage() {}
 
 func (x *WorkloadRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[23]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2419,7 @@ func (x *WorkloadRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadRecord.ProtoReflect.Descriptor instead.
 func (*WorkloadRecord) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WorkloadRecord) GetWorkload() *v1.Workload {
@@ -2372,7 +2450,7 @@ type DoneRequest struct {
 
 func (x *DoneRequest) Reset() {
 	*x = DoneRequest{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[24]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2462,7 @@ func (x *DoneRequest) String() string {
 func (*DoneRequest) ProtoMessage() {}
 
 func (x *DoneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[24]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2475,7 @@ func (x *DoneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoneRequest.ProtoReflect.Descriptor instead.
 func (*DoneRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DoneRequest) GetRequestId() string {
@@ -2453,7 +2531,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_skerry_site_v1_log_proto_msgTypes[25]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2543,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_log_proto_msgTypes[25]
+	mi := &file_skerry_site_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2556,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_skerry_site_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Outcome) GetErrorKind() string {
@@ -2626,14 +2704,21 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xfa\x01\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xab\x02\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
 	"\x06create\x18\x02 \x03(\v2\x1c.skerry.site.v1.NewPlacementR\x06create\x122\n" +
 	"\x06assign\x18\x03 \x03(\v2\x1a.skerry.site.v1.AssignmentR\x06assign\x12/\n" +
 	"\x06remove\x18\x04 \x03(\v2\x17.skerry.site.v1.RemovalR\x06remove\x128\n" +
-	"\bpostpone\x18\x05 \x03(\v2\x1c.skerry.site.v1.PostponementR\bpostpone\"\x80\x01\n" +
+	"\bpostpone\x18\x05 \x03(\v2\x1c.skerry.site.v1.PostponementR\bpostpone\x12/\n" +
+	"\x05evict\x18\xdc\x01 \x03(\v2\x18.skerry.site.v1.EvictionR\x05evict\"\x88\x01\n" +
+	"\bEviction\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
+	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
+	"\vfor_project\x18\x03 \x01(\tR\n" +
+	"forProject\x12#\n" +
+	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\x80\x01\n" +
 	"\fNewPlacement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -2782,7 +2867,7 @@ func file_skerry_site_v1_log_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_log_proto_rawDescData
 }
 
-var file_skerry_site_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_skerry_site_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*Entry)(nil),                 // 0: skerry.site.v1.Entry
 	(*InitSite)(nil),              // 1: skerry.site.v1.InitSite
@@ -2792,158 +2877,160 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*CreateToken)(nil),           // 5: skerry.site.v1.CreateToken
 	(*JoinSite)(nil),              // 6: skerry.site.v1.JoinSite
 	(*Plan)(nil),                  // 7: skerry.site.v1.Plan
-	(*NewPlacement)(nil),          // 8: skerry.site.v1.NewPlacement
-	(*Assignment)(nil),            // 9: skerry.site.v1.Assignment
-	(*Removal)(nil),               // 10: skerry.site.v1.Removal
-	(*Postponement)(nil),          // 11: skerry.site.v1.Postponement
-	(*StatusBatch)(nil),           // 12: skerry.site.v1.StatusBatch
-	(*NodeReport)(nil),            // 13: skerry.site.v1.NodeReport
-	(*PlacementReport)(nil),       // 14: skerry.site.v1.PlacementReport
-	(*NodeFacts)(nil),             // 15: skerry.site.v1.NodeFacts
-	(*SetNodeState)(nil),          // 16: skerry.site.v1.SetNodeState
-	(*AddImage)(nil),              // 17: skerry.site.v1.AddImage
-	(*ExtendTrust)(nil),           // 18: skerry.site.v1.ExtendTrust
-	(*CheckHash)(nil),             // 19: skerry.site.v1.CheckHash
-	(*VoterChange)(nil),           // 20: skerry.site.v1.VoterChange
-	(*Snapshot)(nil),              // 21: skerry.site.v1.Snapshot
-	(*TokenRecord)(nil),           // 22: skerry.site.v1.TokenRecord
-	(*WorkloadRecord)(nil),        // 23: skerry.site.v1.WorkloadRecord
-	(*DoneRequest)(nil),           // 24: skerry.site.v1.DoneRequest
-	(*Outcome)(nil),               // 25: skerry.site.v1.Outcome
-	nil,                           // 26: skerry.site.v1.CreateToken.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*ChangeGrants)(nil),          // 28: skerry.site.v1.ChangeGrants
-	(*EvictNode)(nil),             // 29: skerry.site.v1.EvictNode
-	(*RevokeOperator)(nil),        // 30: skerry.site.v1.RevokeOperator
-	(*RevokeToken)(nil),           // 31: skerry.site.v1.RevokeToken
-	(*SetSiteTime)(nil),           // 32: skerry.site.v1.SetSiteTime
-	(*AddSecretKey)(nil),          // 33: skerry.site.v1.AddSecretKey
-	(*WrapSecretKey)(nil),         // 34: skerry.site.v1.WrapSecretKey
-	(*RewrapSecrets)(nil),         // 35: skerry.site.v1.RewrapSecrets
-	(*RevealSecret)(nil),          // 36: skerry.site.v1.RevealSecret
-	(*AddRecoveryKey)(nil),        // 37: skerry.site.v1.AddRecoveryKey
-	(*RemoveRecoveryKey)(nil),     // 38: skerry.site.v1.RemoveRecoveryKey
-	(*RotateGossip)(nil),          // 39: skerry.site.v1.RotateGossip
-	(*AdvanceGossip)(nil),         // 40: skerry.site.v1.AdvanceGossip
-	(*AddCheckpoint)(nil),         // 41: skerry.site.v1.AddCheckpoint
-	(*RecordRefusals)(nil),        // 42: skerry.site.v1.RecordRefusals
-	(*ArchiveAudit)(nil),          // 43: skerry.site.v1.ArchiveAudit
-	(*TrustVersion)(nil),          // 44: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 45: skerry.v1.Node
-	(*v1.Grant)(nil),              // 46: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 47: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 48: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 49: skerry.v1.Token
-	(*v1.Decision)(nil),           // 50: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 51: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 52: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 53: skerry.v1.Condition
-	(v1.NodeState)(0),             // 54: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 55: skerry.v1.Image
-	(v1.VoterRole)(0),             // 56: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 57: skerry.v1.Placement
-	(*v1.Event)(nil),              // 58: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 59: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 60: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 61: skerry.site.v1.Revocation
-	(*SecretRecord)(nil),          // 62: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 63: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 64: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 65: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 66: skerry.site.v1.AuditState
-	(*v1.Workload)(nil),           // 67: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 68: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 69: skerry.v1.AppliedResource
+	(*Eviction)(nil),              // 8: skerry.site.v1.Eviction
+	(*NewPlacement)(nil),          // 9: skerry.site.v1.NewPlacement
+	(*Assignment)(nil),            // 10: skerry.site.v1.Assignment
+	(*Removal)(nil),               // 11: skerry.site.v1.Removal
+	(*Postponement)(nil),          // 12: skerry.site.v1.Postponement
+	(*StatusBatch)(nil),           // 13: skerry.site.v1.StatusBatch
+	(*NodeReport)(nil),            // 14: skerry.site.v1.NodeReport
+	(*PlacementReport)(nil),       // 15: skerry.site.v1.PlacementReport
+	(*NodeFacts)(nil),             // 16: skerry.site.v1.NodeFacts
+	(*SetNodeState)(nil),          // 17: skerry.site.v1.SetNodeState
+	(*AddImage)(nil),              // 18: skerry.site.v1.AddImage
+	(*ExtendTrust)(nil),           // 19: skerry.site.v1.ExtendTrust
+	(*CheckHash)(nil),             // 20: skerry.site.v1.CheckHash
+	(*VoterChange)(nil),           // 21: skerry.site.v1.VoterChange
+	(*Snapshot)(nil),              // 22: skerry.site.v1.Snapshot
+	(*TokenRecord)(nil),           // 23: skerry.site.v1.TokenRecord
+	(*WorkloadRecord)(nil),        // 24: skerry.site.v1.WorkloadRecord
+	(*DoneRequest)(nil),           // 25: skerry.site.v1.DoneRequest
+	(*Outcome)(nil),               // 26: skerry.site.v1.Outcome
+	nil,                           // 27: skerry.site.v1.CreateToken.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*ChangeGrants)(nil),          // 29: skerry.site.v1.ChangeGrants
+	(*EvictNode)(nil),             // 30: skerry.site.v1.EvictNode
+	(*RevokeOperator)(nil),        // 31: skerry.site.v1.RevokeOperator
+	(*RevokeToken)(nil),           // 32: skerry.site.v1.RevokeToken
+	(*SetSiteTime)(nil),           // 33: skerry.site.v1.SetSiteTime
+	(*AddSecretKey)(nil),          // 34: skerry.site.v1.AddSecretKey
+	(*WrapSecretKey)(nil),         // 35: skerry.site.v1.WrapSecretKey
+	(*RewrapSecrets)(nil),         // 36: skerry.site.v1.RewrapSecrets
+	(*RevealSecret)(nil),          // 37: skerry.site.v1.RevealSecret
+	(*AddRecoveryKey)(nil),        // 38: skerry.site.v1.AddRecoveryKey
+	(*RemoveRecoveryKey)(nil),     // 39: skerry.site.v1.RemoveRecoveryKey
+	(*RotateGossip)(nil),          // 40: skerry.site.v1.RotateGossip
+	(*AdvanceGossip)(nil),         // 41: skerry.site.v1.AdvanceGossip
+	(*AddCheckpoint)(nil),         // 42: skerry.site.v1.AddCheckpoint
+	(*RecordRefusals)(nil),        // 43: skerry.site.v1.RecordRefusals
+	(*ArchiveAudit)(nil),          // 44: skerry.site.v1.ArchiveAudit
+	(*TrustVersion)(nil),          // 45: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 46: skerry.v1.Node
+	(*v1.Grant)(nil),              // 47: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 48: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 49: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 50: skerry.v1.Token
+	(*v1.Decision)(nil),           // 51: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 52: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 53: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 54: skerry.v1.Condition
+	(v1.NodeState)(0),             // 55: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 56: skerry.v1.Image
+	(v1.VoterRole)(0),             // 57: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 58: skerry.v1.Placement
+	(*v1.Event)(nil),              // 59: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 60: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 61: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 62: skerry.site.v1.Revocation
+	(*SecretRecord)(nil),          // 63: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 64: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 65: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 66: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 67: skerry.site.v1.AuditState
+	(*v1.Workload)(nil),           // 68: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 69: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 70: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
-	27, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	27, // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
+	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	28, // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
 	1,  // 2: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
 	3,  // 3: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
 	4,  // 4: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
 	5,  // 5: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
 	6,  // 6: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
 	7,  // 7: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
-	12, // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
-	16, // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
-	17, // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
-	18, // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
-	19, // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
-	28, // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
-	29, // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
-	30, // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
-	31, // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
-	32, // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
-	33, // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
-	34, // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
-	35, // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
-	36, // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
-	37, // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
-	38, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
-	39, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
-	40, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
-	41, // 26: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
-	42, // 27: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
-	43, // 28: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
-	44, // 29: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	13, // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
+	17, // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
+	18, // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
+	19, // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
+	20, // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
+	29, // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
+	30, // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
+	31, // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
+	32, // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
+	33, // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
+	34, // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
+	35, // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
+	36, // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
+	37, // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
+	38, // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
+	39, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
+	40, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
+	41, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
+	42, // 26: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
+	43, // 27: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
+	44, // 28: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
+	45, // 29: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
 	2,  // 30: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	45, // 31: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	46, // 32: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	47, // 33: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	48, // 34: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	49, // 35: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	26, // 36: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	46, // 37: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	45, // 38: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	8,  // 39: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	9,  // 40: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	10, // 41: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	11, // 42: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	50, // 43: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	50, // 44: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	13, // 45: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	14, // 46: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	15, // 47: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	51, // 48: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	52, // 49: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	53, // 50: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	27, // 51: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	54, // 52: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	55, // 53: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	44, // 54: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	56, // 55: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	27, // 56: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	27, // 57: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	44, // 58: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 59: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	22, // 60: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	23, // 61: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	57, // 62: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	45, // 63: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	55, // 64: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	58, // 65: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	24, // 66: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	23, // 67: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	59, // 68: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	60, // 69: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	61, // 70: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	27, // 71: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	62, // 72: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	63, // 73: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	64, // 74: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	65, // 75: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	66, // 76: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	5,  // 77: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	67, // 78: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	25, // 79: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	68, // 80: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	69, // 81: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	45, // 82: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	83, // [83:83] is the sub-list for method output_type
-	83, // [83:83] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	46, // 31: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	47, // 32: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	48, // 33: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	49, // 34: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	50, // 35: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 36: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	47, // 37: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	46, // 38: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 39: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 40: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 41: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 42: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 43: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	51, // 44: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	51, // 45: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 46: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 47: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 48: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	52, // 49: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	53, // 50: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	54, // 51: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 52: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	55, // 53: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	56, // 54: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	45, // 55: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	57, // 56: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 57: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 58: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	45, // 59: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 60: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 61: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 62: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	58, // 63: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	46, // 64: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	56, // 65: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	59, // 66: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 67: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 68: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	60, // 69: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	61, // 70: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	62, // 71: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	28, // 72: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	63, // 73: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	64, // 74: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	65, // 75: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	66, // 76: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	67, // 77: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	5,  // 78: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	68, // 79: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 80: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	69, // 81: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	70, // 82: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	46, // 83: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	84, // [84:84] is the sub-list for method output_type
+	84, // [84:84] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	84, // [84:84] is the sub-list for extension extendee
+	0,  // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -2993,7 +3080,7 @@ func file_skerry_site_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_log_proto_rawDesc), len(file_skerry_site_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,188 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	// maxEvictions of one call.
+	maxEvictions = 256
+	// maxVictims of one placement.
+	maxVictims = 8
+	// maxSearched nodes are looked at for victims.
+	maxSearched = 512
+)
+
+// sacrifice is what would have to go from a node.
+type sacrifice struct {
+	node    *node
+	victims []*skerryv1.Placement
+}
+
+// makeRoom for a placement that finds no node, by ending others of a lower
+// priority: those with the least to lose. It waits until they are gone. false
+// when nothing can be done.
+func (s *site) makeRoom(p *skerryv1.Placement, c *class) bool {
+	if c.spec.GetPriority() == 0 || c.hopeless || s.cannotBegin(c) != "" || len(s.plan.Evict) >= maxEvictions {
+		return false
+	}
+	found := s.sacrifice(c)
+	if found == nil {
+		c.hopeless = true
+		return false
+	}
+	for _, victim := range found.victims {
+		if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue // it goes already
+		}
+		s.plan.Evict = append(s.plan.Evict, &sitev1.Eviction{
+			Project: victim.GetProject(), Placement: victim.GetName(), ForProject: p.GetProject(), ForPlacement: p.GetName(),
+		})
+	}
+	s.giveWay(found, p, c)
+	names := make([]string, 0, len(found.victims))
+	for _, victim := range found.victims {
+		names = append(names, victim.GetName())
+	}
+	s.postpone(p, &skerryv1.Decision{Index: s.Index, Summary: fmt.Sprintf("it waits for %s until %s is gone, which makes room for it", found.node.GetName(), list(names))})
+	return true
+}
+
+func list(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return fmt.Sprintf("%s and %d more", names[0], len(names)-1)
+}
+
+// giveWay counts the room as that of the placement, so that nobody else gets it
+// or makes the same room twice.
+func (s *site) giveWay(found *sacrifice, p *skerryv1.Placement, c *class) {
+	for _, victim := range found.victims {
+		s.evicted[victim] = true
+	}
+	s.placed[found.node.index] = append(s.placed[found.node.index], p)
+	found.node.usage = s.without(found.node, nil)
+	c.workload.bound++
+	c.workload.here[found.node.index]++
+	s.changes = append(s.changes, found.node.index)
+}
+
+// sacrifice with the least loss: of nothing but what stops already, then of the
+// lowest priority, then of the fewest.
+func (s *site) sacrifice(c *class) *sacrifice {
+	var best *sacrifice
+	searched := 0
+	for _, n := range s.nodes {
+		if searched == maxSearched {
+			break
+		}
+		if !fitsAll(s.allowing(c.shape), n) || !s.fitsEmpty(c, n) {
+			continue
+		}
+		searched++
+		if victims := s.victims(c, n); victims != nil && (best == nil || cheaper(victims, best.victims)) {
+			best = &sacrifice{n, victims}
+		}
+	}
+	return best
+}
+
+func cheaper(a, b []*skerryv1.Placement) bool {
+	highest := func(all []*skerryv1.Placement) (priority uint32, ends int) {
+		for _, p := range all {
+			if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+				priority, ends = max(priority, p.GetSpec().GetPriority()+1), ends+1
+			}
+		}
+		return priority, ends
+	}
+	priorityA, endsA := highest(a)
+	priorityB, endsB := highest(b)
+	return cmp.Or(cmp.Compare(priorityA, priorityB), cmp.Compare(endsA, endsB), cmp.Compare(len(a), len(b))) < 0
+}
+
+// victims on one node, as few as possible, nil when that does not help.
+func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
+	var may []*skerryv1.Placement
+	for _, p := range s.boundTo(n) {
+		if !s.evicted[p] && state.GivesWay(p, c.spec) {
+			may = append(may, p)
+		}
+	}
+	slices.SortStableFunc(may, func(a, b *skerryv1.Placement) int {
+		return cmp.Or(-cmp.Compare(a.GetDesired(), b.GetDesired()),
+			cmp.Compare(a.GetSpec().GetPriority(), b.GetSpec().GetPriority()),
+			cmp.Compare(b.GetCreated().GetSeconds(), a.GetCreated().GetSeconds()))
+	})
+	gone := map[*skerryv1.Placement]bool{}
+	var victims []*skerryv1.Placement
+	for _, p := range may {
+		if s.fitsWithout(c, n, gone) {
+			break
+		}
+		gone[p] = true
+		victims = append(victims, p)
+	}
+	if !s.fitsWithout(c, n, gone) {
+		return nil
+	}
+	// Those that turned out not to be needed stay, the most important first.
+	for i := len(victims) - 1; i >= 0; i-- {
+		delete(gone, victims[i])
+		if s.fitsWithout(c, n, gone) {
+			victims = slices.Delete(victims, i, i+1)
+		} else {
+			gone[victims[i]] = true
+		}
+	}
+	if len(victims) == 0 || len(victims) > maxVictims {
+		return nil
+	}
+	return victims
+}
+
+func (s *site) fitsWithout(c *class, n *node, gone map[*skerryv1.Placement]bool) bool {
+	then := &node{Node: n.Node, index: n.index, room: n.room, usage: s.without(n, gone)}
+	for _, f := range s.changing(c.shape) {
+		if _, is := f.(affinityFilter); !is && !f.fits(then) {
+			return false
+		}
+	}
+	return true
+}
+
+// without what goes, the usage of a node.
+func (s *site) without(n *node, gone map[*skerryv1.Placement]bool) state.Usage {
+	left := &node{Node: n.Node}
+	for _, p := range s.boundTo(n) {
+		if needs, err := s.meter.needs(p.GetSpec()); err == nil && !gone[p] && !s.evicted[p] {
+			left.add(p.GetName(), needs)
+		}
+	}
+	for _, p := range s.placed[n.index] {
+		if needs, err := s.meter.needs(p.GetSpec()); err == nil {
+			left.add(p.GetName(), needs)
+		}
+	}
+	return left.usage
+}
+
+// boundTo a node; found out for all of them when first asked for.
+func (s *site) boundTo(n *node) []*skerryv1.Placement {
+	if s.bound == nil {
+		s.bound = map[string][]*skerryv1.Placement{}
+		for _, p := range s.Placements {
+			if p.GetNode() != "" {
+				s.bound[p.GetNode()] = append(s.bound[p.GetNode()], p)
+			}
+		}
+	}
+	return s.bound[n.GetName()]
+}

@@ -1,0 +1,32 @@
+package state
+
+import (
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// GivesWay tells whether a placement may be ended, or waited for when it stops
+// already, to make room for one of the workload: never what has the same or a
+// higher priority, nor what stays on its node.
+func GivesWay(victim *skerryv1.Placement, w *skerryv1.Workload) bool {
+	if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+		return true
+	}
+	return !IsStay(victim.GetSpec()) && victim.GetSpec().GetPriority() < w.GetPriority()
+}
+
+// planEviction ends a placement to make room for another one that still waits.
+func (x *tx) planEviction(part *sitev1.Eviction) bool {
+	victim := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	waits := placements.get(x.Txn, key(part.GetForProject(), part.GetForPlacement()))
+	if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || victim.GetNode() == "" || !pending(waits) {
+		return false
+	}
+	if !GivesWay(victim, waits.GetSpec()) {
+		return false
+	}
+	x.stop(victim)
+	x.warn(aboutPlacement(victim), "PlacementEvicted", "it gives way to %s of priority %d; its own is %d",
+		waits.GetName(), waits.GetSpec().GetPriority(), victim.GetSpec().GetPriority())
+	return true
+}
