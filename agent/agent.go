@@ -19,6 +19,7 @@ import (
 	"skerry.dev/agent/config"
 	"skerry.dev/agent/gossip"
 	"skerry.dev/agent/identity"
+	"skerry.dev/agent/identity/workloads"
 	"skerry.dev/agent/image"
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
@@ -68,6 +69,7 @@ type Agent struct {
 	room       *room
 	replicas   *replicas
 	renewal    *renewal
+	workloads  *workloads.Keeper
 	voters     *reachable
 	local      *localapi.Server
 	port       *mtls.Server
@@ -112,14 +114,17 @@ func (a *Agent) build() error {
 		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
 		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
 	})
+	// One for all attempts: connections that were of no use stay open for a
+	// while, and without a coordinator there are many attempts.
+	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
+	if a.workloads, err = a.openWorkloads(sync); err != nil {
+		return err
+	}
 	a.room = newRoom(a)
 	a.room.look() // before anything is written
 	a.replicas = newReplicas(a)
 	a.renewal = newRenewal(a)
 	a.facts = newFacts(a)
-	// One for all attempts: connections that were of no use stay open for a
-	// while, and without a coordinator there are many attempts.
-	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
 		HTTP:     func() connect.HTTPClient { return sync },
@@ -128,7 +133,7 @@ func (a *Agent) build() error {
 	})
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
-		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.supervisor,
+		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
 		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
 	})
@@ -150,6 +155,8 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.supervisor.Run(ctx) })
 	group.Go(func() error { return a.facts.run(ctx) })
 	group.Go(func() error { return a.untilEvicted(ctx, a.session.Run) })
+	group.Go(func() error { return a.workloads.Run(ctx) })
+	group.Go(func() error { return a.workloadAPI().Run(ctx) })
 	group.Go(func() error { return a.room.run(ctx) })
 	group.Go(func() error { return a.replicas.run(ctx) })
 	group.Go(func() error { return a.followTrust(ctx) })

@@ -37,7 +37,28 @@ func newFacts(a *Agent) *facts {
 }
 
 // Reports implements session.Node.
-func (f *facts) Reports() []*sitev1.PlacementReport { return f.supervisor.Reports() }
+func (f *facts) Reports() []*sitev1.PlacementReport {
+	reports := f.supervisor.Reports()
+	for _, report := range reports {
+		f.addIdentity(report.GetProject(), report.GetPlacement(), report.GetStatus())
+	}
+	return reports
+}
+
+// Status implements localapi.Placements.
+func (f *facts) Status(project, name string) *skerryv1.PlacementStatus {
+	status := f.supervisor.Status(project, name)
+	f.addIdentity(project, name, status)
+	return status
+}
+
+// addIdentity tells until when a placement has an identity, whatever happens to
+// the site.
+func (f *facts) addIdentity(project, name string, status *skerryv1.PlacementStatus) {
+	if svid := f.workloads.SVID(project, name); svid != nil && status != nil {
+		status.IdentityUntil = timestamppb.New(svid.Leaf.NotAfter)
+	}
+}
 
 // Facts implements session.Node.
 func (f *facts) Facts() *sitev1.NodeFacts {
@@ -59,7 +80,7 @@ func (f *facts) run(ctx context.Context) error {
 	defer timer.Stop()
 	var lookedAt time.Duration
 	for {
-		supervisorChanged := f.supervisor.Changed()
+		supervisorChanged, workloadsChanged := f.supervisor.Changed(), f.workloads.Changed()
 		f.replicas.mu.Lock()
 		replicaChanged := f.replicas.changed
 		f.replicas.mu.Unlock()
@@ -74,6 +95,7 @@ func (f *facts) run(ctx context.Context) error {
 		timer.Reset(factsEvery)
 		select {
 		case <-supervisorChanged:
+		case <-workloadsChanged:
 		case <-replicaChanged:
 			lookedAt = 0
 		case <-roomChanged:
