@@ -56,7 +56,7 @@ func (f *facts) Status(project, name string) *skerryv1.PlacementStatus {
 // the site.
 func (f *facts) addIdentity(project, name string, status *skerryv1.PlacementStatus) {
 	if svid := f.workloads.SVID(project, name); svid != nil && status != nil {
-		status.IdentityUntil = timestamppb.New(svid.Leaf.NotAfter)
+		status.Identity, status.IdentityUntil = svid.ID, timestamppb.New(svid.Leaf.NotAfter)
 	}
 }
 

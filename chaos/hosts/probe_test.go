@@ -57,10 +57,10 @@ stopGrace: 0s
 `, replicas, webImage, webPort)
 }
 
-func loadImage(t *testing.T, r *Rig, file, name string) {
+func loadImage(t *testing.T, r *Rig, file, name string, programs ...string) {
 	t.Helper()
 	var archive bytes.Buffer
-	if err := testimage.WriteDockerArchive(&archive, name); err != nil {
+	if err := testimage.WriteDockerArchive(&archive, name, programs...); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(r.Dir, file)

@@ -51,6 +51,10 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 	status := shallow(report.GetStatus())
 	status.Message = bounded(status.GetMessage(), maxMessage)
 	status.Address = bounded(status.GetAddress(), maxAddress)
+	status.Identity = ""
+	if status.GetIdentityUntil() != nil { // whose it is, no node says
+		status.Identity = "spiffe://" + x.meta.site + "/workload/" + old.GetProject() + "/" + old.GetWorkload()
+	}
 	if proto.Equal(status, old.GetStatus()) {
 		return true
 	}

@@ -48,12 +48,12 @@ func (o *statusOptions) run(cmd *cobra.Command, _ []string) error {
 		}
 		// Who has just found no quorum need not look for it twice more.
 		o.stale = o.stale || answer.GetFreshness().GetStale()
-		tallies, err := o.tally(ctx, c)
-		return errors.Join(o.print(answer, tallies), err)
+		tallies, placements, err := o.tally(ctx, c)
+		return errors.Join(o.print(answer, tallies, placements), err)
 	})
 }
 
-func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally) error {
+func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, placements []*skerryv1.Placement) error {
 	f := &fields{}
 	f.add("Site", s.GetSite())
 	f.add("Coordinator", cmp.Or(s.GetCoordinator(), "none known"))
@@ -64,6 +64,7 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally) erro
 	if s.GetFreshness().GetQuorum() && !s.GetFreshness().GetStale() {
 		f.add("Survives", survives(s))
 	}
+	f.add("Identities", o.identitiesByNode(placements))
 	if err := f.write(o.Out); err != nil {
 		return err
 	}

@@ -24,16 +24,17 @@ type tally struct {
 }
 
 // tally counts for each workload that the answering node knows of, and for each
-// of which it only has placements.
-func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, error) {
+// of which it only has placements; these it returns too.
+func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, []*skerryv1.Placement, error) {
 	workloads, err := call(ctx, o.app, c.Resources().List, &skerryv1.ListRequest{Kind: "Workload", Stale: o.stale})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	placements, err := call(ctx, o.app, c.Resources().List, &skerryv1.ListRequest{Kind: "Placement", Stale: o.stale})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var all []*skerryv1.Placement
 	tallies := map[string]*tally{}
 	of := func(project, name string) *tally {
 		t := tallies[project+"/"+name]
@@ -49,6 +50,7 @@ func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, 
 	}
 	for _, resource := range placements.GetResources() {
 		p := resource.GetPlacement()
+		all = append(all, p)
 		t := of(p.GetProject(), p.GetWorkload())
 		if works(p) {
 			t.working++
@@ -56,7 +58,7 @@ func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, 
 			t.others[placementState(p)]++
 		}
 	}
-	return slices.SortedFunc(maps.Values(tallies), worstFirst), nil
+	return slices.SortedFunc(maps.Values(tallies), worstFirst), all, nil
 }
 
 // worstFirst sorts what does not wholly work before what does.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -34,6 +35,19 @@ func busyboxLayer() ([]byte, error) {
 		if applet != "busybox" {
 			files = append(files, file{name: "bin/" + applet, target: "busybox"})
 		}
+	}
+	return layer(files)
+}
+
+// programLayer holds further programs.
+func programLayer(paths []string) ([]byte, error) {
+	files := []file{{name: "bin/"}}
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{name: "bin/" + filepath.Base(path), content: content, executable: true})
 	}
 	return layer(files)
 }

@@ -29,7 +29,7 @@ type parts struct {
 	layers [][]byte
 }
 
-func build() (parts, error) {
+func build(programs []string) (parts, error) {
 	base, err := busyboxLayer()
 	if err != nil {
 		return parts{}, err
@@ -39,6 +39,13 @@ func build() (parts, error) {
 		return parts{}, err
 	}
 	p := parts{layers: [][]byte{base, site}}
+	if len(programs) > 0 {
+		more, err := programLayer(programs)
+		if err != nil {
+			return parts{}, err
+		}
+		p.layers = append(p.layers, more)
+	}
 	config := ocispec.Image{
 		Platform: ocispec.Platform{Architecture: runtime.GOARCH, OS: "linux"},
 		Config: ocispec.ImageConfig{
@@ -58,9 +65,10 @@ func build() (parts, error) {
 	return p, err
 }
 
-// WriteDockerArchive writes the image as `docker save` does.
-func WriteDockerArchive(w io.Writer, name string) error {
-	image, err := build()
+// WriteDockerArchive writes the image as `docker save` does, with more programs
+// in /bin: paths of static binaries.
+func WriteDockerArchive(w io.Writer, name string, programs ...string) error {
+	image, err := build(programs)
 	if err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func WriteDockerArchive(w io.Writer, name string) error {
 
 // WriteOCILayout writes the image as a tar of an OCI image layout.
 func WriteOCILayout(w io.Writer, name string) error {
-	image, err := build()
+	image, err := build(nil)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,10 @@ func TestMain(m *testing.M) {
 }
 
 func TestTheSameBusyboxGivesTheSameBytes(t *testing.T) {
-	for name, write := range map[string]func(io.Writer, string) error{"docker": WriteDockerArchive, "oci": WriteOCILayout} {
+	for name, write := range map[string]func(io.Writer, string) error{
+		"docker": func(w io.Writer, name string) error { return WriteDockerArchive(w, name) }, "oci": WriteOCILayout,
+		"docker, with a program": func(w io.Writer, name string) error { return WriteDockerArchive(w, name, busybox) },
+	} {
 		var a, b bytes.Buffer
 		if err := errors.Join(write(&a, "web:1"), write(&b, "web:1")); err != nil {
 			t.Fatal(err)
@@ -66,7 +69,7 @@ func TestTheOCILayoutIsWhole(t *testing.T) {
 }
 
 func TestTheDockerArchiveIsWhole(t *testing.T) {
-	files := written(t, WriteDockerArchive)
+	files := written(t, func(w io.Writer, name string) error { return WriteDockerArchive(w, name) })
 	var manifests []struct {
 		Config           string
 		RepoTags, Layers []string

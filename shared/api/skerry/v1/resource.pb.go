@@ -2188,6 +2188,8 @@ type PlacementStatus struct {
 	// Until when it has an identity with no coordinator in reach, if it asks for
 	// one: its node holds an SVID that is valid until then.
 	IdentityUntil *timestamppb.Timestamp `protobuf:"bytes,180,opt,name=identity_until,json=identityUntil,proto3" json:"identity_until,omitempty"`
+	// Its SPIFFE ID, if it has an SVID.
+	Identity      string `protobuf:"bytes,181,opt,name=identity,proto3" json:"identity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2283,6 +2285,13 @@ func (x *PlacementStatus) GetIdentityUntil() *timestamppb.Timestamp {
 		return x.IdentityUntil
 	}
 	return nil
+}
+
+func (x *PlacementStatus) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
 }
 
 // Exit says how a run ended.
@@ -3487,7 +3496,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"replacedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x03\n" +
 	"\x0fPlacementStatus\x12&\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x10.skerry.v1.PhaseR\x05phase\x122\n" +
 	"\treadiness\x18\x02 \x01(\x0e2\x14.skerry.v1.ReadinessR\treadiness\x12\x18\n" +
@@ -3497,7 +3506,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\tlast_exit\x18\x06 \x01(\v2\x0f.skerry.v1.ExitR\blastExit\x124\n" +
 	"\astarted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12B\n" +
-	"\x0eidentity_until\x18\xb4\x01 \x01(\v2\x1a.google.protobuf.TimestampR\ridentityUntil\"e\n" +
+	"\x0eidentity_until\x18\xb4\x01 \x01(\v2\x1a.google.protobuf.TimestampR\ridentityUntil\x12\x1b\n" +
+	"\bidentity\x18\xb5\x01 \x01(\tR\bidentity\"e\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
