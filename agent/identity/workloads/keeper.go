@@ -219,8 +219,7 @@ func (k *Keeper) take(d *draft, issued *sitev1.IssuedSvid) error {
 	if issued.GetRefused() != "" {
 		return errors.New(issued.GetRefused())
 	}
-	now := k.Site.Now()
-	s, err := d.accept(issued.GetSvid(), k.Site.Bundle(), now, k.Env.Rand.Uint64())
+	s, err := d.accept(issued.GetSvid(), k.Site.Bundle())
 	if err != nil {
 		return fmt.Errorf("what was issued is not usable: %w", err)
 	}
@@ -232,7 +231,7 @@ func (k *Keeper) take(d *draft, issued *sitev1.IssuedSvid) error {
 	if err := k.Seal.WriteFile(k.Env.FS, k.path(of), encoded); err != nil {
 		return err
 	}
-	if s.renew.After(now) {
+	if !certs.Due(s.Leaf, k.Site.Now()) {
 		delete(k.attempts, of) // it lasts: asking went well
 	}
 	k.put(of, s)

@@ -99,7 +99,7 @@ func (v view) due(p *skerryv1.Placement) time.Duration {
 	if s == nil || s.ID != idOf(v.bundle.Site(), p) || !trusted(s, v.bundle) {
 		return 0
 	}
-	return s.renew.Sub(v.now)
+	return certs.RenewAt(s.Leaf).Sub(v.now)
 }
 
 // trusted: a CA that counts issued it.

@@ -5,10 +5,8 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -25,9 +23,6 @@ type SVID struct {
 	Chain [][]byte
 	// Leaf is the first of the chain.
 	Leaf *x509.Certificate
-
-	// renew is when to ask for the next one.
-	renew time.Time
 }
 
 // key of a placement among all of the node.
@@ -62,7 +57,7 @@ func newDraft(rand env.Rand, p *skerryv1.Placement) (*draft, error) {
 
 // accept checks what a voter issued: it must be what was asked for, by a CA
 // that this node trusts.
-func (d *draft) accept(chain [][]byte, bundle *certs.Bundle, now time.Time, random uint64) (*SVID, error) {
+func (d *draft) accept(chain [][]byte, bundle *certs.Bundle) (*SVID, error) {
 	s, err := newSVID(d.key, chain)
 	if err != nil {
 		return nil, err
@@ -77,19 +72,7 @@ func (d *draft) accept(chain [][]byte, bundle *certs.Bundle, now time.Time, rand
 	if public, ok := s.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(d.public) {
 		return nil, fmt.Errorf("it is for another key")
 	}
-	s.renew = renewAt(now, s.Leaf.NotAfter, random)
 	return s, nil
-}
-
-// renewAt is half-way to the end, give or take a tenth of that, so that those
-// that were issued together are not renewed together.
-func renewAt(now, end time.Time, random uint64) time.Time {
-	half := end.Sub(now) / 2
-	if half <= 0 {
-		return now
-	}
-	span := half / 5
-	return now.Add(half - span/2 + time.Duration(random%uint64(span+1)))
 }
 
 func newSVID(key []byte, chain [][]byte) (*SVID, error) {
@@ -108,7 +91,7 @@ func newSVID(key []byte, chain [][]byte) (*SVID, error) {
 
 func (s *SVID) encode(p *skerryv1.Placement) ([]byte, error) {
 	return proto.Marshal(&sitev1.WorkloadSvid{
-		Project: p.GetProject(), Placement: p.GetName(), Key: s.Key, Svid: s.Chain, Renew: timestamppb.New(s.renew),
+		Project: p.GetProject(), Placement: p.GetName(), Key: s.Key, Svid: s.Chain,
 	})
 }
 
@@ -121,6 +104,5 @@ func decode(encoded []byte) (string, *SVID, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	s.renew = kept.GetRenew().AsTime()
 	return key(kept.GetProject(), kept.GetPlacement()), s, nil
 }

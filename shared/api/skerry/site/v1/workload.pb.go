@@ -12,7 +12,6 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	_ "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
@@ -240,9 +239,7 @@ type WorkloadSvid struct {
 	// PKCS #8, DER.
 	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	// DER certificates, leaf first.
-	Svid [][]byte `protobuf:"bytes,4,rep,name=svid,proto3" json:"svid,omitempty"`
-	// When to ask for the next one.
-	Renew         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=renew,proto3" json:"renew,omitempty"`
+	Svid          [][]byte `protobuf:"bytes,4,rep,name=svid,proto3" json:"svid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,18 +302,11 @@ func (x *WorkloadSvid) GetSvid() [][]byte {
 	return nil
 }
 
-func (x *WorkloadSvid) GetRenew() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Renew
-	}
-	return nil
-}
-
 var File_skerry_site_v1_workload_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_workload_proto_rawDesc = "" +
 	"\n" +
-	"\x1dskerry/site/v1/workload.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\"L\n" +
+	"\x1dskerry/site/v1/workload.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"L\n" +
 	"\x11IssueSvidsRequest\x127\n" +
 	"\brequests\x18\x01 \x03(\v2\x1b.skerry.site.v1.SvidRequestR\brequests\"W\n" +
 	"\vSvidRequest\x12\x18\n" +
@@ -328,13 +318,12 @@ const file_skerry_site_v1_workload_proto_rawDesc = "" +
 	"\n" +
 	"IssuedSvid\x12\x12\n" +
 	"\x04svid\x18\x01 \x03(\fR\x04svid\x12\x18\n" +
-	"\arefused\x18\x02 \x01(\tR\arefused\"\x9e\x01\n" +
+	"\arefused\x18\x02 \x01(\tR\arefused\"l\n" +
 	"\fWorkloadSvid\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x10\n" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x12\n" +
-	"\x04svid\x18\x04 \x03(\fR\x04svid\x120\n" +
-	"\x05renew\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05renew2\x8b\x01\n" +
+	"\x04svid\x18\x04 \x03(\fR\x04svid2\x8b\x01\n" +
 	"\x17WorkloadIdentityService\x12p\n" +
 	"\n" +
 	"IssueSvids\x12!.skerry.site.v1.IssueSvidsRequest\x1a\".skerry.site.v1.IssueSvidsResponse\"\x1b¼\x18\x17\n" +
@@ -354,24 +343,22 @@ func file_skerry_site_v1_workload_proto_rawDescGZIP() []byte {
 
 var file_skerry_site_v1_workload_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_skerry_site_v1_workload_proto_goTypes = []any{
-	(*IssueSvidsRequest)(nil),     // 0: skerry.site.v1.IssueSvidsRequest
-	(*SvidRequest)(nil),           // 1: skerry.site.v1.SvidRequest
-	(*IssueSvidsResponse)(nil),    // 2: skerry.site.v1.IssueSvidsResponse
-	(*IssuedSvid)(nil),            // 3: skerry.site.v1.IssuedSvid
-	(*WorkloadSvid)(nil),          // 4: skerry.site.v1.WorkloadSvid
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*IssueSvidsRequest)(nil),  // 0: skerry.site.v1.IssueSvidsRequest
+	(*SvidRequest)(nil),        // 1: skerry.site.v1.SvidRequest
+	(*IssueSvidsResponse)(nil), // 2: skerry.site.v1.IssueSvidsResponse
+	(*IssuedSvid)(nil),         // 3: skerry.site.v1.IssuedSvid
+	(*WorkloadSvid)(nil),       // 4: skerry.site.v1.WorkloadSvid
 }
 var file_skerry_site_v1_workload_proto_depIdxs = []int32{
 	1, // 0: skerry.site.v1.IssueSvidsRequest.requests:type_name -> skerry.site.v1.SvidRequest
 	3, // 1: skerry.site.v1.IssueSvidsResponse.svids:type_name -> skerry.site.v1.IssuedSvid
-	5, // 2: skerry.site.v1.WorkloadSvid.renew:type_name -> google.protobuf.Timestamp
-	0, // 3: skerry.site.v1.WorkloadIdentityService.IssueSvids:input_type -> skerry.site.v1.IssueSvidsRequest
-	2, // 4: skerry.site.v1.WorkloadIdentityService.IssueSvids:output_type -> skerry.site.v1.IssueSvidsResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	0, // 2: skerry.site.v1.WorkloadIdentityService.IssueSvids:input_type -> skerry.site.v1.IssueSvidsRequest
+	2, // 3: skerry.site.v1.WorkloadIdentityService.IssueSvids:output_type -> skerry.site.v1.IssueSvidsResponse
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_workload_proto_init() }
