@@ -208,7 +208,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if why != "" {
 		return r.halt(dir, fmt.Errorf("%w: %s", ErrUntrusted, why))
 	}
-	if err := r.identity.EnsureAuthority(); err != nil {
+	if err := r.identity.EnsureAuthority(r.ledger.Current().GetAuthorityLifetime().AsDuration()); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
 	}
 	opening := init

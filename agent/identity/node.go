@@ -249,14 +249,18 @@ func (n *Node) Authority() *certs.Authority {
 	return n.authority
 }
 
-// EnsureAuthority makes this node's CA unless it has one.
-func (n *Node) EnsureAuthority() error {
+// EnsureAuthority makes this node's CA unless it has one. It lives as long as is
+// said; 0 for the default.
+func (n *Node) EnsureAuthority(lifetime time.Duration) error {
+	if lifetime == 0 {
+		lifetime = certs.AuthorityLifetime
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.authority != nil {
 		return nil
 	}
-	authority, err := certs.NewAuthority(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.Now(), &n.cert))
+	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.Now(), &n.cert), lifetime)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ type route struct {
 	// slots bound what peers that have proved nothing hold open; nil for no
 	// bound of its own.
 	slots chan struct{}
-	serve     func(ctx context.Context, conn *tls.Conn, admitted *guest)
+	serve func(ctx context.Context, conn *tls.Conn, admitted *guest)
 }
 
 // NewServer returns a server without protocols.

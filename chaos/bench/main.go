@@ -30,6 +30,7 @@ var benchmarks = map[string]benchmark{
 	"replace":   replace,
 	"schedule":  schedule,
 	"start":     start,
+	"svid":      svid,
 	"write":     write,
 }
 

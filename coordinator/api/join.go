@@ -106,13 +106,13 @@ func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome
 	var err error
 	if node := outcome.GetNode(); node != nil {
 		leaf, err = authority.IssueNode(certs.NodeRequest{
-			Name: node.GetName(), PublicKey: key, Addresses: []string{node.GetAddress()},
+			Name: node.GetName(), PublicKey: key, Addresses: []string{node.GetAddress()}, Lifetime: view.Lifetimes().Node,
 		}, now)
 		response.Role, response.Name, response.Node = "node", node.GetName(), node
 		response.GossipKey = view.GossipKey()
 		response.Peers = view.Peers()
 	} else {
-		leaf, err = authority.IssueOperator(outcome.GetOperator(), key, now)
+		leaf, err = authority.IssueOperatorFor(outcome.GetOperator(), key, now, view.Lifetimes().Operator)
 		response.Role, response.Name = "operator", outcome.GetOperator()
 		response.Peers = view.Peers()
 	}

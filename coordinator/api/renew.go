@@ -125,9 +125,10 @@ func stillDoes(present []byte, peer certs.Peer, bundle *certs.Bundle, now time.T
 
 func issueAgain(authority *certs.Authority, view *state.View, peer certs.Peer, key any, now time.Time) ([]byte, error) {
 	if peer.Role == certs.RoleOperator {
-		return authority.IssueOperator(peer.Name, key, now)
+		return authority.IssueOperatorFor(peer.Name, key, now, view.Lifetimes().Operator)
 	}
 	return authority.IssueNode(certs.NodeRequest{
 		Name: peer.Name, PublicKey: key, Addresses: []string{view.Node(peer.Name).GetAddress()},
+		Lifetime: view.Lifetimes().Node,
 	}, now)
 }

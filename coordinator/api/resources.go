@@ -149,6 +149,8 @@ func listKind(view *state.View, kind, project, name string) ([]*skerryv1.Resourc
 		for _, p := range view.Projects() {
 			add(p)
 		}
+	case "Settings":
+		add(view.Settings())
 	case "Workload":
 		for _, w := range view.Workloads() {
 			add(w)

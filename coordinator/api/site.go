@@ -146,6 +146,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 	response := &skerryv1.StatusResponse{
 		Site:          s.Site,
 		SiteId:        view.SiteID(),
+		SiteTime:      timestamppb.New(s.SiteTime.Read().Time),
 		Coordinator:   s.coordinator().GetName(),
 		Freshness:     freshness,
 		Nodes:         view.Nodes(),

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -14,14 +15,15 @@ import (
 func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments {
 	site := view.Site()
 	orders := &sitev1.Assignments{
-		Order:     &sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()},
-		Peers:     view.Peers(),
-		Trust:     view.Trust(),
-		GossipKey: view.GossipKey(),
-		Gossip:    view.Gossip().GetRing(),
-		RaftId:    view.Node(name).GetRaftId(),
-		Site:      site,
-		SiteId:    view.SiteID(),
+		Order:             &sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()},
+		Peers:             view.Peers(),
+		Trust:             view.Trust(),
+		GossipKey:         view.GossipKey(),
+		Gossip:            view.Gossip().GetRing(),
+		RaftId:            view.Node(name).GetRaftId(),
+		Site:              site,
+		SiteId:            view.SiteID(),
+		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {

@@ -102,5 +102,5 @@ func (i Issuer) one(authority *certs.Authority, view *state.View, node string, r
 	if err != nil {
 		return nil, problem.New(problem.Invalid, subject(request.GetPlacement()), "the certificate request is not usable: %w", err)
 	}
-	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, i.Now(), certs.WorkloadLifetime)
+	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, i.Now(), view.Lifetimes().Workload)
 }

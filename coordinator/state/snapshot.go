@@ -44,6 +44,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		AccessRevision: m.accessRevision,
 		AccessPolicies: policies.list(v.txn),
 		Projects:       projects.list(v.txn),
+		Settings:       settings.list(v.txn),
 		Revoked:        m.revoked,
 		Gossip:         m.gossip,
 		Audit:          s.auditState(),
@@ -114,6 +115,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	putAll(x, operators, snapshot.GetOperators())
 	putAll(x, policies, snapshot.GetAccessPolicies())
 	putAll(x, projects, snapshot.GetProjects())
+	putAll(x, settings, snapshot.GetSettings())
 	x.accessRevision = snapshot.GetAccessRevision()
 	putAll(x, tokens, snapshot.GetTokens())
 	putAll(x, workloads, snapshot.GetWorkloads())

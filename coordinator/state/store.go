@@ -72,6 +72,7 @@ func newDB() *memdb.MemDB {
 		tokens.name:       tokens.schema(),
 		policies.name:     policies.schema(),
 		projects.name:     projects.schema(),
+		settings.name:     settings.schema(),
 		secrets.name:      secrets.schema(),
 		secretKeys.name:   secretKeys.schema(),
 		recoveryKeys.name: recoveryKeys.schema(),

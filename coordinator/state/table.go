@@ -38,6 +38,7 @@ const (
 	secretsOrdinal
 	secretKeysOrdinal
 	recoveryKeysOrdinal
+	settingsOrdinal
 	tableCount
 )
 

@@ -71,6 +71,8 @@ func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResour
 		return x.applyPolicy(kind.AccessPolicy)
 	case *skerryv1.Resource_Project:
 		return x.applyProject(kind.Project)
+	case *skerryv1.Resource_Settings:
+		return x.applySettings(kind.Settings)
 	default:
 		return nil, problem.New(problem.Invalid, "", "a resource of this kind cannot be applied").WithField("kind")
 	}
@@ -235,6 +237,8 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 		return x.deletePolicy(name, version)
 	case "Project":
 		return x.deleteProject(name, version)
+	case "Settings":
+		return x.deleteSettings(name, version)
 	case "Placement":
 		return x.deletePlacement(project, name, version)
 	case "Image":

@@ -139,6 +139,9 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 	}
 	f.add("Voter", mayVote(n))
 	f.add("Version", n.GetVersion())
+	if n.GetSvidExpires() != nil {
+		f.add("Identity", "counts until "+utc(n.GetSvidExpires().AsTime())+", also without any voter; renewed after half of its life")
+	}
 	f.add("Address", n.GetAddress())
 	f.add("Gossip", n.GetGossipAddress())
 	f.add("CPU", cores(n.GetCapacity().GetCpuMilli()))

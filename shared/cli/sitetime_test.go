@@ -74,3 +74,19 @@ func TestSiteTimeIsSetToTheVotersClocksOrToWhatIsSaid(t *testing.T) {
 		t.Error("it took tomorrow for a time")
 	}
 }
+
+func TestStatusSaysHowLongNodesStayAuthenticatedAlone(t *testing.T) {
+	site := harbour()
+	site.status.SiteTime = timestamppb.New(now)
+	for i, left := range []time.Duration{80 * 24 * time.Hour, 50 * time.Hour, 0} {
+		if left != 0 {
+			site.status.Nodes[i].SvidExpires = timestamppb.New(now.Add(left))
+		}
+	}
+	r := &run{}
+	r.main(t, site, "status")
+	wantIn(t, r.out.String(), "Alone:        nodes stay authenticated without a voter for 2d2h at least (node-2)")
+	r = &run{}
+	r.main(t, site, "describe", "node", "node-2")
+	wantIn(t, r.out.String(), "Identity:  counts until 2026-11-23 05:12:00Z")
+}

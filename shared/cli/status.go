@@ -65,6 +65,7 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, plac
 		f.add("Survives", survives(s))
 	}
 	f.add("Identities", o.identitiesByNode(placements))
+	f.add("Alone", alone(s))
 	if err := f.write(o.Out); err != nil {
 		return err
 	}
@@ -78,6 +79,28 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, plac
 		return err
 	}
 	return o.printAttention(s)
+}
+
+// alone says how long the nodes stay authenticated when they reach no voter; the
+// node with the least time counts.
+func alone(s *skerryv1.StatusResponse) string {
+	var first *skerryv1.Node
+	for _, n := range s.GetNodes() {
+		if n.GetSvidExpires() == nil || n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			continue
+		}
+		if first == nil || n.GetSvidExpires().AsTime().Before(first.GetSvidExpires().AsTime()) {
+			first = n
+		}
+	}
+	if first == nil || s.GetSiteTime() == nil {
+		return ""
+	}
+	left := first.GetSvidExpires().AsTime().Sub(s.GetSiteTime().AsTime())
+	if left <= 0 {
+		return fmt.Sprintf("the identity of %s has expired; a voter renews it as soon as it is reached", first.GetName())
+	}
+	return fmt.Sprintf("nodes stay authenticated without a voter for %s at least (%s)", age(left), first.GetName())
 }
 
 func quorum(s *skerryv1.StatusResponse) string {

@@ -101,6 +101,11 @@ var applicables = map[string]applicable{
 		fill:  func(o Object) { set(&o.(*skerryv1.AccessPolicy).Kind, "AccessPolicy") },
 		check: func(v *validator, o Object) { v.accessPolicy(o.(*skerryv1.AccessPolicy)) },
 	},
+	"Settings": {
+		new:   func() Object { return &skerryv1.Settings{} },
+		fill:  func(o Object) { DefaultSettings(o.(*skerryv1.Settings)) },
+		check: func(v *validator, o Object) { v.settings(o.(*skerryv1.Settings)) },
+	},
 	"Project": {
 		new:   func() Object { return &skerryv1.Project{} },
 		fill:  func(o Object) { fillProject(o.(*skerryv1.Project)) },

@@ -374,6 +374,7 @@ type Resource struct {
 	//	*Resource_Image
 	//	*Resource_AccessPolicy
 	//	*Resource_Project
+	//	*Resource_Settings
 	//	*Resource_Secret
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -471,6 +472,15 @@ func (x *Resource) GetProject() *Project {
 	return nil
 }
 
+func (x *Resource) GetSettings() *Settings {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_Settings); ok {
+			return x.Settings
+		}
+	}
+	return nil
+}
+
 func (x *Resource) GetSecret() *Secret {
 	if x != nil {
 		if x, ok := x.Kind.(*Resource_Secret); ok {
@@ -508,6 +518,10 @@ type Resource_Project struct {
 	Project *Project `protobuf:"bytes,121,opt,name=project,proto3,oneof"`
 }
 
+type Resource_Settings struct {
+	Settings *Settings `protobuf:"bytes,140,opt,name=settings,proto3,oneof"`
+}
+
 type Resource_Secret struct {
 	Secret *Secret `protobuf:"bytes,200,opt,name=secret,proto3,oneof"`
 }
@@ -523,6 +537,8 @@ func (*Resource_Image) isResource_Kind() {}
 func (*Resource_AccessPolicy) isResource_Kind() {}
 
 func (*Resource_Project) isResource_Kind() {}
+
+func (*Resource_Settings) isResource_Kind() {}
 
 func (*Resource_Secret) isResource_Kind() {}
 
@@ -3340,14 +3356,15 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\"\xea\x02\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
 	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeH\x00R\x04node\x12(\n" +
 	"\x05image\x18\x04 \x01(\v2\x10.skerry.v1.ImageH\x00R\x05image\x12>\n" +
 	"\raccess_policy\x18x \x01(\v2\x17.skerry.v1.AccessPolicyH\x00R\faccessPolicy\x12.\n" +
-	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x12,\n" +
+	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x122\n" +
+	"\bsettings\x18\x8c\x01 \x01(\v2\x13.skerry.v1.SettingsH\x00R\bsettings\x12,\n" +
 	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secretB\x06\n" +
 	"\x04kind\"\xdc\x05\n" +
 	"\bWorkload\x12\x12\n" +
@@ -3731,7 +3748,8 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	nil,                           // 47: skerry.v1.Secret.FileEntry
 	(*AccessPolicy)(nil),          // 48: skerry.v1.AccessPolicy
 	(*Project)(nil),               // 49: skerry.v1.Project
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*Settings)(nil),              // 50: skerry.v1.Settings
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -3740,70 +3758,71 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	33, // 3: skerry.v1.Resource.image:type_name -> skerry.v1.Image
 	48, // 4: skerry.v1.Resource.access_policy:type_name -> skerry.v1.AccessPolicy
 	49, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
-	34, // 6: skerry.v1.Resource.secret:type_name -> skerry.v1.Secret
-	37, // 7: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
-	50, // 8: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
-	8,  // 9: skerry.v1.Workload.container:type_name -> skerry.v1.Container
-	13, // 10: skerry.v1.Workload.health:type_name -> skerry.v1.Health
-	17, // 11: skerry.v1.Workload.update:type_name -> skerry.v1.Update
-	18, // 12: skerry.v1.Workload.place:type_name -> skerry.v1.Place
-	23, // 13: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
-	24, // 14: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	38, // 15: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
-	10, // 16: skerry.v1.Container.ports:type_name -> skerry.v1.Port
-	11, // 17: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
-	12, // 18: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	9,  // 19: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
-	39, // 20: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
-	14, // 21: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	15, // 22: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	16, // 23: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	19, // 24: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	19, // 25: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
-	20, // 26: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
-	21, // 27: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
-	21, // 28: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
-	22, // 29: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
-	19, // 30: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
-	40, // 31: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	50, // 32: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 33: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 34: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	26, // 35: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	28, // 36: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	50, // 37: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	1,  // 38: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 39: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	27, // 40: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	50, // 41: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	50, // 42: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	50, // 43: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	50, // 44: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 45: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 46: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	50, // 47: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 48: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 49: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 50: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 51: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	50, // 52: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	50, // 53: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	42, // 54: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 55: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	50, // 56: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 57: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	50, // 58: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 59: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 60: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 61: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 62: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	50, // 63: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 64: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	65, // [65:65] is the sub-list for method output_type
-	65, // [65:65] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	50, // 6: skerry.v1.Resource.settings:type_name -> skerry.v1.Settings
+	34, // 7: skerry.v1.Resource.secret:type_name -> skerry.v1.Secret
+	37, // 8: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
+	51, // 9: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
+	8,  // 10: skerry.v1.Workload.container:type_name -> skerry.v1.Container
+	13, // 11: skerry.v1.Workload.health:type_name -> skerry.v1.Health
+	17, // 12: skerry.v1.Workload.update:type_name -> skerry.v1.Update
+	18, // 13: skerry.v1.Workload.place:type_name -> skerry.v1.Place
+	23, // 14: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
+	24, // 15: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
+	38, // 16: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	10, // 17: skerry.v1.Container.ports:type_name -> skerry.v1.Port
+	11, // 18: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
+	12, // 19: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
+	9,  // 20: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
+	39, // 21: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
+	14, // 22: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	15, // 23: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	16, // 24: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	19, // 25: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	19, // 26: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
+	20, // 27: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
+	21, // 28: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
+	21, // 29: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
+	22, // 30: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
+	19, // 31: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
+	40, // 32: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	51, // 33: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 34: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 35: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	26, // 36: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	28, // 37: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	51, // 38: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	1,  // 39: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 40: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 41: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	51, // 42: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	51, // 43: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	51, // 44: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	51, // 45: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 46: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 47: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	51, // 48: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 49: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 50: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 51: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 52: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	51, // 53: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	51, // 54: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	42, // 55: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 56: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	51, // 57: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 58: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	51, // 59: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 60: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 61: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 62: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 63: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	51, // 64: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 65: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3813,6 +3832,7 @@ func file_skerry_v1_resource_proto_init() {
 	}
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_project_proto_init()
+	file_skerry_v1_settings_proto_init()
 	file_skerry_v1_resource_proto_msgTypes[0].OneofWrappers = []any{
 		(*Resource_Workload)(nil),
 		(*Resource_Placement)(nil),
@@ -3820,6 +3840,7 @@ func file_skerry_v1_resource_proto_init() {
 		(*Resource_Image)(nil),
 		(*Resource_AccessPolicy)(nil),
 		(*Resource_Project)(nil),
+		(*Resource_Settings)(nil),
 		(*Resource_Secret)(nil),
 	}
 	file_skerry_v1_resource_proto_msgTypes[1].OneofWrappers = []any{}

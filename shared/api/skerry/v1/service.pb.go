@@ -864,6 +864,8 @@ type StatusResponse struct {
 	Problems []string `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Voters that the answering node does not reach; filled when quorum is lost.
 	MissingVoters []string `protobuf:"bytes,10,rep,name=missing_voters,json=missingVoters,proto3" json:"missing_voters,omitempty"`
+	// Site time of the answer.
+	SiteTime *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=site_time,json=siteTime,proto3" json:"site_time,omitempty"`
 	// Losses of one node or one zone that the site would not come through with
 	// everything running. Empty when it would survive each of them; it is told
 	// only by a voter with a quorum.
@@ -971,6 +973,13 @@ func (x *StatusResponse) GetProblems() []string {
 func (x *StatusResponse) GetMissingVoters() []string {
 	if x != nil {
 		return x.MissingVoters
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetSiteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SiteTime
 	}
 	return nil
 }
@@ -2429,7 +2438,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x03(\v2\x10.skerry.v1.EventR\x06events\x122\n" +
 	"\tfreshness\x18\x05 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xc1\x03\n" +
+	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xfb\x03\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12 \n" +
@@ -2443,7 +2452,8 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\ahealthy\x18\b \x01(\rR\ahealthy\x12\x1a\n" +
 	"\bproblems\x18\t \x03(\tR\bproblems\x12%\n" +
 	"\x0emissing_voters\x18\n" +
-	" \x03(\tR\rmissingVoters\x124\n" +
+	" \x03(\tR\rmissingVoters\x128\n" +
+	"\tsite_time\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bsiteTime\x124\n" +
 	"\n" +
 	"weaknesses\x18\x84\x02 \x03(\v2\x13.skerry.v1.WeaknessR\n" +
 	"weaknesses\x124\n" +
@@ -2647,54 +2657,55 @@ var file_skerry_v1_service_proto_depIdxs = []int32{
 	0,  // 13: skerry.v1.ExplainResponse.freshness:type_name -> skerry.v1.Freshness
 	0,  // 14: skerry.v1.StatusResponse.freshness:type_name -> skerry.v1.Freshness
 	40, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
-	14, // 16: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
-	41, // 17: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
-	36, // 18: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 19: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	42, // 20: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	41, // 21: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	21, // 22: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 23: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	41, // 24: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	41, // 25: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	39, // 26: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 27: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	27, // 28: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	28, // 29: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	28, // 30: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	31, // 31: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	43, // 32: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 33: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 34: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 35: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 36: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 37: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 38: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	15, // 39: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	17, // 40: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	19, // 41: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	22, // 42: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	24, // 43: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	26, // 44: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	30, // 45: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 46: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 47: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 48: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 49: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 50: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 51: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	16, // 52: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	18, // 53: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	20, // 54: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	23, // 55: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	25, // 56: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	29, // 57: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	32, // 58: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	46, // [46:59] is the sub-list for method output_type
-	33, // [33:46] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	41, // 16: skerry.v1.StatusResponse.site_time:type_name -> google.protobuf.Timestamp
+	14, // 17: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
+	41, // 18: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	36, // 19: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 20: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	42, // 21: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	41, // 22: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	21, // 23: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 24: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 25: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	41, // 26: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	39, // 27: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 28: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	27, // 29: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	28, // 30: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	28, // 31: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	31, // 32: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	43, // 33: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 34: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 35: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 36: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 37: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 38: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 39: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	15, // 40: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	17, // 41: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	19, // 42: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	22, // 43: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	24, // 44: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	26, // 45: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	30, // 46: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 47: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 48: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 49: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 50: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 51: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 52: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	16, // 53: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	18, // 54: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	20, // 55: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	23, // 56: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	25, // 57: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	29, // 58: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	32, // 59: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	47, // [47:60] is the sub-list for method output_type
+	34, // [34:47] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }

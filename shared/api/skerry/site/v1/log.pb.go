@@ -2067,7 +2067,8 @@ type Snapshot struct {
 	AccessPolicies []*v1.AccessPolicy `protobuf:"bytes,121,rep,name=access_policies,json=accessPolicies,proto3" json:"access_policies,omitempty"`
 	Projects       []*ProjectRecord   `protobuf:"bytes,122,rep,name=projects,proto3" json:"projects,omitempty"`
 	// Every key that was ever revoked, oldest first.
-	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked  []*Revocation  `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	Settings []*v1.Settings `protobuf:"bytes,142,rep,name=settings,proto3" json:"settings,omitempty"`
 	// With time: the newest reading of site time.
 	Reference *timestamppb.Timestamp `protobuf:"bytes,140,opt,name=reference,proto3" json:"reference,omitempty"`
 	TimeEra   uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
@@ -2275,6 +2276,13 @@ func (x *Snapshot) GetProjects() []*ProjectRecord {
 func (x *Snapshot) GetRevoked() []*Revocation {
 	if x != nil {
 		return x.Revoked
+	}
+	return nil
+}
+
+func (x *Snapshot) GetSettings() []*v1.Settings {
+	if x != nil {
+		return x.Settings
 	}
 	return nil
 }
@@ -2626,7 +2634,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\xda\x10\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xda\x10\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2788,7 +2796,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x93\v\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc5\v\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2820,7 +2828,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x0faccess_revision\x18x \x01(\x04R\x0eaccessRevision\x12@\n" +
 	"\x0faccess_policies\x18y \x03(\v2\x17.skerry.v1.AccessPolicyR\x0eaccessPolicies\x129\n" +
 	"\bprojects\x18z \x03(\v2\x1d.skerry.site.v1.ProjectRecordR\bprojects\x125\n" +
-	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x129\n" +
+	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x120\n" +
+	"\bsettings\x18\x8e\x01 \x03(\v2\x13.skerry.v1.SettingsR\bsettings\x129\n" +
 	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
 	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x127\n" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SecretRecordR\asecrets\x12;\n" +
@@ -2932,14 +2941,15 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*v1.AccessPolicy)(nil),       // 60: skerry.v1.AccessPolicy
 	(*ProjectRecord)(nil),         // 61: skerry.site.v1.ProjectRecord
 	(*Revocation)(nil),            // 62: skerry.site.v1.Revocation
-	(*SecretRecord)(nil),          // 63: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 64: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 65: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 66: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 67: skerry.site.v1.AuditState
-	(*v1.Workload)(nil),           // 68: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 69: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 70: skerry.v1.AppliedResource
+	(*v1.Settings)(nil),           // 63: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 64: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 65: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 66: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 67: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 68: skerry.site.v1.AuditState
+	(*v1.Workload)(nil),           // 69: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 70: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 71: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3014,23 +3024,24 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	60, // 69: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
 	61, // 70: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
 	62, // 71: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	28, // 72: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	63, // 73: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	64, // 74: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	65, // 75: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	66, // 76: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	67, // 77: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	5,  // 78: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	68, // 79: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 80: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	69, // 81: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	70, // 82: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	46, // 83: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	84, // [84:84] is the sub-list for method output_type
-	84, // [84:84] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	84, // [84:84] is the sub-list for extension extendee
-	0,  // [0:84] is the sub-list for field type_name
+	63, // 72: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 73: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	64, // 74: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	65, // 75: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	66, // 76: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	67, // 77: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	68, // 78: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	5,  // 79: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	69, // 80: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 81: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	70, // 82: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	71, // 83: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	46, // 84: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }

@@ -12,6 +12,7 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "skerry.dev/shared/api/skerry/v1"
@@ -494,6 +495,8 @@ type Assignments struct {
 	RaftId uint64 `protobuf:"varint,7,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
 	Site   string `protobuf:"bytes,8,opt,name=site,proto3" json:"site,omitempty"`
 	SiteId string `protobuf:"bytes,9,opt,name=site_id,json=siteId,proto3" json:"site_id,omitempty"`
+	// How long a CA lives that this node makes.
+	AuthorityLifetime *durationpb.Duration `protobuf:"bytes,140,opt,name=authority_lifetime,json=authorityLifetime,proto3" json:"authority_lifetime,omitempty"`
 	// Secrets that the placements name, and no others.
 	Secrets []*DeliveredSecret `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Takes the place of gossip_key once it is set.
@@ -593,6 +596,13 @@ func (x *Assignments) GetSiteId() string {
 		return x.SiteId
 	}
 	return ""
+}
+
+func (x *Assignments) GetAuthorityLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.AuthorityLifetime
+	}
+	return nil
 }
 
 func (x *Assignments) GetSecrets() []*DeliveredSecret {
@@ -779,7 +789,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -806,7 +816,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xdb\x03\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xa6\x04\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -819,7 +829,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"gossip_key\x18\x06 \x01(\fR\tgossipKey\x12\x17\n" +
 	"\araft_id\x18\a \x01(\x04R\x06raftId\x12\x12\n" +
 	"\x04site\x18\b \x01(\tR\x04site\x12\x17\n" +
-	"\asite_id\x18\t \x01(\tR\x06siteId\x12:\n" +
+	"\asite_id\x18\t \x01(\tR\x06siteId\x12I\n" +
+	"\x12authority_lifetime\x18\x8c\x01 \x01(\v2\x19.google.protobuf.DurationR\x11authorityLifetime\x12:\n" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\x123\n" +
 	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\"c\n" +
 	"\vImageSource\x12\x12\n" +
@@ -868,9 +879,10 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*SiteClock)(nil),             // 11: skerry.site.v1.SiteClock
 	(*v1.Placement)(nil),          // 12: skerry.v1.Placement
 	(*TrustVersion)(nil),          // 13: skerry.site.v1.TrustVersion
-	(*DeliveredSecret)(nil),       // 14: skerry.site.v1.DeliveredSecret
-	(*GossipRing)(nil),            // 15: skerry.site.v1.GossipRing
-	(v1.VoterRole)(0),             // 16: skerry.v1.VoterRole
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*DeliveredSecret)(nil),       // 15: skerry.site.v1.DeliveredSecret
+	(*GossipRing)(nil),            // 16: skerry.site.v1.GossipRing
+	(v1.VoterRole)(0),             // 17: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -888,16 +900,17 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	7,  // 12: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
 	8,  // 13: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
 	13, // 14: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
-	14, // 15: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
-	15, // 16: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
-	16, // 17: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 18: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 19: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 15: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
+	15, // 16: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
+	16, // 17: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
+	17, // 18: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 19: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 20: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
