@@ -40,6 +40,9 @@ const (
 	// Available: a majority of voters that are up and connected has a coordinator
 	// before long.
 	Available Rule = "a majority has a coordinator"
+	// SecretsStay: a node holds the secrets that its placements name, no others,
+	// and what it holds is what the site was given.
+	SecretsStay Rule = "secrets stay where they are named"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

@@ -73,7 +73,7 @@ func TestSecretsReachTheirContainersAndNothingElse(t *testing.T) {
 	if out := skerry(t, r, nil, "secret", "rotate-key"); !strings.Contains(out, "version 2") {
 		t.Errorf("the rotation says %q", out)
 	}
-	if out := skerry(t, r, nil, "secret", "keys"); !strings.Contains(out, "node-1, node-2, node-3") || !strings.Contains(out, "safe") {
+	if out := skerry(t, r, nil, "secret", "keys"); !strings.Contains(out, "node-1,node-2,node-3") || !strings.Contains(out, "safe") {
 		t.Errorf("who can open the key: %s", out)
 	}
 	if got := skerry(t, r, nil, "secret", "reveal", "db", "password"); got != secondSecret {

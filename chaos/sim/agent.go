@@ -86,6 +86,7 @@ func (a *node) obey() {
 		return
 	}
 	a.world.violate(a.world.orders.Acts(a.host.name, orders.GetOrder()))
+	a.judgeSecrets(orders)
 	a.core.Desire(orders.GetPlacements())
 	a.runReplica(orders.GetRaftId())
 	a.step()
@@ -248,6 +249,7 @@ func (a *node) facts() *sitev1.NodeFacts {
 		facts.Capacity.MemoryBytes *= 4
 	}
 	facts.Images = a.host.machine.digests()
+	facts.SealingKey = a.host.recipient.Public()
 	return facts
 }
 

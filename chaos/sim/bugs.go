@@ -21,6 +21,8 @@ const (
 	Boast Bug = "boast"
 	// StopAll: an agent that starts again stops what runs, to begin afresh.
 	StopAll Bug = "stop-all"
+	// Spill: a coordinator gives every node all secrets.
+	Spill Bug = "spill"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

@@ -33,6 +33,7 @@ func newWorld(options Options) *world {
 	}
 	w.trace = newTrace(w.kernel)
 	w.hostRng, w.netRng, w.faultRng, w.clientRng = w.rngFor(1), w.rngFor(2), w.rngFor(3), w.rngFor(4)
+	w.secretRng = w.rngFor(5)
 	count := 3 + w.hostRng.IntN(5)
 	w.stats.Hosts = count
 	w.net = newNetwork(w.kernel, w.trace, w.netRng, count)
@@ -52,6 +53,7 @@ func newHost(w *world, index int) *host {
 		rate:  1 + (w.hostRng.Float64()-0.5)/100,
 		wall:  time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
 	}
+	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug
 	h.machine = newMachine(h)
 	return h

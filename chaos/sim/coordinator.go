@@ -44,6 +44,7 @@ func newCoordinator(v *voter, term uint64) *coordinator {
 	c := &coordinator{voter: v, term: term}
 	c.core = lifecycle.New(lifecycle.Defaults(v.host.name), v.host.elapsed())
 	v.world.trace.note(v.host.name, "serves term %d", term)
+	c.keepSecrets()
 	c.step()
 	return c
 }

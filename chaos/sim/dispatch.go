@@ -9,6 +9,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/coordinator/dispatcher"
+	"skerry.dev/coordinator/secrets"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
 
@@ -38,10 +39,12 @@ type served struct {
 	greeted      bool
 	acknowledged uint64
 	// told is what the agent has been told of acknowledged.
-	told   uint64
-	last   dispatcher.Fingerprint
-	sentAt time.Duration
-	due    bool
+	told uint64
+	last dispatcher.Fingerprint
+	// delivery is what the stream has carried of secrets.
+	delivery *secrets.Delivery
+	sentAt   time.Duration
+	due      bool
 	// deliver hands a response to the agent's end.
 	deliver func(*served, *sitev1.SyncResponse)
 }
@@ -149,6 +152,7 @@ func (s *served) tell() {
 	response := &sitev1.SyncResponse{Acknowledged: s.acknowledged}
 	if s.greeted {
 		orders := dispatcher.Assignments(s.lead.store.View(), s.node, s.lead.term)
+		s.addSecrets(orders)
 		if print := dispatcher.FingerprintOf(orders); print != s.last {
 			s.last = print
 			response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}

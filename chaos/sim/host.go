@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"skerry.dev/shared/envelope"
 	"time"
 )
 
@@ -27,7 +28,8 @@ type host struct {
 	disk *disk
 	raft raftDisk
 	// machine runs instances; they outlive the process, not a power cut.
-	machine *machine
+	recipient *envelope.Recipient
+	machine   *machine
 
 	// wall is how far the wall clock is off.
 	wall time.Duration

@@ -141,6 +141,7 @@ func TestPlantedBugs(t *testing.T) {
 		{ForgetOrders, nil, []check.Rule{check.OrdersRise}},
 		{Boast, nil, []check.Rule{check.Capacity}},
 		{StopAll, nil, []check.Rule{check.HealthyStays}},
+		{Spill, nil, []check.Rule{check.SecretsStay}},
 		{NoRejoin, longCut(), []check.Rule{check.Converges}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {

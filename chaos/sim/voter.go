@@ -11,6 +11,7 @@ import (
 
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
@@ -48,6 +49,8 @@ type voter struct {
 	heard map[string]time.Duration
 	// lead is the coordinator's part while this replica serves.
 	lead *coordinator
+	// keeper of secrets.
+	keeper *secrets.Keeper
 }
 
 type readyRead struct {
@@ -65,6 +68,7 @@ func newVoter(p *process) *voter {
 		// of the process before are not taken for new ones.
 		readID: uint64(p.host.starts) << 32,
 	}
+	v.keeper = secrets.New(p.host.name, p.host.recipient, chance{p.rng})
 	var err error
 	v.replica, err = consensus.NewReplica(consensus.Config{
 		ID: p.host.raft.id, Log: &p.host.raft, Machine: v.machine(), Send: v.send,

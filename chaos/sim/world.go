@@ -83,7 +83,7 @@ type world struct {
 
 	// One stream of chance for each concern, so that more draws of one do not
 	// change the others.
-	hostRng, netRng, faultRng, clientRng *rand.Rand
+	secretRng, hostRng, netRng, faultRng, clientRng *rand.Rand
 
 	log       *check.Log
 	leaders   *check.Leaders
@@ -225,5 +225,5 @@ func (w *world) unsettled() []string {
 			}
 		}
 	}
-	return check.Unsettled(site)
+	return append(check.Unsettled(site), w.unsettledSecrets()...)
 }

@@ -18,6 +18,8 @@ const (
 	// MaxSecretBytes of one secret's values in all.
 	MaxSecretBytes = 64 << 10
 	maxSecretUses  = 64
+	// minLauncherMemory of a container with secrets in variables.
+	minLauncherMemory = 32 << 20
 )
 
 // DefaultSecretMode of files of secrets.
@@ -121,6 +123,7 @@ func (v *validator) secretUses(c *skerryv1.Container) {
 		taken[mount.GetTarget()] = true
 	}
 	variables := map[string]bool{}
+	defer func() { v.roomForLauncher(c, len(variables)) }()
 	for i, use := range c.GetSecrets() {
 		field := fmt.Sprintf("container.secrets[%d]", i)
 		v.name(field+".secret", use.GetSecret())
@@ -138,6 +141,15 @@ func (v *validator) secretUses(c *skerryv1.Container) {
 		} else {
 			v.secretPath(field, use, taken)
 		}
+	}
+}
+
+// roomForLauncher: variables reach the process through a program that starts
+// it, which needs memory for a moment.
+func (v *validator) roomForLauncher(c *skerryv1.Container, variables int) {
+	if memory, err := Memory(c.GetResources().GetMemory()); variables > 0 && err == nil && memory < minLauncherMemory {
+		v.fail("container.resources.memory", "%q is less than 32Mi, which secrets in variables need at the start", c.GetResources().GetMemory()).Hint =
+			"or give the secret as files, with path"
 	}
 }
 

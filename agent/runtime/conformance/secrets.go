@@ -86,6 +86,7 @@ func secretVariables(s *suite) {
 	spec := s.spec("web-1", "sh", "-c", "echo begun; exec sleep 1000")
 	spec.Container.User = "www"
 	spec.Container.ReadOnlyRoot = true
+	spec.MemoryBytes = 32 << 20 // what a manifest must give at least
 	spec.Container.Env = map[string]string{"COLOUR": "blue"}
 	spec.Container.Mounts = []*skerryv1.Mount{{Target: "/scratch", Tmpfs: "1Mi"}}
 	spec.Secrets = runtime.Secrets{Env: map[string]string{"DB_PASSWORD": oldValue, "COLOUR": "green\nand red"}}
