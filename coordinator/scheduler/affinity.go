@@ -14,8 +14,7 @@ type tally struct {
 	// all that may run count, not only what is to run.
 	all bool
 	at  map[string]int32
-	// filled counts values that got their first one, except where a value is one
-	// node: pools look at changed nodes anyway.
+	// filled counts values that got their first one.
 	filled int
 }
 
@@ -28,7 +27,7 @@ func (t *tally) add(n *node, counts bool) {
 		return
 	}
 	t.at[value]++
-	if t.at[value] == 1 && t.label != "name" {
+	if t.at[value] == 1 {
 		t.filled++
 	}
 }
@@ -47,6 +46,12 @@ type term struct {
 	// weight of a wish; 0: a condition.
 	weight int32
 }
+
+// opens: nodes that were ruled out by it may fit later.
+func (t term) opens() bool { return t.weight == 0 && !t.away }
+
+// reaches: what changes on one node changes what others are worth.
+func (t term) reaches() bool { return t.opens() || t.tally.label != "name" }
 
 func (t term) met(n *node) bool { return t.tally.there(n) != t.away }
 

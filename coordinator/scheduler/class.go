@@ -39,6 +39,8 @@ type class struct {
 	free int
 	// refused is the decision against all that are left.
 	refused *skerryv1.Decision
+	// opened is how often more nodes became possible, until it was refused.
+	opened int
 	counted bool
 	// shared verdicts, for those that are not explained one by one.
 	shared  []*skerryv1.Verdict
@@ -70,6 +72,19 @@ func (s *site) watch(p *skerryv1.Placement) {
 	s.last = c
 	c.shape = &shape{spec: c.spec, needs: c.needs, label: spreadLabel(c.spec), terms: s.terms(c)}
 	c.shape.key = c.shape.describe(c)
+}
+
+// reopened: the class may have been refused, and nodes have become possible since.
+func (c *class) reopened() bool {
+	opened := 0
+	for _, t := range c.shape.terms {
+		if t.opens() {
+			opened += t.tally.filled
+		}
+	}
+	before := c.opened
+	c.opened = opened
+	return opened > before
 }
 
 // classOf a pending placement, when all that exists has been added.

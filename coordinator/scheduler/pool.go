@@ -96,7 +96,9 @@ func (s *site) keep(p *pool) {
 func (p *pool) filledNow() int {
 	sum := 0
 	for _, t := range p.shape.terms {
-		sum += t.tally.filled
+		if t.reaches() {
+			sum += t.tally.filled
+		}
 	}
 	return sum
 }

@@ -109,6 +109,9 @@ func first(a, b *skerryv1.Placement) int {
 // less during a call: what found none once does not look again for the next one
 // of its class.
 func (s *site) place(p *skerryv1.Placement, c *class) {
+	if c.reopened() {
+		c.refused = nil
+	}
 	if c.refused == nil {
 		if reason := s.cannotBegin(c); reason != "" {
 			c.refused = &skerryv1.Decision{Index: s.Index, Summary: reason}

@@ -102,6 +102,9 @@ func (o *whyOptions) printPlacement(p *skerryv1.Placement) error {
 	if decision := p.GetDecision(); decision.GetSummary() != "" {
 		lines = append(lines, fmt.Sprintf("  decided %s ago: %s", o.since(decision.GetAt().AsTime()), decision.GetSummary()))
 	}
+	if text := p.GetDecision().GetRemedy(); text != "" && p.GetNode() == "" {
+		lines = append(lines, "  "+text)
+	}
 	if text := p.GetStatus().GetMessage(); text != "" {
 		lines = append(lines, "  the node says: "+text)
 	}
