@@ -20,6 +20,7 @@ type Core struct {
 	nodes   map[string]*watch
 	voters  voterControl
 	asked   asked
+	waits   waits
 }
 
 // New core for a term of leadership that begins now.

@@ -1,7 +1,7 @@
 package lifecycle
 
 import (
-	"slices"
+	"strings"
 
 	"skerry.dev/coordinator/scheduler"
 	"skerry.dev/coordinator/state"
@@ -12,17 +12,34 @@ import (
 // schedule finds nodes for what is pending already: new placements have no
 // names yet.
 func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv1.Placement) {
-	in := scheduler.Input{Index: p.view.Index(), Workloads: workloads, Images: p.view.Images()}
-	var doubtful bool
-	in.Nodes, doubtful = p.trusted()
-	in.Placements = p.placeable(placements)
-	found := scheduler.Schedule(in)
+	trusted, doubted := p.trusted()
+	left := p.placeable(placements)
+	now := waits{placing: p.view.PlacingIndex(), doubted: strings.Join(doubted, " "), held: len(p.held)}
+	if len(p.changed) == 0 && p.waits == now {
+		return // what waits, waits for the same reasons
+	}
+	found := scheduler.Schedule(scheduler.Input{
+		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Nodes: trusted, Placements: left,
+	})
+	p.waits = waits{}
+	if len(found.Assign)+len(found.Postpone)+len(found.Evict) == 0 && len(p.changed) == 0 {
+		p.waits = now
+	}
 	p.plan.Assign = found.Assign
 	// What finds no node while others are in doubt has no reason yet.
-	if !doubtful {
+	if len(doubted) == 0 {
 		p.plan.Postpone = append(p.plan.Postpone, found.Postpone...)
 		p.plan.Evict = found.Evict
 	}
+}
+
+// waits is the moment after which all that is pending had its reason: it is
+// looked at again when something else decides where placements can go.
+type waits struct {
+	// placing is that of the state, at least 1 once there is anything.
+	placing uint64
+	doubted string
+	held    int
 }
 
 // placeable leaves out what the plan forgets, and what must wait.
@@ -48,15 +65,16 @@ func (p *planner) placeable(placements []*skerryv1.Placement) []*skerryv1.Placem
 }
 
 // trusted are the nodes that are not in doubt: nothing new goes to one that is
-// just being called. doubtful tells that there are others, so that what finds
-// no node has no reason yet.
-func (p *planner) trusted() (trusted []*skerryv1.Node, doubtful bool) {
-	all := p.view.Nodes()
-	trusted = slices.DeleteFunc(slices.Clone(all), func(n *skerryv1.Node) bool {
-		w := p.nodes[n.GetName()]
-		return w != nil && !w.isLost() && w.suspected(p.now)
-	})
-	return trusted, len(trusted) < len(all)
+// just being called. With doubted ones, what finds no node has no reason yet.
+func (p *planner) trusted() (trusted []*skerryv1.Node, doubted []string) {
+	for _, n := range p.view.Nodes() {
+		if w := p.nodes[n.GetName()]; w != nil && !w.isLost() && w.suspected(p.now) {
+			doubted = append(doubted, n.GetName())
+		} else {
+			trusted = append(trusted, n)
+		}
+	}
+	return trusted, doubted
 }
 
 func (p *planner) postpone(placement *skerryv1.Placement, why string) {

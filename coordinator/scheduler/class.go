@@ -41,7 +41,6 @@ type class struct {
 	refused *skerryv1.Decision
 	// opened is how often more nodes became possible, until it was refused.
 	opened int
-	counted bool
 	// shared verdicts, for those that are not explained one by one.
 	shared  []*skerryv1.Verdict
 	omitted uint32

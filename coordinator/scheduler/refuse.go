@@ -8,8 +8,16 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// refuse says why no node fits a class, and what would help.
-func (s *site) refuse(c *class) *skerryv1.Decision {
+// refuse says why no node fits a class, and what would help. When very much
+// waits, the reasons that were given before are left as they are.
+func (s *site) refuse(p *skerryv1.Placement, c *class) *skerryv1.Decision {
+	if s.refusals == maxRefusals {
+		if p.GetDecision() != nil {
+			return p.GetDecision()
+		}
+		return &skerryv1.Decision{Index: s.Index, Summary: "no node fits; the reasons are given when less is waiting"}
+	}
+	s.refusals++
 	filters := append(s.fixed(c.shape), s.changing(c.shape)...)
 	decision := &skerryv1.Decision{Index: s.Index, Summary: "no node fits: " + s.ruledOut(filters), Remedy: s.remedy(c)}
 	for _, n := range s.nodes[:min(len(s.nodes), maxVerdicts)] {

@@ -12,7 +12,7 @@ import (
 const (
 	// MaxDecisions of one call; what is left comes next time.
 	MaxDecisions = 5120
-	// maxRefusals are kinds of work that one call explains at length.
+	// maxRefusals are classes that one call explains.
 	maxRefusals = 128
 	// maxVerdicts of one decision.
 	maxVerdicts = 32
@@ -55,20 +55,11 @@ func Schedule(in Input) Plan {
 		in.Policy = state.DefaultPolicy()
 	}
 	s := newSite(in, waiting)
-	refusals := 0
 	for _, p := range waiting {
-		c := s.classOf(p)
 		if len(s.plan.Assign)+len(s.plan.Postpone)+len(s.plan.Evict) >= MaxDecisions {
 			break
 		}
-		if c.refused == nil && refusals == maxRefusals {
-			continue
-		}
-		s.place(p, c)
-		if c.refused != nil && !c.counted {
-			c.counted = true
-			refusals++
-		}
+		s.place(p, s.classOf(p))
 	}
 	return s.plan
 }
@@ -123,7 +114,7 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 			s.assign(p, c, pool, best)
 			return
 		}
-		c.refused = s.refuse(c)
+		c.refused = s.refuse(p, c)
 	}
 	if s.makeRoom(p, c) {
 		return

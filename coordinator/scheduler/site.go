@@ -31,7 +31,7 @@ type site struct {
 	// changes are the nodes that got something, in order.
 	changes []int32
 	// explained counts decisions that were explained one by one.
-	explained int
+	explained, refusals int
 	// bound placements by node, once somebody asks; evicted ones among them, and
 	// what this call placed instead of them or into free room.
 	bound   map[string][]*skerryv1.Placement

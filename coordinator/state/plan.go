@@ -86,14 +86,15 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	if record == nil || w.GetGeneration() != part.GetGeneration() || x.counts[placementsOrdinal] == maxPlacements {
 		return false
 	}
-	all := placements.by(x.Txn, byWorkload, key(part.GetProject(), part.GetWorkload()))
+	k := key(part.GetProject(), part.GetWorkload())
 	var replaced *skerryv1.Placement
 	if part.GetReplaces() != "" {
 		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
-		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, all) {
+		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, placements.by(x.Txn, byWorkload, k)) {
 			return false
 		}
-	} else if Room(w, all) == 0 {
+		delete(x.counted, k)
+	} else if !x.takeRoom(k, w) {
 		return false
 	}
 	p := &skerryv1.Placement{
@@ -174,12 +175,6 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	x.putPlacement(p)
 	x.inform(aboutPlacement(p), "PlacementAssigned", "%s", p.GetDecision().GetSummary())
 	return true
-}
-
-func (x *tx) mayBind(p *skerryv1.Placement) bool {
-	k := key(p.GetProject(), p.GetWorkload())
-	w := workloads.get(x.Txn, k).GetWorkload()
-	return FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
 }
 
 func (x *tx) usageOf(node string) *Usage {

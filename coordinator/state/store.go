@@ -47,7 +47,9 @@ type meta struct {
 	// accessRevision is the index of the last change of who may do what.
 	accessRevision uint64
 	counts         [tableCount]int
-	audit          auditMeta
+	// placing is what PlacingIndex tells.
+	placing uint64
+	audit   auditMeta
 	// sum of the hashes of all objects.
 	sum uint64
 }
@@ -140,6 +142,8 @@ type tx struct {
 	hadAdmin bool
 	// usage of the nodes that this entry assigns placements to.
 	usage map[string]*Usage
+	// counted placements of the workloads that this entry plans for.
+	counted map[string]*counted
 }
 
 func (s *Store) begin(index uint64, stamp *sitev1.SiteClock) *tx {

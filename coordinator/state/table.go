@@ -113,11 +113,14 @@ func (t table[T]) put(x *tx, object T) {
 	if t.access {
 		x.accessChanges()
 	}
+	var before T
 	if old := t.row(x.Txn, t.key(object)); old != nil {
 		x.sum -= old.hash
+		before = old.object
 	} else {
 		x.counts[t.ordinal]++
 	}
+	x.notePlacing(t.ordinal, before, object)
 	r := &row[T]{object: object, hash: x.hash(t.name, object)}
 	x.sum += r.hash
 	must(x.Insert(t.name, r))
@@ -134,6 +137,7 @@ func (t table[T]) remove(x *tx, key string) {
 	}
 	x.sum -= old.hash
 	x.counts[t.ordinal]--
+	x.notePlacing(t.ordinal, old.object, nil)
 	must(x.Delete(t.name, old))
 }
 
