@@ -135,6 +135,9 @@ func (f *facts) look(ctx context.Context) {
 	if authority := f.identity.Authority(); authority != nil {
 		next.Authority = authority.Certificate().Raw
 	}
+	f.replicas.mu.Lock()
+	next.AuditKey = f.replicas.auditKey
+	f.replicas.mu.Unlock()
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}
@@ -163,6 +166,11 @@ func (f *facts) conditions() {
 	}
 	if trouble := f.clockTrouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ClockOff", Message: trouble})
+	}
+	if active := f.replicas.active(); active != nil {
+		if kind, trouble := active.AuditTrouble(); kind != "" {
+			conditions = append(conditions, &skerryv1.Condition{Type: kind, Message: trouble})
+		}
 	}
 	if trouble := f.replicas.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "VoterHalted", Message: trouble})

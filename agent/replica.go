@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/agent/identity"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -37,6 +39,9 @@ type Voter interface {
 	ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer)
 	// Votes: it is a voter, not only a learner, as far as it knows.
 	Votes() bool
+	// AuditTrouble is a condition and its text, when the audit log is not what it
+	// should be.
+	AuditTrouble() (kind, message string)
 	// OnRecord tells whether the state has this key on record for this ID.
 	OnRecord(peer certs.Peer) bool
 	// PoolChanged tells what gossip sees of a node; it does not block.
@@ -50,6 +55,8 @@ type VoterOptions struct {
 	Dir        string
 	// AuditDir keeps the audit log, whichever replica runs here.
 	AuditDir string
+	// AuditKey signs checkpoints of the audit log.
+	AuditKey ed25519.PrivateKey
 	// Init opens the log of a new site; nil on all but its first node.
 	Init      *sitev1.InitSite
 	Peers     func() []*sitev1.Peer
@@ -90,6 +97,8 @@ type replicas struct {
 	// halted says why the replica with the ID of the orders does not run.
 	halted  string
 	changed chan struct{}
+	// auditKey is the public key with which this node signs the audit log.
+	auditKey ed25519.PublicKey
 }
 
 func newReplicas(a *Agent) *replicas {
@@ -117,6 +126,12 @@ func (r *replicas) trouble() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.halted
+}
+
+func (r *replicas) setAuditKey(key ed25519.PublicKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.auditKey = key
 }
 
 func (r *replicas) set(current Voter, id uint64, halted string) {
@@ -211,15 +226,20 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if err := r.identity.EnsureAuthority(r.ledger.Current().GetAuthorityLifetime().AsDuration()); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
 	}
+	auditKey, err := identity.AuditKey(r.Env.FS, r.Env.Rand, identity.Dir(r.Config.StateDir))
+	if err != nil {
+		return err
+	}
+	r.setAuditKey(auditKey.Public().(ed25519.PublicKey))
 	opening := init
 	if init.GetNode().GetRaftId() != id {
 		opening = nil
 	}
 	voter, err := r.NewVoter(VoterOptions{
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
-		AuditDir: filepath.Join(r.Config.StateDir, auditDir),
-		Peers:    func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer:   r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
+		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
+		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
+		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
 		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {

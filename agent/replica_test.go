@@ -35,6 +35,7 @@ func (fakeVoter) Sync() http.Handler                              { return nil }
 func (fakeVoter) Join() http.Handler                              { return nil }
 func (fakeVoter) Renewals() http.Handler                          { return nil }
 func (fakeVoter) ServeRaft(context.Context, net.Conn, certs.Peer) {}
+func (fakeVoter) AuditTrouble() (string, string)                  { return "", "" }
 func (fakeVoter) Votes() bool                                     { return true }
 func (fakeVoter) OnRecord(certs.Peer) bool                        { return false }
 func (fakeVoter) PoolChanged(string, bool)                        {}

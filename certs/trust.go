@@ -95,6 +95,8 @@ type TrustChange struct {
 	Drop []*x509.Certificate
 	// Revoke keys.
 	Revoke []*sitev1.Revocation
+	// AuditKeys sign checkpoints of the audit log from then on.
+	AuditKeys []*sitev1.AuditKey
 	// NextEra: an operator sets site time.
 	NextEra bool
 }
@@ -108,11 +110,12 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChang
 	}
 	sum := sha256.Sum256(last.GetBody())
 	next := &sitev1.TrustBody{
-		Site:     body.GetSite(),
-		Version:  body.GetVersion() + 1,
-		Previous: sum[:],
-		Revoked:  change.Revoke,
-		TimeEra:  body.GetTimeEra(),
+		Site:      body.GetSite(),
+		Version:   body.GetVersion() + 1,
+		Previous:  sum[:],
+		Revoked:   change.Revoke,
+		AuditKeys: change.AuditKeys,
+		TimeEra:   body.GetTimeEra(),
 	}
 	if change.NextEra {
 		next.TimeEra++

@@ -15,7 +15,7 @@ import (
 
 const (
 	// auditEvery is how often the audit log is looked after.
-	auditEvery = time.Second
+	auditEvery = 500 * time.Millisecond
 	// refusalsEvery is the interval of which one principal's refusals are one
 	// entry.
 	refusalsEvery = 5 * time.Second
@@ -32,6 +32,14 @@ func (v *Voter) keepAudit(ctx context.Context) error {
 		if now := v.Env.Clock.Elapsed(); now-wroteRefusals >= refusalsEvery {
 			wroteRefusals = now
 			v.writeRefusals(ctx)
+		}
+		v.fillLeaves(ctx)
+		for _, step := range []func() error{
+			func() error { return v.signCheckpoint(ctx) }, v.watchCheckpoints, v.deleteArchived,
+		} {
+			if err := step(); err != nil && ctx.Err() == nil {
+				v.Logger.Warn("the audit log could not be looked after", "error", err)
+			}
 		}
 	}
 }

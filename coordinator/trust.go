@@ -60,6 +60,9 @@ func (v *Voter) extendTrust(ctx context.Context) error {
 		return err
 	}
 	due, err := dueTrust(view, bundle)
+	if err == nil {
+		err = v.dueKeys(view, due)
+	}
 	if err != nil || due.empty() {
 		return err
 	}
@@ -112,7 +115,7 @@ type trustDue struct {
 }
 
 func (d *trustDue) empty() bool {
-	return len(d.change.Add) == 0 && len(d.change.Drop) == 0 && len(d.change.Revoke) == 0
+	return len(d.change.Add) == 0 && len(d.change.Drop) == 0 && len(d.change.Revoke) == 0 && len(d.change.AuditKeys) == 0
 }
 
 // maySign: a CA signs its own end only when no other voter could.
@@ -138,6 +141,21 @@ func dueTrust(view *state.View, bundle *certs.Bundle) (*trustDue, error) {
 		}
 	}
 	return due, nil
+}
+
+// dueKeys are those with which the replicas sign the audit log.
+func (v *Voter) dueKeys(view *state.View, due *trustDue) error {
+	known, err := v.auditKeys(view)
+	if err != nil {
+		return err
+	}
+	for _, node := range view.Nodes() {
+		replica := node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED
+		if key := node.GetAuditKey(); replica && len(key) > 0 && !known.Has(node.GetName(), key) {
+			due.change.AuditKeys = append(due.change.AuditKeys, &sitev1.AuditKey{Node: node.GetName(), Key: key})
+		}
+	}
+	return nil
 }
 
 // look at one node's CA. That of an evicted node leaves at once: whoever has

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -60,6 +61,8 @@ type Config struct {
 	Dir    string
 	// AuditDir keeps the leaves of the audit log, whichever replica runs here.
 	AuditDir string
+	// AuditKey signs checkpoints of the audit log.
+	AuditKey ed25519.PrivateKey
 	// Init opens the log of a new site; nil on all but its first voter.
 	Init *sitev1.InitSite
 	// Peers is what the node itself knows of the others, for as long as the
@@ -91,6 +94,16 @@ type Voter struct {
 	dispatcher *dispatcher.Dispatcher
 	leaves     *leafstore.Store
 	refusals   *audit.Refusals
+	// signed are the newest checkpoints of each voter that this one ever saw.
+	// They, lastThrough and refetch belong to keepAudit.
+	signed      map[string]*sitev1.AuditCheckpoint
+	lastThrough uint64
+	refetch     bool
+	alarmed     atomic.Pointer[auditAlarm]
+	// auditKnown are the keys of the first auditAt versions of the chain of
+	// trust, guarded by trustMu.
+	auditKnown audit.Keys
+	auditAt    int
 	observed   chan observation
 	// waiting says why the controllers hold replacing back; nil when this is not
 	// the coordinator.
@@ -126,9 +139,10 @@ func New(config Config) (*Voter, error) {
 	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	if err := v.openReplica(); err != nil {
+	if err := errors.Join(v.loadCheckpoints(), v.openReplica()); err != nil {
 		return nil, errors.Join(err, v.leaves.Close(), opened.Close())
 	}
+	v.checkLeaves()
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
 	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
 	v.serve()

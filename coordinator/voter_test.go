@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"io"
 	"log/slog"
 	"net"
@@ -20,7 +21,7 @@ import (
 func openVoter(t *testing.T, change func(*Config)) *Voter {
 	t.Helper()
 	config := Config{
-		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(), AuditDir: t.TempDir(),
+		Node: "n1", Site: "harbour", RaftID: 1, Dir: t.TempDir(), AuditDir: t.TempDir(), AuditKey: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)),
 		Peers:     func() []*sitev1.Peer { return nil },
 		Authority: func() *certs.Authority { return nil },
 		SiteTime:  sitetime.NewKeeper(env.NewSystem().Clock, sitetime.Stamp{}, time.Time{}),

@@ -43,6 +43,8 @@ const (
 	// SecretsStay: a node holds the secrets that its placements name, no others,
 	// and what it holds is what the site was given.
 	SecretsStay Rule = "secrets stay where they are named"
+	// AuditLog: all voters write the same leaves, and lose none.
+	AuditLog Rule = "the audit log is whole"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

@@ -23,6 +23,11 @@ const (
 	StopAll Bug = "stop-all"
 	// Spill: a coordinator gives every node all secrets.
 	Spill Bug = "spill"
+	// LoseLeaves: the leaves of the audit log are not durable when the log
+	// forgets the entries.
+	LoseLeaves Bug = "lose-leaves"
+	// MuteAudit: one voter writes other leaves than the others.
+	MuteAudit Bug = "mute-audit"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

@@ -25,7 +25,7 @@ var images = []string{"site.local/app:1", "site.local/app:2", "site.local/app:3"
 func newWorld(options Options) *world {
 	w := &world{
 		options: options, kernel: &kernel{},
-		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), truth: check.NewHosts(),
+		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		logger: slog.New(slog.DiscardHandler),
 	}
 	if options.Log != nil {
@@ -55,6 +55,7 @@ func newHost(w *world, index int) *host {
 	}
 	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug
+	h.leaves = newLeafDisk(w, h.name)
 	h.machine = newMachine(h)
 	return h
 }

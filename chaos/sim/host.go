@@ -27,6 +27,8 @@ type host struct {
 	// disk outlives everything; raft is the log of the replica on it.
 	disk *disk
 	raft raftDisk
+	// leaves of the audit log.
+	leaves *leafDisk
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
 	machine   *machine
@@ -167,4 +169,5 @@ func (h *host) kill(why string, silent bool) {
 		h.disk.undo()
 	}
 	h.raft.crash()
+	h.leaves.crash()
 }

@@ -142,6 +142,8 @@ func TestPlantedBugs(t *testing.T) {
 		{Boast, nil, []check.Rule{check.Capacity}},
 		{StopAll, nil, []check.Rule{check.HealthyStays}},
 		{Spill, nil, []check.Rule{check.SecretsStay}},
+		{LoseLeaves, manyBlackouts(), []check.Rule{check.AuditLog}},
+		{MuteAudit, nil, []check.Rule{check.AuditLog}},
 		{NoRejoin, longCut(), []check.Rule{check.Converges}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {

@@ -69,15 +69,18 @@ func newVoter(p *process) *voter {
 		readID: uint64(p.host.starts) << 32,
 	}
 	v.keeper = secrets.New(p.host.name, p.host.recipient, chance{p.rng})
+	v.store.OnLeaf(v.host.leaves.take)
 	var err error
 	v.replica, err = consensus.NewReplica(consensus.Config{
-		ID: p.host.raft.id, Log: &p.host.raft, Machine: v.machine(), Send: v.send,
+		ID: p.host.raft.id, Log: &p.host.raft, Machine: v.machine(), Kept: v.host.leaves, Send: v.send,
 		Logger: p.world.logger.With("node", p.host.name), SnapshotEvery: snapshotEvery,
 	})
 	if err != nil {
 		v.halt(err)
 		return v
 	}
+	disk, kept := v.host.leaves, v.store.Frontier()
+	v.world.violate(v.world.leaves.Restarted(v.host.name, func(n uint64) bool { return disk.now[n] }, disk.first, kept.Size()))
 	v.last = v.replica.Status()
 	v.tick()
 	return v

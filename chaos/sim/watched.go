@@ -19,11 +19,13 @@ type watched struct {
 	world *world
 	host  *host
 	node  string
+	// running: the replica does not begin any more.
+	running func() bool
 }
 
 // machine is what the replica applies entries to.
 func (v *voter) machine() watched {
-	return watched{Store: v.store, world: v.world, host: v.host, node: v.host.name}
+	return watched{Store: v.store, world: v.world, host: v.host, node: v.host.name, running: func() bool { return v.replica != nil }}
 }
 
 func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
@@ -62,6 +64,10 @@ func (m watched) applied(index, what uint64, id string) {
 func (m watched) Restore(data []byte) error {
 	if err := m.Store.Restore(data); err != nil {
 		return err
+	}
+	if m.running() {
+		// What came before is fetched from the others.
+		m.host.leaves.first = m.Store.View().Audit().Size
 	}
 	if index := m.Store.View().Index(); index > 0 {
 		m.world.violate(m.world.log.Restored(m.node, index, m.Store.Hash()))

@@ -90,6 +90,7 @@ type world struct {
 	orders    *check.Orders
 	truth     *check.Hosts
 	decisions *check.Decisions
+	leaves    *check.Leaves
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.

@@ -40,7 +40,7 @@ func (a auditLog) ExportAudit(ctx context.Context, req *connect.Request[skerryv1
 // covers.
 func (a auditLog) exportHeader(view *state.View, first uint64) (*sitev1.ExportHeader, error) {
 	from, through := a.Leaves.Range()
-	first = max(first, from)
+	first = max(first, from, view.Audit().First)
 	newest := newestCheckpoint(view)
 	if newest == nil || newest.GetSize() <= first {
 		return nil, noCheckpoint()

@@ -33,7 +33,8 @@ func (f *Frontier) Size() uint64 { return f.size }
 
 // Append adds a leaf; the data is the leaf's afterwards.
 func (f *Frontier) Append(data []byte) Leaf {
-	return Leaf{Number: f.size, Data: data, Hashes: f.add(make([]tlog.Hash, 0, 1+bits.TrailingZeros64(^f.size)), data)}
+	number := f.size
+	return Leaf{Number: number, Data: data, Hashes: f.add(make([]tlog.Hash, 0, 1+bits.TrailingZeros64(^number)), data)}
 }
 
 // add appends the completed hashes to into.

@@ -67,3 +67,17 @@ func OneKey(text string) (Keys, error) {
 func VerifierKey(site, node string, public ed25519.PublicKey) (string, error) {
 	return note.NewEd25519VerifierKey(KeyName(site, node), public)
 }
+
+// Has tells whether a node's key is among them.
+func (k Keys) Has(node string, public ed25519.PublicKey) bool {
+	verifier, err := verifierOf(KeyName(k.Site, node), public)
+	if err != nil {
+		return false
+	}
+	for _, known := range k.verifiers {
+		if known.Name() == verifier.Name() && known.KeyHash() == verifier.KeyHash() {
+			return true
+		}
+	}
+	return false
+}

@@ -26,6 +26,9 @@ func grow(n int) (*memory, *Frontier) {
 	m, f := &memory{}, &Frontier{}
 	for i := range n {
 		m.leaves = append(m.leaves, f.Append(fmt.Appendf(nil, "leaf %d", i)))
+		if m.leaves[i].Number != uint64(i) {
+			panic(fmt.Sprintf("leaf %d has number %d", i, m.leaves[i].Number))
+		}
 	}
 	return m, f
 }

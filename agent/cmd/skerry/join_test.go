@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"log/slog"
@@ -62,7 +63,7 @@ func newTestSite(t *testing.T, name string) *testSite {
 		t.Fatal(err)
 	}
 	s.voter, err = coordinator.New(coordinator.Config{
-		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), AuditDir: t.TempDir(), Init: s.init,
+		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), AuditDir: t.TempDir(), AuditKey: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Init: s.init,
 		Peers: func() []*sitev1.Peer { return nil }, Dialer: &mtls.Dialer{Net: system.Net, Source: node},
 		Authority: node.Authority, Recipient: recipient, SiteTime: node.SiteTime(), Env: system, Logger: logger,
 	})

@@ -22,8 +22,8 @@ func newVoter(options agent.VoterOptions) (agent.Voter, error) {
 	debug.SetGCPercent(voterGC)
 	voter, err := coordinator.New(coordinator.Config{
 		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init,
-		AuditDir: options.AuditDir,
-		Peers:    options.Peers, Dialer: options.Dialer, Images: localImages{options.Runtime},
+		AuditDir: options.AuditDir, AuditKey: options.AuditKey,
+		Peers: options.Peers, Dialer: options.Dialer, Images: localImages{options.Runtime},
 		Authority: options.Authority, Recipient: options.Recipient, SiteTime: options.SiteTime, Env: options.Env, Logger: options.Logger,
 	})
 	if errors.Is(err, pebblelog.ErrUntrusted) {

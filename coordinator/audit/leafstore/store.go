@@ -260,3 +260,25 @@ func (s *Store) get(key []byte) ([]byte, error) {
 func leafKey(number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{leafPrefix}, number)
 }
+
+// checkpointPrefix is that of the keys of checkpoints, by node.
+const checkpointPrefix = byte('c')
+
+// KeepCheckpoint keeps the newest checkpoint of a node, durably.
+func (s *Store) KeepCheckpoint(node string, encoded []byte) error {
+	return s.db.Set(append([]byte{checkpointPrefix}, node...), encoded, pebble.Sync)
+}
+
+// Checkpoints calls f with each that is kept.
+func (s *Store) Checkpoints(f func(node string, encoded []byte) error) error {
+	iterator, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{checkpointPrefix}, UpperBound: []byte{checkpointPrefix + 1}})
+	if err != nil {
+		return err
+	}
+	for valid := iterator.First(); valid; valid = iterator.Next() {
+		if err := f(string(iterator.Key()[1:]), bytes.Clone(iterator.Value())); err != nil {
+			return errors.Join(err, iterator.Close())
+		}
+	}
+	return errors.Join(iterator.Error(), iterator.Close())
+}

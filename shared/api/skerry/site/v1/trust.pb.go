@@ -101,8 +101,8 @@ type TrustBody struct {
 	Previous []byte `protobuf:"bytes,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	// DER certificates of all CAs that are trusted.
 	Authorities [][]byte `protobuf:"bytes,4,rep,name=authorities,proto3" json:"authorities,omitempty"`
-	// Public keys that sign checkpoints of the audit log, of this version and all
-	// before it.
+	// Public keys that sign checkpoints of the audit log from this version on.
+	// Those of the versions before stay, so that what they signed can be verified.
 	AuditKeys []*AuditKey `protobuf:"bytes,100,rep,name=audit_keys,json=auditKeys,proto3" json:"audit_keys,omitempty"`
 	// Keys that do not count any more from this version on, whatever
 	// certificate they show. Those of the versions before stay revoked.

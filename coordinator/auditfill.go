@@ -1,0 +1,112 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/coordinator/audit"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+// maxBatches of leaves are fetched in one go.
+const maxBatches = 200
+
+// checkLeaves compares what is on the disk with the tree of the restored state,
+// when the replica opens.
+func (v *Voter) checkLeaves() {
+	frontier := v.store.Frontier()
+	first, through := v.leaves.Range()
+	if through < frontier.Size() || first > frontier.Size() {
+		return // what is missing comes from the others, and is checked then
+	}
+	at, err := audit.FrontierAt(v.leaves, frontier.Size())
+	switch {
+	case err != nil:
+		v.alarm(auditDamaged, "the audit log on this disk cannot be read: "+err.Error())
+	case at != frontier:
+		v.alarm(auditDamaged, fmt.Sprintf("the first %d entries of the audit log on this disk are not those of the site", frontier.Size()))
+	default:
+		return
+	}
+	v.refetch = true
+}
+
+// fillLeaves fetches the leaves that this replica lacks from the others: those
+// from before the snapshot with which it began, and those that were damaged.
+// Each batch is proved to belong to the tree of the state before it is kept.
+func (v *Voter) fillLeaves(ctx context.Context) {
+	frontier := v.store.Frontier()
+	_, through := v.leaves.Range()
+	behind := through < frontier.Size() && through == v.lastThrough
+	v.lastThrough = through
+	if !behind && !v.refetch {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*auditTime)
+	defer cancel()
+	for _, node := range v.store.View().Nodes() {
+		if node.GetName() == v.Node || node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
+			continue
+		}
+		if err := v.fillFrom(ctx, node, frontier); err != nil {
+			v.Logger.Warn("the audit log could not be completed", "from", node.GetName(), "error", err)
+			continue
+		}
+		return
+	}
+}
+
+func (v *Voter) fillFrom(ctx context.Context, node *skerryv1.Node, target audit.Frontier) error {
+	root := target.Root()
+	for range maxBatches {
+		_, through := v.leaves.Range()
+		if v.refetch {
+			through, _ = v.leaves.Range() // all of them once more
+		}
+		if through >= target.Size() {
+			break
+		}
+		answer, err := v.auditPeer(node.GetName(), node.GetAddress()).FetchLeaves(ctx, connect.NewRequest(&sitev1.FetchLeavesRequest{
+			First: through, Limit: maxFetch, Target: target.Size(),
+		}))
+		if err != nil {
+			return problem.FromConnect(err)
+		}
+		if v.refetch {
+			v.leaves.Forget() // somebody can give them
+			v.refetch = false
+		}
+		before, err := audit.FrontierAt(v.leaves, through)
+		if err != nil {
+			return err
+		}
+		before, leaves, err := audit.CheckFetched(answer.Msg, before, v.store.View().Audit().First, target.Size(), root)
+		if err != nil {
+			return err
+		}
+		if before.Size() > through {
+			if err := v.leaves.Begin(before); err != nil {
+				return err
+			}
+		}
+		if err := v.leaves.Append(leaves); err != nil {
+			return err
+		}
+	}
+	return v.leaves.Sync()
+}
+
+// deleteArchived deletes the leaves that an operator has archived, once all
+// others are here.
+func (v *Voter) deleteArchived() error {
+	known := v.store.View().Audit()
+	first, through := v.leaves.Range()
+	if known.First <= first || through < known.First {
+		return nil
+	}
+	return v.leaves.Archive(known.First)
+}
