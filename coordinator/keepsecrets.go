@@ -1,12 +1,9 @@
 package coordinator
 
 import (
-	"bytes"
 	"context"
 	"time"
 
-	"skerry.dev/coordinator/secrets"
-	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/env"
 )
 
@@ -15,6 +12,9 @@ const (
 	// for secrets.
 	secretsEvery = 250 * time.Millisecond
 	secretsTime  = 5 * time.Second
+	// handOverEvery bounds how often the leadership moves for the key's sake, in
+	// case nobody can open it whatever the records say.
+	handOverEvery = 10 * time.Second
 )
 
 // keepSecrets sees to it that the site has a key for secrets, that those with a
@@ -49,7 +49,7 @@ func (v *Voter) keepSecretsOnce(ctx context.Context) error {
 	view := v.store.View()
 	entry, err := v.secrets.Next(view)
 	if err != nil {
-		if able := whoOpen(view, v.Node); len(able) > 0 {
+		if able := v.secrets.Able(view); len(able) > 0 && v.mayHandOver() {
 			v.Logger.Info("this node cannot open the site's key for secrets: another voter takes over")
 			return v.node.TransferLeadership(ctx, able...)
 		}
@@ -66,16 +66,12 @@ func (v *Voter) keepSecretsOnce(ctx context.Context) error {
 	return err
 }
 
-// whoOpen are the replicas of other voters to whose keys the present version of
-// the site's key is sealed.
-func whoOpen(view *state.View, self string) []uint64 {
-	var able []uint64
-	for _, voter := range view.Voters() {
-		for _, wrap := range secrets.Present(view).GetWraps() {
-			if voter.GetName() != self && wrap.GetNode() == voter.GetName() && bytes.Equal(wrap.GetPublicKey(), voter.GetSealingKey()) {
-				able = append(able, voter.GetRaftId())
-			}
-		}
+// mayHandOver at most once in a while.
+func (v *Voter) mayHandOver() bool {
+	now := v.Env.Clock.Elapsed()
+	if v.handedOver != 0 && now-v.handedOver < handOverEvery {
+		return false
 	}
-	return able
+	v.handedOver = now
+	return true
 }

@@ -85,12 +85,15 @@ type Config struct {
 // Voter is a replica of the log and, while it is elected, the coordinator.
 type Voter struct {
 	Config
-	log        *pebblelog.Log
-	store      *state.Store
-	node       *consensus.Node
-	transport  *transport.Transport
-	clients    *clients
-	secrets    *secrets.Keeper
+	log       *pebblelog.Log
+	store     *state.Store
+	node      *consensus.Node
+	transport *transport.Transport
+	clients   *clients
+	secrets   *secrets.Keeper
+	// handedOver is when the leadership was last given away for the sake of the
+	// site's key for secrets.
+	handedOver time.Duration
 	dispatcher *dispatcher.Dispatcher
 	leaves     *leafstore.Store
 	refusals   *audit.Refusals

@@ -9,7 +9,6 @@ import (
 	agentsecrets "skerry.dev/agent/secrets"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/secrets"
-	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/envelope"
@@ -60,8 +59,10 @@ func (c *coordinator) keepSecrets() {
 	entry, err := c.keeper.Next(c.store.View())
 	if err != nil {
 		c.world.trace.note(c.host.name, "cannot open the site's key: %v", err)
-		c.replica.TransferLeadership(whoOpen(c.store.View(), c.host.name)...)
-		c.wake()
+		if able := c.keeper.Able(c.store.View()); len(able) > 0 {
+			c.replica.TransferLeadership(able...)
+			c.wake()
+		}
 		again()
 		return
 	}
@@ -74,19 +75,6 @@ func (c *coordinator) keepSecrets() {
 	}
 	entry.RequestId, entry.Principal = c.newID(), "coordinator"
 	c.commit(entry, func(*sitev1.Outcome, bool) { again() })
-}
-
-// whoOpen is what coordinator/keepsecrets.go names.
-func whoOpen(view *state.View, self string) []uint64 {
-	var able []uint64
-	for _, voter := range view.Voters() {
-		for _, wrap := range secrets.Present(view).GetWraps() {
-			if voter.GetName() != self && wrap.GetNode() == voter.GetName() {
-				able = append(able, voter.GetRaftId())
-			}
-		}
-	}
-	return able
 }
 
 // secretWork makes the secrets, then a workload that names some of them, then

@@ -198,6 +198,10 @@ func (s secretService) RecoverSecrets(ctx context.Context, req *connect.Request[
 		if node == nil || !bytes.Equal(node.GetSealingKey(), key.GetPublicKey()) {
 			return nil, problem.New(problem.Conflict, "Node/"+key.GetNode(), "it has another sealing key").WithHint("try again")
 		}
+		if key.GetNode() == s.Node && !s.Secrets.Fits(s.Store.View(), key.GetVersion(), key.GetSealed()) {
+			return nil, problem.New(problem.Conflict, "secret key", "what was handed back for version %d does not open on the coordinator", key.GetVersion()).
+				WithHint("was the recovery key made by this site?")
+		}
 		if byVersion[key.GetVersion()] == nil {
 			byVersion[key.GetVersion()] = &sitev1.WrapSecretKey{Version: key.GetVersion()}
 			order = append(order, key.GetVersion())
@@ -212,8 +216,8 @@ func (s secretService) RecoverSecrets(ctx context.Context, req *connect.Request[
 		}
 	}
 	if !s.Secrets.CanOpen(s.Store.View()) {
-		return nil, problem.New(problem.Conflict, "secret key", "what was handed back does not open on the coordinator").
-			WithHint("was the recovery key made by this site?")
+		return nil, problem.New(problem.Conflict, "secret key", "the coordinator cannot open the present version with what was handed back").
+			WithHint("try again: another node may have become the coordinator")
 	}
 	return connect.NewResponse(&skerryv1.RecoverSecretsResponse{}), nil
 }
