@@ -134,7 +134,7 @@ func allowRenewal(peer certs.Peer) error {
 func (a *Agent) renew() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(sitev1connect.NewRenewServiceHandler(renewElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest),
-		connect.WithInterceptors(guard.New(callerOf))))
+		connect.WithInterceptors(guard.New(guard.Config{Who: callerOf}))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if voter := a.replicas.voter(); voter != nil {
 			voter.Renewals().ServeHTTP(w, r)

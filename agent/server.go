@@ -70,7 +70,7 @@ func (a *Agent) sync(w http.ResponseWriter, r *http.Request) {
 func (a *Agent) join() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(sitev1connect.NewJoinServiceHandler(joinElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest),
-		connect.WithInterceptors(guard.New(guard.Anybody))))
+		connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if voter := a.replicas.voter(); voter != nil {
 			voter.Join().ServeHTTP(w, r)

@@ -36,7 +36,7 @@ func (b *Bundle) CheckKey(peer Peer) error {
 	}
 	name := strings.TrimPrefix(subject, "operator/")
 	return problem.New(problem.Forbidden, "Operator/"+name, "its key %w", ErrRevoked).
-		WithHint("ask an operator of the site for a new token: skerry token create --role operator --name %s", name)
+		WithHint("ask an operator of the site for a new token: skerry token create --role operator --name %s --grant ROLE", name)
 }
 
 // withRevoked adds what one version revokes to what was revoked before.

@@ -19,6 +19,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	graph "skerry.dev/coordinator/access"
 	"skerry.dev/coordinator/api"
 	"skerry.dev/coordinator/audit"
 	"skerry.dev/coordinator/audit/leafstore"
@@ -203,23 +204,30 @@ func (v *Voter) serve() {
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
-		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(guard.New(nodeFrom))))
+		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(v.nodes())))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
-	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(guard.New(nodeFrom))))
+	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(v.nodes())))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
-		connect.WithReadMaxBytes(maxAuditAnswer), connect.WithInterceptors(guard.New(nodeFrom))))
+		connect.WithReadMaxBytes(maxAuditAnswer), connect.WithInterceptors(v.nodes())))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
-	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Anybody))))
+	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
 	v.join = joinMux
 	renewMux := http.NewServeMux()
 	renewMux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v},
-	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(nodeFrom))))
+	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(v.nodes())))
 	v.renewals = renewMux
+}
+
+// nodes admits nodes to what is their own.
+func (v *Voter) nodes() *guard.Guard {
+	return guard.New(guard.Config{Who: nodeFrom, Bound: func(node string, object access.Object) bool {
+		return graph.Bound(v.store.View(), node, object)
+	}})
 }
 
 // nodeFrom is who is at the other end, by its certificate.

@@ -11,8 +11,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -29,23 +32,28 @@ func (r resources) Delete(context.Context, *connect.Request[skerryv1.DeleteReque
 	return nil, problem.ToConnect(r.noVoter())
 }
 
-func (r resources) Get(_ context.Context, req *connect.Request[skerryv1.GetRequest]) (*connect.Response[skerryv1.GetResponse], error) {
-	for _, resource := range r.known(req.Msg.GetKind()) {
-		if nameOf(resource) == req.Msg.GetName() {
+func (r resources) Get(ctx context.Context, req *connect.Request[skerryv1.GetRequest]) (*connect.Response[skerryv1.GetResponse], error) {
+	call, msg := guard.From(ctx), req.Msg
+	for _, resource := range r.known(msg.GetKind()) {
+		if object := access.ObjectOf(resource); object.Name == msg.GetName() && inProject(object, msg.GetProject()) {
+			if err := call.Ask(access.Read, object); err != nil {
+				return nil, problem.ToConnect(err)
+			}
 			return connect.NewResponse(&skerryv1.GetResponse{Resource: resource, Freshness: r.freshness()}), nil
 		}
 	}
-	return nil, problem.ToConnect(r.unknown(req.Msg.GetKind(), req.Msg.GetName()))
+	return nil, problem.ToConnect(r.unknown(msg.GetKind(), msg.GetName()))
 }
 
-func (r resources) List(_ context.Context, req *connect.Request[skerryv1.ListRequest]) (*connect.Response[skerryv1.ListResponse], error) {
-	return connect.NewResponse(&skerryv1.ListResponse{Resources: r.known(req.Msg.GetKind()), Freshness: r.freshness()}), nil
+func (r resources) List(ctx context.Context, req *connect.Request[skerryv1.ListRequest]) (*connect.Response[skerryv1.ListResponse], error) {
+	return connect.NewResponse(&skerryv1.ListResponse{Resources: readable(ctx, r.known(req.Msg.GetKind())), Freshness: r.freshness()}), nil
 }
 
-func (r resources) Explain(_ context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
+func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
 	name := req.Msg.GetName()
 	response := &skerryv1.ExplainResponse{Subject: "Placement/" + name, Freshness: r.freshness()}
-	for _, p := range r.placements() {
+	for _, resource := range readable(ctx, r.known("Placement")) {
+		p := resource.GetPlacement()
 		if p.GetName() == name || p.GetWorkload() == name {
 			response.Placements = append(response.Placements, p)
 		}
@@ -103,11 +111,12 @@ func (s *Server) nodes() []*skerryv1.Node {
 	return out
 }
 
-func nameOf(resource *skerryv1.Resource) string {
-	if p := resource.GetPlacement(); p != nil {
-		return p.GetName()
+// inProject tells whether an object is in the project that was asked for.
+func inProject(object access.Object, project string) bool {
+	if project == "" {
+		project = "default"
 	}
-	return resource.GetNode().GetName()
+	return !manifest.InProject(object.Kind) || object.Project == project
 }
 
 func (s *Server) unknown(kind, name string) error {
@@ -146,16 +155,21 @@ func (s site) Locate(ctx context.Context, _ *connect.Request[skerryv1.LocateRequ
 	}), nil
 }
 
-func (s site) Status(context.Context, *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+func (s site) Status(ctx context.Context, _ *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	if err := guard.From(ctx).Ask(access.Read, access.Object{Kind: access.KindSite}); err != nil {
+		return nil, problem.ToConnect(err)
+	}
 	response := &skerryv1.StatusResponse{
 		Site:      s.Site,
 		SiteId:    s.Ledger.Current().GetSiteId(),
 		Freshness: s.freshness(),
-		Nodes:     s.nodes(),
 	}
-	for _, p := range s.placements() {
+	for _, resource := range readable(ctx, s.known("Node")) {
+		response.Nodes = append(response.Nodes, resource.GetNode())
+	}
+	for _, resource := range readable(ctx, s.known("Placement")) {
 		response.Placements++
-		status := p.GetStatus()
+		status := resource.GetPlacement().GetStatus()
 		if status.GetPhase() == skerryv1.Phase_PHASE_RUNNING && status.GetReadiness() != skerryv1.Readiness_READINESS_UNHEALTHY {
 			response.Healthy++
 		}

@@ -51,6 +51,10 @@ func (logs) Logs(_ context.Context, id string, _ runtime.LogOptions) (io.ReadClo
 func newServer(change ...func(*fake)) *Server {
 	f := &fake{since: time.Hour - 90*time.Second, orders: &sitev1.Assignments{
 		Order: &sitev1.Order{SiteEpoch: 2, Term: 7, Index: 40},
+		Access: &sitev1.AccessRecords{Revision: 3, Operators: []*sitev1.OperatorRecord{
+			{Name: "mia", Grants: []*skerryv1.Grant{{Role: "operator"}}}, {Name: "eve"},
+			{Name: "kim", Grants: []*skerryv1.Grant{{Role: "viewer", Project: "shop"}}},
+		}},
 		Peers: []*sitev1.Peer{
 			{Name: "n1", Address: "n1:7600", Voter: skerryv1.VoterRole_VOTER_ROLE_VOTER, RaftId: 1},
 			{Name: "n2", Address: "n2:7600", Voter: skerryv1.VoterRole_VOTER_ROLE_LEARNER, RaftId: 2},
@@ -172,7 +176,7 @@ func TestOperatorsAlone(t *testing.T) {
 	for _, voters := range [][]string{nil, {"n1:7600"}} {
 		s := newServer(func(f *fake) { f.voters = voters })
 		for name, from := range map[string]*certs.Peer{
-			"a node that does not vote": peer(certs.RoleNode, "n2"), "a workload": peer(certs.RoleWorkload, "default/shop"), "somebody without a certificate": nil,
+			"a node that does not vote": peer(certs.RoleNode, "n2"), "somebody without a certificate": nil,
 		} {
 			for _, method := range []string{"v1.SiteService/Status", "v1.SiteService/Locate", "v1.ResourceService/Apply"} {
 				if got := call(t, s.Operators(), from, method, `{}`); got.code() != "permission_denied" {

@@ -65,12 +65,13 @@ type Server struct {
 	Config
 	operators http.Handler
 	peers     http.Handler
+	judges    access.Cache
 }
 
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
 	s := &Server{Config: config}
-	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage), connect.WithInterceptors(guard.New(s.who))}
+	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage), connect.WithInterceptors(guard.New(s.guard()))}
 
 	operators := http.NewServeMux()
 	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
@@ -85,16 +86,6 @@ func New(config Config) *Server {
 	peers.Handle(sitev1connect.NewPeerServiceHandler(ping{s}, options...))
 	s.peers = peers
 	return s
-}
-
-// who makes a call: a voter among nodes is one that this node knows as such.
-func (s *Server) who(ctx context.Context) access.Principal {
-	peer, _ := mtls.PeerFrom(ctx) // the zero peer is nobody who may call
-	who := access.PrincipalOf(peer.ID.String())
-	if s.votes(peer) {
-		who.Caller = skerryv1.Caller_CALLER_VOTER
-	}
-	return who
 }
 
 // Operators answers operators.
@@ -144,8 +135,8 @@ func (s *Server) redirect(own http.Handler) http.Handler {
 				WithHint("a coordinator is elected within a second or two; try again"))
 			return
 		}
-		if !ok || peer.Role != certs.RoleOperator {
-			refuse(w, r, problem.New(problem.Forbidden, "", "only operators may call this API"))
+		if !ok || peer.Role == certs.RoleNode {
+			refuse(w, r, problem.New(problem.Forbidden, "", "only operators and workloads may call this API"))
 			return
 		}
 		if r.URL.Path == skerryv1connect.SiteServiceLocateProcedure {
@@ -154,6 +145,10 @@ func (s *Server) redirect(own http.Handler) http.Handler {
 		}
 		if voters := s.Voters.Reachable(r.Context()); len(voters) > 0 {
 			http.Redirect(w, r, "https://"+voters[0]+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			return
+		}
+		if err := s.checkKey(peer); err != nil {
+			refuse(w, r, err)
 			return
 		}
 		if alone[r.URL.Path] {

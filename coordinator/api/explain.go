@@ -7,6 +7,8 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
 )
@@ -24,6 +26,10 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 		return nil, problem.New(problem.Invalid, "", "only workloads and placements can be explained, not %q", kind).WithField("kind")
 	}
 	response := &skerryv1.ExplainResponse{Freshness: freshness}
+	call := guard.From(ctx)
+	if err := call.Ask(access.Read, explained(view, kind, project, name)); err != nil {
+		return nil, err
+	}
 	placement, workload := view.Placement(project, name), view.Workload(project, name)
 	switch {
 	case placement != nil && kind != "Workload":
@@ -39,6 +45,15 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 	}
 	response.Events = eventsAbout(view, response)
 	return connect.NewResponse(response), nil
+}
+
+// explained is what a question is about: a placement if there is one of that
+// name, else a workload.
+func explained(view *state.View, kind, project, name string) access.Object {
+	if kind == "" && view.Placement(project, name) != nil {
+		kind = "Placement"
+	}
+	return present(view, orKind(kind), project, name)
 }
 
 func orKind(kind string) string {

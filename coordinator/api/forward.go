@@ -18,6 +18,8 @@ var writes = map[string]bool{
 	skerryv1connect.SiteServiceCreateTokenProcedure: true,
 	skerryv1connect.ImageServiceLoadImageProcedure:  true,
 
+	skerryv1connect.AccessServiceChangeGrantsProcedure: true,
+
 	skerryv1connect.IdentityServiceEvictNodeProcedure:      true,
 	skerryv1connect.IdentityServiceRevokeOperatorProcedure: true,
 	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,

@@ -87,7 +87,7 @@ func (i identities) ListOperators(ctx context.Context, _ *connect.Request[skerry
 	response := &skerryv1.ListOperatorsResponse{Freshness: freshness}
 	for _, operator := range view.Operators() {
 		response.Operators = append(response.Operators, &skerryv1.Operator{
-			Name: operator.GetName(), KeyFingerprint: operator.GetKeyFingerprint(),
+			Name: operator.GetName(), KeyFingerprint: operator.GetKeyFingerprint(), Grants: operator.GetGrants(),
 		})
 	}
 	return connect.NewResponse(response), nil

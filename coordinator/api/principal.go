@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"strings"
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
@@ -57,15 +58,24 @@ func (s *Server) principal(r *http.Request) (string, error) {
 	case certs.RoleNode:
 		return s.onBehalf(peer, r.Header.Get(onBehalfHeader))
 	default:
-		return "", problem.New(problem.Forbidden, peer.ID.String(), "workloads may not call the operators' API")
+		return peer.ID.String(), s.checkWorkload(peer)
 	}
+}
+
+// checkWorkload admits what the site runs; what it may do, policies say.
+func (s *Server) checkWorkload(peer certs.Peer) error {
+	project, name, _ := strings.Cut(peer.Name, "/")
+	if s.Store.View().Workload(project, name) == nil {
+		return problem.New(problem.Forbidden, peer.ID.String(), "the site has no such workload any more")
+	}
+	return nil
 }
 
 func (s *Server) checkOperator(peer certs.Peer) error {
 	record := s.Store.View().Operator(peer.Name)
 	if record == nil {
 		return problem.New(problem.Forbidden, peer.ID.String(), "the site has no record of this operator").
-			WithHint("ask an operator of the site for: skerry token create --role operator --name %s", peer.Name)
+			WithHint("ask an operator of the site for: skerry token create --role operator --name %s --grant ROLE", peer.Name)
 	}
 	if !bytes.Equal(record.GetKeyFingerprint(), peer.KeyFingerprint) {
 		return problem.New(problem.Forbidden, peer.ID.String(),

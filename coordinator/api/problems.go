@@ -12,7 +12,7 @@ import (
 const maxProblems = 20
 
 // findProblems says what is wrong now, worst first, each with what to do.
-func findProblems(view *state.View, status *skerryv1.StatusResponse, waiting string) []string {
+func findProblems(nodes []*skerryv1.Node, placements []*skerryv1.Placement, status *skerryv1.StatusResponse, waiting string) []string {
 	var found []string
 	if !status.GetFreshness().GetQuorum() {
 		found = append(found, quorumProblem(status))
@@ -20,10 +20,10 @@ func findProblems(view *state.View, status *skerryv1.StatusResponse, waiting str
 	if waiting != "" {
 		found = append(found, waiting)
 	}
-	for _, node := range view.Nodes() {
+	for _, node := range nodes {
 		found = append(found, nodeProblems(node)...)
 	}
-	for _, p := range view.Placements() {
+	for _, p := range placements {
 		if text := placementProblem(p); text != "" {
 			found = append(found, text)
 		}

@@ -8,6 +8,8 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -26,6 +28,9 @@ type resources struct{ *Server }
 func (r resources) Apply(ctx context.Context, req *connect.Request[skerryv1.ApplyRequest]) (*connect.Response[skerryv1.ApplyResponse], error) {
 	admitted, err := r.admit(req.Msg.GetResources())
 	if err != nil {
+		return nil, err
+	}
+	if err := r.mayApply(ctx, admitted); err != nil {
 		return nil, err
 	}
 	sealed, end, err := r.sealAll(ctx, admitted)
@@ -90,8 +95,15 @@ func (r resources) Get(ctx context.Context, req *connect.Request[skerryv1.GetReq
 		return nil, problem.New(problem.Invalid, "", "a name is required").WithField("name")
 	}
 	view, freshness := r.read(ctx, msg.GetStale())
-	found, err := listKind(view, msg.GetKind(), projectOr(msg.GetProject(), defaultProject), msg.GetName())
+	project := projectOr(msg.GetProject(), defaultProject)
+	found, err := listKind(view, msg.GetKind(), project, msg.GetName())
 	if err != nil {
+		return nil, err
+	}
+	if !manifest.InProject(msg.GetKind()) {
+		project = ""
+	}
+	if err := guard.From(ctx).Ask(access.Read, present(view, msg.GetKind(), project, msg.GetName())); err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
@@ -106,8 +118,9 @@ func (r resources) List(ctx context.Context, req *connect.Request[skerryv1.ListR
 	if err != nil {
 		return nil, err
 	}
+	call := guard.From(ctx)
 	found = slices.DeleteFunc(found, func(resource *skerryv1.Resource) bool {
-		return !hasLabels(resource, req.Msg.GetLabels())
+		return !hasLabels(resource, req.Msg.GetLabels()) || !call.May(access.Read, access.ObjectOf(resource))
 	})
 	return connect.NewResponse(&skerryv1.ListResponse{Resources: found, Freshness: freshness}), nil
 }

@@ -12,7 +12,7 @@ import (
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
-	"skerry.dev/shared/access/guard"
+	"skerry.dev/shared/access"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
@@ -70,6 +70,7 @@ const compressFrom = 64 << 10
 // Server answers operators on a voter.
 type Server struct {
 	Config
+	judges    access.Cache
 	handler   http.Handler
 	foresight *foresight
 }
@@ -83,7 +84,7 @@ func New(config Config) *Server {
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
-		connect.WithInterceptors(problems{logger: config.Logger, refused: config.Refused}, guard.New(principalFrom)),
+		connect.WithInterceptors(problems{logger: config.Logger, refused: config.Refused}, s.guard()),
 	}
 	mux.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
@@ -94,6 +95,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
+	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
 	s.handler = s.authenticate(s.forward(mux))
 	return s
 }
@@ -116,7 +118,7 @@ func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Ent
 	entry.From = hostFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	outcome, err := s.Log.Propose(ctx, entry)
+	outcome, err := s.propose(ctx, entry)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -12,6 +13,8 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -63,6 +66,15 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 	if err != nil {
 		return nil, err
 	}
+	if msg.GetRole() == "operator" {
+		// The token is a way to give its roles.
+		if err := guard.From(ctx).Ask(access.Grant, access.Object{Kind: access.KindOperator, Name: msg.GetName()}); err != nil {
+			return nil, err
+		}
+		if err := knownProjects(s.Store.View(), msg.GetGrants()); err != nil {
+			return nil, err
+		}
+	}
 	secret := make([]byte, tokenSecretBytes)
 	if _, err := s.Rand.Read(secret); err != nil {
 		return nil, problem.New(problem.Internal, "token", "no randomness: %w", err)
@@ -83,6 +95,7 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 			Zone:       msg.GetZone(),
 			Labels:     msg.GetLabels(),
 			MayVote:    msg.MayVote,
+			Grants:     msg.GetGrants(),
 		}},
 	})
 	if err != nil {
@@ -103,7 +116,7 @@ func checkToken(msg *skerryv1.CreateTokenRequest) (time.Duration, error) {
 	case "operator":
 		if msg.GetName() == "" {
 			return 0, problem.New(problem.Invalid, "token", "an operator's token needs the operator's name").
-				WithField("name").WithHint("skerry token create --role operator --name alice")
+				WithField("name").WithHint("skerry token create --role operator --name alice --grant viewer")
 		}
 		if msg.GetZone() != "" || len(msg.GetLabels()) > 0 || msg.MayVote != nil {
 			return 0, problem.New(problem.Invalid, "token", "zone, labels and may-vote belong to nodes, not to operators")
@@ -142,6 +155,9 @@ func (s site) ListTokens(ctx context.Context, _ *connect.Request[skerryv1.ListTo
 }
 
 func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	if err := guard.From(ctx).Ask(access.Read, access.Object{Kind: access.KindSite}); err != nil {
+		return nil, err
+	}
 	view, freshness := s.read(ctx, req.Msg.GetStale())
 	response := &skerryv1.StatusResponse{
 		Site:          s.Site,
@@ -149,11 +165,12 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		SiteTime:      timestamppb.New(s.SiteTime.Read().Time),
 		Coordinator:   s.coordinator().GetName(),
 		Freshness:     freshness,
-		Nodes:         view.Nodes(),
-		Workloads:     uint32(len(view.Workloads())),
+		Nodes:         readable(ctx, view.Nodes()),
+		Workloads:     uint32(len(readable(ctx, view.Workloads()))),
 		MissingVoters: s.missingVoters(),
 	}
-	for _, p := range view.Placements() {
+	placements := readable(ctx, view.Placements())
+	for _, p := range placements {
 		if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetReplacedBy() != "" {
 			continue
 		}
@@ -162,11 +179,17 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = findProblems(view, response, s.Waiting())
-	if freshness.GetQuorum() && !freshness.GetStale() {
+	response.Problems = findProblems(response.GetNodes(), placements, response, s.Waiting())
+	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}
 	return connect.NewResponse(response), nil
+}
+
+// readable are those of the resources that the caller may read.
+func readable[T manifest.Object](ctx context.Context, all []T) []T {
+	call := guard.From(ctx)
+	return slices.DeleteFunc(all, func(o T) bool { return !call.May(access.Read, access.ObjectOf(manifest.Wrap(o))) })
 }
 
 // maxEvents bounds one answer.
@@ -184,8 +207,10 @@ func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRe
 	after := req.Msg.GetAfter()
 	changed := s.Store.Changed()
 	view, freshness := s.read(ctx, false)
+	call := guard.From(ctx)
 	for {
-		for _, event := range selectEvents(view, req.Msg, after, limit) {
+		call.Renew()
+		for _, event := range selectEvents(call, view, req.Msg, after, limit) {
 			if err := stream.Send(&skerryv1.EventsResponse{Event: event, Freshness: freshness}); err != nil {
 				return err
 			}
@@ -206,10 +231,11 @@ func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRe
 }
 
 // selectEvents are the last events that the request asks for, oldest first.
-func selectEvents(view *state.View, req *skerryv1.EventsRequest, after uint64, limit int) []*skerryv1.Event {
+func selectEvents(call *guard.Call, view *state.View, req *skerryv1.EventsRequest, after uint64, limit int) []*skerryv1.Event {
 	var events []*skerryv1.Event
 	for _, event := range view.Events(after, 0) {
-		if (req.GetKind() == "" || req.GetKind() == event.GetKind()) && (req.GetName() == "" || req.GetName() == event.GetName()) {
+		if (req.GetKind() == "" || req.GetKind() == event.GetKind()) && (req.GetName() == "" || req.GetName() == event.GetName()) &&
+			call.May(access.Read, present(view, event.GetKind(), event.GetProject(), event.GetName())) {
 			events = append(events, event)
 		}
 	}

@@ -24,6 +24,7 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 		Site:              site,
 		SiteId:            view.SiteID(),
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
+		Access:            view.AccessRecords(),
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {
@@ -69,10 +70,11 @@ type Fingerprint [sha256.Size]byte
 
 // FingerprintOf orders.
 func FingerprintOf(orders *sitev1.Assignments) Fingerprint {
-	index := orders.GetOrder().GetIndex()
+	index, records := orders.GetOrder().GetIndex(), orders.GetAccess()
 	orders.Order.Index = 0
+	orders.Access = &sitev1.AccessRecords{Revision: records.GetRevision()} // the rest follows from it
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(orders)
-	orders.Order.Index = index
+	orders.Order.Index, orders.Access = index, records
 	if err != nil {
 		// Only invalid UTF-8 can do this, and that is refused on the way in.
 		panic("assignments cannot be encoded: " + err.Error())

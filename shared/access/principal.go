@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
 )
 
 // Principal is who asks.
@@ -51,4 +52,23 @@ func (p Principal) String() string {
 	default:
 		return "somebody without a certificate"
 	}
+}
+
+// ParsePrincipal reads what people write for a principal of the site: a SPIFFE
+// ID, `operator/NAME`, `workload/PROJECT/NAME`, or the name of an operator.
+func ParsePrincipal(site, text string) (Principal, error) {
+	id := text
+	switch {
+	case strings.HasPrefix(text, "spiffe://"):
+	case strings.Contains(text, "/"):
+		id = "spiffe://" + site + "/" + text
+	default:
+		id = "spiffe://" + site + "/operator/" + text
+	}
+	who := PrincipalOf(id)
+	if who.Caller == skerryv1.Caller_CALLER_UNSPECIFIED || who.Name == "" || !strings.HasPrefix(id, "spiffe://"+site+"/") {
+		return Principal{}, problem.New(problem.Invalid, "", "%.80q is no principal of site %s", text, site).WithField("principal").
+			WithHint("write operator/NAME, workload/PROJECT/NAME or node/NAME")
+	}
+	return who, nil
 }

@@ -146,6 +146,8 @@ func answer(rule Rule, caller skerryv1.Caller) string {
 		return "no"
 	}
 	switch {
+	case rule.GetOwn():
+		return "for itself"
 	case caller == skerryv1.Caller_CALLER_OPERATOR || caller == skerryv1.Caller_CALLER_WORKLOAD:
 		return "by policy"
 	case caller == skerryv1.Caller_CALLER_NODE && rule.GetNameField() != "":

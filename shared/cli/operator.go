@@ -17,7 +17,7 @@ func operatorCommand(a *app) *cobra.Command {
 		GroupID: GroupSite,
 		Short:   "Who may call the site",
 	})
-	group.AddCommand(operatorListCommand(a), operatorRevokeCommand(a))
+	group.AddCommand(operatorListCommand(a), operatorGrantCommand(a), operatorUngrantCommand(a), operatorRevokeCommand(a))
 	return group
 }
 
@@ -50,10 +50,10 @@ func (o *operatorList) run(cmd *cobra.Command, _ []string) error {
 		if o.output.isData() {
 			return o.output.write(o.Out, answer)
 		}
-		t := newTable("NAME", "KEY")
+		t := newTable("NAME", "KEY", "ROLES")
 		for _, operator := range answer.GetOperators() {
 			key := operator.GetKeyFingerprint()
-			t.row(operator.GetName(), hex.EncodeToString(key[:min(len(key), 8)]))
+			t.row(operator.GetName(), hex.EncodeToString(key[:min(len(key), 8)]), grantTexts(operator.GetGrants()))
 		}
 		return t.write(o.Out, "")
 	})

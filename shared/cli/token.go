@@ -31,6 +31,8 @@ type tokenCreate struct {
 	ttl              time.Duration
 	labels           map[string]string
 	mayVote, quiet   bool
+	grants           []string
+	project          string
 	output           outputFlag
 }
 
@@ -43,7 +45,8 @@ func tokenCreateCommand(a *app) *cobra.Command {
 prints the command to type there. A token works once and is shown once; the site
 keeps only a hash of it.`,
 		Example: `  skerry token create --role node --zone rack-b
-  skerry token create --role operator --name alice --ttl 24h
+  skerry token create --role operator --name alice --grant admin --ttl 24h
+  skerry token create --role operator --name kim --grant viewer -p shop
   TOKEN=$(skerry token create --role node --quiet)`,
 		Args: Args(0, 0),
 		RunE: o.run,
@@ -55,6 +58,8 @@ keeps only a hash of it.`,
 	flags.StringVar(&o.zone, "zone", "", "`ZONE` of the node: what fails together, a rack or a room (default the node's name)")
 	flags.StringToStringVar(&o.labels, "label", nil, "label of the node, `KEY=VALUE`; may be repeated")
 	flags.BoolVar(&o.mayVote, "may-vote", false, "whether the node may become a voter (default yes for the first five nodes)")
+	flags.StringSliceVar(&o.grants, "grant", nil, "what the operator may do: `ROLE` admin, operator, viewer, auditor, or none; required for operators")
+	flags.StringVarP(&o.project, "project", "p", "", "the operator's roles count in the project `NAME` alone (default in the whole site)")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print the token and nothing else")
 	o.output.add(cmd, false)
 	return cmd
@@ -67,12 +72,16 @@ func (o *tokenCreate) run(cmd *cobra.Command, _ []string) error {
 	if o.quiet && o.output.isData() {
 		return problem.New(problem.Invalid, "", "--quiet and -o do not go together").WithHint("leave out one of them")
 	}
+	grants, err := o.granted(cmd)
+	if err != nil {
+		return err
+	}
 	id, err := o.requestID()
 	if err != nil {
 		return err
 	}
 	request := &skerryv1.CreateTokenRequest{
-		Role: o.role, Name: o.name, Ttl: durationpb.New(o.ttl), Zone: o.zone, Labels: o.labels, RequestId: id,
+		Role: o.role, Name: o.name, Ttl: durationpb.New(o.ttl), Zone: o.zone, Labels: o.labels, RequestId: id, Grants: grants,
 	}
 	if cmd.Flags().Changed("may-vote") {
 		request.MayVote = &o.mayVote
@@ -92,6 +101,26 @@ func (o *tokenCreate) run(cmd *cobra.Command, _ []string) error {
 			return o.print(answer, o.voter(ctx, c))
 		}
 	})
+}
+
+// granted are the roles that the joiner gets. An operator without any is
+// mostly a slip, so it has to be said.
+func (o *tokenCreate) granted(cmd *cobra.Command) ([]*skerryv1.Grant, error) {
+	switch {
+	case o.role == "node" && (len(o.grants) > 0 || o.project != ""):
+		return nil, usage(cmd, "--grant and --project are for operators: nodes have no roles")
+	case o.role == "node":
+		return nil, nil
+	case len(o.grants) == 0:
+		return nil, usage(cmd, "say what the operator may do: --grant admin, operator, viewer, auditor, or none")
+	case len(o.grants) == 1 && o.grants[0] == "none":
+		return nil, nil
+	}
+	grants := make([]*skerryv1.Grant, 0, len(o.grants))
+	for _, role := range o.grants {
+		grants = append(grants, &skerryv1.Grant{Role: role, Project: o.project})
+	}
+	return grants, nil
 }
 
 // voter is the address of a node to join by. The token is made already: when

@@ -20,7 +20,7 @@ On the new machine, as root:
 
   skerry join skerry1.node.5eed.harbour.c2VjcmV0 node-1.example.com:7600
 `, "")
-	expect(t, &fakeSite{}, "token create --role operator --name alice --ttl 24h", 0, `
+	expect(t, &fakeSite{}, "token create --role operator --name alice --grant viewer --ttl 24h", 0, `
 Token 3f9a12c4, works once, for 1d, until 2026-11-22 03:12:00Z:
 
   skerry1.operator.5eed.harbour.c2VjcmV0

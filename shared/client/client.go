@@ -53,6 +53,7 @@ type Client struct {
 	secrets    skerryv1connect.SecretServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
 	audit      skerryv1connect.AuditServiceClient
+	access     skerryv1connect.AccessServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -67,6 +68,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
+	c.access = skerryv1connect.NewAccessServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
@@ -100,6 +102,8 @@ func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.f
 
 // Audit is the service that reads the audit log.
 func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }
+// Access is the service that says who may do what.
+func (c *Client) Access() skerryv1connect.AccessServiceClient { return c.access }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

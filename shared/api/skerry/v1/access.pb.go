@@ -106,8 +106,11 @@ type AccessRule struct {
 	ProjectField string `protobuf:"bytes,5,opt,name=project_field,json=projectField,proto3" json:"project_field,omitempty"`
 	// The handler decides about each object that it touches: what the caller may
 	// not see is not in the answer, or the whole call is refused.
-	Each          bool     `protobuf:"varint,6,opt,name=each,proto3" json:"each,omitempty"`
-	Callers       []Caller `protobuf:"varint,7,rep,packed,name=callers,proto3,enum=skerry.v1.Caller" json:"callers,omitempty"`
+	Each    bool     `protobuf:"varint,6,opt,name=each,proto3" json:"each,omitempty"`
+	Callers []Caller `protobuf:"varint,7,rep,packed,name=callers,proto3,enum=skerry.v1.Caller" json:"callers,omitempty"`
+	// The call is about the caller's own key: whoever is among the callers may,
+	// and policies are not asked.
+	Own           bool `protobuf:"varint,8,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,6 +194,13 @@ func (x *AccessRule) GetCallers() []Caller {
 	return nil
 }
 
+func (x *AccessRule) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
 var file_skerry_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -212,7 +222,7 @@ var File_skerry_v1_access_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x16skerry/v1/access.proto\x12\tskerry.v1\x1a google/protobuf/descriptor.proto\"\xd8\x01\n" +
+	"\x16skerry/v1/access.proto\x12\tskerry.v1\x1a google/protobuf/descriptor.proto\"\xea\x01\n" +
 	"\n" +
 	"AccessRule\x12\x12\n" +
 	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x12\n" +
@@ -223,7 +233,8 @@ const file_skerry_v1_access_proto_rawDesc = "" +
 	"name_field\x18\x04 \x01(\tR\tnameField\x12#\n" +
 	"\rproject_field\x18\x05 \x01(\tR\fprojectField\x12\x12\n" +
 	"\x04each\x18\x06 \x01(\bR\x04each\x12+\n" +
-	"\acallers\x18\a \x03(\x0e2\x11.skerry.v1.CallerR\acallers*\x81\x01\n" +
+	"\acallers\x18\a \x03(\x0e2\x11.skerry.v1.CallerR\acallers\x12\x10\n" +
+	"\x03own\x18\b \x01(\bR\x03own*\x81\x01\n" +
 	"\x06Caller\x12\x16\n" +
 	"\x12CALLER_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fCALLER_OPERATOR\x10\x01\x12\x13\n" +

@@ -232,8 +232,10 @@ type Operator struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 of the public key (DER, SubjectPublicKeyInfo).
 	KeyFingerprint []byte `protobuf:"bytes,2,opt,name=key_fingerprint,json=keyFingerprint,proto3" json:"key_fingerprint,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Its roles.
+	Grants        []*Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Operator) Reset() {
@@ -276,6 +278,13 @@ func (x *Operator) GetName() string {
 func (x *Operator) GetKeyFingerprint() []byte {
 	if x != nil {
 		return x.KeyFingerprint
+	}
+	return nil
+}
+
+func (x *Operator) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -564,7 +573,7 @@ var File_skerry_v1_identity_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/identity.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x17skerry/v1/service.proto\"W\n" +
+	"\x18skerry/v1/identity.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/service.proto\"W\n" +
 	"\x10EvictNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03off\x18\x02 \x01(\bR\x03off\x12\x1d\n" +
@@ -576,10 +585,11 @@ const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\x14ListOperatorsRequest\"~\n" +
 	"\x15ListOperatorsResponse\x121\n" +
 	"\toperators\x18\x01 \x03(\v2\x13.skerry.v1.OperatorR\toperators\x122\n" +
-	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"G\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"q\n" +
 	"\bOperator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
-	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\"J\n" +
+	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12(\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\"J\n" +
 	"\x15RevokeOperatorRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -635,29 +645,31 @@ var file_skerry_v1_identity_proto_goTypes = []any{
 	(*RotateGossipKeyRequest)(nil),  // 9: skerry.v1.RotateGossipKeyRequest
 	(*RotateGossipKeyResponse)(nil), // 10: skerry.v1.RotateGossipKeyResponse
 	(*Freshness)(nil),               // 11: skerry.v1.Freshness
+	(*Grant)(nil),                   // 12: skerry.v1.Grant
 }
 var file_skerry_v1_identity_proto_depIdxs = []int32{
 	11, // 0: skerry.v1.EvictNodeResponse.freshness:type_name -> skerry.v1.Freshness
 	4,  // 1: skerry.v1.ListOperatorsResponse.operators:type_name -> skerry.v1.Operator
 	11, // 2: skerry.v1.ListOperatorsResponse.freshness:type_name -> skerry.v1.Freshness
-	11, // 3: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
-	11, // 4: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
-	11, // 5: skerry.v1.RotateGossipKeyResponse.freshness:type_name -> skerry.v1.Freshness
-	0,  // 6: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
-	2,  // 7: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
-	5,  // 8: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
-	7,  // 9: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
-	9,  // 10: skerry.v1.IdentityService.RotateGossipKey:input_type -> skerry.v1.RotateGossipKeyRequest
-	1,  // 11: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
-	3,  // 12: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
-	6,  // 13: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
-	8,  // 14: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
-	10, // 15: skerry.v1.IdentityService.RotateGossipKey:output_type -> skerry.v1.RotateGossipKeyResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	12, // 3: skerry.v1.Operator.grants:type_name -> skerry.v1.Grant
+	11, // 4: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 5: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 6: skerry.v1.RotateGossipKeyResponse.freshness:type_name -> skerry.v1.Freshness
+	0,  // 7: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
+	2,  // 8: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
+	5,  // 9: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
+	7,  // 10: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
+	9,  // 11: skerry.v1.IdentityService.RotateGossipKey:input_type -> skerry.v1.RotateGossipKeyRequest
+	1,  // 12: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
+	3,  // 13: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
+	6,  // 14: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
+	8,  // 15: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
+	10, // 16: skerry.v1.IdentityService.RotateGossipKey:output_type -> skerry.v1.RotateGossipKeyResponse
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_identity_proto_init() }
@@ -666,6 +678,7 @@ func file_skerry_v1_identity_proto_init() {
 		return
 	}
 	file_skerry_v1_access_proto_init()
+	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_service_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -493,10 +493,10 @@ const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tplacement\x18\x03 \x01(\tR\tplacement\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why2f\n" +
-	"\x10ForesightService\x12R\n" +
-	"\x06WhatIf\x12\x18.skerry.v1.WhatIfRequest\x1a\x19.skerry.v1.WhatIfResponse\"\x13¼\x18\x0f\n" +
-	"\x04read\x12\x04Site:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"\x03why\x18\x05 \x01(\tR\x03why2i\n" +
+	"\x10ForesightService\x12U\n" +
+	"\x06WhatIf\x12\x18.skerry.v1.WhatIfRequest\x1a\x19.skerry.v1.WhatIfResponse\"\x16¼\x18\x12\n" +
+	"\aforesee\x12\x04Site:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_whatif_proto_rawDescOnce sync.Once

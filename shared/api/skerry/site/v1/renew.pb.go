@@ -152,10 +152,10 @@ const file_skerry_site_v1_renew_proto_rawDesc = "" +
 	"\rRenewResponse\x12\x1a\n" +
 	"\bredirect\x18\x01 \x03(\tR\bredirect\x12\x12\n" +
 	"\x04svid\x18\x02 \x03(\fR\x04svid\x122\n" +
-	"\x05trust\x18\x03 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust2o\n" +
-	"\fRenewService\x12_\n" +
-	"\x05Renew\x12\x1c.skerry.site.v1.RenewRequest\x1a\x1d.skerry.site.v1.RenewResponse\"\x19¼\x18\x15\n" +
-	"\x05renew\x12\bIdentity:\x02\x01\x03B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x05trust\x18\x03 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust2q\n" +
+	"\fRenewService\x12a\n" +
+	"\x05Renew\x12\x1c.skerry.site.v1.RenewRequest\x1a\x1d.skerry.site.v1.RenewResponse\"\x1b¼\x18\x17\n" +
+	"\x05renew\x12\bIdentity:\x02\x01\x03@\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_renew_proto_rawDescOnce sync.Once

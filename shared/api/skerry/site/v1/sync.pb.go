@@ -500,7 +500,9 @@ type Assignments struct {
 	// Secrets that the placements name, and no others.
 	Secrets []*DeliveredSecret `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Takes the place of gossip_key once it is set.
-	Gossip        *GossipRing `protobuf:"bytes,160,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Gossip *GossipRing `protobuf:"bytes,160,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	// By what the node judges operators and workloads while it reaches no voter.
+	Access        *AccessRecords `protobuf:"bytes,120,opt,name=access,proto3" json:"access,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +617,13 @@ func (x *Assignments) GetSecrets() []*DeliveredSecret {
 func (x *Assignments) GetGossip() *GossipRing {
 	if x != nil {
 		return x.Gossip
+	}
+	return nil
+}
+
+func (x *Assignments) GetAccess() *AccessRecords {
+	if x != nil {
+		return x.Access
 	}
 	return nil
 }
@@ -789,7 +798,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/records.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -816,7 +825,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xa6\x04\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xdd\x04\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -832,7 +841,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\asite_id\x18\t \x01(\tR\x06siteId\x12I\n" +
 	"\x12authority_lifetime\x18\x8c\x01 \x01(\v2\x19.google.protobuf.DurationR\x11authorityLifetime\x12:\n" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\x123\n" +
-	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\"c\n" +
+	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\x125\n" +
+	"\x06access\x18x \x01(\v2\x1d.skerry.site.v1.AccessRecordsR\x06access\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
@@ -882,7 +892,8 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
 	(*DeliveredSecret)(nil),       // 15: skerry.site.v1.DeliveredSecret
 	(*GossipRing)(nil),            // 16: skerry.site.v1.GossipRing
-	(v1.VoterRole)(0),             // 17: skerry.v1.VoterRole
+	(*AccessRecords)(nil),         // 17: skerry.site.v1.AccessRecords
+	(v1.VoterRole)(0),             // 18: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -903,14 +914,15 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	14, // 15: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
 	15, // 16: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
 	16, // 17: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
-	17, // 18: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 19: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 20: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	17, // 18: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
+	18, // 19: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 20: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 21: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -922,6 +934,7 @@ func file_skerry_site_v1_sync_proto_init() {
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
+	file_skerry_site_v1_records_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncRequest_Hello)(nil),

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"maps"
+
+	"connectrpc.com/connect"
+
+	records "skerry.dev/coordinator/access"
+	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+// maxJudged is how often a change is judged again because who may do what has
+// changed meanwhile.
+const maxJudged = 5
+
+// guard of the operators' API.
+func (s *Server) guard() *guard.Guard {
+	return guard.New(guard.Config{Who: principalFrom, Judge: s.judge, Labels: s.labels})
+}
+
+// judge by the newest records.
+func (s *Server) judge() *access.Judge {
+	view := s.Store.View()
+	return s.judges.At(view.AccessRevision(), view.AccessRecords)
+}
+
+// labels of a resource as it is; nil when there is none.
+func (s *Server) labels(kind, project, name string) map[string]string {
+	return present(s.Store.View(), kind, project, name).Labels
+}
+
+// present is a resource as policies see it, or what is asked for when there is
+// none.
+func present(view *state.View, kind, project, name string) access.Object {
+	object := access.Object{Kind: kind, Project: project, Name: name}
+	if found := find(view, kind, project, name); found != nil {
+		object.Labels = found.GetLabels()
+	}
+	return object
+}
+
+// find a resource by its name; nil when there is none.
+func find(view *state.View, kind, project, name string) manifest.Object {
+	found, err := listKind(view, kind, project, name)
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	return manifest.Of(found[0])
+}
+
+// mayApply asks for each resource, as it is and as it would be: nobody takes a
+// resource over by giving it other labels.
+func (r resources) mayApply(ctx context.Context, given []*skerryv1.Resource) error {
+	call := guard.From(ctx)
+	var policies []*skerryv1.AccessPolicy
+	for _, resource := range given {
+		object := access.ObjectOf(resource)
+		if err := call.Ask(access.Apply, object); err != nil {
+			return err
+		}
+		if was := present(r.Store.View(), object.Kind, object.Project, object.Name); !maps.Equal(was.Labels, object.Labels) {
+			if err := call.Ask(access.Apply, was); err != nil {
+				return err
+			}
+		}
+		if policy := resource.GetAccessPolicy(); policy != nil {
+			if err := access.CheckPolicy(policy); err != nil {
+				return err
+			}
+			policies = append(policies, policy)
+		}
+	}
+	return call.Require(func(*access.Judge) error { return records.CheckLockOut(r.Store.View(), policies) })
+}
+
+// propose commits an entry that was judged. When who may do what has changed
+// meanwhile, it is judged again.
+func (s *Server) propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error) {
+	call := guard.From(ctx)
+	for range maxJudged {
+		entry.AccessRevision = call.Revision()
+		outcome, err := s.Log.Propose(ctx, entry)
+		if err != nil || !outcome.GetJudgeAgain() {
+			return outcome, err
+		}
+		if err := call.Again(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, problem.New(problem.Unavailable, "access", "who may do what changes faster than this can be judged").
+		WithHint("nothing was changed; try again")
+}
+
+// accessService implements skerry.v1.AccessService.
+type accessService struct{ *Server }
+
+func (a accessService) CheckAccess(ctx context.Context, req *connect.Request[skerryv1.CheckAccessRequest]) (*connect.Response[skerryv1.CheckAccessResponse], error) {
+	call, msg := guard.From(ctx), req.Msg
+	who, err := a.about(call, msg.GetPrincipal())
+	if err != nil {
+		return nil, err
+	}
+	view, freshness := a.read(ctx, msg.GetStale())
+	verb, kind, err := asked(msg.GetVerb(), msg.GetKind())
+	if err != nil {
+		return nil, err
+	}
+	project := ""
+	if manifest.InProject(kind) {
+		project = projectOr(msg.GetProject(), defaultProject)
+	}
+	explained := a.judge().Explain(who, verb, present(view, kind, project, msg.GetName()))
+	return connect.NewResponse(&skerryv1.CheckAccessResponse{
+		Allowed: explained.Allowed, Summary: explained.Summary, Reasons: explained.Reasons, Missing: explained.Missing,
+		Principal: explained.Principal, Object: explained.Object, Revision: view.AccessRevision(), Freshness: freshness,
+	}), nil
+}
+
+// about whom the caller asks. About others, only whoever may read policies.
+func (a accessService) about(call *guard.Call, principal string) (access.Principal, error) {
+	if principal == "" {
+		return call.Who(), nil
+	}
+	who, err := access.ParsePrincipal(a.Site, principal)
+	if err != nil {
+		return access.Principal{}, err
+	}
+	if who == call.Who() {
+		return who, nil
+	}
+	return who, call.Ask(access.Read, access.Object{Kind: access.KindPolicy})
+}
+
+// asked checks that there are such a verb and such a kind.
+func asked(verb, kind string) (string, string, error) {
+	kinds, known := access.Verbs()[verb]
+	if !known {
+		return "", "", problem.New(problem.Invalid, "", "there is no verb %q", verb).WithField("verb").
+			WithHint("the verbs are %s", access.VerbWords())
+	}
+	for _, name := range kinds {
+		if name == kind {
+			return verb, kind, nil
+		}
+	}
+	return "", "", problem.New(problem.Invalid, "", "nothing of kind %q can be asked to %s", kind, verb).WithField("kind").
+		WithHint("%s goes with %s", verb, access.KindWords(verb))
+}
+
+func (a accessService) ChangeGrants(ctx context.Context, req *connect.Request[skerryv1.ChangeGrantsRequest]) (*connect.Response[skerryv1.ChangeGrantsResponse], error) {
+	msg := req.Msg
+	if len(msg.GetAdd())+len(msg.GetRemove()) == 0 {
+		return nil, problem.New(problem.Invalid, "Operator/"+msg.GetOperator(), "there is no role to give or to take").WithField("add")
+	}
+	if err := knownProjects(a.Store.View(), msg.GetAdd()); err != nil {
+		return nil, err
+	}
+	_, err := a.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_ChangeGrants{ChangeGrants: &sitev1.ChangeGrants{
+		Operator: msg.GetOperator(), Add: msg.GetAdd(), Remove: msg.GetRemove(),
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&skerryv1.ChangeGrantsResponse{Freshness: a.freshness(a.Store.View(), true)}), nil
+}
+
+// knownProjects refuses roles in projects that there are not: mostly a slip.
+func knownProjects(view *state.View, grants []*skerryv1.Grant) error {
+	for _, grant := range grants {
+		if grant.GetProject() != "" && find(view, access.KindProject, "", grant.GetProject()) == nil {
+			return notFound("Project", grant.GetProject(), "")
+		}
+	}
+	return nil
+}
