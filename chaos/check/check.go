@@ -45,6 +45,9 @@ const (
 	SecretsStay Rule = "secrets stay where they are named"
 	// AuditLog: all voters write the same leaves, and lose none.
 	AuditLog Rule = "the audit log is whole"
+	// IdentityBound: a node gets identities of what is bound to it, is to run, and
+	// asks for one.
+	IdentityBound Rule = "identities go where the placement is"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

@@ -66,6 +66,7 @@ func newNode(p *process) *node {
 	p.every(lookEvery, a.look)
 	a.session = newSession(a)
 	p.every(keepEvery, a.keepCopies)
+	p.every(identityEvery, a.askForIdentities)
 	return a
 }
 

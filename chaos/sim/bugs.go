@@ -28,6 +28,8 @@ const (
 	LoseLeaves Bug = "lose-leaves"
 	// MuteAudit: one voter writes other leaves than the others.
 	MuteAudit Bug = "mute-audit"
+	// AnyIdentity: the voter that issues does not look who asks.
+	AnyIdentity Bug = "any-identity"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

@@ -49,9 +49,10 @@ func newWorld(options Options) *world {
 func newHost(w *world, index int) *host {
 	h := &host{
 		world: w, index: index, name: hostName(index), zone: fmt.Sprintf("zone-%d", index%3), disk: newDisk(),
-		fixed: time.Duration(w.hostRng.Int64N(int64(1000 * time.Hour))),
-		rate:  1 + (w.hostRng.Float64()-0.5)/100,
-		wall:  time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
+		fixed:      time.Duration(w.hostRng.Int64N(int64(1000 * time.Hour))),
+		rate:       1 + (w.hostRng.Float64()-0.5)/100,
+		wall:       time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
+		identities: map[string]bool{},
 	}
 	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug

@@ -182,7 +182,8 @@ func applyEntry(workloads ...*skerryv1.Workload) *sitev1.Entry {
 // proposes.
 func newWorkload(name string) *skerryv1.Workload {
 	return &skerryv1.Workload{
-		Kind: "Workload", Name: name, Project: project, Replicas: proto.Uint32(1),
+		Identity: asking(name),
+		Kind:     "Workload", Name: name, Project: project, Replicas: proto.Uint32(1),
 		Container: &skerryv1.Container{
 			Image:     images[0],
 			Network:   "bridge",

@@ -29,6 +29,8 @@ type host struct {
 	raft raftDisk
 	// leaves of the audit log.
 	leaves *leafDisk
+	// identities are sealed on the disk: of which placements there is one.
+	identities map[string]bool
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
 	machine   *machine

@@ -144,6 +144,7 @@ func TestPlantedBugs(t *testing.T) {
 		{Spill, nil, []check.Rule{check.SecretsStay}},
 		{LoseLeaves, manyBlackouts(), []check.Rule{check.AuditLog}},
 		{MuteAudit, nil, []check.Rule{check.AuditLog}},
+		{AnyIdentity, nil, []check.Rule{check.IdentityBound}},
 		{NoRejoin, longCut(), []check.Rule{check.Converges}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {

@@ -226,5 +226,5 @@ func (w *world) unsettled() []string {
 			}
 		}
 	}
-	return append(check.Unsettled(site), w.unsettledSecrets()...)
+	return slices.Concat(check.Unsettled(site), w.unsettledSecrets(), w.withoutIdentity())
 }
