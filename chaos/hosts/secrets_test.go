@@ -79,6 +79,9 @@ func TestSecretsReachTheirContainersAndNothingElse(t *testing.T) {
 	if got := skerry(t, r, nil, "secret", "reveal", "db", "password"); got != secondSecret {
 		t.Errorf("it is revealed as %q", got)
 	}
+	if out := skerry(t, r, nil, "audit", "list", "--verb", "reveal"); !strings.Contains(out, "Secret/default/db") {
+		t.Errorf("the audit log does not tell who read it: %s", out)
+	}
 	wantNoSecret(t, r)
 
 	for _, h := range r.Hosts {
@@ -140,6 +143,7 @@ func wantNoSecret(t *testing.T, r *Rig) {
 	for _, command := range []string{
 		"get secrets -o json", "get secret db -o yaml", "describe secret db", "get workload web -o json", "get placements -o json", "describe workload web",
 		"get nodes -o json", "events --limit 4096 -o json", "status -o json", "secret keys -o json", "why web",
+		"audit list --limit 1000 -o json",
 	} {
 		out := skerry(t, r, nil, strings.Fields(command)...)
 		for _, secret := range []string{firstSecret, secondSecret} {
@@ -148,7 +152,11 @@ func wantNoSecret(t *testing.T, r *Rig) {
 			}
 		}
 	}
+	skerry(t, r, nil, "audit", "export", filepath.Join(r.Dir, "audit.export"))
 	wantOnNoDisk(t, r)
+	if err := os.Remove(filepath.Join(r.Dir, "audit.export")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wantOnNoDisk looks into every file of every host: the log, snapshots, ledgers,
