@@ -118,7 +118,7 @@ func (f *facts) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()
 	next := proto.CloneOf(f.Facts())
-	if capacity, err := probe.Capacity(ctx); err != nil {
+	if capacity, err := probe.Capacity(ctx, f.Config.StateDir, f.Config.Devices); err != nil {
 		f.Logger.Warn("the machine's capacity is not known", "error", err)
 	} else {
 		next.Capacity = capacity

@@ -54,6 +54,8 @@ type Config struct {
 	Containerd   Containerd `yaml:"containerd"`
 	CNI          CNI        `yaml:"cni"`
 	CgroupParent string     `yaml:"cgroupParent"`
+	// Devices are countable things that placements may ask for, by name.
+	Devices map[string]uint32 `yaml:"devices"`
 	// LogLevel: debug, info, warn or error.
 	LogLevel slog.Level `yaml:"logLevel"`
 }
@@ -163,6 +165,9 @@ func (c *Config) complete(path string) error {
 		if !filepath.IsAbs(dir) {
 			return invalid(field, "%q is not an absolute path", dir)
 		}
+	}
+	if err := manifest.CheckDevices(c.Devices); err != nil {
+		return invalid("devices", "%w", err)
 	}
 	if _, err := netip.ParsePrefix(c.CNI.Subnet); err != nil {
 		return invalid("cni.subnet", "%q is not a subnet such as 10.88.0.0/16", c.CNI.Subnet)

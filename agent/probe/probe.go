@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/shirou/gopsutil/v3/mem"
@@ -21,19 +22,29 @@ const (
 	// What is kept for the system itself: a tenth of the memory, at least this
 	// much.
 	reservedMemory = 256 << 20
+	// reservedDisk is the part of the disk that is kept for images, logs and the
+	// system: one of five.
+	reservedDisk = 5
 )
 
-// Capacity is what the machine has for workloads.
-func Capacity(ctx context.Context) (*skerryv1.Capacity, error) {
+// Capacity is what the machine has for workloads; dir is on the disk that they
+// write to, and devices are those of the configuration.
+func Capacity(ctx context.Context, dir string, devices map[string]uint32) (*skerryv1.Capacity, error) {
 	memory, err := mem.VirtualMemoryWithContext(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the machine's memory: %w", err)
+	}
+	disk, err := DiskSize(dir)
+	if err != nil {
+		return nil, err
 	}
 	total := int64(memory.Total)
 	reserved := max(total/10, reservedMemory)
 	return &skerryv1.Capacity{
 		CpuMilli:    int64(runtime.NumCPU()) * 1000,
 		MemoryBytes: max(0, total-reserved),
+		DiskBytes:   int64(disk - disk/reservedDisk),
+		Devices:     devices,
 	}, nil
 }
 
@@ -56,6 +67,21 @@ func Address() (string, error) {
 	}
 	return "", problem.New(problem.Invalid, "address", "this machine has no address that others could reach").
 		WithHint("bring up its network, or set address in the configuration")
+}
+
+// DiskSize is how much the file system of a directory holds, or that of its
+// parent while it does not exist yet, in bytes.
+func DiskSize(dir string) (uint64, error) {
+	var stat unix.Statfs_t
+	err := unix.Statfs(dir, &stat)
+	for errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &stat)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the size of the disk of %s: %w", dir, err)
+	}
+	return stat.Blocks * uint64(stat.Bsize), nil
 }
 
 // FreeSpace is what root may still write to the file system of a directory, in

@@ -29,3 +29,14 @@ func TestAReserveThatDoesNotFitIsAnError(t *testing.T) {
 		t.Error("a reserve larger than any disk was made")
 	}
 }
+
+func TestTheDiskOfADirectoryThatIsNotThereYetIsThatOfItsParent(t *testing.T) {
+	dir := t.TempDir()
+	want, err := DiskSize(dir)
+	if err != nil || want == 0 {
+		t.Fatal(want, err)
+	}
+	if got, err := DiskSize(filepath.Join(dir, "not", "yet")); got != want || err != nil {
+		t.Errorf("%d bytes, %v, want %d", got, err, want)
+	}
+}

@@ -25,6 +25,8 @@ const maxFetches = 4
 // Core is the node's state as far as its placements go.
 type Core struct {
 	tasks map[string]*task
+	// node is the record of this one.
+	node *skerryv1.Node
 	// informed: the node has orders, so what they do not name is not wanted.
 	informed bool
 	busy     int
@@ -47,6 +49,7 @@ func (c *Core) Desire(placements []*skerryv1.Placement) {
 		if t.desired == nil || !proto.Equal(t.desired, p) {
 			t.desire(p)
 		}
+		t.outside = c.outside(p)
 	}
 	for id, t := range c.tasks {
 		if !named[id] {

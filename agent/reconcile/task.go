@@ -43,6 +43,8 @@ type task struct {
 	// to its end.
 	failures     int
 	endNotBefore time.Duration
+	// outside: it must not run here, and why.
+	outside string
 	// ended for good: its policy does not start it again.
 	over bool
 	// traces, such as logs, may be left also when there is no instance.
@@ -205,6 +207,10 @@ func (t *task) next(now time.Duration) (Action, bool) {
 			return Action{}, false
 		}
 		return t.end(action)
+	}
+	if t.outside != "" && !t.running() {
+		t.refuse()
+		return Action{}, false
 	}
 	if t.observed == nil {
 		if t.over {

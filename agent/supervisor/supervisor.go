@@ -225,6 +225,7 @@ func (s *Supervisor) step() ([]reconcile.Action, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if orders.GetOrder() != nil {
+		s.core.Locate(orders.GetRecord())
 		s.core.Desire(orders.GetPlacements())
 	}
 	if !s.looked || s.trouble != "" {

@@ -88,6 +88,7 @@ func (a *node) obey() {
 	}
 	a.world.violate(a.world.orders.Acts(a.host.name, orders.GetOrder()))
 	a.judgeSecrets(orders)
+	a.core.Locate(orders.GetRecord())
 	a.core.Desire(orders.GetPlacements())
 	a.runReplica(orders.GetRaftId())
 	a.step()

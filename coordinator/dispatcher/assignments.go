@@ -23,6 +23,7 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 		RaftId:            view.Node(name).GetRaftId(),
 		Site:              site,
 		SiteId:            view.SiteID(),
+		Record:            record(view.Node(name)),
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
 		Access:            view.AccessRecords(),
 	}
@@ -36,6 +37,11 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 	}
 	addKept(view, name, orders)
 	return orders
+}
+
+// record is what decides what a node may run.
+func record(n *skerryv1.Node) *skerryv1.Node {
+	return &skerryv1.Node{Name: n.GetName(), Zone: n.GetZone(), Labels: n.GetLabels(), Version: n.GetVersion()}
 }
 
 // order is a placement without what the node itself reported and what only

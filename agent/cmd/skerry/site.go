@@ -85,7 +85,7 @@ func thisNode(ctx context.Context, settings config.Config) (*skerryv1.Node, erro
 	if os.Geteuid() != 0 {
 		return nil, problem.New(problem.Forbidden, settings.StateDir, "only root can make this machine a node")
 	}
-	capacity, err := probe.Capacity(ctx)
+	capacity, err := probe.Capacity(ctx, settings.StateDir, settings.Devices)
 	if err != nil {
 		return nil, err
 	}

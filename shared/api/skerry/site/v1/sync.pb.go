@@ -502,7 +502,9 @@ type Assignments struct {
 	// Takes the place of gossip_key once it is set.
 	Gossip *GossipRing `protobuf:"bytes,160,opt,name=gossip,proto3" json:"gossip,omitempty"`
 	// By what the node judges operators and workloads while it reaches no voter.
-	Access        *AccessRecords `protobuf:"bytes,120,opt,name=access,proto3" json:"access,omitempty"`
+	Access *AccessRecords `protobuf:"bytes,120,opt,name=access,proto3" json:"access,omitempty"`
+	// The node's own record: name, zone, labels and version.
+	Record        *v1.Node `protobuf:"bytes,220,opt,name=record,proto3" json:"record,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +626,13 @@ func (x *Assignments) GetGossip() *GossipRing {
 func (x *Assignments) GetAccess() *AccessRecords {
 	if x != nil {
 		return x.Access
+	}
+	return nil
+}
+
+func (x *Assignments) GetRecord() *v1.Node {
+	if x != nil {
+		return x.Record
 	}
 	return nil
 }
@@ -825,7 +834,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xdd\x04\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x87\x05\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -842,7 +851,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x12authority_lifetime\x18\x8c\x01 \x01(\v2\x19.google.protobuf.DurationR\x11authorityLifetime\x12:\n" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\x123\n" +
 	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\x125\n" +
-	"\x06access\x18x \x01(\v2\x1d.skerry.site.v1.AccessRecordsR\x06access\"c\n" +
+	"\x06access\x18x \x01(\v2\x1d.skerry.site.v1.AccessRecordsR\x06access\x12(\n" +
+	"\x06record\x18\xdc\x01 \x01(\v2\x0f.skerry.v1.NodeR\x06record\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
@@ -893,7 +903,8 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*DeliveredSecret)(nil),       // 15: skerry.site.v1.DeliveredSecret
 	(*GossipRing)(nil),            // 16: skerry.site.v1.GossipRing
 	(*AccessRecords)(nil),         // 17: skerry.site.v1.AccessRecords
-	(v1.VoterRole)(0),             // 18: skerry.v1.VoterRole
+	(*v1.Node)(nil),               // 18: skerry.v1.Node
+	(v1.VoterRole)(0),             // 19: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -915,14 +926,15 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	15, // 16: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
 	16, // 17: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
 	17, // 18: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
-	18, // 19: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 20: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 21: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	21, // [21:22] is the sub-list for method output_type
-	20, // [20:21] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 19: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
+	19, // 20: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 21: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 22: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	22, // [22:23] is the sub-list for method output_type
+	21, // [21:22] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
