@@ -112,7 +112,7 @@ func TestLifetimes(t *testing.T) {
 			}
 		})
 	}
-	if years := born.NotAfter.Sub(today).Hours() / 24 / 365; years != 10 {
+	if years := born.NotAfter.Sub(today).Hours() / 24 / 365; years != 30 {
 		t.Errorf("the CA lives %v years", years)
 	}
 }

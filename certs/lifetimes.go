@@ -18,8 +18,9 @@ const (
 	// at least, does a workload stay authenticated on a node that is alone
 	// (SAFETY, rule 20).
 	WorkloadLifetime = 14 * 24 * time.Hour
-	// AuthorityLifetime of a CA.
-	AuthorityLifetime = 10 * 365 * 24 * time.Hour
+	// AuthorityLifetime of a CA. Nothing replaces a CA by itself yet, so it is
+	// longer than machines live.
+	AuthorityLifetime = 30 * 365 * 24 * time.Hour
 )
 
 // backdate lets certificates count on machines whose clock is behind.

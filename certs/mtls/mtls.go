@@ -3,7 +3,7 @@
 // apart by ALPN.
 //
 // The tls.Config is our own: go-spiffe's ready-made ones take the wall clock
-// and are skipped when a session is resumed (docs/decisions/0003-identity.md).
+// and are skipped when a session is resumed (docs/decisions/0016-identity-never-bricks-a-site.md).
 package mtls
 
 import (

@@ -25,7 +25,7 @@ var (
 	nodeBounds      = bounds{"90d", time.Hour, 730 * day}
 	operatorBounds  = bounds{"90d", time.Hour, 730 * day}
 	workloadBounds  = bounds{"14d", time.Hour, 365 * day}
-	authorityBounds = bounds{"3650d", 30 * day, 10950 * day}
+	authorityBounds = bounds{"10950d", 7300 * day, 18250 * day}
 )
 
 // DefaultSettings fills in what settings leave open.

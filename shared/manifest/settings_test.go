@@ -12,7 +12,7 @@ import (
 
 func TestSettingsHaveDefaultsAndBounds(t *testing.T) {
 	const begin = "kind: Settings\nname: site\n"
-	whole := Lifetimes{Node: 90 * day, Operator: 90 * day, Workload: 14 * day, Authority: 3650 * day}
+	whole := Lifetimes{Node: 90 * day, Operator: 90 * day, Workload: 14 * day, Authority: 10950 * day}
 	short := whole
 	short.Node, short.Workload = 36*time.Hour, 2*day
 	for name, c := range map[string]struct {

@@ -137,8 +137,8 @@ func (x *Settings) GetLifetimes() *Lifetimes {
 }
 
 // Lifetimes of the certificates that the site issues from then on, such as
-// `90d` or `36h`. Each is renewed by itself after half of its life, and none
-// outlives the CA that issued it.
+// `90d` or `36h`. Identities are renewed by themselves after half of their life,
+// and none outlives the CA that issued it.
 type Lifetimes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of nodes, 1h to 730d. Also how long a node that is cut off can speak with
@@ -149,7 +149,7 @@ type Lifetimes struct {
 	// Of workloads, 1h to 365d. Half of it is how long they stay authenticated on
 	// a node that is alone. Default: `14d`.
 	Workload string `protobuf:"bytes,3,opt,name=workload,proto3" json:"workload,omitempty"`
-	// Of the CAs of voters, 30d to 10950d. Default: `3650d`.
+	// Of the CAs that voters make, 7300d to 18250d. Default: `10950d`.
 	Authority     string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
