@@ -132,12 +132,13 @@ func (f *facts) look(ctx context.Context) {
 		slices.Sort(next.Images)
 		next.Images = slices.Compact(next.Images)
 	}
-	if authority := f.identity.Authority(); authority != nil {
-		next.Authority = authority.Certificate().Raw
+	if authority, generation := f.identity.NewestAuthority(); authority != nil {
+		next.Authority, next.AuthorityGeneration = authority.Certificate().Raw, generation
 	}
 	f.replicas.mu.Lock()
 	next.AuditKey = f.replicas.auditKey
 	f.replicas.mu.Unlock()
+	next.SvidIssuer = f.identity.Issuer()
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}

@@ -25,11 +25,26 @@ func (a *Agent) followTrust(ctx context.Context) error {
 		if err := a.identity.UpdateTrust(a.ledger.Current().GetTrust()); err != nil {
 			a.Logger.Warn("the chain of trust that came with the orders was not taken", "error", err)
 		}
+		a.followAuthorities(a.ledger.Current())
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// followAuthorities does this node's part of a rotation of the CAs: a replica
+// makes a new one, and everybody asks for a new SVID when the CA of the present
+// one issues no more.
+func (a *Agent) followAuthorities(orders *sitev1.Assignments) {
+	if orders.GetRaftId() != 0 && orders.GetAuthorityGeneration() > 0 && !a.identity.Evicted() {
+		if err := a.identity.RotateAuthority(orders.GetAuthorityGeneration(), orders.GetAuthorityLifetime().AsDuration()); err != nil {
+			a.Logger.Warn("the new CA could not be made", "error", err)
+		}
+	}
+	if orders.GetRenew() {
+		a.renewal.wasRefused()
 	}
 }
 
@@ -40,6 +55,9 @@ func (a *Agent) enforceTrust(ctx context.Context) error {
 		changed := a.identity.TrustChanged()
 		if cut := a.port.Recheck() + a.dialer.Recheck(); cut > 0 {
 			a.Logger.Warn("connections of those who do not belong to the site any more were cut", "count", cut)
+		}
+		if !a.identity.Counts() {
+			a.renewal.wasRefused() // its CA has left: whoever knows the records takes it, all others do not
 		}
 		select {
 		case <-changed:

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -135,6 +136,9 @@ func dueTrust(view *state.View, bundle *certs.Bundle) (*trustDue, error) {
 		}
 		due.look(node, authority, bundle.Has(authority))
 	}
+	if len(due.change.Add) == 0 {
+		due.retire(view, bundle)
+	}
 	for _, r := range view.Revoked() {
 		if bundle.Revoked(r.GetKeyFingerprint()) == "" {
 			due.change.Revoke = append(due.change.Revoke, r)
@@ -175,6 +179,21 @@ func (d *trustDue) look(node *skerryv1.Node, authority *x509.Certificate, counts
 		d.change.Add = append(d.change.Add, authority)
 	case votes:
 		d.signers = append(d.signers, node.GetRaftId())
+	}
+}
+
+// retire CAs that issue no more, once no node's SVID hangs on them. Operators
+// and nodes that were away renew by their keys, whatever their CA was.
+func (d *trustDue) retire(view *state.View, bundle *certs.Bundle) {
+	issuers := view.Issuers()
+	for _, authority := range bundle.Authorities() {
+		_, issues := issuers[sha256.Sum256(authority.Raw)]
+		if issues || len(view.HangsOn(authority.Raw)) > 0 || slices.ContainsFunc(d.change.Drop, authority.Equal) {
+			continue
+		}
+		if len(d.change.Drop)+1 < len(bundle.Authorities()) {
+			d.change.Drop = append(d.change.Drop, authority)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ package identity
 import (
 	"crypto/ecdsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,8 +60,11 @@ type Node struct {
 	gossipKey []byte
 	record    *skerryv1.Node
 	authority *certs.Authority
-	records   func(certs.Peer) bool
-	changed   chan struct{}
+	// previous is the CA before the last rotation, generation that of authority.
+	previous   *certs.Authority
+	generation uint64
+	records    func(certs.Peer) bool
+	changed    chan struct{}
 }
 
 // Dir is where the identity of the agent with this state directory is.
@@ -99,7 +103,10 @@ func (n *Node) load() error {
 	if n.gossipKey, err = n.fs.ReadFile(filepath.Join(n.dir, gossipFile)); err != nil {
 		return err
 	}
-	return n.loadAuthority()
+	if err := n.loadAuthority(); err != nil {
+		return err
+	}
+	return n.loadRotated()
 }
 
 func (n *Node) loadAuthority() error {
@@ -215,6 +222,13 @@ func (n *Node) Evicted() bool {
 	return n.bundle.Revoked(certs.Fingerprint(n.cert.Leaf.PublicKey)) != ""
 }
 
+// Counts tells whether a CA that counts has issued the node's SVID.
+func (n *Node) Counts() bool {
+	cert, bundle := n.Certificate(), n.Bundle()
+	_, err := certs.VerifyPeer([]*x509.Certificate{cert.Leaf}, bundle, n.Now())
+	return !errors.Is(err, certs.ErrUnknownAuthority)
+}
+
 // Records sets what knows the keys on record. Until it is called none are.
 func (n *Node) Records(known func(certs.Peer) bool) {
 	n.mu.Lock()
@@ -240,13 +254,6 @@ func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*site
 		return nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
 	}
 	return certs.VerifyTrust(bundle.SiteID(), chain)
-}
-
-// Authority is this node's CA, nil when it has none.
-func (n *Node) Authority() *certs.Authority {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.authority
 }
 
 // EnsureAuthority makes this node's CA unless it has one. It lives as long as is

@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of failover, replace, schedule, start, footprint and write.
+// NAME one of failover, replace, revoke, schedule, start, footprint and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -28,6 +28,7 @@ var benchmarks = map[string]benchmark{
 	"failover":  failover,
 	"footprint": footprint,
 	"replace":   replace,
+	"revoke":    revoke,
 	"schedule":  schedule,
 	"start":     start,
 	"svid":      svid,

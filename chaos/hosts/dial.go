@@ -100,3 +100,22 @@ func (n namespaceNet) dialHere(ctx context.Context, network, address string) (ne
 	// Addresses are numbers: one attempt, on this thread.
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
+
+// OperatorDialer dials as the operator whose home this is.
+func (r *Rig) OperatorDialer(home string) (*mtls.Dialer, error) {
+	operator, err := identity.LoadOperator(env.NewSystem(), home, Site)
+	if err != nil {
+		return nil, err
+	}
+	return &mtls.Dialer{Net: namespaceNet{r.Namespace()}, Source: operator}, nil
+}
+
+// Dialer dials as the host's node does, from the host's own address: what
+// somebody does who has its disk.
+func (h *Host) Dialer() (*mtls.Dialer, error) {
+	node, err := identity.Load(env.NewSystem(), identity.Dir(h.StateDir()))
+	if err != nil {
+		return nil, err
+	}
+	return &mtls.Dialer{Net: namespaceNet{h.namespace}, Source: node}, nil
+}

@@ -192,3 +192,40 @@ func grantOperator(t *testing.T, r *Rig, name string) {
 		t.Logf("no role was given: %s %v", out, err)
 	}
 }
+
+func TestRotatingTheCAsStopsNothing(t *testing.T) {
+	r := newSite(t, 4, 4)
+	before := allPIDs(t, r)
+	for range 2 {
+		old := skerry(t, r, nil, "ca", "list")
+		begun := time.Now()
+		out := skerry(t, r, nil, "ca", "rotate")
+		t.Logf("a rotation took %s: %s", time.Since(begun), out)
+		now := skerry(t, r, nil, "ca", "list")
+		for line := range strings.Lines(old) {
+			if word := strings.Fields(line); len(word) > 0 && word[0] != "CA" && strings.Contains(now, word[0]) {
+				t.Errorf("CA %s is still there:\n%s", word[0], now)
+			}
+		}
+	}
+	settled(t, r)
+	if after := allPIDs(t, r); !slices.Equal(before, after) {
+		t.Errorf("containers were %v, are %v", before, after)
+	}
+	if events := skerry(t, r, nil, "events"); strings.Contains(events, "NodeLost") {
+		t.Errorf("a node was lost:\n%s", events)
+	}
+	// The new CAs serve joiners, and nodes that start anew.
+	if _, err := r.Add(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range r.Hosts {
+		if err := h.StopAgent(); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.StartAgent(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settled(t, r)
+}

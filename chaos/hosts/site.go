@@ -173,3 +173,17 @@ func (r *Rig) As(ctx context.Context, home string, out *os.File, args ...string)
 func (r *Rig) as(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", r.Namespace(), r.Binary}, args...)...)
 }
+
+// Renew wipes a host that was evicted and lets it join under its old name.
+func (r *Rig) Renew(ctx context.Context, h *Host) error {
+	if err := h.StopAgent(); err != nil {
+		return err
+	}
+	if _, err := h.Command(ctx, nil, "rm", "-rf", h.StateDir()); err != nil {
+		return err
+	}
+	if err := r.join(ctx, h, nil); err != nil {
+		return err
+	}
+	return h.StartAgent()
+}

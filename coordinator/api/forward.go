@@ -25,15 +25,16 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,
 
 	// Only the coordinator hears the nodes' clocks.
-	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure:     true,
-	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure:     true,
-	skerryv1connect.SecretServiceRevealProcedure:            true,
-	skerryv1connect.SecretServiceSecretKeysProcedure:        true,
-	skerryv1connect.SecretServiceRotateKeyProcedure:         true,
-	skerryv1connect.SecretServiceAddRecoveryKeyProcedure:    true,
-	skerryv1connect.SecretServiceRemoveRecoveryKeyProcedure: true,
-	skerryv1connect.SecretServiceRecoverSecretsProcedure:    true,
-	skerryv1connect.IdentityServiceRotateGossipKeyProcedure: true,
+	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure:       true,
+	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure:       true,
+	skerryv1connect.SecretServiceRevealProcedure:              true,
+	skerryv1connect.SecretServiceSecretKeysProcedure:          true,
+	skerryv1connect.SecretServiceRotateKeyProcedure:           true,
+	skerryv1connect.SecretServiceAddRecoveryKeyProcedure:      true,
+	skerryv1connect.SecretServiceRemoveRecoveryKeyProcedure:   true,
+	skerryv1connect.SecretServiceRecoverSecretsProcedure:      true,
+	skerryv1connect.IdentityServiceRotateGossipKeyProcedure:   true,
+	skerryv1connect.IdentityServiceRotateAuthoritiesProcedure: true,
 
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 }

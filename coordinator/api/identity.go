@@ -67,6 +67,17 @@ func votersWithout(view *state.View, name string) (up, all int) {
 	return up, all
 }
 
+// RotateAuthorities begins a rotation of the CAs.
+func (i identities) RotateAuthorities(ctx context.Context, req *connect.Request[skerryv1.RotateAuthoritiesRequest]) (*connect.Response[skerryv1.RotateAuthoritiesResponse], error) {
+	_, err := i.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{
+		RotateAuthorities: &sitev1.RotateAuthorities{},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&skerryv1.RotateAuthoritiesResponse{Freshness: i.freshness(i.Store.View(), true)}), nil
+}
+
 // RotateGossipKey begins a rotation, as an eviction does.
 func (i identities) RotateGossipKey(ctx context.Context, req *connect.Request[skerryv1.RotateGossipKeyRequest]) (*connect.Response[skerryv1.RotateGossipKeyResponse], error) {
 	key := make([]byte, gossipKeyBytes)

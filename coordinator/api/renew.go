@@ -57,7 +57,7 @@ func (r Renew) renew(ctx context.Context, peer certs.Peer, req *sitev1.RenewRequ
 	}
 	now := r.SiteTime.Read().Time
 	response := &sitev1.RenewResponse{Trust: view.Trust()}
-	if stillDoes(req.GetPresent(), peer, bundle, now) {
+	if !mustRenew(view, peer) && stillDoes(req.GetPresent(), peer, bundle, now) {
 		return response, nil
 	}
 	authority := r.Authority()
@@ -111,6 +111,11 @@ func checkRecord(view *state.View, peer certs.Peer) error {
 			WithHint("the credentials of the last join are those that count")
 	}
 	return nil
+}
+
+// mustRenew: the CA of the caller's SVID is going to be retired.
+func mustRenew(view *state.View, peer certs.Peer) bool {
+	return peer.Role == certs.RoleNode && view.MustRenew(view.Node(peer.Name))
 }
 
 // stillDoes tells whether the SVID that the caller has needs no other one.

@@ -26,6 +26,9 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 		Record:            record(view.Node(name)),
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
 		Access:            view.AccessRecords(),
+		Renew:             view.MustRenew(view.Node(name)),
+
+		AuthorityGeneration: view.AuthorityGeneration(),
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {

@@ -103,6 +103,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.evictNode(change.EvictNode)
 	case *sitev1.Entry_RevokeOperator:
 		return x.revokeOperator(change.RevokeOperator)
+	case *sitev1.Entry_RotateAuthorities:
+		return x.rotateAuthorities()
 	case *sitev1.Entry_RotateGossip:
 		return x.rotateGossip(change.RotateGossip)
 	case *sitev1.Entry_AdvanceGossip:

@@ -93,6 +93,10 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 		}
 	}
 	node.GossipVersion = facts.GetGossipVersion()
+	node.AuthorityGeneration = facts.GetAuthorityGeneration()
+	if len(facts.GetSvidIssuer()) == sha256.Size {
+		node.SvidIssuer = facts.GetSvidIssuer()
+	}
 	node.Conditions = nil
 	for _, c := range facts.GetConditions()[:min(len(facts.GetConditions()), maxConditions)] {
 		node.Conditions = append(node.Conditions, &skerryv1.Condition{

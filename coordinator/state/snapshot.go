@@ -41,13 +41,14 @@ func (s *Store) Marshal() ([]byte, error) {
 		SecretKeys:   v.SecretKeys(),
 		RecoveryKeys: v.RecoveryKeys(),
 
-		AccessRevision: m.accessRevision,
-		AccessPolicies: policies.list(v.txn),
-		Projects:       projects.list(v.txn),
-		Settings:       settings.list(v.txn),
-		Revoked:        m.revoked,
-		Gossip:         m.gossip,
-		Audit:          s.auditState(),
+		AccessRevision:      m.accessRevision,
+		AccessPolicies:      policies.list(v.txn),
+		Projects:            projects.list(v.txn),
+		Settings:            settings.list(v.txn),
+		Revoked:             m.revoked,
+		Gossip:              m.gossip,
+		Audit:               s.auditState(),
+		AuthorityGeneration: m.authorityGeneration,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -96,9 +97,10 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		trust:       snapshot.GetTrust(),
 		numberFloor: snapshot.GetNumberFloor(),
 
-		accessRevision: snapshot.GetAccessRevision(),
-		revoked:        snapshot.GetRevoked(),
-		gossip:         snapshot.GetGossip(),
+		accessRevision:      snapshot.GetAccessRevision(),
+		revoked:             snapshot.GetRevoked(),
+		gossip:              snapshot.GetGossip(),
+		authorityGeneration: snapshot.GetAuthorityGeneration(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}

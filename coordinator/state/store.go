@@ -42,6 +42,8 @@ type meta struct {
 	trust      []*sitev1.TrustVersion
 	revoked    []*sitev1.Revocation
 	gossip     *sitev1.GossipState
+	// authorityGeneration counts rotations of the CAs.
+	authorityGeneration uint64
 	// numberFloor is below the first number of every new workload.
 	numberFloor uint64
 	// accessRevision is the index of the last change of who may do what.
@@ -123,7 +125,7 @@ func (s *Store) Hash() uint64 {
 	must(err) // it holds no text
 	return m.sum + s.requests.sum + s.auditHash() + s.hasher.scalars(
 		[]string{m.site, m.siteID, string(m.gossipKey), string(gossip)},
-		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision,
+		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision, m.authorityGeneration,
 		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()),
 		uint64(m.reference.GetSeconds()), uint64(m.reference.GetNanos()), m.timeEra)
 }

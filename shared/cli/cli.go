@@ -95,7 +95,7 @@ begins with "!" on standard error.`,
 		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
 		logsCommand, execCommand,
-		nodeCommand, siteCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, versionCommand,
+		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))
 	}

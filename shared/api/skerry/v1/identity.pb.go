@@ -11,6 +11,7 @@ package skerryv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -569,11 +570,277 @@ func (x *RotateGossipKeyResponse) GetFreshness() *Freshness {
 	return nil
 }
 
+type RotateAuthoritiesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthoritiesRequest) Reset() {
+	*x = RotateAuthoritiesRequest{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthoritiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthoritiesRequest) ProtoMessage() {}
+
+func (x *RotateAuthoritiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthoritiesRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthoritiesRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RotateAuthoritiesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type RotateAuthoritiesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Freshness     *Freshness             `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthoritiesResponse) Reset() {
+	*x = RotateAuthoritiesResponse{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthoritiesResponse) ProtoMessage() {}
+
+func (x *RotateAuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*RotateAuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RotateAuthoritiesResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+type ListAuthoritiesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuthoritiesRequest) Reset() {
+	*x = ListAuthoritiesRequest{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuthoritiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuthoritiesRequest) ProtoMessage() {}
+
+func (x *ListAuthoritiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuthoritiesRequest.ProtoReflect.Descriptor instead.
+func (*ListAuthoritiesRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{13}
+}
+
+type ListAuthoritiesResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Authorities []*Authority           `protobuf:"bytes,1,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	// What a rotation waits for; empty when none is under way.
+	Waiting       []string   `protobuf:"bytes,2,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	Freshness     *Freshness `protobuf:"bytes,3,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuthoritiesResponse) Reset() {
+	*x = ListAuthoritiesResponse{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuthoritiesResponse) ProtoMessage() {}
+
+func (x *ListAuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*ListAuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListAuthoritiesResponse) GetAuthorities() []*Authority {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *ListAuthoritiesResponse) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *ListAuthoritiesResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+// Authority is a CA of the site.
+type Authority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of its certificate.
+	Fingerprint []byte `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Node that holds its key; empty when none does any more.
+	Node  string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// It issues. One that does not is retired when nothing hangs on it.
+	Current bool `protobuf:"varint,4,opt,name=current,proto3" json:"current,omitempty"`
+	// Nodes whose SVIDs it issued.
+	Nodes         []string `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authority) Reset() {
+	*x = Authority{}
+	mi := &file_skerry_v1_identity_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authority) ProtoMessage() {}
+
+func (x *Authority) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_identity_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authority.ProtoReflect.Descriptor instead.
+func (*Authority) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_identity_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Authority) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *Authority) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Authority) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Authority) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Authority) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 var File_skerry_v1_identity_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/identity.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/service.proto\"W\n" +
+	"\x18skerry/v1/identity.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/service.proto\"W\n" +
 	"\x10EvictNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03off\x18\x02 \x01(\bR\x03off\x12\x1d\n" +
@@ -606,7 +873,23 @@ const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\"M\n" +
 	"\x17RotateGossipKeyResponse\x122\n" +
-	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness2\xb5\x04\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"9\n" +
+	"\x18RotateAuthoritiesRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\"O\n" +
+	"\x19RotateAuthoritiesResponse\x122\n" +
+	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"\x18\n" +
+	"\x16ListAuthoritiesRequest\"\x9f\x01\n" +
+	"\x17ListAuthoritiesResponse\x126\n" +
+	"\vauthorities\x18\x01 \x03(\v2\x14.skerry.v1.AuthorityR\vauthorities\x12\x18\n" +
+	"\awaiting\x18\x02 \x03(\tR\awaiting\x122\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"\xa3\x01\n" +
+	"\tAuthority\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\acurrent\x18\x04 \x01(\bR\acurrent\x12\x14\n" +
+	"\x05nodes\x18\x05 \x03(\tR\x05nodes2\xa5\x06\n" +
 	"\x0fIdentityService\x12b\n" +
 	"\tEvictNode\x12\x1b.skerry.v1.EvictNodeRequest\x1a\x1c.skerry.v1.EvictNodeResponse\"\x1a¼\x18\x16\n" +
 	"\x05evict\x12\x04Node\"\x04node:\x01\x01\x12k\n" +
@@ -617,7 +900,11 @@ const file_skerry_v1_identity_proto_rawDesc = "" +
 	"\vRevokeToken\x12\x1d.skerry.v1.RevokeTokenRequest\x1a\x1e.skerry.v1.RevokeTokenResponse\"\x1a¼\x18\x16\n" +
 	"\x06revoke\x12\x05Token\"\x02id:\x01\x01\x12o\n" +
 	"\x0fRotateGossipKey\x12!.skerry.v1.RotateGossipKeyRequest\x1a\".skerry.v1.RotateGossipKeyResponse\"\x15¼\x18\x11\n" +
-	"\x06rotate\x12\x04Site:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"\x06rotate\x12\x04Site:\x01\x01\x12z\n" +
+	"\x11RotateAuthorities\x12#.skerry.v1.RotateAuthoritiesRequest\x1a$.skerry.v1.RotateAuthoritiesResponse\"\x1a¼\x18\x16\n" +
+	"\x06rotate\x12\tAuthority:\x01\x01\x12r\n" +
+	"\x0fListAuthorities\x12!.skerry.v1.ListAuthoritiesRequest\x1a\".skerry.v1.ListAuthoritiesResponse\"\x18¼\x18\x14\n" +
+	"\x04read\x12\tAuthority:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_identity_proto_rawDescOnce sync.Once
@@ -631,45 +918,59 @@ func file_skerry_v1_identity_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_identity_proto_rawDescData
 }
 
-var file_skerry_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_skerry_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_skerry_v1_identity_proto_goTypes = []any{
-	(*EvictNodeRequest)(nil),        // 0: skerry.v1.EvictNodeRequest
-	(*EvictNodeResponse)(nil),       // 1: skerry.v1.EvictNodeResponse
-	(*ListOperatorsRequest)(nil),    // 2: skerry.v1.ListOperatorsRequest
-	(*ListOperatorsResponse)(nil),   // 3: skerry.v1.ListOperatorsResponse
-	(*Operator)(nil),                // 4: skerry.v1.Operator
-	(*RevokeOperatorRequest)(nil),   // 5: skerry.v1.RevokeOperatorRequest
-	(*RevokeOperatorResponse)(nil),  // 6: skerry.v1.RevokeOperatorResponse
-	(*RevokeTokenRequest)(nil),      // 7: skerry.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),     // 8: skerry.v1.RevokeTokenResponse
-	(*RotateGossipKeyRequest)(nil),  // 9: skerry.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil), // 10: skerry.v1.RotateGossipKeyResponse
-	(*Freshness)(nil),               // 11: skerry.v1.Freshness
-	(*Grant)(nil),                   // 12: skerry.v1.Grant
+	(*EvictNodeRequest)(nil),          // 0: skerry.v1.EvictNodeRequest
+	(*EvictNodeResponse)(nil),         // 1: skerry.v1.EvictNodeResponse
+	(*ListOperatorsRequest)(nil),      // 2: skerry.v1.ListOperatorsRequest
+	(*ListOperatorsResponse)(nil),     // 3: skerry.v1.ListOperatorsResponse
+	(*Operator)(nil),                  // 4: skerry.v1.Operator
+	(*RevokeOperatorRequest)(nil),     // 5: skerry.v1.RevokeOperatorRequest
+	(*RevokeOperatorResponse)(nil),    // 6: skerry.v1.RevokeOperatorResponse
+	(*RevokeTokenRequest)(nil),        // 7: skerry.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 8: skerry.v1.RevokeTokenResponse
+	(*RotateGossipKeyRequest)(nil),    // 9: skerry.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),   // 10: skerry.v1.RotateGossipKeyResponse
+	(*RotateAuthoritiesRequest)(nil),  // 11: skerry.v1.RotateAuthoritiesRequest
+	(*RotateAuthoritiesResponse)(nil), // 12: skerry.v1.RotateAuthoritiesResponse
+	(*ListAuthoritiesRequest)(nil),    // 13: skerry.v1.ListAuthoritiesRequest
+	(*ListAuthoritiesResponse)(nil),   // 14: skerry.v1.ListAuthoritiesResponse
+	(*Authority)(nil),                 // 15: skerry.v1.Authority
+	(*Freshness)(nil),                 // 16: skerry.v1.Freshness
+	(*Grant)(nil),                     // 17: skerry.v1.Grant
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
 }
 var file_skerry_v1_identity_proto_depIdxs = []int32{
-	11, // 0: skerry.v1.EvictNodeResponse.freshness:type_name -> skerry.v1.Freshness
+	16, // 0: skerry.v1.EvictNodeResponse.freshness:type_name -> skerry.v1.Freshness
 	4,  // 1: skerry.v1.ListOperatorsResponse.operators:type_name -> skerry.v1.Operator
-	11, // 2: skerry.v1.ListOperatorsResponse.freshness:type_name -> skerry.v1.Freshness
-	12, // 3: skerry.v1.Operator.grants:type_name -> skerry.v1.Grant
-	11, // 4: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
-	11, // 5: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
-	11, // 6: skerry.v1.RotateGossipKeyResponse.freshness:type_name -> skerry.v1.Freshness
-	0,  // 7: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
-	2,  // 8: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
-	5,  // 9: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
-	7,  // 10: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
-	9,  // 11: skerry.v1.IdentityService.RotateGossipKey:input_type -> skerry.v1.RotateGossipKeyRequest
-	1,  // 12: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
-	3,  // 13: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
-	6,  // 14: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
-	8,  // 15: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
-	10, // 16: skerry.v1.IdentityService.RotateGossipKey:output_type -> skerry.v1.RotateGossipKeyResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 2: skerry.v1.ListOperatorsResponse.freshness:type_name -> skerry.v1.Freshness
+	17, // 3: skerry.v1.Operator.grants:type_name -> skerry.v1.Grant
+	16, // 4: skerry.v1.RevokeOperatorResponse.freshness:type_name -> skerry.v1.Freshness
+	16, // 5: skerry.v1.RevokeTokenResponse.freshness:type_name -> skerry.v1.Freshness
+	16, // 6: skerry.v1.RotateGossipKeyResponse.freshness:type_name -> skerry.v1.Freshness
+	16, // 7: skerry.v1.RotateAuthoritiesResponse.freshness:type_name -> skerry.v1.Freshness
+	15, // 8: skerry.v1.ListAuthoritiesResponse.authorities:type_name -> skerry.v1.Authority
+	16, // 9: skerry.v1.ListAuthoritiesResponse.freshness:type_name -> skerry.v1.Freshness
+	18, // 10: skerry.v1.Authority.since:type_name -> google.protobuf.Timestamp
+	0,  // 11: skerry.v1.IdentityService.EvictNode:input_type -> skerry.v1.EvictNodeRequest
+	2,  // 12: skerry.v1.IdentityService.ListOperators:input_type -> skerry.v1.ListOperatorsRequest
+	5,  // 13: skerry.v1.IdentityService.RevokeOperator:input_type -> skerry.v1.RevokeOperatorRequest
+	7,  // 14: skerry.v1.IdentityService.RevokeToken:input_type -> skerry.v1.RevokeTokenRequest
+	9,  // 15: skerry.v1.IdentityService.RotateGossipKey:input_type -> skerry.v1.RotateGossipKeyRequest
+	11, // 16: skerry.v1.IdentityService.RotateAuthorities:input_type -> skerry.v1.RotateAuthoritiesRequest
+	13, // 17: skerry.v1.IdentityService.ListAuthorities:input_type -> skerry.v1.ListAuthoritiesRequest
+	1,  // 18: skerry.v1.IdentityService.EvictNode:output_type -> skerry.v1.EvictNodeResponse
+	3,  // 19: skerry.v1.IdentityService.ListOperators:output_type -> skerry.v1.ListOperatorsResponse
+	6,  // 20: skerry.v1.IdentityService.RevokeOperator:output_type -> skerry.v1.RevokeOperatorResponse
+	8,  // 21: skerry.v1.IdentityService.RevokeToken:output_type -> skerry.v1.RevokeTokenResponse
+	10, // 22: skerry.v1.IdentityService.RotateGossipKey:output_type -> skerry.v1.RotateGossipKeyResponse
+	12, // 23: skerry.v1.IdentityService.RotateAuthorities:output_type -> skerry.v1.RotateAuthoritiesResponse
+	14, // 24: skerry.v1.IdentityService.ListAuthorities:output_type -> skerry.v1.ListAuthoritiesResponse
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_identity_proto_init() }
@@ -686,7 +987,7 @@ func file_skerry_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_identity_proto_rawDesc), len(file_skerry_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2580,9 +2580,13 @@ type Node struct {
 	GossipVersion uint64 `protobuf:"varint,160,opt,name=gossip_version,json=gossipVersion,proto3" json:"gossip_version,omitempty"`
 	// Ed25519 public key with which it signs checkpoints of the audit log, when it
 	// is or was a voter.
-	AuditKey      []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AuditKey []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
+	// SHA-256 of the certificate of the CA that issued its SVID.
+	SvidIssuer []byte `protobuf:"bytes,161,opt,name=svid_issuer,json=svidIssuer,proto3" json:"svid_issuer,omitempty"`
+	// Rotation of the CAs for which it has made its own.
+	AuthorityGeneration uint64 `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -2788,6 +2792,20 @@ func (x *Node) GetAuditKey() []byte {
 		return x.AuditKey
 	}
 	return nil
+}
+
+func (x *Node) GetSvidIssuer() []byte {
+	if x != nil {
+		return x.SvidIssuer
+	}
+	return nil
+}
+
+func (x *Node) GetAuthorityGeneration() uint64 {
+	if x != nil {
+		return x.AuthorityGeneration
+	}
+	return 0
 }
 
 // Capacity of a node.
@@ -3541,7 +3559,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xd6\a\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xac\b\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3574,7 +3592,10 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
 	"sealingKey\x12&\n" +
 	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\x12\x1b\n" +
-	"\taudit_key\x18d \x01(\fR\bauditKey\x1a9\n" +
+	"\taudit_key\x18d \x01(\fR\bauditKey\x12 \n" +
+	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
+	"svidIssuer\x122\n" +
+	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

@@ -72,6 +72,7 @@ type Entry struct {
 	//	*Entry_RemoveRecoveryKey
 	//	*Entry_RotateGossip
 	//	*Entry_AdvanceGossip
+	//	*Entry_RotateAuthorities
 	//	*Entry_AddCheckpoint
 	//	*Entry_RecordRefusals
 	//	*Entry_ArchiveAudit
@@ -389,6 +390,15 @@ func (x *Entry) GetAdvanceGossip() *AdvanceGossip {
 	return nil
 }
 
+func (x *Entry) GetRotateAuthorities() *RotateAuthorities {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RotateAuthorities); ok {
+			return x.RotateAuthorities
+		}
+	}
+	return nil
+}
+
 func (x *Entry) GetAddCheckpoint() *AddCheckpoint {
 	if x != nil {
 		if x, ok := x.Change.(*Entry_AddCheckpoint); ok {
@@ -516,6 +526,10 @@ type Entry_AdvanceGossip struct {
 	AdvanceGossip *AdvanceGossip `protobuf:"bytes,164,opt,name=advance_gossip,json=advanceGossip,proto3,oneof"`
 }
 
+type Entry_RotateAuthorities struct {
+	RotateAuthorities *RotateAuthorities `protobuf:"bytes,165,opt,name=rotate_authorities,json=rotateAuthorities,proto3,oneof"`
+}
+
 type Entry_AddCheckpoint struct {
 	AddCheckpoint *AddCheckpoint `protobuf:"bytes,102,opt,name=add_checkpoint,json=addCheckpoint,proto3,oneof"`
 }
@@ -575,6 +589,8 @@ func (*Entry_RemoveRecoveryKey) isEntry_Change() {}
 func (*Entry_RotateGossip) isEntry_Change() {}
 
 func (*Entry_AdvanceGossip) isEntry_Change() {}
+
+func (*Entry_RotateAuthorities) isEntry_Change() {}
 
 func (*Entry_AddCheckpoint) isEntry_Change() {}
 
@@ -1633,9 +1649,13 @@ type NodeFacts struct {
 	// Version of the gossip ring that the node has taken over.
 	GossipVersion uint64 `protobuf:"varint,160,opt,name=gossip_version,json=gossipVersion,proto3" json:"gossip_version,omitempty"`
 	// Ed25519 public key with which the node signs checkpoints of the audit log.
-	AuditKey      []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AuditKey []byte `protobuf:"bytes,100,opt,name=audit_key,json=auditKey,proto3" json:"audit_key,omitempty"`
+	// SHA-256 of the certificate of the CA that issued its SVID.
+	SvidIssuer []byte `protobuf:"bytes,161,opt,name=svid_issuer,json=svidIssuer,proto3" json:"svid_issuer,omitempty"`
+	// Rotation of the CAs for which it has made its own.
+	AuthorityGeneration uint64 `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *NodeFacts) Reset() {
@@ -1743,6 +1763,20 @@ func (x *NodeFacts) GetAuditKey() []byte {
 		return x.AuditKey
 	}
 	return nil
+}
+
+func (x *NodeFacts) GetSvidIssuer() []byte {
+	if x != nil {
+		return x.SvidIssuer
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetAuthorityGeneration() uint64 {
+	if x != nil {
+		return x.AuthorityGeneration
+	}
+	return 0
 }
 
 type SetNodeState struct {
@@ -2074,12 +2108,14 @@ type Snapshot struct {
 	TimeEra   uint64                 `protobuf:"varint,141,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	Secrets   []*SecretRecord        `protobuf:"bytes,200,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Versions of the site's key for secrets, sealed.
-	SecretKeys    []*SecretKey   `protobuf:"bytes,201,rep,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
-	RecoveryKeys  []*RecoveryKey `protobuf:"bytes,202,rep,name=recovery_keys,json=recoveryKeys,proto3" json:"recovery_keys,omitempty"`
-	Gossip        *GossipState   `protobuf:"bytes,161,opt,name=gossip,proto3" json:"gossip,omitempty"`
-	Audit         *AuditState    `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SecretKeys   []*SecretKey   `protobuf:"bytes,201,rep,name=secret_keys,json=secretKeys,proto3" json:"secret_keys,omitempty"`
+	RecoveryKeys []*RecoveryKey `protobuf:"bytes,202,rep,name=recovery_keys,json=recoveryKeys,proto3" json:"recovery_keys,omitempty"`
+	Gossip       *GossipState   `protobuf:"bytes,161,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	// How often the CAs were rotated.
+	AuthorityGeneration uint64      `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
+	Audit               *AuditState `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
@@ -2327,6 +2363,13 @@ func (x *Snapshot) GetGossip() *GossipState {
 		return x.Gossip
 	}
 	return nil
+}
+
+func (x *Snapshot) GetAuthorityGeneration() uint64 {
+	if x != nil {
+		return x.AuthorityGeneration
+	}
+	return 0
 }
 
 func (x *Snapshot) GetAudit() *AuditState {
@@ -2634,7 +2677,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xda\x10\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xaf\x11\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2671,7 +2714,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x10add_recovery_key\x18\xcc\x01 \x01(\v2\x1e.skerry.site.v1.AddRecoveryKeyH\x00R\x0eaddRecoveryKey\x12T\n" +
 	"\x13remove_recovery_key\x18\xcd\x01 \x01(\v2!.skerry.site.v1.RemoveRecoveryKeyH\x00R\x11removeRecoveryKey\x12D\n" +
 	"\rrotate_gossip\x18\xa3\x01 \x01(\v2\x1c.skerry.site.v1.RotateGossipH\x00R\frotateGossip\x12G\n" +
-	"\x0eadvance_gossip\x18\xa4\x01 \x01(\v2\x1d.skerry.site.v1.AdvanceGossipH\x00R\radvanceGossip\x12F\n" +
+	"\x0eadvance_gossip\x18\xa4\x01 \x01(\v2\x1d.skerry.site.v1.AdvanceGossipH\x00R\radvanceGossip\x12S\n" +
+	"\x12rotate_authorities\x18\xa5\x01 \x01(\v2!.skerry.site.v1.RotateAuthoritiesH\x00R\x11rotateAuthorities\x12F\n" +
 	"\x0eadd_checkpoint\x18f \x01(\v2\x1d.skerry.site.v1.AddCheckpointH\x00R\raddCheckpoint\x12I\n" +
 	"\x0frecord_refusals\x18g \x01(\v2\x1e.skerry.site.v1.RecordRefusalsH\x00R\x0erecordRefusals\x12C\n" +
 	"\rarchive_audit\x18h \x01(\v2\x1c.skerry.site.v1.ArchiveAuditH\x00R\farchiveAuditB\b\n" +
@@ -2762,7 +2806,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xaa\x03\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x80\x04\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2777,7 +2821,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsealing_key\x18\xc8\x01 \x01(\fR\n" +
 	"sealingKey\x12&\n" +
 	"\x0egossip_version\x18\xa0\x01 \x01(\x04R\rgossipVersion\x12\x1b\n" +
-	"\taudit_key\x18d \x01(\fR\bauditKey\"f\n" +
+	"\taudit_key\x18d \x01(\fR\bauditKey\x12 \n" +
+	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
+	"svidIssuer\x122\n" +
+	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2796,7 +2843,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc5\v\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\v\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2836,7 +2883,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_keys\x18\xc9\x01 \x03(\v2\x19.skerry.site.v1.SecretKeyR\n" +
 	"secretKeys\x12A\n" +
 	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\x124\n" +
-	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\x120\n" +
+	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\x122\n" +
+	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x120\n" +
 	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
@@ -2920,36 +2968,37 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RemoveRecoveryKey)(nil),     // 39: skerry.site.v1.RemoveRecoveryKey
 	(*RotateGossip)(nil),          // 40: skerry.site.v1.RotateGossip
 	(*AdvanceGossip)(nil),         // 41: skerry.site.v1.AdvanceGossip
-	(*AddCheckpoint)(nil),         // 42: skerry.site.v1.AddCheckpoint
-	(*RecordRefusals)(nil),        // 43: skerry.site.v1.RecordRefusals
-	(*ArchiveAudit)(nil),          // 44: skerry.site.v1.ArchiveAudit
-	(*TrustVersion)(nil),          // 45: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 46: skerry.v1.Node
-	(*v1.Grant)(nil),              // 47: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 48: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 49: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 50: skerry.v1.Token
-	(*v1.Decision)(nil),           // 51: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 52: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 53: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 54: skerry.v1.Condition
-	(v1.NodeState)(0),             // 55: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 56: skerry.v1.Image
-	(v1.VoterRole)(0),             // 57: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 58: skerry.v1.Placement
-	(*v1.Event)(nil),              // 59: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 60: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 61: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 62: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 63: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 64: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 65: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 66: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 67: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 68: skerry.site.v1.AuditState
-	(*v1.Workload)(nil),           // 69: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 70: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 71: skerry.v1.AppliedResource
+	(*RotateAuthorities)(nil),     // 42: skerry.site.v1.RotateAuthorities
+	(*AddCheckpoint)(nil),         // 43: skerry.site.v1.AddCheckpoint
+	(*RecordRefusals)(nil),        // 44: skerry.site.v1.RecordRefusals
+	(*ArchiveAudit)(nil),          // 45: skerry.site.v1.ArchiveAudit
+	(*TrustVersion)(nil),          // 46: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 47: skerry.v1.Node
+	(*v1.Grant)(nil),              // 48: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 49: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 50: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 51: skerry.v1.Token
+	(*v1.Decision)(nil),           // 52: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 53: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 54: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 55: skerry.v1.Condition
+	(v1.NodeState)(0),             // 56: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 57: skerry.v1.Image
+	(v1.VoterRole)(0),             // 58: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 59: skerry.v1.Placement
+	(*v1.Event)(nil),              // 60: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 61: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 62: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 63: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 64: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 65: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 66: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 67: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 68: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 69: skerry.site.v1.AuditState
+	(*v1.Workload)(nil),           // 70: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 71: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 72: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -2978,70 +3027,71 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	39, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
 	40, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
 	41, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
-	42, // 26: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
-	43, // 27: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
-	44, // 28: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
-	45, // 29: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 30: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	46, // 31: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	47, // 32: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	48, // 33: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	49, // 34: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	50, // 35: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 36: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	47, // 37: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	46, // 38: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 39: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 40: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 41: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 42: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 43: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	51, // 44: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	51, // 45: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 46: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 47: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 48: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	52, // 49: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	53, // 50: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	54, // 51: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 52: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	55, // 53: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	56, // 54: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	45, // 55: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	57, // 56: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 57: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 58: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	45, // 59: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 60: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 61: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 62: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	58, // 63: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	46, // 64: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	56, // 65: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	59, // 66: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 67: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 68: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	60, // 69: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	61, // 70: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	62, // 71: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	63, // 72: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 73: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	64, // 74: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	65, // 75: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	66, // 76: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	67, // 77: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	68, // 78: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	5,  // 79: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	69, // 80: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 81: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	70, // 82: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	71, // 83: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	46, // 84: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	42, // 26: skerry.site.v1.Entry.rotate_authorities:type_name -> skerry.site.v1.RotateAuthorities
+	43, // 27: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
+	44, // 28: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
+	45, // 29: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
+	46, // 30: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 31: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	47, // 32: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	48, // 33: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	49, // 34: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	50, // 35: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	51, // 36: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 37: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	48, // 38: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	47, // 39: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 40: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 41: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 42: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 43: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 44: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	52, // 45: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	52, // 46: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 47: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 48: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 49: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	53, // 50: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	54, // 51: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	55, // 52: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 53: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	56, // 54: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	57, // 55: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	46, // 56: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	58, // 57: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 58: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 59: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	46, // 60: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 61: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 62: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 63: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	59, // 64: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	47, // 65: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	57, // 66: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	60, // 67: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 68: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 69: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	61, // 70: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	62, // 71: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	63, // 72: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	64, // 73: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 74: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	65, // 75: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	66, // 76: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	67, // 77: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	68, // 78: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	69, // 79: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	5,  // 80: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	70, // 81: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 82: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	71, // 83: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	72, // 84: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	47, // 85: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	86, // [86:86] is the sub-list for method output_type
+	86, // [86:86] is the sub-list for method input_type
+	86, // [86:86] is the sub-list for extension type_name
+	86, // [86:86] is the sub-list for extension extendee
+	0,  // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3080,6 +3130,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RemoveRecoveryKey)(nil),
 		(*Entry_RotateGossip)(nil),
 		(*Entry_AdvanceGossip)(nil),
+		(*Entry_RotateAuthorities)(nil),
 		(*Entry_AddCheckpoint)(nil),
 		(*Entry_RecordRefusals)(nil),
 		(*Entry_ArchiveAudit)(nil),

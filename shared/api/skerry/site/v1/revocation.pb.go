@@ -379,6 +379,44 @@ func (x *AdvanceGossip) GetVersion() uint64 {
 	return 0
 }
 
+// RotateAuthorities asks every voter for a new CA key. The old ones are retired
+// when nothing hangs on them any more.
+type RotateAuthorities struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorities) Reset() {
+	*x = RotateAuthorities{}
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorities) ProtoMessage() {}
+
+func (x *RotateAuthorities) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_revocation_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorities.ProtoReflect.Descriptor instead.
+func (*RotateAuthorities) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_revocation_proto_rawDescGZIP(), []int{7}
+}
+
 var File_skerry_site_v1_revocation_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_revocation_proto_rawDesc = "" +
@@ -402,7 +440,8 @@ const file_skerry_site_v1_revocation_proto_rawDesc = "" +
 	"\fRotateGossip\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\")\n" +
 	"\rAdvanceGossip\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x04R\aversionB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\aversion\x18\x01 \x01(\x04R\aversion\"\x13\n" +
+	"\x11RotateAuthoritiesB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_revocation_proto_rawDescOnce sync.Once
@@ -416,15 +455,16 @@ func file_skerry_site_v1_revocation_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_revocation_proto_rawDescData
 }
 
-var file_skerry_site_v1_revocation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_skerry_site_v1_revocation_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_skerry_site_v1_revocation_proto_goTypes = []any{
-	(*EvictNode)(nil),      // 0: skerry.site.v1.EvictNode
-	(*RevokeOperator)(nil), // 1: skerry.site.v1.RevokeOperator
-	(*RevokeToken)(nil),    // 2: skerry.site.v1.RevokeToken
-	(*GossipRing)(nil),     // 3: skerry.site.v1.GossipRing
-	(*GossipState)(nil),    // 4: skerry.site.v1.GossipState
-	(*RotateGossip)(nil),   // 5: skerry.site.v1.RotateGossip
-	(*AdvanceGossip)(nil),  // 6: skerry.site.v1.AdvanceGossip
+	(*EvictNode)(nil),         // 0: skerry.site.v1.EvictNode
+	(*RevokeOperator)(nil),    // 1: skerry.site.v1.RevokeOperator
+	(*RevokeToken)(nil),       // 2: skerry.site.v1.RevokeToken
+	(*GossipRing)(nil),        // 3: skerry.site.v1.GossipRing
+	(*GossipState)(nil),       // 4: skerry.site.v1.GossipState
+	(*RotateGossip)(nil),      // 5: skerry.site.v1.RotateGossip
+	(*AdvanceGossip)(nil),     // 6: skerry.site.v1.AdvanceGossip
+	(*RotateAuthorities)(nil), // 7: skerry.site.v1.RotateAuthorities
 }
 var file_skerry_site_v1_revocation_proto_depIdxs = []int32{
 	3, // 0: skerry.site.v1.GossipState.ring:type_name -> skerry.site.v1.GossipRing
@@ -446,7 +486,7 @@ func file_skerry_site_v1_revocation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_revocation_proto_rawDesc), len(file_skerry_site_v1_revocation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

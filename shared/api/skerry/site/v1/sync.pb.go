@@ -504,7 +504,11 @@ type Assignments struct {
 	// By what the node judges operators and workloads while it reaches no voter.
 	Access *AccessRecords `protobuf:"bytes,120,opt,name=access,proto3" json:"access,omitempty"`
 	// The node's own record: name, zone, labels and version.
-	Record        *v1.Node `protobuf:"bytes,220,opt,name=record,proto3" json:"record,omitempty"`
+	Record *v1.Node `protobuf:"bytes,220,opt,name=record,proto3" json:"record,omitempty"`
+	// A node with a replica makes a new CA when its own is older than this.
+	AuthorityGeneration uint64 `protobuf:"varint,161,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
+	// The CA that issued the node's SVID is going to be retired.
+	Renew         bool `protobuf:"varint,162,opt,name=renew,proto3" json:"renew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +639,20 @@ func (x *Assignments) GetRecord() *v1.Node {
 		return x.Record
 	}
 	return nil
+}
+
+func (x *Assignments) GetAuthorityGeneration() uint64 {
+	if x != nil {
+		return x.AuthorityGeneration
+	}
+	return 0
+}
+
+func (x *Assignments) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
 }
 
 // ImageSource names nodes that hold an image.
@@ -834,7 +852,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x87\x05\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xd2\x05\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -852,7 +870,9 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\asecrets\x18\xc8\x01 \x03(\v2\x1f.skerry.site.v1.DeliveredSecretR\asecrets\x123\n" +
 	"\x06gossip\x18\xa0\x01 \x01(\v2\x1a.skerry.site.v1.GossipRingR\x06gossip\x125\n" +
 	"\x06access\x18x \x01(\v2\x1d.skerry.site.v1.AccessRecordsR\x06access\x12(\n" +
-	"\x06record\x18\xdc\x01 \x01(\v2\x0f.skerry.v1.NodeR\x06record\"c\n" +
+	"\x06record\x18\xdc\x01 \x01(\v2\x0f.skerry.v1.NodeR\x06record\x122\n" +
+	"\x14authority_generation\x18\xa1\x01 \x01(\x04R\x13authorityGeneration\x12\x15\n" +
+	"\x05renew\x18\xa2\x01 \x01(\bR\x05renew\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +

@@ -49,6 +49,12 @@ const (
 	// IdentityServiceRotateGossipKeyProcedure is the fully-qualified name of the IdentityService's
 	// RotateGossipKey RPC.
 	IdentityServiceRotateGossipKeyProcedure = "/skerry.v1.IdentityService/RotateGossipKey"
+	// IdentityServiceRotateAuthoritiesProcedure is the fully-qualified name of the IdentityService's
+	// RotateAuthorities RPC.
+	IdentityServiceRotateAuthoritiesProcedure = "/skerry.v1.IdentityService/RotateAuthorities"
+	// IdentityServiceListAuthoritiesProcedure is the fully-qualified name of the IdentityService's
+	// ListAuthorities RPC.
+	IdentityServiceListAuthoritiesProcedure = "/skerry.v1.IdentityService/ListAuthorities"
 )
 
 // IdentityServiceClient is a client for the skerry.v1.IdentityService service.
@@ -64,6 +70,9 @@ type IdentityServiceClient interface {
 	// RotateGossipKey brings in a new key for gossip; the coordinator goes on with
 	// it step by step.
 	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
+	// RotateAuthorities asks every voter for a new CA key.
+	RotateAuthorities(context.Context, *connect.Request[v1.RotateAuthoritiesRequest]) (*connect.Response[v1.RotateAuthoritiesResponse], error)
+	ListAuthorities(context.Context, *connect.Request[v1.ListAuthoritiesRequest]) (*connect.Response[v1.ListAuthoritiesResponse], error)
 }
 
 // NewIdentityServiceClient constructs a client for the skerry.v1.IdentityService service. By
@@ -107,16 +116,30 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("RotateGossipKey")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateAuthorities: connect.NewClient[v1.RotateAuthoritiesRequest, v1.RotateAuthoritiesResponse](
+			httpClient,
+			baseURL+IdentityServiceRotateAuthoritiesProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RotateAuthorities")),
+			connect.WithClientOptions(opts...),
+		),
+		listAuthorities: connect.NewClient[v1.ListAuthoritiesRequest, v1.ListAuthoritiesResponse](
+			httpClient,
+			baseURL+IdentityServiceListAuthoritiesProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ListAuthorities")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // identityServiceClient implements IdentityServiceClient.
 type identityServiceClient struct {
-	evictNode       *connect.Client[v1.EvictNodeRequest, v1.EvictNodeResponse]
-	listOperators   *connect.Client[v1.ListOperatorsRequest, v1.ListOperatorsResponse]
-	revokeOperator  *connect.Client[v1.RevokeOperatorRequest, v1.RevokeOperatorResponse]
-	revokeToken     *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	rotateGossipKey *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
+	evictNode         *connect.Client[v1.EvictNodeRequest, v1.EvictNodeResponse]
+	listOperators     *connect.Client[v1.ListOperatorsRequest, v1.ListOperatorsResponse]
+	revokeOperator    *connect.Client[v1.RevokeOperatorRequest, v1.RevokeOperatorResponse]
+	revokeToken       *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	rotateGossipKey   *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
+	rotateAuthorities *connect.Client[v1.RotateAuthoritiesRequest, v1.RotateAuthoritiesResponse]
+	listAuthorities   *connect.Client[v1.ListAuthoritiesRequest, v1.ListAuthoritiesResponse]
 }
 
 // EvictNode calls skerry.v1.IdentityService.EvictNode.
@@ -144,6 +167,16 @@ func (c *identityServiceClient) RotateGossipKey(ctx context.Context, req *connec
 	return c.rotateGossipKey.CallUnary(ctx, req)
 }
 
+// RotateAuthorities calls skerry.v1.IdentityService.RotateAuthorities.
+func (c *identityServiceClient) RotateAuthorities(ctx context.Context, req *connect.Request[v1.RotateAuthoritiesRequest]) (*connect.Response[v1.RotateAuthoritiesResponse], error) {
+	return c.rotateAuthorities.CallUnary(ctx, req)
+}
+
+// ListAuthorities calls skerry.v1.IdentityService.ListAuthorities.
+func (c *identityServiceClient) ListAuthorities(ctx context.Context, req *connect.Request[v1.ListAuthoritiesRequest]) (*connect.Response[v1.ListAuthoritiesResponse], error) {
+	return c.listAuthorities.CallUnary(ctx, req)
+}
+
 // IdentityServiceHandler is an implementation of the skerry.v1.IdentityService service.
 type IdentityServiceHandler interface {
 	// EvictNode takes a node out of the site for good: its key counts nowhere any
@@ -157,6 +190,9 @@ type IdentityServiceHandler interface {
 	// RotateGossipKey brings in a new key for gossip; the coordinator goes on with
 	// it step by step.
 	RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error)
+	// RotateAuthorities asks every voter for a new CA key.
+	RotateAuthorities(context.Context, *connect.Request[v1.RotateAuthoritiesRequest]) (*connect.Response[v1.RotateAuthoritiesResponse], error)
+	ListAuthorities(context.Context, *connect.Request[v1.ListAuthoritiesRequest]) (*connect.Response[v1.ListAuthoritiesResponse], error)
 }
 
 // NewIdentityServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -196,6 +232,18 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithSchema(identityServiceMethods.ByName("RotateGossipKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceRotateAuthoritiesHandler := connect.NewUnaryHandler(
+		IdentityServiceRotateAuthoritiesProcedure,
+		svc.RotateAuthorities,
+		connect.WithSchema(identityServiceMethods.ByName("RotateAuthorities")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceListAuthoritiesHandler := connect.NewUnaryHandler(
+		IdentityServiceListAuthoritiesProcedure,
+		svc.ListAuthorities,
+		connect.WithSchema(identityServiceMethods.ByName("ListAuthorities")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skerry.v1.IdentityService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IdentityServiceEvictNodeProcedure:
@@ -208,6 +256,10 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceRevokeTokenHandler.ServeHTTP(w, r)
 		case IdentityServiceRotateGossipKeyProcedure:
 			identityServiceRotateGossipKeyHandler.ServeHTTP(w, r)
+		case IdentityServiceRotateAuthoritiesProcedure:
+			identityServiceRotateAuthoritiesHandler.ServeHTTP(w, r)
+		case IdentityServiceListAuthoritiesProcedure:
+			identityServiceListAuthoritiesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -235,4 +287,12 @@ func (UnimplementedIdentityServiceHandler) RevokeToken(context.Context, *connect
 
 func (UnimplementedIdentityServiceHandler) RotateGossipKey(context.Context, *connect.Request[v1.RotateGossipKeyRequest]) (*connect.Response[v1.RotateGossipKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.IdentityService.RotateGossipKey is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RotateAuthorities(context.Context, *connect.Request[v1.RotateAuthoritiesRequest]) (*connect.Response[v1.RotateAuthoritiesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.IdentityService.RotateAuthorities is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) ListAuthorities(context.Context, *connect.Request[v1.ListAuthoritiesRequest]) (*connect.Response[v1.ListAuthoritiesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.IdentityService.ListAuthorities is not implemented"))
 }
