@@ -12,6 +12,7 @@ import (
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/problem"
 )
@@ -44,6 +45,7 @@ func (i Issuer) IssueSvids(ctx context.Context, req *connect.Request[sitev1.Issu
 	if !ok || peer.Role != certs.RoleNode {
 		return nil, problem.ToConnect(problem.New(problem.Forbidden, "identity", "only nodes may ask for identities of workloads"))
 	}
+	guard.From(ctx) // the call is decided here: Entitled judges each placement
 	response, err := i.issue(ctx, peer, req.Msg.GetRequests())
 	if err != nil {
 		return nil, problem.ToConnect(err)

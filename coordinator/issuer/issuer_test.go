@@ -9,17 +9,23 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
 )
@@ -283,5 +289,34 @@ func TestWholeCallsAreRefused(t *testing.T) {
 				t.Errorf("it gave %v", err)
 			}
 		})
+	}
+}
+
+// TestThroughTheGuard: the interceptor before all handlers lets the answers out.
+func TestThroughTheGuard(t *testing.T) {
+	s := newTestSite(t)
+	peer := certs.Peer{ID: spiffeid.RequireFromString("spiffe://harbour/node/n1"), Role: certs.RoleNode, Name: "n1", KeyFingerprint: fingerprint("n1")}
+	_, handler := sitev1connect.NewWorkloadIdentityServiceHandler(s.issuer, connect.WithInterceptors(guard.New(guard.Config{
+		Who: func(ctx context.Context) access.Principal {
+			peer, _ := mtls.PeerFrom(ctx)
+			return access.PrincipalOf(peer.ID.String())
+		},
+	})))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r.WithContext(mtls.WithPeer(r.Context(), peer)))
+	}))
+	defer server.Close()
+	client := sitev1connect.NewWorkloadIdentityServiceClient(server.Client(), server.URL)
+	ask := func() (*connect.Response[sitev1.IssueSvidsResponse], error) {
+		return client.IssueSvids(t.Context(), connect.NewRequest(&sitev1.IssueSvidsRequest{
+			Requests: []*sitev1.SvidRequest{{Project: "default", Placement: "web-1", Csr: csr(t)}},
+		}))
+	}
+	if response, err := ask(); err != nil || len(response.Msg.GetSvids()[0].GetSvid()) != 1 {
+		t.Errorf("a node was answered %v, %v", response, err)
+	}
+	peer = certs.Peer{ID: spiffeid.RequireFromString("spiffe://harbour/operator/admin"), Role: certs.RoleOperator, Name: "admin", KeyFingerprint: fingerprint("admin")}
+	if _, err := ask(); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("an operator was answered %v", err)
 	}
 }
