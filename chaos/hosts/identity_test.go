@@ -92,6 +92,7 @@ func svids(h *Host) []string {
 func TestWorkloadsGetAndKeepTheirIdentities(t *testing.T) {
 	r := newSite(t, 2, 0)
 	loadImage(t, r, "peer.tar", peerImage, spiffePeer(t, r))
+	apply(t, r, "kind: Settings\nname: site\nlifetimes: {workload: 1h}\n")
 	apply(t, r, peers())
 	awaitHealthy(t, r, "server", 1)
 	one, two := r.Hosts[0], r.Hosts[1]
@@ -134,10 +135,10 @@ func TestWorkloadsGetAndKeepTheirIdentities(t *testing.T) {
 	}
 
 	out = skerry(t, r, nil, "describe", "placement", "client-1")
-	if !strings.Contains(out, clientID+" until ") || !strings.Contains(out, "for 13d") {
+	if !strings.Contains(out, clientID+" until ") || !strings.Contains(out, "for 59m") {
 		t.Errorf("describe says %s", out)
 	}
-	if out := skerry(t, r, nil, "status"); !strings.Contains(out, "node-2 for 13d") {
+	if out := skerry(t, r, nil, "status"); !strings.Contains(out, "node-2 for 59m") {
 		t.Errorf("status says %s", out)
 	}
 
@@ -155,6 +156,18 @@ func TestWorkloadsGetAndKeepTheirIdentities(t *testing.T) {
 	}
 	if after := allPIDs(t, r); !slices.Equal(before, after) {
 		t.Errorf("containers were %v, are %v", before, after)
+	}
+
+	// Past half of its life it is renewed, and the running programs take it over.
+	skerry(t, r, nil, "site", "time", "set", time.Now().Add(40*time.Minute).UTC().Format(time.RFC3339))
+	again = awaitSVIDs("the next SVID", len(again)+1)
+	if renewed := again[len(again)-1]; renewed == first || !strings.HasSuffix(renewed, "verified true") {
+		t.Errorf("it is renewed as %q, was %q", renewed, first)
+	} else {
+		first = renewed
+	}
+	if out, err := call(serverID); err != nil || !strings.Contains(out, "it sees "+clientID) {
+		t.Errorf("after the renewal mutual TLS gave %q, %v", out, err)
 	}
 
 	// Both without power; the client's node comes back with no voter in reach.
