@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
@@ -35,7 +36,7 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 	case placement != nil && kind != "Workload":
 		response.Subject = "Placement/" + name
 		response.Summary = placementSummary(placement)
-		response.Placements = []*skerryv1.Placement{placement}
+		response.Placements = []*skerryv1.Placement{withVerdicts(view, placement)}
 	case workload != nil && kind != "Placement":
 		response.Subject = "Workload/" + name
 		response.Placements = view.PlacementsOf(project, name)
@@ -54,6 +55,18 @@ func explained(view *state.View, kind, project, name string) access.Object {
 		kind = "Placement"
 	}
 	return present(view, orKind(kind), project, name)
+}
+
+// withVerdicts gives a placement that was decided on together with others the
+// verdicts of the one that has them.
+func withVerdicts(view *state.View, p *skerryv1.Placement) *skerryv1.Placement {
+	other := view.Placement(p.GetProject(), p.GetDecision().GetExplainedBy())
+	if other.GetWorkload() != p.GetWorkload() || other.GetDecision().GetIndex() != p.GetDecision().GetIndex() {
+		return p
+	}
+	p = proto.CloneOf(p)
+	p.Decision.Verdicts, p.Decision.Omitted = other.GetDecision().GetVerdicts(), other.GetDecision().GetOmitted()
+	return p
 }
 
 func orKind(kind string) string {

@@ -41,9 +41,8 @@ type class struct {
 	refused *skerryv1.Decision
 	// opened is how often more nodes became possible, until it was refused.
 	opened int
-	// shared verdicts, for those that are not explained one by one.
-	shared  []*skerryv1.Verdict
-	omitted uint32
+	// explainedBy is the last one that was decided on with verdicts of its own.
+	explainedBy string
 	// hopeless: making room for it was tried.
 	hopeless bool
 }

@@ -11,10 +11,10 @@ import (
 
 const (
 	permille = 1000
-	// maxExplained decisions of one call have verdicts of their own; the others
-	// share those of the first one of their class.
+	// maxExplained decisions of one call have verdicts of their own; of the others
+	// one of each class, which those after it name.
 	maxExplained = 64
-	// fewVerdicts are what later classes get.
+	// fewVerdicts are what such a one gets.
 	fewVerdicts = 8
 )
 
@@ -26,16 +26,22 @@ type candidate struct {
 }
 
 // decide says why the best node was chosen.
-func (s *site) decide(c *class, p *pool, best *member) *skerryv1.Decision {
-	chosen := p.candidate(best)
-	decision := &skerryv1.Decision{Index: s.Index, Summary: p.summary(chosen)}
-	if s.explained < maxExplained {
-		s.explained++
-		c.shared, c.omitted = s.verdicts(p, maxVerdicts)
-	} else if c.shared == nil {
-		c.shared, c.omitted = s.verdicts(p, fewVerdicts)
+func (s *site) decide(what *skerryv1.Placement, c *class, p *pool, best *member) *skerryv1.Decision {
+	decision := &skerryv1.Decision{Index: s.Index, Summary: p.summary(p.candidate(best))}
+	if best.node.GetName() == what.GetDecision().GetPromised() {
+		decision.Summary = "room was made for it on " + best.node.GetName()
 	}
-	decision.Verdicts, decision.Omitted = c.shared, c.omitted
+	switch {
+	case s.explained < maxExplained:
+		s.explained++
+		decision.Verdicts, decision.Omitted = s.verdicts(p, maxVerdicts)
+	case c.explainedBy == "":
+		decision.Verdicts, decision.Omitted = s.verdicts(p, fewVerdicts)
+	default:
+		decision.ExplainedBy = c.explainedBy
+		return decision
+	}
+	c.explainedBy = what.GetName()
 	return decision
 }
 

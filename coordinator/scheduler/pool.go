@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // maxPools are kept at once; the oldest one is made anew when it is needed
@@ -280,6 +281,16 @@ func (p *pool) touch(index int32) {
 		p.fixNode(&p.domains[m.domain], m.pos)
 	}
 	p.settle(m.domain)
+}
+
+// promised is the node on which room was made for a placement, nil while there
+// is none.
+func (p *pool) promised(what *skerryv1.Placement) *member {
+	n := p.site.byName[what.GetDecision().GetPromised()]
+	if n == nil || p.at[n.index] < 0 || p.members[p.at[n.index]].pos < 0 {
+		return nil
+	}
+	return &p.members[p.at[n.index]]
 }
 
 // best node for the owner, nil when there is none.

@@ -50,7 +50,7 @@ func (s *site) makeRoom(p *skerryv1.Placement, c *class) bool {
 	for _, victim := range found.victims {
 		names = append(names, victim.GetName())
 	}
-	s.postpone(p, &skerryv1.Decision{Index: s.Index, Summary: fmt.Sprintf("it waits for %s until %s is gone, which makes room for it", found.node.GetName(), list(names))})
+	s.postpone(p, &skerryv1.Decision{Index: s.Index, Promised: found.node.GetName(), Summary: fmt.Sprintf("it waits for %s until %s is gone, which makes room for it", found.node.GetName(), list(names))})
 	return true
 }
 

@@ -110,6 +110,16 @@ func TestEvictionsMakeEnoughRoom(t *testing.T) {
 			if p.GetNode() == "" || there[p.GetName()] != nil {
 				left = append(left, p)
 			}
+			for _, a := range plan.Assign {
+				if a.GetPlacement() == p.GetName() {
+					p.Node = a.GetNode()
+				}
+			}
+			for _, postponed := range plan.Postpone {
+				if postponed.GetPlacement() == p.GetName() {
+					p.Decision = postponed.GetDecision()
+				}
+			}
 		}
 		in.Placements = left
 		after := map[string]bool{}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -124,5 +125,32 @@ func TestVerdictsAreBounded(t *testing.T) {
 	decision := assigned[0].GetDecision()
 	if len(decision.GetVerdicts()) != maxVerdicts || decision.GetOmitted() != 8 {
 		t.Errorf("%d verdicts and %d omitted", len(decision.GetVerdicts()), decision.GetOmitted())
+	}
+}
+
+// TestALargePlanExplainsEachClassOnce keeps the entry small that carries it.
+func TestALargePlanExplainsEachClassOnce(t *testing.T) {
+	var nodes []*skerryv1.Node
+	for i := range 100 {
+		nodes = append(nodes, machine(fmt.Sprintf("n%03d", i), "a"))
+	}
+	in := pending(pending(siteOf(nodes...), template("web", 100), 100), template("xweb", 300), 300)
+	explained := map[string]*skerryv1.Decision{}
+	named := 0
+	for _, a := range Schedule(in).Assign {
+		if by := a.GetDecision().GetExplainedBy(); by == "" {
+			explained[a.GetPlacement()] = a.GetDecision()
+		} else if named++; explained[by] == nil || by[:3] != a.GetPlacement()[:3] || a.GetDecision().GetSummary() == "" {
+			t.Fatalf("%s is explained by %q: %s", a.GetPlacement(), by, a.GetDecision().GetSummary())
+		}
+	}
+	if len(explained) != maxExplained || named != 400-maxExplained {
+		t.Errorf("%d are explained, %d name another one", len(explained), named)
+	}
+	full := pending(siteOf(machine("n1", "a", hasCPU(0))), template("web", 3), 3)
+	for i, p := range Schedule(full).Postpone {
+		if by := p.GetDecision().GetExplainedBy(); (by == "") != (i == 0) || (i > 0 && by != "web-1") {
+			t.Errorf("%s is explained by %q", p.GetPlacement(), by)
+		}
 	}
 }

@@ -110,6 +110,10 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 	}
 	if c.refused == nil {
 		pool := s.poolOf(c)
+		if promised := pool.promised(p); promised != nil {
+			s.assign(p, c, pool, promised)
+			return
+		}
 		if best := pool.best(); best != nil {
 			s.assign(p, c, pool, best)
 			return
@@ -120,10 +124,22 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 		return
 	}
 	s.postpone(p, c.refused)
+	c.refused = c.again(p)
+}
+
+// again is the decision against the next one of a class: the same, with the
+// verdicts of the first.
+func (c *class) again(p *skerryv1.Placement) *skerryv1.Decision {
+	if len(c.refused.GetVerdicts()) == 0 {
+		return c.refused
+	}
+	return &skerryv1.Decision{
+		Index: c.refused.GetIndex(), Summary: c.refused.GetSummary(), Remedy: c.refused.GetRemedy(), ExplainedBy: p.GetName(),
+	}
 }
 
 func (s *site) assign(p *skerryv1.Placement, c *class, from *pool, best *member) {
-	decision := s.decide(c, from, best)
+	decision := s.decide(p, c, from, best)
 	s.plan.Assign = append(s.plan.Assign, &sitev1.Assignment{
 		Project: p.GetProject(), Placement: p.GetName(), Node: best.node.GetName(), Decision: decision,
 	})

@@ -228,7 +228,8 @@ func (x *tx) decision(given *skerryv1.Decision) *skerryv1.Decision {
 	d := &skerryv1.Decision{
 		Index: given.GetIndex(), At: x.time,
 		Summary: bounded(given.GetSummary(), maxMessage), Omitted: given.GetOmitted(),
-		Remedy: bounded(given.GetRemedy(), maxMessage),
+		Remedy: bounded(given.GetRemedy(), maxMessage), ExplainedBy: bounded(given.GetExplainedBy(), maxMessage),
+		Promised: bounded(given.GetPromised(), maxNodeName),
 	}
 	verdicts := given.GetVerdicts()
 	if len(verdicts) > maxVerdicts {

@@ -102,6 +102,9 @@ func (o *whyOptions) printPlacement(p *skerryv1.Placement) error {
 	if decision := p.GetDecision(); decision.GetSummary() != "" {
 		lines = append(lines, fmt.Sprintf("  decided %s ago: %s", o.since(decision.GetAt().AsTime()), decision.GetSummary()))
 	}
+	if other := p.GetDecision().GetExplainedBy(); other != "" && len(p.GetDecision().GetVerdicts()) == 0 {
+		lines = append(lines, "  the nodes were considered as for "+other)
+	}
 	if text := p.GetDecision().GetRemedy(); text != "" && p.GetNode() == "" {
 		lines = append(lines, "  "+text)
 	}

@@ -2385,7 +2385,12 @@ type Decision struct {
 	Omitted  uint32     `protobuf:"varint,5,opt,name=omitted,proto3" json:"omitted,omitempty"`
 	// For what has no node: the smallest change after which it would fit, such as
 	// `needs 512 MiB memory more on n3, or one more node like n2`.
-	Remedy        string `protobuf:"bytes,220,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Remedy string `protobuf:"bytes,220,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// The placement of the same workload, decided on in the same moment, whose
+	// decision has the verdicts of this one.
+	ExplainedBy string `protobuf:"bytes,221,opt,name=explained_by,json=explainedBy,proto3" json:"explained_by,omitempty"`
+	// The node on which others give way to it; it goes there when they are gone.
+	Promised      string `protobuf:"bytes,222,opt,name=promised,proto3" json:"promised,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2458,6 +2463,20 @@ func (x *Decision) GetOmitted() uint32 {
 func (x *Decision) GetRemedy() string {
 	if x != nil {
 		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Decision) GetExplainedBy() string {
+	if x != nil {
+		return x.ExplainedBy
+	}
+	return ""
+}
+
+func (x *Decision) GetPromised() string {
+	if x != nil {
+		return x.Promised
 	}
 	return ""
 }
@@ -3547,14 +3566,16 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
 	"oom_killed\x18\x02 \x01(\bR\toomKilled\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc9\x01\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8a\x02\n" +
 	"\bDecision\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
 	"\asummary\x18\x03 \x01(\tR\asummary\x12.\n" +
 	"\bverdicts\x18\x04 \x03(\v2\x12.skerry.v1.VerdictR\bverdicts\x12\x18\n" +
 	"\aomitted\x18\x05 \x01(\rR\aomitted\x12\x17\n" +
-	"\x06remedy\x18\xdc\x01 \x01(\tR\x06remedy\"j\n" +
+	"\x06remedy\x18\xdc\x01 \x01(\tR\x06remedy\x12\"\n" +
+	"\fexplained_by\x18\xdd\x01 \x01(\tR\vexplainedBy\x12\x1b\n" +
+	"\bpromised\x18\xde\x01 \x01(\tR\bpromised\"j\n" +
 	"\aVerdict\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
