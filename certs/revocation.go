@@ -32,7 +32,7 @@ func (b *Bundle) CheckKey(peer Peer) error {
 	}
 	if name, ok := strings.CutPrefix(subject, "node/"); ok {
 		return problem.New(problem.Forbidden, "Node/"+name, "it was evicted from the site: its key %w", ErrRevoked).
-			WithHint("to use the machine again: skerry node reset on it, then join it with a new token")
+			WithHint("to use the machine again: stop the agent, move its state directory away, then join with a new token")
 	}
 	name := strings.TrimPrefix(subject, "operator/")
 	return problem.New(problem.Forbidden, "Operator/"+name, "its key %w", ErrRevoked).

@@ -94,7 +94,7 @@ func checkRecord(view *state.View, peer certs.Peer) error {
 		node := view.Node(peer.Name)
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			return problem.New(problem.Forbidden, subject, "the node was removed from the site").
-				WithHint("to use the machine again: skerry node reset on it, then join it with a new token")
+				WithHint("to use the machine again: stop the agent, move its state directory away, then join with a new token")
 		}
 		recorded = node.GetKeyFingerprint()
 	case certs.RoleOperator:
