@@ -96,7 +96,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
 	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
-	s.handler = s.authenticate(s.forward(mux))
+	s.handler = s.authenticate(s.throttled(s.forward(mux)))
 	return s
 }
 
