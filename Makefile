@@ -99,7 +99,7 @@ chaos: prerequisites build ## real hosts, longer and harder than in make test (r
 
 BENCH ?= failover
 .PHONY: bench
-bench: prerequisites build ## measure: make bench BENCH=access|failover|replace|schedule|start|footprint|write (root)
+bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|replace|schedule|start|footprint|write (root)
 	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry
 
 .PHONY: demo

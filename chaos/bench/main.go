@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, failover, replace, revoke, schedule, start, footprint and write.
+// NAME one of access, audit, failover, replace, revoke, schedule, start, footprint and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -26,6 +26,7 @@ type benchmark func(ctx context.Context, binary, dir string) (result, error)
 
 var benchmarks = map[string]benchmark{
 	"access":    accessDecision,
+	"audit":     auditCost,
 	"failover":  failover,
 	"footprint": footprint,
 	"replace":   replace,

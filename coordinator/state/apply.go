@@ -41,7 +41,8 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
 	var digest, sum []byte
-	if keep || audited(entry) {
+	recorded := audited(entry) && !s.audit.off
+	if keep || recorded {
 		digest, sum = s.hasher.asked(entry, identity(entry))
 	}
 	outcome, err := x.apply(entry)
@@ -56,7 +57,7 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	}
 	outcome.Index = index
 	s.publish(x)
-	if audited(entry) {
+	if recorded {
 		s.record(entry, sum, outcome)
 	}
 	if keep {

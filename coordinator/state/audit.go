@@ -28,11 +28,16 @@ type auditLog struct {
 	frontier audit.Frontier
 	sink     func(audit.Leaf)
 	buffer   []byte
+	off      bool
 }
 
 // OnLeaf names who keeps the leaves; apply hands each one out once for each
 // time that its entry is applied. Set it before the first entry.
 func (s *Store) OnLeaf(sink func(audit.Leaf)) { s.audit.sink = sink }
+
+// MeasureWithoutAudit builds no leaves, for the benchmark of what they cost.
+// Nothing that runs a site calls it.
+func (s *Store) MeasureWithoutAudit() { s.audit.off = true }
 
 // audited tells whether an entry becomes a leaf: all that people, programs and
 // nodes asked for, and what the coordinator declared about the site. What

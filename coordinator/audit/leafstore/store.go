@@ -19,12 +19,15 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"skerry.dev/coordinator/audit"
+	"skerry.dev/coordinator/consensus/pebblelog"
 	"skerry.dev/shared/problem"
 )
 
 const (
-	cacheBytes    = 1 << 20
-	memtableBytes = 1 << 20
+	cacheBytes = 1 << 20
+	// memtableBytes: a smaller one is flushed so often that its fsyncs are felt by
+	// those of the log.
+	memtableBytes = 4 << 20
 )
 
 // Keys of the records: leaves by number, the mark, the edge before the first.
@@ -51,7 +54,7 @@ type Store struct {
 
 // Open opens the store in dir, or begins an empty one.
 func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := pebblelog.MakeDir(fs, dir); err != nil {
 		return nil, err
 	}
 	cache := pebble.NewCache(cacheBytes)

@@ -58,7 +58,7 @@ type Log struct {
 // Open opens the log in dir, or begins an empty one. An error that wraps
 // ErrUntrusted means that the log must not be used any more.
 func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
-	if err := makeDir(fs, dir); err != nil {
+	if err := MakeDir(fs, dir); err != nil {
 		return nil, err
 	}
 	cache := pebble.NewCache(cacheBytes)
@@ -81,9 +81,9 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
 	return l, nil
 }
 
-// makeDir makes the directory durably, and those above it that are missing: a
+// MakeDir makes the directory durably, and those above it that are missing: a
 // power cut must not take the log away with the name of its directory.
-func makeDir(fs vfs.FS, dir string) error {
+func MakeDir(fs vfs.FS, dir string) error {
 	existing := fs.PathDir(dir)
 	for {
 		_, err := fs.Stat(existing)

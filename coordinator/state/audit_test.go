@@ -1,0 +1,81 @@
+package state
+
+import (
+	"testing"
+
+	"skerry.dev/coordinator/audit"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+func TestEveryChangeAndRefusalIsALeafAndReportsAreNone(t *testing.T) {
+	s := newSite(t, 1)
+	var leaves []*skerryv1.AuditEntry
+	s.store.OnLeaf(func(leaf audit.Leaf) {
+		entry, err := audit.Decode(leaf.Number, leaf.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, entry)
+	})
+	entry := applyEntry(testWorkload("web", 1))
+	entry.Principal, entry.From, entry.RequestId = "spiffe://reef/operator/mara", "10.0.0.7", "r-1"
+	s.ok(entry)
+	again := applyEntry(testWorkload("web", 1))
+	again.Principal, again.RequestId = "spiffe://reef/operator/mara", "r-1"
+	s.ok(again)
+	s.refused("not_found", deleteEntry("Workload", "nothing"))
+	s.ok(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{}}})
+	s.ok(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: &sitev1.Plan{}}})
+	s.index++
+	s.store.ApplyVoterChange(s.index, &sitev1.VoterChange{AddNode: "n1", AddRaftId: 9, Role: skerryv1.VoterRole_VOTER_ROLE_LEARNER})
+	if len(leaves) != 3 {
+		t.Fatalf("%d leaves: %v", len(leaves), leaves)
+	}
+	first, second, third := leaves[0], leaves[1], leaves[2]
+	if first.GetPrincipal() != "spiffe://reef/operator/mara" || first.GetFrom() != "10.0.0.7" || first.GetVerb() != "apply" ||
+		first.GetResources()[0] != "Workload/default/web" || first.GetResult() != "ok" || len(first.GetDigest()) != 32 {
+		t.Errorf("the change: %v", first)
+	}
+	if second.GetVerb() != "delete" || second.GetResult() != "not_found" || second.GetMessage() == "" {
+		t.Errorf("the refusal: %v", second)
+	}
+	if third.GetVerb() != "change-voters" || third.GetResources()[0] != "Node/n1" {
+		t.Errorf("the change of the voters: %v", third)
+	}
+}
+
+func TestARestoredStateGoesOnWithTheSameTree(t *testing.T) {
+	s := newSite(t, 1)
+	s.ok(applyEntry(testWorkload("web", 1)))
+	data, err := s.store.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := New()
+	if err := other.Restore(data); err != nil {
+		t.Fatal(err)
+	}
+	s.index++
+	s.store.Apply(s.index, deleteEntry("Workload", "web"))
+	other.Apply(s.index, deleteEntry("Workload", "web"))
+	if s.store.Frontier() != other.Frontier() || s.store.Hash() != other.Hash() {
+		t.Error("the trees differ")
+	}
+}
+
+func TestAnArchiveNeverReachesBeyondTheLogNorBack(t *testing.T) {
+	s := newSite(t, 1)
+	s.ok(applyEntry(testWorkload("web", 1)))
+	size := s.store.View().Audit().Size
+	archive := func(size uint64) *sitev1.Entry {
+		return &sitev1.Entry{Change: &sitev1.Entry_ArchiveAudit{ArchiveAudit: &sitev1.ArchiveAudit{Size: size, Root: make([]byte, 32)}}}
+	}
+	s.refused("invalid", archive(size+10))
+	s.ok(archive(size))
+	s.refused("conflict", archive(size))
+	s.refused("conflict", archive(size-1))
+	if got := s.store.View().Audit().First; got != size {
+		t.Errorf("archived up to %d", got)
+	}
+}
