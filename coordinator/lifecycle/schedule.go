@@ -20,6 +20,7 @@ func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv
 	}
 	found := scheduler.Schedule(scheduler.Input{
 		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Nodes: trusted, Placements: left,
+		Policy: p.view.Policy(),
 	})
 	p.waits = waits{}
 	if len(found.Assign)+len(found.Postpone)+len(found.Evict) == 0 && len(p.changed) == 0 {

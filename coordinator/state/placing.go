@@ -13,7 +13,7 @@ func (v *View) PlacingIndex() uint64 { return v.meta.placing }
 // notePlacing takes in a change of one object, nil when there was or is none.
 func (x *tx) notePlacing(ordinal int, before, after any) {
 	switch ordinal {
-	case nodesOrdinal, imagesOrdinal, workloadsOrdinal:
+	case nodesOrdinal, imagesOrdinal, workloadsOrdinal, settingsOrdinal:
 		x.placing = x.index
 	case placementsOrdinal:
 		a, _ := before.(*skerryv1.Placement)

@@ -5,6 +5,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -164,7 +165,7 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 		return false
 	}
 	usage := x.usageOf(node.GetName())
-	if !usage.Fits(DefaultPolicy().Room(node.GetCapacity()), needs) {
+	if !usage.Fits(policyOf(settings.get(x.Txn, manifest.SettingsName)).Room(node.GetCapacity()), needs) {
 		return false
 	}
 	p := shallow(old)

@@ -27,6 +27,35 @@ func DefaultPolicy() Policy {
 	return Policy{CPUPercent: 100, MemoryPercent: 100, DiskPercent: 100}
 }
 
+// Policy of the site, by its settings. What is missing or out of bounds is as by
+// default.
+func (v *View) Policy() Policy { return policyOf(settings.get(v.txn, manifest.SettingsName)) }
+
+func policyOf(s *skerryv1.Settings) Policy {
+	given, p := s.GetScheduling(), DefaultPolicy()
+	p.Pack = given.GetStrategy() == manifest.Pack
+	p.CPUPercent = promised(given.GetCpuPercent())
+	p.MemoryPercent = promised(given.GetMemoryPercent())
+	p.DiskPercent = promised(given.GetDiskPercent())
+	if cpu, err := manifest.CPU(given.GetReservedCpu()); err == nil {
+		p.ReservedCPUMilli = cpu
+	}
+	if memory, err := manifest.Memory(given.GetReservedMemory()); err == nil {
+		p.ReservedMemoryBytes = memory
+	}
+	if disk, err := manifest.Memory(given.GetReservedDisk()); err == nil {
+		p.ReservedDiskBytes = disk
+	}
+	return p
+}
+
+func promised(percent uint32) int64 {
+	if percent < manifest.MinPromised || percent > manifest.MaxPromised {
+		return 100
+	}
+	return int64(percent)
+}
+
 // Room for placements on a node of this capacity.
 func (p Policy) Room(c *skerryv1.Capacity) *skerryv1.Capacity {
 	if p == DefaultPolicy() {

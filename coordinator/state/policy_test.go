@@ -22,6 +22,25 @@ func TestRoomIsWhatMayBePromised(t *testing.T) {
 	}
 }
 
+func TestThePolicyIsThatOfTheSettings(t *testing.T) {
+	s := newSite(t, 1)
+	if got := s.store.View().Policy(); got != DefaultPolicy() {
+		t.Errorf("without settings it is %+v", got)
+	}
+	s.ok(declareEntry(&skerryv1.Settings{Kind: "Settings", Name: "site", Scheduling: &skerryv1.Scheduling{
+		Strategy: "pack", CpuPercent: 200, MemoryPercent: 9999, ReservedCpu: "500m", ReservedDisk: "1Gi", ReservedMemory: "much",
+	}}))
+	want := Policy{Pack: true, CPUPercent: 200, MemoryPercent: 100, DiskPercent: 100, ReservedCPUMilli: 500, ReservedDiskBytes: 1 << 30}
+	if got := s.store.View().Policy(); got != want {
+		t.Errorf("it is %+v, want %+v", got, want)
+	}
+	// The node has two cores: 3 of them can be promised.
+	s.ok(applyEntry(testWorkload("web", 7))) // of 500m each
+	s.want(0, creates(create("web", 1), create("web", 1), create("web", 1), create("web", 1), create("web", 1), create("web", 1), create("web", 1)))
+	s.want(1, assigns(assign("web-1", "n1"), assign("web-2", "n1"), assign("web-3", "n1"), assign("web-4", "n1"),
+		assign("web-5", "n1"), assign("web-6", "n1"), assign("web-7", "n1")))
+}
+
 func TestDevicesAndDiskAreNeverPromisedTwice(t *testing.T) {
 	w := &skerryv1.Workload{Container: &skerryv1.Container{Resources: &skerryv1.Resources{
 		Cpu: "1m", Memory: "4Mi", Disk: "2Gi", Devices: map[string]uint32{"gpu": 1, "tty": 2},

@@ -83,6 +83,7 @@ func (v *validator) settings(s *skerryv1.Settings) {
 	if s.GetName() != SettingsName {
 		v.fail("name", "the settings are named %s", SettingsName).Hint = "a site has one of them"
 	}
+	v.scheduling(s.GetScheduling())
 	v.lifetime("lifetimes.node", s.GetLifetimes().GetNode(), nodeBounds)
 	v.lifetime("lifetimes.operator", s.GetLifetimes().GetOperator(), operatorBounds)
 	v.lifetime("lifetimes.workload", s.GetLifetimes().GetWorkload(), workloadBounds)

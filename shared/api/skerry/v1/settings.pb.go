@@ -45,7 +45,9 @@ type Settings struct {
 	// Site time of creation. Set by the site.
 	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
 	// How long identities live.
-	Lifetimes     *Lifetimes `protobuf:"bytes,10,opt,name=lifetimes,proto3" json:"lifetimes,omitempty"`
+	Lifetimes *Lifetimes `protobuf:"bytes,10,opt,name=lifetimes,proto3" json:"lifetimes,omitempty"`
+	// How the room of nodes is handed out.
+	Scheduling    *Scheduling `protobuf:"bytes,220,opt,name=scheduling,proto3" json:"scheduling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +138,113 @@ func (x *Settings) GetLifetimes() *Lifetimes {
 	return nil
 }
 
+func (x *Settings) GetScheduling() *Scheduling {
+	if x != nil {
+		return x.Scheduling
+	}
+	return nil
+}
+
+// Scheduling is how the room of nodes is handed out. A change concerns what is
+// placed from then on.
+type Scheduling struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `spread`: the least loaded node is the best. `pack`: the fullest one that
+	// still has room, so that others stay empty. Default: `spread`.
+	Strategy string `protobuf:"bytes,1,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// How many percent of their CPU, memory and disk nodes promise, 10 to 1000;
+	// more than 100 is overcommitted. Default: 100.
+	CpuPercent    uint32 `protobuf:"varint,2,opt,name=cpu_percent,json=cpuPercent,proto3" json:"cpu_percent,omitempty"`
+	MemoryPercent uint32 `protobuf:"varint,3,opt,name=memory_percent,json=memoryPercent,proto3" json:"memory_percent,omitempty"`
+	DiskPercent   uint32 `protobuf:"varint,4,opt,name=disk_percent,json=diskPercent,proto3" json:"disk_percent,omitempty"`
+	// What each node promises to nobody, in the notation of resources. Default:
+	// nothing beyond what the agent keeps for the system.
+	ReservedCpu    string `protobuf:"bytes,5,opt,name=reserved_cpu,json=reservedCpu,proto3" json:"reserved_cpu,omitempty"`
+	ReservedMemory string `protobuf:"bytes,6,opt,name=reserved_memory,json=reservedMemory,proto3" json:"reserved_memory,omitempty"`
+	ReservedDisk   string `protobuf:"bytes,7,opt,name=reserved_disk,json=reservedDisk,proto3" json:"reserved_disk,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Scheduling) Reset() {
+	*x = Scheduling{}
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scheduling) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scheduling) ProtoMessage() {}
+
+func (x *Scheduling) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scheduling.ProtoReflect.Descriptor instead.
+func (*Scheduling) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Scheduling) GetStrategy() string {
+	if x != nil {
+		return x.Strategy
+	}
+	return ""
+}
+
+func (x *Scheduling) GetCpuPercent() uint32 {
+	if x != nil {
+		return x.CpuPercent
+	}
+	return 0
+}
+
+func (x *Scheduling) GetMemoryPercent() uint32 {
+	if x != nil {
+		return x.MemoryPercent
+	}
+	return 0
+}
+
+func (x *Scheduling) GetDiskPercent() uint32 {
+	if x != nil {
+		return x.DiskPercent
+	}
+	return 0
+}
+
+func (x *Scheduling) GetReservedCpu() string {
+	if x != nil {
+		return x.ReservedCpu
+	}
+	return ""
+}
+
+func (x *Scheduling) GetReservedMemory() string {
+	if x != nil {
+		return x.ReservedMemory
+	}
+	return ""
+}
+
+func (x *Scheduling) GetReservedDisk() string {
+	if x != nil {
+		return x.ReservedDisk
+	}
+	return ""
+}
+
 // Lifetimes of the certificates that the site issues from then on, such as
 // `90d` or `36h`. Identities are renewed by themselves after half of their life,
 // and none outlives the CA that issued it.
@@ -157,7 +266,7 @@ type Lifetimes struct {
 
 func (x *Lifetimes) Reset() {
 	*x = Lifetimes{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +278,7 @@ func (x *Lifetimes) String() string {
 func (*Lifetimes) ProtoMessage() {}
 
 func (x *Lifetimes) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +291,7 @@ func (x *Lifetimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lifetimes.ProtoReflect.Descriptor instead.
 func (*Lifetimes) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Lifetimes) GetNode() string {
@@ -217,7 +326,7 @@ var File_skerry_v1_settings_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x02\n" +
+	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n" +
 	"\bSettings\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -229,10 +338,23 @@ const file_skerry_v1_settings_proto_rawDesc = "" +
 	"\x10resource_version\x18\x06 \x01(\x04R\x0fresourceVersion\x124\n" +
 	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x122\n" +
 	"\tlifetimes\x18\n" +
-	" \x01(\v2\x14.skerry.v1.LifetimesR\tlifetimes\x1a9\n" +
+	" \x01(\v2\x14.skerry.v1.LifetimesR\tlifetimes\x126\n" +
+	"\n" +
+	"scheduling\x18\xdc\x01 \x01(\v2\x15.skerry.v1.SchedulingR\n" +
+	"scheduling\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"u\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x02\n" +
+	"\n" +
+	"Scheduling\x12\x1a\n" +
+	"\bstrategy\x18\x01 \x01(\tR\bstrategy\x12\x1f\n" +
+	"\vcpu_percent\x18\x02 \x01(\rR\n" +
+	"cpuPercent\x12%\n" +
+	"\x0ememory_percent\x18\x03 \x01(\rR\rmemoryPercent\x12!\n" +
+	"\fdisk_percent\x18\x04 \x01(\rR\vdiskPercent\x12!\n" +
+	"\freserved_cpu\x18\x05 \x01(\tR\vreservedCpu\x12'\n" +
+	"\x0freserved_memory\x18\x06 \x01(\tR\x0ereservedMemory\x12#\n" +
+	"\rreserved_disk\x18\a \x01(\tR\freservedDisk\"u\n" +
 	"\tLifetimes\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x1a\n" +
@@ -251,22 +373,24 @@ func file_skerry_v1_settings_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_settings_proto_rawDescData
 }
 
-var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_skerry_v1_settings_proto_goTypes = []any{
 	(*Settings)(nil),              // 0: skerry.v1.Settings
-	(*Lifetimes)(nil),             // 1: skerry.v1.Lifetimes
-	nil,                           // 2: skerry.v1.Settings.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Scheduling)(nil),            // 1: skerry.v1.Scheduling
+	(*Lifetimes)(nil),             // 2: skerry.v1.Lifetimes
+	nil,                           // 3: skerry.v1.Settings.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_skerry_v1_settings_proto_depIdxs = []int32{
-	2, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
-	3, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
-	1, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
+	4, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
+	2, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
+	1, // 3: skerry.v1.Settings.scheduling:type_name -> skerry.v1.Scheduling
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_settings_proto_init() }
@@ -280,7 +404,7 @@ func file_skerry_v1_settings_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_settings_proto_rawDesc), len(file_skerry_v1_settings_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
