@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"google.golang.org/protobuf/proto"
-
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -122,7 +120,7 @@ func (sh *shape) describe(c *class) string {
 	}
 	place := sh.spec.GetPlace()
 	if len(place.GetRequire())+len(place.GetKeepIn())+len(place.GetPrefer())+len(place.GetTargets()) > 0 {
-		text, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(text, place) // the state took it: it can be encoded
+		text = append(text, encoded(place)...)
 	}
 	for _, t := range sh.terms {
 		text = fmt.Append(text, c.project, 0, t.tally.of, t.tally.label, t.tally.all, t.away, t.weight)

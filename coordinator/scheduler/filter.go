@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -32,6 +34,32 @@ func (s *site) fixed(sh *shape) []filter {
 			labelFilter{place.GetKeepIn(), "outside of where it must be kept"})
 	}
 	return filters
+}
+
+// allowed tells for each node whether the fixed filters let it through: once for
+// all shapes with the same image and conditions.
+func (s *site) allowed(sh *shape, fixed []filter) []bool {
+	place := &skerryv1.Place{Require: sh.spec.GetPlace().GetRequire(), KeepIn: sh.spec.GetPlace().GetKeepIn()}
+	key := sh.spec.GetContainer().GetImage() + "\x00" + string(encoded(place))
+	nodes, known := s.let[key]
+	if !known {
+		nodes = make([]bool, len(s.nodes))
+		for i, n := range s.nodes {
+			nodes[i] = fitsAll(fixed, n)
+		}
+		s.let[key] = nodes
+	}
+	return nodes
+}
+
+// encoded gives equal bytes for equal places. What the state took can be
+// encoded.
+func encoded(place *skerryv1.Place) []byte {
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(place)
+	if err != nil {
+		panic("scheduler: " + err.Error())
+	}
+	return text
 }
 
 // changing filters rule out more as room is taken.

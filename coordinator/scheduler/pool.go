@@ -112,13 +112,14 @@ func (s *site) newPool(sh *shape) *pool {
 	p.filled = p.filledNow()
 	p.members = make([]member, 0, len(s.nodes))
 	p.values = map[string]int32{}
+	allowed := s.allowed(sh, p.fixed)
 	holders := s.holders(sh.spec.GetContainer().GetImage())
 	for _, t := range sh.terms {
 		p.wishes = p.wishes || t.weight > 0
 	}
 	for i, n := range s.nodes {
 		p.at[i] = -1
-		if !fitsAll(p.fixed, n) || !fitsAll(p.changing, n) {
+		if !allowed[i] || !fitsAll(p.changing, n) {
 			continue
 		}
 		p.at[i] = int32(len(p.members))

@@ -46,19 +46,20 @@ func (s *site) makeRoom(p *skerryv1.Placement, c *class) bool {
 		})
 	}
 	s.giveWay(found, p, c)
-	names := make([]string, 0, len(found.victims))
-	for _, victim := range found.victims {
-		names = append(names, victim.GetName())
-	}
-	s.postpone(p, &skerryv1.Decision{Index: s.Index, Promised: found.node.GetName(), Summary: fmt.Sprintf("it waits for %s until %s is gone, which makes room for it", found.node.GetName(), list(names))})
+	s.postpone(p, &skerryv1.Decision{Index: s.Index, Promised: found.node.GetName(), Summary: found.explain()})
 	return true
 }
 
-func list(names []string) string {
-	if len(names) == 1 {
-		return names[0]
+func (f *sacrifice) explain() string {
+	switch len(f.victims) {
+	case 0:
+		return fmt.Sprintf("it waits for %s, where room is being made already", f.node.GetName())
+	case 1:
+		return fmt.Sprintf("it waits for %s until %s is gone, which makes room for it", f.node.GetName(), f.victims[0].GetName())
+	default:
+		return fmt.Sprintf("it waits for %s until %s and %d more are gone, which makes room for it",
+			f.node.GetName(), f.victims[0].GetName(), len(f.victims)-1)
 	}
-	return fmt.Sprintf("%s and %d more", names[0], len(names)-1)
 }
 
 // giveWay counts the room as that of the placement, so that nobody else gets it
@@ -108,7 +109,8 @@ func cheaper(a, b []*skerryv1.Placement) bool {
 	return cmp.Or(cmp.Compare(priorityA, priorityB), cmp.Compare(endsA, endsB), cmp.Compare(len(a), len(b))) < 0
 }
 
-// victims on one node, as few as possible, nil when that does not help.
+// victims on one node, as few as possible: none when what gives way to others
+// leaves room enough; nil when nothing helps.
 func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
 	var may []*skerryv1.Placement
 	for _, p := range s.boundTo(n) {
@@ -122,7 +124,7 @@ func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
 			cmp.Compare(b.GetCreated().GetSeconds(), a.GetCreated().GetSeconds()))
 	})
 	gone := map[*skerryv1.Placement]bool{}
-	var victims []*skerryv1.Placement
+	victims := []*skerryv1.Placement{}
 	for _, p := range may {
 		if s.fitsWithout(c, n, gone) {
 			break
@@ -142,7 +144,7 @@ func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
 			gone[victims[i]] = true
 		}
 	}
-	if len(victims) == 0 || len(victims) > maxVictims {
+	if len(victims) > maxVictims {
 		return nil
 	}
 	return victims

@@ -16,6 +16,8 @@ type site struct {
 	byName map[string]*node
 	images map[string]*skerryv1.Image
 	holds  map[string][]bool
+	// let are the nodes that fixed filters let through.
+	let map[string][]bool
 	// unzoned: each node is a zone of its own.
 	unzoned bool
 	meter   meter
@@ -66,7 +68,7 @@ type workload struct {
 func newSite(in Input, waiting []*skerryv1.Placement) *site {
 	s := &site{
 		Input: in, byName: make(map[string]*node, len(in.Nodes)), images: map[string]*skerryv1.Image{},
-		holds: map[string][]bool{}, meter: newMeter(), workloads: map[name]*workload{}, classes: map[kind]*class{}, pools: map[string]*pool{},
+		holds: map[string][]bool{}, let: map[string][]bool{}, meter: newMeter(), workloads: map[name]*workload{}, classes: map[kind]*class{}, pools: map[string]*pool{},
 		evicted: map[*skerryv1.Placement]bool{}, placed: map[int32][]*skerryv1.Placement{},
 	}
 	s.addNodes()
