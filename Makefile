@@ -17,7 +17,8 @@ PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | s
 
 export CGO_ENABLED := 0
 GO      ?= go
-GOBUILD := $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# grpcnotrace leaves out pages for browsers that no one could reach.
+GOBUILD := $(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)"
 # -count=1 where a test looks at the machine and not only at the code.
 FRESH   := -count=1
 
@@ -75,8 +76,10 @@ test-integration: prerequisites build ## real containerd and real hosts (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration ./agent/... ./coordinator/... ./certs/... ./shared/...
 	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration $(HOSTS_PACKAGES)
 
+MAX_BINARY := 40000000
 .PHONY: test-package
 test-package: package ## install the deb on a clean Debian root (root)
+	@test $$(stat -c %s bin/skerry) -lt $(MAX_BINARY) || { echo "bin/skerry is not below $(MAX_BINARY) bytes: is text/template linked again? (go build -ldflags=-dumpdep)" >&2; exit 1; }
 	packaging/test-deb.sh dist/*.deb
 	@echo "ok  	skerry.dev/packaging (deb on a clean root)"
 

@@ -76,7 +76,6 @@ begins with "!" on standard error.`,
 		SilenceUsage:       true,
 		DisableSuggestions: true, // Main words them
 	}
-	root.SetVersionTemplate("skerry {{.Version}}\n")
 	root.SetIn(deps.In)
 	root.SetOut(deps.Out)
 	root.SetErr(deps.Err)

@@ -161,15 +161,6 @@ func (d *Driver) withNetwork(spec runtime.Spec, container string) oci.SpecOpts {
 	}
 }
 
-func withUser(spec runtime.Spec, user string) oci.SpecOpts {
-	return func(ctx context.Context, c oci.Client, record *containers.Container, s *oci.Spec) error {
-		if err := oci.WithUser(user)(ctx, c, record, s); err != nil {
-			return problem.New(problem.Invalid, spec.ID, "the image does not know the user %s: %w", user, err).WithField("container.user")
-		}
-		return nil
-	}
-}
-
 // mounts, those nearer to the root first.
 func (d *Driver) mounts(spec runtime.Spec) ([]specs.Mount, error) {
 	mounts := []specs.Mount{
