@@ -230,19 +230,29 @@ func parseAuthorities(encoded [][]byte, site string) ([]*x509.Certificate, error
 	}
 	var authorities []*x509.Certificate
 	for _, der := range encoded {
-		cert, err := x509.ParseCertificate(der)
+		cert, err := ParseAuthority(der, site)
 		if err != nil {
-			return nil, fmt.Errorf("a CA certificate does not parse: %w", err)
-		}
-		if err := checkAuthority(cert); err != nil {
 			return nil, err
-		}
-		if id := cert.URIs[0].String(); id != "spiffe://"+site {
-			return nil, fmt.Errorf("%s is a CA of %s", cert.Subject.CommonName, id)
 		}
 		authorities = append(authorities, cert)
 	}
 	return authorities, nil
+}
+
+// ParseAuthority reads the certificate of a CA, and refuses what cannot be one of
+// the site.
+func ParseAuthority(der []byte, site string) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("a CA certificate does not parse: %w", err)
+	}
+	if err := checkAuthority(cert); err != nil {
+		return nil, err
+	}
+	if id := cert.URIs[0].String(); id != "spiffe://"+site {
+		return nil, fmt.Errorf("%s is a CA of %s", cert.Subject.CommonName, id)
+	}
+	return cert, nil
 }
 
 func checkSignature(signers *Bundle, version *sitev1.TrustVersion, digest []byte) error {

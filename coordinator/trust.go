@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -60,11 +59,8 @@ func (v *Voter) extendTrust(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	due, err := dueTrust(view, bundle)
-	if err == nil {
-		err = v.dueKeys(view, due)
-	}
-	if err != nil || due.empty() {
+	due := dueTrust(view, bundle)
+	if err := v.dueKeys(view, due); err != nil || due.empty() {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, trustTime)
@@ -124,15 +120,18 @@ func (d *trustDue) maySign(bundle *certs.Bundle, authority *x509.Certificate) bo
 	return bundle.Has(authority) && (len(d.signers) == 0 || !slices.ContainsFunc(d.change.Drop, authority.Equal))
 }
 
-func dueTrust(view *state.View, bundle *certs.Bundle) (*trustDue, error) {
-	due := &trustDue{}
+// dueTrust believes no node what it says of its own CA: one that says what
+// cannot be true keeps nothing else out of the chain, and one that names the CA
+// of another does not take that with it when it is evicted.
+func dueTrust(view *state.View, bundle *certs.Bundle) *trustDue {
+	due, issuers := &trustDue{}, view.Issuers()
 	for _, node := range view.Nodes() {
-		if len(node.GetAuthority()) == 0 {
+		authority, err := certs.ParseAuthority(node.GetAuthority(), bundle.Site())
+		if err != nil {
 			continue
 		}
-		authority, err := x509.ParseCertificate(node.GetAuthority())
-		if err != nil {
-			return nil, fmt.Errorf("the CA of node %s does not parse: %w", node.GetName(), err)
+		if of, issues := issuers[sha256.Sum256(authority.Raw)]; issues && of != node.GetName() {
+			continue
 		}
 		due.look(node, authority, bundle.Has(authority))
 	}
@@ -144,7 +143,7 @@ func dueTrust(view *state.View, bundle *certs.Bundle) (*trustDue, error) {
 			due.change.Revoke = append(due.change.Revoke, r)
 		}
 	}
-	return due, nil
+	return due
 }
 
 // dueKeys are those with which the replicas sign the audit log.
