@@ -32,11 +32,13 @@ func newRequests() requests { return requests{byID: map[string]*sitev1.DoneReque
 
 // remembered tells whether an entry is a person's write. What the coordinator
 // proposes by itself may be repeated without harm, and would push out the
-// writes of people.
+// writes of people. Who reveals a secret again has read it again, and the audit
+// log says so each time.
 func remembered(entry *sitev1.Entry) bool {
 	switch entry.GetChange().(type) {
 	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash,
-		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets, *sitev1.Entry_AddCheckpoint, *sitev1.Entry_RecordRefusals:
+		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets, *sitev1.Entry_AddCheckpoint, *sitev1.Entry_RecordRefusals,
+		*sitev1.Entry_RevealSecret:
 		return false
 	default:
 		return entry.GetRequestId() != ""
