@@ -48,11 +48,37 @@ func present(view *state.View, kind, project, name string) access.Object {
 
 // find a resource by its name; nil when there is none.
 func find(view *state.View, kind, project, name string) manifest.Object {
+	switch kind {
+	case "Workload":
+		return orNone(view.Workload(project, name))
+	case "Placement":
+		return orNone(view.Placement(project, name))
+	case "Node":
+		return orNone(view.Node(name))
+	case "Image":
+		return orNone(view.Image(name))
+	case "Secret":
+		return orNone(view.Secret(project, name).GetSecret())
+	case access.KindPolicy:
+		return orNone(view.AccessPolicy(name))
+	}
 	found, err := listKind(view, kind, project, name)
 	if err != nil || len(found) == 0 {
 		return nil
 	}
 	return manifest.Of(found[0])
+}
+
+// orNone is nil for none.
+func orNone[T interface {
+	comparable
+	manifest.Object
+}](object T) manifest.Object {
+	var none T
+	if object == none {
+		return nil
+	}
+	return object
 }
 
 // mayApply asks for each resource, as it is and as it would be: nobody takes a
@@ -116,7 +142,11 @@ func (a accessService) CheckAccess(ctx context.Context, req *connect.Request[ske
 	if manifest.InProject(kind) {
 		project = projectOr(msg.GetProject(), defaultProject)
 	}
-	explained := a.judge().Explain(who, verb, present(view, kind, project, msg.GetName()))
+	object := present(view, kind, project, msg.GetName())
+	explained := a.judge().Explain(who, verb, object)
+	if !call.May(access.Read, object) {
+		explained.Object = access.Unlabelled(explained.Object) // labels are content
+	}
 	return connect.NewResponse(&skerryv1.CheckAccessResponse{
 		Allowed: explained.Allowed, Summary: explained.Summary, Reasons: explained.Reasons, Missing: explained.Missing,
 		Principal: explained.Principal, Object: explained.Object, Revision: view.AccessRevision(), Freshness: freshness,

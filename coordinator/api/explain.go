@@ -39,12 +39,12 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 		response.Placements = []*skerryv1.Placement{withVerdicts(view, placement)}
 	case workload != nil && kind != "Placement":
 		response.Subject = "Workload/" + name
-		response.Placements = view.PlacementsOf(project, name)
+		response.Placements = readable(ctx, view.PlacementsOf(project, name))
 		response.Summary = workloadSummary(workload, response.Placements)
 	default:
 		return nil, notFound(orKind(kind), name, project)
 	}
-	response.Events = eventsAbout(view, response)
+	response.Events = eventsAbout(view, project, response)
 	return connect.NewResponse(response), nil
 }
 
@@ -118,14 +118,14 @@ func isHealthy(p *skerryv1.Placement) bool {
 }
 
 // eventsAbout are the last events of the subject and its placements.
-func eventsAbout(view *state.View, response *skerryv1.ExplainResponse) []*skerryv1.Event {
+func eventsAbout(view *state.View, project string, response *skerryv1.ExplainResponse) []*skerryv1.Event {
 	about := map[string]bool{response.GetSubject(): true}
 	for _, p := range response.GetPlacements() {
 		about["Placement/"+p.GetName()] = true
 	}
 	var events []*skerryv1.Event
 	for _, event := range view.Events(0, 0) {
-		if about[event.GetKind()+"/"+event.GetName()] {
+		if event.GetProject() == project && about[event.GetKind()+"/"+event.GetName()] {
 			events = append(events, event)
 		}
 	}

@@ -20,6 +20,9 @@ const (
 	maxLost = 1000
 	// foreseeEvery bounds what status spends on what is not so yet.
 	foreseeEvery = 2 * time.Second
+	// maxAsking questions are thought through at once: each may take a core for
+	// seconds, and the coordinator has other work.
+	maxAsking = 2
 )
 
 // foresees implements skerry.v1.ForesightService.
@@ -40,14 +43,19 @@ func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.What
 		if err != nil {
 			return nil, err
 		}
-		sealed, end, err := f.sealAll(ctx, admitted)
+		assumed, err := f.assumeAll(admitted)
 		if err != nil {
 			return nil, err
 		}
-		defer end()
-		change = &sitev1.ApplyResources{Resources: admitted, Secrets: sealed}
+		change = &sitev1.ApplyResources{Resources: admitted, Secrets: assumed}
 	}
 	_, freshness := f.read(ctx, msg.GetStale())
+	select {
+	case f.foresight.asking <- struct{}{}:
+		defer func() { <-f.foresight.asking }()
+	case <-ctx.Done():
+		return nil, problem.New(problem.Exhausted, "", "others are asking what would be, %d at once", maxAsking).WithHint("try again")
+	}
 	answer, err := whatif.Ask(f.Store, msg, change)
 	if err != nil {
 		return nil, err
@@ -60,12 +68,18 @@ func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.What
 // status is asked more often than that changes.
 type foresight struct {
 	clock env.Clock
+	// asking are the questions that are being thought through.
+	asking chan struct{}
 
 	mu         sync.Mutex
 	at         time.Duration
 	known      bool
 	weak       []*skerryv1.Weakness
 	incomplete bool
+}
+
+func newForesight(clock env.Clock) *foresight {
+	return &foresight{clock: clock, asking: make(chan struct{}, maxAsking)}
 }
 
 func (f *foresight) weaknesses(store *state.Store) (weak []*skerryv1.Weakness, incomplete bool) {

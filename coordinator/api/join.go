@@ -53,20 +53,26 @@ func (j Join) join(ctx context.Context, req *sitev1.JoinRequest, from string) (*
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "join", "the certificate request is not usable: %w", err)
 	}
+	change, err := j.change(req, certs.Fingerprint(key))
+	if err != nil {
+		return nil, err
+	}
+	// Walking the chain of trust costs a signature for each of its versions: not
+	// for somebody without a token.
 	authority := j.Authority()
 	if authority == nil || !trusts(j.Store.View(), authority) {
 		return nil, problem.New(problem.Unavailable, "join", "this coordinator's CA is not trusted by the site yet").
 			WithHint("try again in a few seconds")
 	}
-	outcome, err := j.record(ctx, req, certs.Fingerprint(key), from)
+	outcome, err := j.record(ctx, change, from)
 	if err != nil {
 		return nil, err
 	}
 	return j.issue(authority, key, outcome)
 }
 
-// record commits the join: from then on the token belongs to this key alone.
-func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint []byte, from string) (*sitev1.Outcome, error) {
+// change that lets the joiner in, if its token does and it is a machine.
+func (j Join) change(req *sitev1.JoinRequest, fingerprint []byte) (*sitev1.JoinSite, error) {
 	hash := sha256.Sum256(req.GetSecret())
 	node := req.GetNode()
 	if node == nil {
@@ -83,6 +89,11 @@ func (j Join) record(ctx context.Context, req *sitev1.JoinRequest, fingerprint [
 	}
 	// A number drawn here and fixed by the log: a repeated join gets the first.
 	node.Id = newUUID(j.Rand)
+	return change, nil
+}
+
+// record commits the join: from then on the token belongs to this key alone.
+func (j Join) record(ctx context.Context, change *sitev1.JoinSite, from string) (*sitev1.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	outcome, err := j.Log.Propose(ctx, &sitev1.Entry{

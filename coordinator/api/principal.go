@@ -30,7 +30,7 @@ func principalFrom(ctx context.Context) access.Principal {
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		principal, err := s.principal(r)
-		from := callerHost(r)
+		from := hostOf(r.RemoteAddr)
 		if err != nil {
 			if principal == "" {
 				peer, _ := mtls.PeerFrom(r.Context()) // nobody, if it shows no identity
@@ -40,6 +40,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			writeError(w, r, err)
 			return
 		}
+		from = callerHost(r) // a voter that forwards may name it, nobody else
 		r.Header.Del(onBehalfHeader)
 		r.Header.Del(fromHeader)
 		ctx := context.WithValue(r.Context(), principalKey{}, principal)

@@ -60,6 +60,26 @@ func (s *Server) sealOne(secret *skerryv1.Secret) (*sitev1.SealedSecret, error) 
 	return s.Secrets.Seal(s.Store.View(), secret.GetProject(), secret.GetName(), values)
 }
 
+// assumeAll stands for sealAll where nothing is kept: each secret counts as one
+// with another content than before. Whoever may only ask what would be learns
+// nothing by asking whether a content is the present one.
+func (s *Server) assumeAll(resources []*skerryv1.Resource) ([]*sitev1.SealedSecret, error) {
+	view := s.Store.View()
+	var assumed []*sitev1.SealedSecret
+	for _, secret := range secretsAmong(resources) {
+		values, err := manifest.SecretValues(secret)
+		if err != nil {
+			return nil, err
+		}
+		stripSecret(secret, values)
+		assumed = append(assumed, &sitev1.SealedSecret{
+			Version:    view.Secret(secret.GetProject(), secret.GetName()).GetSealed().GetVersion() + 1,
+			KeyVersion: secrets.Present(view).GetVersion(), Ciphertext: []byte{0},
+		})
+	}
+	return assumed, nil
+}
+
 func stripSecret(secret *skerryv1.Secret, values map[string][]byte) {
 	secret.Data, secret.StringData, secret.File = nil, nil, nil
 	secret.Keys = manifest.SecretSizes(values)

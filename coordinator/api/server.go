@@ -13,6 +13,7 @@ import (
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
@@ -77,7 +78,7 @@ type Server struct {
 
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
-	s := &Server{Config: config, foresight: &foresight{clock: config.Clock}}
+	s := &Server{Config: config, foresight: newForesight(config.Clock)}
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
@@ -130,5 +131,7 @@ func (s *Server) entry(ctx context.Context, requestID string) *sitev1.Entry {
 	if requestID == "" {
 		requestID = s.newID()
 	}
-	return &sitev1.Entry{RequestId: requestID, Principal: principalFrom(ctx).ID}
+	return &sitev1.Entry{
+		RequestId: requestID, Principal: principalFrom(ctx).ID, From: hostFrom(ctx), AccessRevision: guard.From(ctx).Revision(),
+	}
 }

@@ -33,6 +33,8 @@ type clocks struct {
 	stamp sitetime.Stamp
 	nodes map[string]time.Time
 	set   time.Time
+	// by is the entry with which it was set.
+	by *sitev1.Entry
 }
 
 func (c *clocks) Read() sitetime.Stamp         { return c.stamp }
@@ -43,8 +45,8 @@ func (c *clocks) Median() (time.Time, bool) {
 	return low, ok
 }
 
-func (c *clocks) Set(_ context.Context, _ *sitev1.Entry, to time.Time) (*sitev1.Outcome, error) {
-	c.set = to
+func (c *clocks) Set(_ context.Context, by *sitev1.Entry, to time.Time) (*sitev1.Outcome, error) {
+	c.set, c.by = to, by
 	return &sitev1.Outcome{}, nil
 }
 
@@ -133,6 +135,9 @@ func TestOnlyAnOperatorSetsSiteTimeAndOnlyToWhatMakesSense(t *testing.T) {
 	}
 	if want := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC); !s.clocks.set.Equal(want) {
 		t.Errorf("it was set to %s", s.clocks.set)
+	}
+	if by := s.clocks.by; by.GetPrincipal() != mia.ID.String() || by.GetFrom() != "127.0.0.1" || by.GetAccessRevision() != s.store.View().AccessRevision() {
+		t.Errorf("the entry says %v", by)
 	}
 }
 

@@ -73,9 +73,17 @@ func describeObject(o Object) []string {
 		lines = append(lines, "project: "+o.Project)
 	}
 	for _, label := range sortedKeys(o.Labels) {
-		lines = append(lines, fmt.Sprintf("label %s: %s", label, o.Labels[label]))
+		lines = append(lines, fmt.Sprintf("%s%s: %s", labelLine, label, o.Labels[label]))
 	}
 	return lines
+}
+
+const labelLine = "label "
+
+// Unlabelled leaves out of what an explanation says of an object what only
+// those may know who may read it.
+func Unlabelled(lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.HasPrefix(line, labelLine) })
 }
 
 // missing are the roles that would permit it, and the policies that would if
