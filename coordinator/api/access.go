@@ -96,6 +96,9 @@ func (r resources) mayApply(ctx context.Context, given []*skerryv1.Resource) err
 				return err
 			}
 		}
+		if err := mayReach(call, resource.GetWorkload()); err != nil {
+			return err
+		}
 		if policy := resource.GetAccessPolicy(); policy != nil {
 			if err := access.CheckPolicy(policy); err != nil {
 				return err
@@ -104,6 +107,23 @@ func (r resources) mayApply(ctx context.Context, given []*skerryv1.Resource) err
 		}
 	}
 	return call.Require(func(*access.Judge) error { return records.CheckLockOut(r.Store.View(), policies) })
+}
+
+// mayReach: a workload with which somebody can become the node that it runs on
+// asks for more than to be applied. On a voter that would be the whole site.
+func mayReach(call *guard.Call, w *skerryv1.Workload) error {
+	field, how := manifest.ReachesHost(w)
+	if field == "" {
+		return nil
+	}
+	node := access.Object{Kind: access.KindNode}
+	return call.Require(func(judge *access.Judge) error {
+		if judge.Decide(call.Who(), access.Reach, node).Allowed {
+			return nil
+		}
+		return problem.New(problem.Forbidden, "Workload/"+w.GetName(), "%s may not reach nodes from within containers, and it %s", call.Who(), how).
+			WithField(field).WithHint("admins of the site may; skerry access explain %s %s says what else would permit it", access.Reach, access.KindNode)
+	})
 }
 
 // propose commits an entry that was judged. When who may do what has changed

@@ -281,3 +281,40 @@ func TestAChangeIsJudgedAgainWhenTheRecordsHaveChanged(t *testing.T) {
 		t.Errorf("it gave %v, %v", outcome, err)
 	}
 }
+
+// On a voter a mounted directory can be that of the CA: who may run workloads is
+// not an admin by it.
+func TestRunningWorkloadsDoesNotReachTheNodes(t *testing.T) {
+	s := newAPISite(t)
+	s.twoProjects()
+	mia := operator("mia")
+	kim := s.joins("kim", &skerryv1.Grant{Role: "operator"})
+	pat := s.joins("pat", &skerryv1.Grant{Role: "admin", Project: "shop"})
+	mount := inShop("till", `,"container":{"image":"site.local/web:1","mounts":[{"target":"/host","hostPath":"/var/lib/skerry"}]}`)
+	mount = strings.Replace(mount, `"container":{"image":"site.local/web:1"},`, "", 1)
+	power := strings.Replace(mount, `"mounts":[{"target":"/host","hostPath":"/var/lib/skerry"}]`, `"addCapabilities":["SYS_MODULE"]`, 1)
+	for _, test := range []struct {
+		name, body, code string
+		from             *certs.Peer
+	}{
+		{"an operator mounts", mount, "permission_denied", &kim},
+		{"an operator takes a capability", power, "permission_denied", &kim},
+		{"the admin of a project mounts", mount, "permission_denied", &pat},
+		{"an admin mounts", mount, "", &mia},
+		{"an operator changes what is mounted", strings.Replace(mount, "web:1", "web:2", 1), "permission_denied", &kim},
+		{"an operator goes without", inShop("till", ""), "", &kim},
+	} {
+		for _, dry := range []string{`{"dryRun":true,`, `{`} {
+			got := s.call(test.from, apply, dry+strings.TrimPrefix(resourcesOf(test.body), "{"))
+			if got.code() != test.code || test.code != "" && !strings.Contains(got.message(), "reach nodes") {
+				t.Errorf("%s: %v, want %q", test.name, got.body, test.code)
+			}
+		}
+	}
+	if got := s.call(&mia, apply, policyBody("hosts", `permit (principal == Operator::"kim", action == Action::"reach", resource is Node);`)); got.code() != "" {
+		t.Fatal(got.body)
+	}
+	if got := s.call(&kim, apply, resourcesOf(mount)); got.code() != "" {
+		t.Errorf("with a policy: %v", got.body)
+	}
+}

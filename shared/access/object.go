@@ -28,6 +28,15 @@ const (
 	Grant = "grant"
 	// Foresee what would become of the site: it shows all that is in it.
 	Foresee = "foresee"
+	// Reach a node from within a container. No call does it alone: it is asked
+	// when a workload is applied that would.
+	Reach = "reach"
+)
+
+// Kinds of what is asked about beside what a call names.
+const (
+	// KindNode is what workloads reach.
+	KindNode = "Node"
 )
 
 // Object is what something is done to.
@@ -114,6 +123,7 @@ func Verbs() map[string][]string {
 			add(rule.GetVerb(), manifest.Kinds()...)
 		}
 	}
+	add(Reach, KindNode)
 	return verbs
 }
 
