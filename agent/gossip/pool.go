@@ -4,7 +4,7 @@
 //
 // It is memberlist without Serf, whose queries cannot be switched off: with one
 // of them anybody who has a key can change the keys of all others (SAFETY, rule
-// 18; docs/decisions/0021-eviction.md). Keys come with the orders, over mTLS.
+// 18; docs/decisions/0022-eviction.md). Keys come with the orders, over mTLS.
 package gossip
 
 import (
