@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -76,7 +77,7 @@ var apiCases = []apiCase{
 	{"a duration below zero", apply, workload(`"name":"web","container":{"image":"x"},"stopGrace":"-1s"`), []string{"stopGrace"}},
 	{"an update strategy that does not exist", apply, workload(`"name":"web","container":{"image":"x"},"update":{"strategy":"yolo"}`), []string{"strategy"}},
 	{"a partition mode that does not exist", apply, workload(`"name":"web","container":{"image":"x"},"partition":{"mode":"both"}`), []string{"mode"}},
-	{"a thousand and one replicas", apply, workload(`"name":"web","replicas":1001,"container":{"image":"x"}`), []string{"replicas"}},
+	{"ten thousand and one replicas", apply, workload(`"name":"web","replicas":10001,"container":{"image":"x"}`), []string{"replicas"}},
 	{"a placement made by hand", apply, `{"resources":[{"placement":{"kind":"Placement","name":"web-1"}}]}`, []string{"only workloads", "Placement"}},
 	{"an image made by hand", apply, `{"resources":[{"image":{"kind":"Image","name":"x"}}]}`, []string{"only workloads", "Image"}},
 	{"a request ID that is too long", apply, `{"requestId":"` + strings.Repeat("a", 1000) + `","resources":[{"node":{"kind":"Node","name":"node-1"}}]}`, []string{"requestId", "128", "Node", "only workloads"}},
@@ -104,6 +105,74 @@ var apiCases = []apiCase{
 	{"a path that climbs", "../skerry.site.v1.JoinService/Join", `{}`, []string{"404", "not found", "301"}},
 }
 
+// declares is a manifest of another kind in JSON.
+func declares(kind, field, fields string) string {
+	return fmt.Sprintf(`{"resources":[{%q:{"kind":%q,%s}}]}`, field, kind, fields)
+}
+
+func policy(text string) string {
+	return declares("AccessPolicy", "accessPolicy", fmt.Sprintf(`"name":"p","policy":%q`, text))
+}
+
+func settings(lifetime string) string {
+	return declares("Settings", "settings", `"name":"site","lifetimes":{`+lifetime+`}`)
+}
+
+func secret(fields string) string { return declares("Secret", "secret", fields) }
+
+// accessCases are about who may do what, secrets, settings and identities.
+var accessCases = []apiCase{
+	{"a policy without text", apply, policy(""), []string{"policy"}},
+	{"a policy that is no Cedar", apply, policy("let everybody in"), []string{"policy"}},
+	{"a policy with an effect that does not exist", apply, policy("allow (principal, action, resource);"), []string{"policy"}},
+	{"a policy without its semicolon", apply, policy("permit (principal, action, resource)"), []string{"policy"}},
+	{"a policy about a verb that does not exist", apply, policy(`permit (principal, action == Action::"explode", resource);`), []string{"explode"}},
+	{"a policy about a kind that does not exist", apply, policy(`permit (principal, action, resource is Planet);`), []string{"Planet"}},
+	{"a policy about an attribute that does not exist", apply, policy(`permit (principal, action, resource) when { resource.colour == "red" };`), []string{"colour"}},
+	{"a policy that compares a name with a number", apply, policy(`permit (principal, action, resource) when { resource.name == 7 };`), []string{"policy"}},
+	{"a policy that calls what does not exist", apply, policy(`permit (principal, action, resource) when { system("reboot") };`), []string{"policy"}},
+	{"a policy of ten thousand brackets", apply, policy("permit (principal, action, resource) when { " + strings.Repeat("(", 10_000) + "true" + strings.Repeat(")", 10_000) + " };"), []string{"policy"}},
+	{"a policy of ten thousand denials", apply, policy("permit (principal, action, resource) when { " + strings.Repeat("!", 10_000) + "true };"), []string{"policy"}},
+	{"a policy of half a megabyte", apply, policy("// " + strings.Repeat("a", 512<<10) + "\npermit (principal, action, resource);"), []string{"policy", "longer"}},
+	{"a policy with a number beyond 64 bits", apply, policy(`permit (principal, action, resource) when { 99999999999999999999 == 1 };`), []string{"policy"}},
+	{"a policy with a wild pattern", apply, policy(`permit (principal, action, resource) when { resource.name like "` + strings.Repeat("*a", 20_000) + `" };`), []string{"policy"}},
+	{"a policy with a bad name", apply, declares("AccessPolicy", "accessPolicy", `"name":"../p","policy":"permit (principal, action, resource);"`), []string{"name"}},
+	{"a project with a bad name", apply, declares("Project", "project", `"name":"a/b"`), []string{"name"}},
+	{"a project with less than nothing", apply, declares("Project", "project", `"name":"shop","quota":{"cpu":"-1"}`), []string{"cpu"}},
+	{"a project with memory that overflows", apply, declares("Project", "project", `"name":"shop","quota":{"memory":"9223372036854775807Gi"}`), []string{"memory"}},
+	{"deleting the project that is always there", "ResourceService/Delete", `{"kind":"Project","name":"default"}`, []string{"always there"}},
+	{"a workload in a project that is not there", apply, workload(`"name":"web","project":"nowhere","container":{"image":"x"}`), []string{"no such project"}},
+	{"a secret without data", apply, secret(`"name":"db"`), []string{"data"}},
+	{"a secret that is no base64", apply, secret(`"name":"db","data":{"a":"%%%"}`), []string{"not base64"}},
+	{"a secret of a megabyte", apply, secret(`"name":"db","stringData":{"a":"` + strings.Repeat("a", 900<<10) + `"}`), []string{"data", "Data", "64"}},
+	{"a secret whose key climbs", apply, secret(`"name":"db","stringData":{"../../etc/passwd":"x"}`), []string{"key", "Data"}},
+	{"a secret with the same key twice", apply, secret(`"name":"db","data":{"a":"eA=="},"stringData":{"a":"x"}`), []string{"a"}},
+	{"a secret read from a file on the site", apply, secret(`"name":"db","file":{"a":"/etc/shadow"}`), []string{"file", "unmarshal", "unknown"}},
+	{"revealing a secret that is not there", "SecretService/Reveal", `{"name":"nope","key":"a"}`, []string{"nope", "no such"}},
+	{"a workload with a secret that is not there", apply, workload(`"name":"web","container":{"image":"x","secrets":[{"secret":"nope","path":"/run/secrets/nope"}]}`), []string{"nope"}},
+	{"a secret mounted over the root", apply, workload(`"name":"web","container":{"image":"x","secrets":[{"secret":"nope","path":"/"}]}`), []string{"path"}},
+	{"a recovery key of no bytes", "SecretService/AddRecoveryKey", `{"name":"safe"}`, []string{"key"}},
+	{"a recovery key that is no point of the curve", "SecretService/AddRecoveryKey", `{"name":"safe","publicKey":"` + strings.Repeat("A", 87) + `="}`, []string{"key"}},
+	{"keys recovered from nothing", "SecretService/RecoverSecrets", `{}`, []string{"key"}},
+	{"settings of another name", apply, declares("Settings", "settings", `"name":"mine"`), []string{"site"}},
+	{"a lifetime of a second", apply, settings(`"node":"1s"`), []string{"node"}},
+	{"a lifetime of a century", apply, settings(`"node":"876000h"`), []string{"node"}},
+	{"a lifetime below zero", apply, settings(`"workload":"-1h"`), []string{"workload"}},
+	{"a CA that lives for a day", apply, settings(`"authority":"24h"`), []string{"authority", "unknown"}},
+	{"a site time that is no time", "SiteTimeService/SetSiteTime", `{"time":"yesterday"}`, []string{"unmarshal", "invalid"}},
+	{"a site time before the first of times", "SiteTimeService/SetSiteTime", `{"time":"0001-01-01T00:00:00Z"}`, []string{"time", "404"}},
+	{"evicting nobody", "IdentityService/EvictNode", `{}`, []string{"name", "node"}},
+	{"evicting the only voter", "IdentityService/EvictNode", `{"node":"node-1"}`, []string{"node-1"}},
+	{"revoking nobody", "IdentityService/RevokeOperator", `{}`, []string{"name", "perator"}},
+	{"revoking the last admin", "IdentityService/RevokeOperator", `{"name":"admin"}`, []string{"admin"}},
+	{"revoking a token that is not there", "IdentityService/RevokeToken", `{"id":"nope"}`, []string{"nope", "no such"}},
+	{"assuming nothing", "ForesightService/WhatIf", `{}`, []string{"nothing to assume"}},
+	{"assuming the loss of what is not there", "ForesightService/WhatIf", `{"loseNodes":["node-9"]}`, []string{"no such node"}},
+	{"assuming four billion machines", "ForesightService/WhatIf", `{"add":[{"count":4294967295,"cpu":"1","memory":"1Gi"}]}`, []string{"1 to 1000"}},
+	{"an operator's token with a role that does not exist", "SiteService/CreateToken", `{"role":"operator","name":"kim","grants":[{"role":"king"}]}`, []string{"king"}},
+	{"a node's token with roles", "SiteService/CreateToken", `{"role":"node","grants":[{"role":"admin"}]}`, []string{"grant", "role"}},
+}
+
 func manyLabels(n int) string {
 	var all []string
 	for i := range n {
@@ -114,7 +183,7 @@ func manyLabels(n int) string {
 
 func TestWhatAnOperatorSendsByMistakeIsRefusedWhole(t *testing.T) {
 	s := startSite(t)
-	for _, c := range apiCases {
+	for _, c := range slices.Concat(apiCases, accessCases) {
 		t.Run(c.name, func(t *testing.T) {
 			s.judge(t, func(t *testing.T) {
 				got, err := s.call(s.admin, c.method, c.body)

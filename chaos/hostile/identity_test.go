@@ -161,7 +161,7 @@ func TestNobodyGetsInWithACertificateThatBreaksTheRules(t *testing.T) {
 		}, []string{"not a valid X.509-SVID", "no record"}},
 		{"of an operator with another key", adminID, nil, []string{"with another key than"}},
 		{"of an operator that nobody recorded", "spiffe://" + siteName + "/operator/mallory", nil, []string{"no record of this operator"}},
-		{"of a workload", "spiffe://" + siteName + "/workload/default/web", nil, []string{"workloads may not call"}},
+		{"of a workload", "spiffe://" + siteName + "/workload/default/web", nil, []string{"no such workload"}},
 		{"of a node", "spiffe://" + siteName + "/node/node-1", nil, []string{"nodes may not call"}},
 		{"of a node that nobody recorded", "spiffe://" + siteName + "/node/node-9", nil, []string{"nodes may not call"}},
 		{"with an RSA key", adminID, func(f *forged) { f.key = newRSA(t) }, []string{"with another key than", "not an ECDSA key"}},
@@ -259,7 +259,7 @@ func TestTheOnePortSpeaksNothingElse(t *testing.T) {
 		{"a workload on raft", &tls.Config{NextProtos: []string{mtls.Raft}, Certificates: []tls.Certificate{workload}}},
 		{"a workload on content", &tls.Config{NextProtos: []string{mtls.Content}, Certificates: []tls.Certificate{workload}}},
 		{"a workload on peer", &tls.Config{NextProtos: []string{mtls.Peer}, Certificates: []tls.Certificate{workload}}},
-		{"a workload on the API", &tls.Config{NextProtos: []string{mtls.API2}, Certificates: []tls.Certificate{workload}}},
+		{"no certificate on renewal", &tls.Config{NextProtos: []string{mtls.Renew}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config.InsecureSkipVerify = true

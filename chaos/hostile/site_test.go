@@ -186,12 +186,11 @@ func (s *site) post(as tls.Certificate, path string, header http.Header, body []
 func (s *site) declared(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, list := range []struct{ method, body string }{
-		{"ResourceService/List", `{"kind":"Workload"}`},
-		{"ResourceService/List", `{"kind":"Node"}`},
-		{"ResourceService/List", `{"kind":"Image"}`},
-		{"SiteService/ListTokens", `{}`},
-	} {
+	lists := []struct{ method, body string }{{"SiteService/ListTokens", `{}`}, {"IdentityService/ListOperators", `{}`}}
+	for _, kind := range []string{"Workload", "Node", "Image", "Project", "AccessPolicy", "Secret", "Settings"} {
+		lists = append(lists, struct{ method, body string }{"ResourceService/List", fmt.Sprintf(`{"kind":%q}`, kind)})
+	}
+	for _, list := range lists {
 		got, err := s.call(s.admin, list.method, list.body)
 		if err != nil || got.status != http.StatusOK {
 			t.Fatalf("%s of %s: %v %+v", list.method, list.body, err, got)
@@ -202,7 +201,8 @@ func (s *site) declared(t *testing.T) string {
 }
 
 // observed are the fields that the site itself changes all the time.
-var observed = []string{"freshness", "status", "conditions", "stateSince", "resourceVersion", "capacity", "version"}
+var observed = []string{"freshness", "status", "conditions", "stateSince", "resourceVersion", "capacity", "version",
+	"sealingKey", "gossipVersion", "issuer", "identityUntil"}
 
 func withoutStatus(t *testing.T, body string) string {
 	t.Helper()

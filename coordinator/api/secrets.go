@@ -211,6 +211,10 @@ func (s secretService) RemoveRecoveryKey(ctx context.Context, req *connect.Reque
 // RecoverSecrets takes the site's key back, sealed to nodes with a replica.
 // Whether it is the right key is found out by the node that opens it.
 func (s secretService) RecoverSecrets(ctx context.Context, req *connect.Request[skerryv1.RecoverSecretsRequest]) (*connect.Response[skerryv1.RecoverSecretsResponse], error) {
+	if len(req.Msg.GetKeys()) == 0 {
+		return nil, problem.New(problem.Invalid, "secret key", "there is no key to take back").WithField("keys").
+			WithHint("skerry secret recover makes the request out of a recovery key")
+	}
 	byVersion := map[uint64]*sitev1.WrapSecretKey{}
 	var order []uint64
 	for _, key := range req.Msg.GetKeys() {
