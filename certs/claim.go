@@ -20,7 +20,10 @@ func Claim(chain []*x509.Certificate, bundle *Bundle) (Peer, error) {
 		return Peer{}, problem.New(problem.Unauthenticated, "peer", "it showed no certificate")
 	}
 	leaf := chain[0]
-	if len(leaf.URIs) != 1 || leaf.IsCA {
+	if leaf.IsCA {
+		return Peer{}, problem.New(problem.Unauthenticated, "peer", "its certificate is not an X.509-SVID: it is that of a CA")
+	}
+	if len(leaf.URIs) != 1 {
 		return Peer{}, problem.New(problem.Unauthenticated, "peer", "its certificate is not an X.509-SVID: it has %d SPIFFE IDs, must be one", len(leaf.URIs))
 	}
 	id, err := spiffeid.FromURI(leaf.URIs[0])

@@ -71,10 +71,10 @@ func TestNobodyRenewsAnIdentityThatIsNotTheirs(t *testing.T) {
 		{"for two names at once", s.forge(t, adminID, func(f *forged) {
 			f.key = adminKey
 			f.template.URIs = append(f.template.URIs, parseURL(t, "spiffe://"+siteName+"/node/node-1"))
-		}), nil, "not a valid X.509-SVID"},
+		}), nil, "not an X.509-SVID"},
 		{"for a CA", s.forge(t, adminID, func(f *forged) {
 			f.key, f.template.IsCA, f.template.BasicConstraintsValid = adminKey, true, true
-		}), nil, "not a valid X.509-SVID"},
+		}), nil, "not an X.509-SVID"},
 		{"with the request of another key", s.admin, &sitev1.RenewRequest{Csr: csr(t, mine, nil)}, "of another key than that of the connection"},
 		{"without a request", s.admin, &sitev1.RenewRequest{}, "not usable"},
 		{"with a truncated request", s.admin, &sitev1.RenewRequest{Csr: csr(t, adminKey, func(der []byte) []byte { return der[:len(der)/2] })}, "not usable"},
