@@ -204,12 +204,15 @@ func (v *Voter) serve() {
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
-		connect.WithCompressMinBytes(compressFrom), connect.WithInterceptors(v.nodes())))
+		connect.WithCompressMinBytes(compressFrom), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
-	}}, connect.WithReadMaxBytes(maxIssue), connect.WithInterceptors(v.nodes())))
+		Refused: func(node, from, procedure string, err error) {
+			api.CountRefusal(v.refusals, node, from, procedure, err)
+		},
+	}}, connect.WithReadMaxBytes(maxIssue), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
-		connect.WithReadMaxBytes(maxAuditAnswer), connect.WithInterceptors(v.nodes())))
+		connect.WithReadMaxBytes(maxAuditAnswer), v.nodes(api.Proved)))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
@@ -219,15 +222,15 @@ func (v *Voter) serve() {
 	renewMux := http.NewServeMux()
 	renewMux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v},
-	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(v.nodes())))
+	}, connect.WithReadMaxBytes(64<<10), v.nodes(api.Claimed)))
 	v.renewals = renewMux
 }
 
-// nodes admits nodes to what is their own.
-func (v *Voter) nodes() *guard.Guard {
-	return guard.New(guard.Config{Who: nodeFrom, Bound: func(node string, object access.Object) bool {
-		return graph.Bound(v.store.View(), node, object)
-	}})
+// nodes admits nodes to what is their own, and counts who asks for more.
+func (v *Voter) nodes(who func(context.Context) string) connect.Option {
+	return connect.WithInterceptors(api.Refusing(v.refusals, who), guard.New(guard.Config{
+		Who: nodeFrom, Bound: func(node string, object access.Object) bool { return graph.Bound(v.store.View(), node, object) },
+	}))
 }
 
 // nodeFrom is who is at the other end, by its certificate.

@@ -23,7 +23,7 @@ const MaxRequests = 64
 // freshTime bounds the wait for a majority.
 const freshTime = 2 * time.Second
 
-// Config of an issuer. All fields are required.
+// Config of an issuer. All fields but Refused are required.
 type Config struct {
 	// ReadIndex waits until the local state is as new as the log was when it
 	// was called: a voter that is cut off issues nothing.
@@ -33,6 +33,8 @@ type Config struct {
 	Authority func() *certs.Authority
 	// Now is site time.
 	Now func() time.Time
+	// Refused is told what a node was refused among what it asked for; may be nil.
+	Refused func(node, from, procedure string, err error)
 }
 
 // Issuer implements sitev1connect.WorkloadIdentityServiceHandler.
@@ -46,14 +48,18 @@ func (i Issuer) IssueSvids(ctx context.Context, req *connect.Request[sitev1.Issu
 		return nil, problem.ToConnect(problem.New(problem.Forbidden, "identity", "only nodes may ask for identities of workloads"))
 	}
 	guard.From(ctx) // the call is decided here: Entitled judges each placement
-	response, err := i.issue(ctx, peer, req.Msg.GetRequests())
+	response, err := i.issue(ctx, peer, req.Msg.GetRequests(), func(err error) {
+		if i.Refused != nil {
+			i.Refused(peer.ID.String(), req.Peer().Addr, req.Spec().Procedure, err)
+		}
+	})
 	if err != nil {
 		return nil, problem.ToConnect(err)
 	}
 	return connect.NewResponse(response), nil
 }
 
-func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.SvidRequest) (*sitev1.IssueSvidsResponse, error) {
+func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.SvidRequest, refused func(error)) (*sitev1.IssueSvidsResponse, error) {
 	if len(requests) > MaxRequests {
 		return nil, problem.New(problem.Invalid, "identity", "%d requests in one call, at most %d are taken", len(requests), MaxRequests)
 	}
@@ -69,6 +75,7 @@ func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.S
 		issued := &sitev1.IssuedSvid{}
 		if leaf, err := i.one(authority, view, peer.Name, request); err != nil {
 			issued.Refused = err.Error()
+			refused(err)
 		} else {
 			issued.Svid = [][]byte{leaf}
 		}
