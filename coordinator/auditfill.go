@@ -101,12 +101,30 @@ func (v *Voter) fillFrom(ctx context.Context, node *skerryv1.Node, target audit.
 }
 
 // deleteArchived deletes the leaves that an operator has archived, once all
-// others are here.
+// others are here, and what is kept in their place is proved to belong to the
+// tree of the state: nobody could mend it afterwards.
 func (v *Voter) deleteArchived() error {
-	known := v.store.View().Audit()
+	known, frontier := v.store.View().Audit(), v.store.Frontier()
 	first, through := v.leaves.Range()
-	if known.First <= first || through < known.First {
+	if known.First <= first || through < max(known.First, frontier.Size()) {
 		return nil
 	}
-	return v.leaves.Archive(known.First)
+	return v.deleteUpTo(known.First, frontier)
+}
+
+func (v *Voter) deleteUpTo(size uint64, frontier audit.Frontier) error {
+	edge, err := audit.FrontierAt(v.leaves, size)
+	if err != nil {
+		return err
+	}
+	proof, err := audit.ProveTree(v.leaves, frontier.Size(), size)
+	if err == nil {
+		err = audit.CheckTree(proof, frontier.Size(), frontier.Root(), size, edge.Root())
+	}
+	if err != nil {
+		v.alarm(auditDamaged, fmt.Sprintf("the first %d entries of the audit log, which were archived, are not those of the site on this disk: they are kept", size))
+		v.refetch = true
+		return err
+	}
+	return v.leaves.Archive(size)
 }

@@ -83,12 +83,20 @@ func (v *Voter) watchCheckpoints() error {
 	}
 	for _, c := range view.Audit().Checkpoints {
 		kept := v.signed[c.GetNode()]
-		if kept.GetSize() >= c.GetSize() {
+		if kept.GetSize() == c.GetSize() && bytes.Equal(kept.GetRoot(), c.GetRoot()) {
 			continue
 		}
 		if said, by, err := audit.OpenCheckpoint(c.GetNote(), keys); err != nil || by != audit.KeyName(view.Site(), c.GetNode()) ||
 			said.Size != c.GetSize() || !bytes.Equal(said.Root[:], c.GetRoot()) || said.SiteID != view.SiteID() {
 			v.alarm(auditForked, fmt.Sprintf("a checkpoint of the audit log in the name of %s is not signed by it", c.GetNode()))
+			continue
+		}
+		if kept.GetSize() >= c.GetSize() {
+			// Signed after all that is kept, and of no more: nobody does that twice
+			// for the same tree.
+			if err := v.holdCheckpoint(view, c); err != nil {
+				return err
+			}
 			continue
 		}
 		if kept != nil {

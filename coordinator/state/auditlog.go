@@ -80,8 +80,8 @@ func describeRefusals(leaf *skerryv1.AuditEntry, change *sitev1.RecordRefusals) 
 }
 
 // archiveAudit lets the voters delete leaves that somebody holds in an archive.
-// That the root is right was checked by the coordinator, and is by every voter
-// before it deletes.
+// That the root is right was checked by the coordinator; before it deletes, every
+// voter checks that what it keeps belongs to the tree of the state.
 func (x *tx) archiveAudit(change *sitev1.ArchiveAudit) (*sitev1.Outcome, error) {
 	size := change.GetSize()
 	switch {
