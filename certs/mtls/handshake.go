@@ -114,6 +114,25 @@ func (g *gate) enter(ctx context.Context, host string) (leave func(), err error)
 	}
 }
 
+// tryEnter is enter for who does not wait.
+func (g *gate) tryEnter(host string) (leave func(), entered bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.hosts[host] >= g.perHost {
+		return nil, false
+	}
+	select {
+	case g.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	g.hosts[host]++
+	return func() {
+		<-g.slots
+		g.forget(host)
+	}, true
+}
+
 func (g *gate) forget(host string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

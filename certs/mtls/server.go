@@ -26,9 +26,11 @@ const (
 	// maxConnections are open at once; further ones wait in the kernel.
 	maxConnections = 4096
 	// maxStrangers are open at once on each protocol whose peers have proved
-	// nothing, each for at most strangerTime.
-	maxStrangers = 64
-	strangerTime = time.Minute
+	// nothing, maxStrangersPerHost of them with one host, each for at most
+	// strangerTime.
+	maxStrangers        = 64
+	maxStrangersPerHost = 32
+	strangerTime        = time.Minute
 	// acceptPause keeps a failing accept from spinning.
 	acceptPause = 100 * time.Millisecond
 )
@@ -53,7 +55,7 @@ type route struct {
 	anonymous bool
 	// slots bound what peers that have proved nothing hold open; nil for no
 	// bound of its own.
-	slots chan struct{}
+	slots *gate
 	serve func(ctx context.Context, conn *tls.Conn, admitted *guest)
 }
 
@@ -110,7 +112,7 @@ func (s *Server) route(protocol string, allow Allow) *route {
 	}
 	r := &route{allow: allow, anonymous: allow == nil}
 	if protocol == Join || protocol == Renew {
-		r.slots = make(chan struct{}, maxStrangers)
+		r.slots = newGate(maxStrangers, maxStrangersPerHost)
 	}
 	s.routes[protocol] = r
 	return r
@@ -182,14 +184,13 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	}
 	r := s.routes[agreed(secured)]
 	if r.slots != nil {
-		select {
-		case r.slots <- struct{}{}:
-			defer func() { <-r.slots }()
-		default:
+		leave, free := r.slots.tryEnter(hostOf(conn))
+		if !free {
 			s.logger.Warn("too many connections of peers that have proved nothing", "protocol", agreed(secured),
-				"from", conn.RemoteAddr(), "limit", cap(r.slots))
+				"from", conn.RemoteAddr(), "limit", maxStrangers, "ofOneHost", maxStrangersPerHost)
 			return
 		}
+		defer leave()
 		limit := time.AfterFunc(strangerTime, func() { _ = conn.Close() }) // whatever it was doing, it had its time
 		defer limit.Stop()
 	}
