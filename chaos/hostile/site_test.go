@@ -35,7 +35,6 @@ type site struct {
 	address string
 	// siteID and chain are what a joiner learns.
 	siteID string
-	bundle *certs.Bundle
 	// authority is the site's CA: it lets tests issue what the site never would.
 	authority *certs.Authority
 	caDER     []byte

@@ -48,12 +48,11 @@ type class struct {
 // shape is what decides which nodes are good for a class before its own
 // placements are counted: classes of one shape share a pool.
 type shape struct {
-	key     string
-	spec    *skerryv1.Workload
-	needs   state.Needs
-	label   string
-	terms   []term
-	filters []filter
+	key   string
+	spec  *skerryv1.Workload
+	needs state.Needs
+	label string
+	terms []term
 }
 
 // watch prepares the class of a pending placement.

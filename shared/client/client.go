@@ -102,6 +102,7 @@ func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.f
 
 // Audit is the service that reads the audit log.
 func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }
+
 // Access is the service that says who may do what.
 func (c *Client) Access() skerryv1connect.AccessServiceClient { return c.access }
 

@@ -65,7 +65,7 @@ func SecretSizes(values map[string][]byte) []*skerryv1.SecretKeySize {
 // its own.
 func CheckSecretKey(key string) error {
 	if !secretKeyPattern.MatchString(key) || key == "." || strings.HasPrefix(key, "..") {
-		return fmt.Errorf("%q is not a key: 1 to 253 letters, digits, -, _ and ., not starting with ..", shorten(key))
+		return fmt.Errorf("%q is not a key: 1 to 253 letters, digits, -, _ and dots, not starting with two dots", shorten(key))
 	}
 	return nil
 }

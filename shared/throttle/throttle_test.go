@@ -76,16 +76,16 @@ func TestCallsAtOnce(t *testing.T) {
 }
 
 func TestCallersAreBounded(t *testing.T) {
-	throttle, c := limited()
+	first, _ := limited()
 	for n := range 4 {
-		if _, _, err := throttle.Enter(fmt.Sprint("busy-", n)); err != nil {
+		if _, _, err := first.Enter(fmt.Sprint("busy-", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := throttle.Enter("late"); problem.KindOf(err) != problem.Exhausted {
+	if _, _, err := first.Enter("late"); problem.KindOf(err) != problem.Exhausted {
 		t.Errorf("a fifth caller gave %v", err)
 	}
-	throttle, c = limited()
+	throttle, c := limited()
 	for n := range 1000 {
 		leave, _, err := throttle.Enter(fmt.Sprint("idle-", n))
 		if err != nil {
