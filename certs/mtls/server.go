@@ -29,7 +29,7 @@ const (
 	// nothing, maxStrangersPerHost of them with one host, each for at most
 	// strangerTime.
 	maxStrangers        = 64
-	maxStrangersPerHost = 32
+	maxStrangersPerHost = 48
 	strangerTime        = time.Minute
 	// acceptPause keeps a failing accept from spinning.
 	acceptPause = 100 * time.Millisecond
