@@ -17,6 +17,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 const (
@@ -133,7 +134,7 @@ func allowRenewal(peer certs.Peer) error {
 // renew is answered by the voter, if this node is one; else by where one is.
 func (a *Agent) renew() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(sitev1connect.NewRenewServiceHandler(renewElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest),
+	mux.Handle(sitev1connect.NewRenewServiceHandler(renewElsewhere{a}, wire.Bounded(maxJoinRequest),
 		connect.WithInterceptors(guard.New(guard.Config{Who: callerOf}))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if voter := a.replicas.voter(); voter != nil {

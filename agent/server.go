@@ -17,6 +17,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 // maxJoinRequest bounds what somebody unknown may send, in bytes.
@@ -65,7 +66,7 @@ func (a *Agent) sync(w http.ResponseWriter, r *http.Request) {
 // join is answered by the voter, if this node is one; else by where one is.
 func (a *Agent) join() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(sitev1connect.NewJoinServiceHandler(joinElsewhere{a}, connect.WithReadMaxBytes(maxJoinRequest),
+	mux.Handle(sitev1connect.NewJoinServiceHandler(joinElsewhere{a}, wire.Bounded(maxJoinRequest),
 		connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if voter := a.replicas.voter(); voter != nil {

@@ -63,7 +63,7 @@ func TestAClaimLooksAtTheKeyAndAtRevocationsAlone(t *testing.T) {
 func TestRenewalIsDueAroundTheHalfOfALife(t *testing.T) {
 	authority := newAuthority(t, "harbour")
 	key := newKey(t)
-	seen := map[time.Time]bool{}
+	seen, issued := map[time.Time]bool{}, 0
 	rapid.Check(t, func(r *rapid.T) {
 		life := time.Duration(rapid.Int64Range(int64(time.Hour), int64(800*24*time.Hour)).Draw(r, "life"))
 		der, err := authority.IssueNode(NodeRequest{Name: "n1", PublicKey: key.Public(), Lifetime: life}, today)
@@ -79,9 +79,10 @@ func TestRenewalIsDueAroundTheHalfOfALife(t *testing.T) {
 			r.Fatal("it is due at once, or never, or now and then")
 		}
 		seen[RenewAt(leaf)] = true
+		issued++
 	})
-	if len(seen) < 50 {
-		t.Errorf("of a hundred SVIDs there are %d times of renewal", len(seen))
+	if 2*len(seen) < issued {
+		t.Errorf("of %d SVIDs there are %d times of renewal", issued, len(seen))
 	}
 }
 

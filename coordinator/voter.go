@@ -39,10 +39,15 @@ import (
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
+	"skerry.dev/shared/wire"
 )
 
 // compressFrom this many bytes on orders are compressed.
 const compressFrom = 64 << 10
+
+// maxReport bounds one message of a node, with all that it knows of thousands of
+// placements.
+const maxReport = 64 << 20
 
 // initialiseEvery is how often a new site tries to open its log.
 const initialiseEvery = 10 * time.Millisecond
@@ -203,26 +208,26 @@ func (v *Voter) serve() {
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	syncMux := http.NewServeMux()
-	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher,
+	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
 		connect.WithCompressMinBytes(compressFrom), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
 		Refused: func(node, from, procedure string, err error) {
 			api.CountRefusal(v.refusals, node, from, procedure, err)
 		},
-	}}, connect.WithReadMaxBytes(maxIssue), v.nodes(api.Proved)))
+	}}, wire.Bounded(maxIssue), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
-		connect.WithReadMaxBytes(maxAuditAnswer), v.nodes(api.Proved)))
+		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
 	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
-	}, connect.WithReadMaxBytes(64<<10), connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
+	}, wire.Bounded(64<<10), connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
 	v.join = joinMux
 	renewMux := http.NewServeMux()
 	renewMux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v},
-	}, connect.WithReadMaxBytes(64<<10), v.nodes(api.Claimed)))
+	}, wire.Bounded(64<<10), v.nodes(api.Claimed)))
 	v.renewals = renewMux
 }
 

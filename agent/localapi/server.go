@@ -21,6 +21,7 @@ import (
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 // maxMessage bounds one message.
@@ -71,7 +72,7 @@ type Server struct {
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
 	s := &Server{Config: config}
-	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxMessage), connect.WithInterceptors(guard.New(s.guard()))}
+	options := []connect.HandlerOption{wire.Bounded(maxMessage), connect.WithInterceptors(guard.New(s.guard()))}
 
 	operators := http.NewServeMux()
 	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))

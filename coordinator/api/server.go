@@ -18,6 +18,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/wire"
 )
 
 // maxMessage bounds one message: a manifest of 1 MiB and room for its frame.
@@ -81,7 +82,7 @@ func New(config Config) *Server {
 	s := &Server{Config: config, foresight: newForesight(config.Clock)}
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
-		connect.WithReadMaxBytes(maxMessage),
+		wire.Bounded(maxMessage),
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),

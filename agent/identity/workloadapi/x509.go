@@ -13,6 +13,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 // header that every call must carry: a browser or a proxy that was talked into
@@ -30,7 +31,7 @@ var errEnds = problem.New(problem.Unavailable, "Workload API", "the agent of thi
 
 // routes puts the calls together.
 func (s *Server) routes() http.Handler {
-	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest)}
+	options := []connect.HandlerOption{wire.Bounded(maxRequest)}
 	mux := http.NewServeMux()
 	mux.Handle(workload.SpiffeWorkloadAPI_FetchX509SVID_FullMethodName,
 		connect.NewServerStreamHandler(workload.SpiffeWorkloadAPI_FetchX509SVID_FullMethodName, s.fetchX509SVID, options...))
