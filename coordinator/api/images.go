@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -28,6 +29,13 @@ func (i images) LoadImage(ctx context.Context, stream *connect.ClientStream[sker
 	loaded, err := i.Images.Import(ctx, &uploadReader{stream: stream, left: header.GetSize()}, header.GetName())
 	if err != nil {
 		return nil, err
+	}
+	// The names that count are those in the tar, when the caller gave none.
+	call := guard.From(ctx)
+	for _, image := range loaded {
+		if err := call.Ask(call.Verb(), present(i.Store.View(), "Image", "", image.GetName())); err != nil {
+			return nil, err
+		}
 	}
 	response := &skerryv1.LoadImageResponse{}
 	for _, image := range loaded {
