@@ -73,6 +73,8 @@ type Agent struct {
 	voters     *reachable
 	local      *localapi.Server
 	port       *mtls.Server
+	// toVoters makes calls on the protocol of sync.
+	toVoters connect.HTTPClient
 }
 
 // Run is the daemon: it waits until the machine belongs to a site, then runs
@@ -117,6 +119,7 @@ func (a *Agent) build() error {
 	// One for all attempts: connections that were of no use stay open for a
 	// while, and without a coordinator there are many attempts.
 	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
+	a.toVoters = sync
 	if a.workloads, err = a.openWorkloads(sync); err != nil {
 		return err
 	}
@@ -157,6 +160,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.untilEvicted(ctx, a.session.Run) })
 	group.Go(func() error { return a.workloads.Run(ctx) })
 	group.Go(func() error { return a.workloadAPI().Run(ctx) })
+	group.Go(func() error { return a.rootAPI(a.toVoters).Run(ctx) })
 	group.Go(func() error { return a.room.run(ctx) })
 	group.Go(func() error { return a.replicas.run(ctx) })
 	group.Go(func() error { return a.followTrust(ctx) })

@@ -138,7 +138,7 @@ func (f *facts) look(ctx context.Context) {
 	f.replicas.mu.Lock()
 	next.AuditKey = f.replicas.auditKey
 	f.replicas.mu.Unlock()
-	next.SvidIssuer = f.identity.Issuer()
+	next.SvidIssuer, next.WorkloadIssuers = f.identity.Issuer(), f.workloads.Issuers()
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}

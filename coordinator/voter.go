@@ -218,11 +218,13 @@ func (v *Voter) serve() {
 	}}, wire.Bounded(maxIssue), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
 		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
+	join := api.Join{
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
+	}
+	syncMux.Handle(sitev1connect.NewBreakGlassServiceHandler(api.BreakGlass{Join: join}, wire.Bounded(64<<10), v.nodes(api.Proved)))
 	v.sync = syncMux
 	joinMux := http.NewServeMux()
-	joinMux.Handle(sitev1connect.NewJoinServiceHandler(api.Join{
-		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
-	}, wire.Bounded(64<<10), connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
+	joinMux.Handle(sitev1connect.NewJoinServiceHandler(join, wire.Bounded(64<<10), connect.WithInterceptors(guard.New(guard.Config{Who: guard.Anybody}))))
 	v.join = joinMux
 	renewMux := http.NewServeMux()
 	renewMux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{

@@ -178,6 +178,9 @@ func (c *Config) complete(path string) error {
 // APIAddress is host:port of the one TCP port.
 func (c Config) APIAddress() string { return net.JoinHostPort(c.Address, strconv.Itoa(c.Port)) }
 
+// RootSocket is where root on this machine asks the agent.
+func (c Config) RootSocket() string { return filepath.Join(c.RunDir, "root.sock") }
+
 // WorkloadAPIDir holds the socket of the SPIFFE Workload API, and nothing else.
 func (c Config) WorkloadAPIDir() string { return filepath.Join(c.RunDir, "workload") }
 

@@ -61,14 +61,14 @@ func Join(ctx context.Context, system env.System, options JoinOptions) (string, 
 	if err != nil {
 		return "", err
 	}
-	bundle, err := check(options.Token, answer)
+	bundle, err := check(options.Token.SiteID, options.Token.Role, answer)
 	if err != nil {
 		return "", err
 	}
 	if isNode {
 		err = storeNode(system.FS, dir, options, key, answer, bundle)
 	} else {
-		err = storeOperator(system.FS, dir, options, key, answer, bundle)
+		err = storeOperator(system.FS, dir, options.Address, key, answer, bundle)
 	}
 	if err != nil {
 		return "", err
@@ -136,8 +136,8 @@ func askOne(ctx context.Context, system env.System, address, siteID string, requ
 }
 
 // check makes sure that what was issued is usable before anything is stored.
-func check(token certs.Token, answer *sitev1.JoinResponse) (*certs.Bundle, error) {
-	bundle, err := certs.VerifyTrust(token.SiteID, answer.GetTrust())
+func check(siteID, role string, answer *sitev1.JoinResponse) (*certs.Bundle, error) {
+	bundle, err := certs.VerifyTrust(siteID, answer.GetTrust())
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func check(token certs.Token, answer *sitev1.JoinResponse) (*certs.Bundle, error
 	if err != nil {
 		return nil, err
 	}
-	if string(peer.Role) != token.Role || peer.Name != answer.GetName() {
+	if string(peer.Role) != role || peer.Name != answer.GetName() {
 		return nil, problem.New(problem.Internal, "join", "the SVID that was issued is for %s", peer.ID)
 	}
 	return bundle, nil
@@ -167,18 +167,18 @@ func storeNode(files env.FS, dir string, options JoinOptions, key *ecdsa.Private
 	return store(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle, answer.GetGossipKey(), answer.GetNode())
 }
 
-func storeOperator(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
+func storeOperator(files env.FS, dir, address string, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
 	if err := storeCredentials(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle); err != nil {
 		return err
 	}
 	if err := storeTime(files, dir, sitetime.FromMessage(answer.GetClock())); err != nil {
 		return err
 	}
-	addresses := []string{options.Address}
+	addresses := []string{address}
 	for _, peer := range answer.GetPeers() {
-		if peer.GetAddress() != options.Address {
+		if peer.GetAddress() != address {
 			addresses = append(addresses, peer.GetAddress())
 		}
 	}
-	return storeSite(files, dir, options.Token.Site, addresses)
+	return storeSite(files, dir, bundle.Site(), addresses)
 }

@@ -179,7 +179,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = findProblems(response.GetNodes(), placements, response, s.Waiting())
+	response.Problems = append(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), findProblems(response.GetNodes(), placements, response, s.Waiting())...)
 	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}

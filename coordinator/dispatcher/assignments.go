@@ -27,6 +27,7 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
 		Access:            view.AccessRecords(),
 		Renew:             view.MustRenew(view.Node(name)),
+		Retiring:          view.Retiring(),
 
 		AuthorityGeneration: view.AuthorityGeneration(),
 	}

@@ -92,9 +92,14 @@ func TestAnEntryThatWasJudgedByOlderRecordsIsJudgedAgain(t *testing.T) {
 		return e
 	}
 	s.ok(declareEntry(policyNamed("all", "forbid (principal, action, resource);")))
+	leaves := s.store.View().Audit().Size
 	outcome := s.refused("conflict", entry(judged))
 	if !outcome.GetJudgeAgain() {
 		t.Errorf("it gave %v", outcome)
+	}
+	// Nobody was refused anything: the same request follows, judged anew.
+	if got := s.store.View().Audit().Size; got != leaves {
+		t.Errorf("%d leaves say that it was refused", got-leaves)
 	}
 	now := s.store.View().AccessRevision()
 	if now <= judged {
@@ -102,6 +107,9 @@ func TestAnEntryThatWasJudgedByOlderRecordsIsJudgedAgain(t *testing.T) {
 	}
 	if outcome := s.ok(entry(now)); len(outcome.GetApplied()) != 1 || outcome.GetApplied()[0].GetOutcome() != outcomeCreated {
 		t.Errorf("judged again it gave %v", outcome)
+	}
+	if got := s.store.View().Audit().Size; got != leaves+1 {
+		t.Errorf("%d leaves say that it was done", got-leaves)
 	}
 	s.ok(declareEntry(projectNamed("shop", nil)))
 	s.operator("kim")

@@ -102,6 +102,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.changeGrants(change.ChangeGrants)
 	case *sitev1.Entry_EvictNode:
 		return x.evictNode(change.EvictNode)
+	case *sitev1.Entry_CreateLocalOperator:
+		return x.createLocalOperator(change.CreateLocalOperator)
 	case *sitev1.Entry_RevokeOperator:
 		return x.revokeOperator(change.RevokeOperator)
 	case *sitev1.Entry_RotateAuthorities:

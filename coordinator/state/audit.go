@@ -63,6 +63,9 @@ func (s *Store) record(entry *sitev1.Entry, digest []byte, outcome *sitev1.Outco
 		Message:   outcome.GetError(),
 	}
 	describe(leaf, entry)
+	if entry.GetJoinSite() != nil {
+		describeJoiner(leaf, outcome)
+	}
 	if leaf.Result == "" {
 		leaf.Result, leaf.Message = "ok", became(outcome)
 	}
@@ -135,12 +138,34 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "extend-trust", "Site")
 	case *sitev1.Entry_EvictNode:
 		about(leaf, "evict", "Node/"+change.EvictNode.GetNode())
+	case *sitev1.Entry_CreateLocalOperator:
+		local := change.CreateLocalOperator
+		about(leaf, "create-operator-locally", "Operator/"+local.GetName(), "Node/"+local.GetNode())
 	case *sitev1.Entry_RevokeOperator:
 		about(leaf, "revoke", "Operator/"+change.RevokeOperator.GetName())
 	case *sitev1.Entry_RevokeToken:
 		about(leaf, "revoke", "Token/"+change.RevokeToken.GetId())
 	case *sitev1.Entry_ChangeGrants:
 		about(leaf, "change-grants", "Operator/"+change.ChangeGrants.GetOperator())
+	case *sitev1.Entry_RotateAuthorities:
+		about(leaf, "rotate", "Authority")
+	case *sitev1.Entry_RotateGossip:
+		about(leaf, "rotate", "GossipKey")
+	case *sitev1.Entry_AdvanceGossip:
+		about(leaf, "advance", fmt.Sprintf("GossipKey/%d", change.AdvanceGossip.GetVersion()))
+	case *sitev1.Entry_AddSecretKey:
+		about(leaf, "rotate", fmt.Sprintf("SecretKey/%d", change.AddSecretKey.GetKey().GetVersion()))
+	case *sitev1.Entry_WrapSecretKey:
+		describeWraps(leaf, change.WrapSecretKey)
+	case *sitev1.Entry_RewrapSecrets:
+		leaf.Verb = "rewrap"
+		for _, secret := range change.RewrapSecrets.GetSecrets()[:min(len(change.RewrapSecrets.GetSecrets()), maxNamed)] {
+			leaf.Resources = append(leaf.Resources, resourcePath("Secret", secret.GetProject(), secret.GetName()))
+		}
+	case *sitev1.Entry_AddRecoveryKey:
+		about(leaf, "add", "RecoveryKey/"+change.AddRecoveryKey.GetKey().GetName())
+	case *sitev1.Entry_RemoveRecoveryKey:
+		about(leaf, "remove", "RecoveryKey/"+change.RemoveRecoveryKey.GetName())
 	case *sitev1.Entry_RevealSecret:
 		about(leaf, "reveal", resourcePath("Secret", change.RevealSecret.GetProject(), change.RevealSecret.GetName()))
 	case *sitev1.Entry_SetSiteTime:
@@ -153,6 +178,35 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		m := entry.ProtoReflect()
 		leaf.Verb = strings.ReplaceAll(string(m.WhichOneof(changes).Name()), "_", "-")
 	}
+}
+
+// describeJoiner names who has joined: the token says who that is.
+func describeJoiner(leaf *skerryv1.AuditEntry, outcome *sitev1.Outcome) {
+	switch {
+	case outcome.GetOperator() != "":
+		leaf.Resources = []string{"Operator/" + outcome.GetOperator()}
+	case outcome.GetNode() != nil:
+		leaf.Resources = []string{"Node/" + outcome.GetNode().GetName()}
+	}
+}
+
+// describeWraps names who can open a version of the secrets' key from now on, or
+// no more.
+func describeWraps(leaf *skerryv1.AuditEntry, change *sitev1.WrapSecretKey) {
+	about(leaf, "wrap", fmt.Sprintf("SecretKey/%d", change.GetVersion()))
+	for _, wrap := range change.GetAdd()[:min(len(change.GetAdd()), maxNamed)] {
+		about(leaf, leaf.Verb, kindOfHolder(wrap)+"/"+wrap.GetNode()+wrap.GetRecovery())
+	}
+	if dropped := change.GetDrop(); len(dropped) > 0 {
+		leaf.Message = bounded("no more: "+strings.Join(dropped[:min(len(dropped), maxNamed)], ", "), maxMessage)
+	}
+}
+
+func kindOfHolder(wrap *sitev1.KeyWrap) string {
+	if wrap.GetNode() == "" {
+		return "RecoveryKey"
+	}
+	return "Node"
 }
 
 var changes = (*sitev1.Entry)(nil).ProtoReflect().Descriptor().Oneofs().ByName("change")

@@ -1,7 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -41,18 +45,47 @@ func (v *View) Issuers() map[[sha256.Size]byte]string {
 	return issuers
 }
 
-// HangsOn are the nodes whose SVIDs a CA issued, or that have not said who
-// did.
+// HangsOn are the nodes whose SVIDs, or those of their workloads, a CA issued,
+// and those that have not said who did.
 func (v *View) HangsOn(authority []byte) []string {
 	sum := sha256.Sum256(authority)
 	var names []string
 	for _, node := range v.Nodes() {
 		removed := node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
-		if issuer := node.GetSvidIssuer(); !removed && (len(issuer) != sha256.Size || sum == [sha256.Size]byte(issuer)) {
+		issuer, of := node.GetSvidIssuer(), func(issuer []byte) bool { return bytes.Equal(issuer, sum[:]) }
+		if !removed && (len(issuer) != sha256.Size || of(issuer) || slices.ContainsFunc(node.GetWorkloadIssuers(), of)) {
 			names = append(names, node.GetName())
 		}
 	}
 	return names
+}
+
+// Retiring are the SHA-256 of the CAs that issue no more, though what they issued
+// still counts, sorted.
+func (v *View) Retiring() [][]byte {
+	issuers := v.Issuers()
+	var retiring [][]byte
+	for _, sum := range v.meta.trusted {
+		if _, issues := issuers[sum]; !issues {
+			retiring = append(retiring, bytes.Clone(sum[:]))
+		}
+	}
+	return retiring
+}
+
+// trustedBy a version of the chain of trust are the CAs that it names. It was
+// read before it was appended.
+func trustedBy(version *sitev1.TrustVersion) [][sha256.Size]byte {
+	body := &sitev1.TrustBody{}
+	if err := proto.Unmarshal(version.GetBody(), body); err != nil {
+		return nil
+	}
+	var sums [][sha256.Size]byte
+	for _, authority := range body.GetAuthorities() {
+		sums = append(sums, sha256.Sum256(authority))
+	}
+	slices.SortFunc(sums, func(a, b [sha256.Size]byte) int { return bytes.Compare(a[:], b[:]) })
+	return sums
 }
 
 // MustRenew tells whether the CA that issued a node's SVID issues no more.

@@ -18,6 +18,8 @@ const (
 	maxAddress    = 255
 	maxAuthority  = 8 << 10
 	maxVersion    = 64
+	// maxIssuers of the SVIDs on one node: more CAs than a site ever has at once.
+	maxIssuers = 64
 )
 
 var nodes = table[*skerryv1.Node]{
@@ -95,7 +97,8 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	node.GossipVersion = facts.GetGossipVersion()
 	node.AuthorityGeneration = facts.GetAuthorityGeneration()
 	if len(facts.GetSvidIssuer()) == sha256.Size {
-		node.SvidIssuer = facts.GetSvidIssuer()
+		// A node that has just started has not looked at either yet.
+		node.SvidIssuer, node.WorkloadIssuers = facts.GetSvidIssuer(), boundedIssuers(facts.GetWorkloadIssuers())
 	}
 	node.Conditions = nil
 	for _, c := range facts.GetConditions()[:min(len(facts.GetConditions()), maxConditions)] {
@@ -115,6 +118,17 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	if key := facts.GetAuditKey(); len(key) == ed25519.PublicKeySize {
 		node.AuditKey = key
 	}
+}
+
+// boundedIssuers are those of what a node says that can be CAs of the site.
+func boundedIssuers(given [][]byte) [][]byte {
+	var issuers [][]byte
+	for _, issuer := range given[:min(len(given), maxIssuers)] {
+		if len(issuer) == sha256.Size {
+			issuers = append(issuers, issuer)
+		}
+	}
+	return issuers
 }
 
 // nodeFacts takes over what a node reported of itself.

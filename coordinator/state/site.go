@@ -91,6 +91,7 @@ func (x *tx) appendTrust(version *sitev1.TrustVersion) error {
 	}
 	// The full slice expression: views hold on to what was there before.
 	x.trust = append(x.trust[:len(x.trust):len(x.trust)], version)
+	x.trusted = trustedBy(version)
 	x.sum += x.hash("trust", version)
 	return nil
 }

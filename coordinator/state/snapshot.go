@@ -49,6 +49,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Gossip:              m.gossip,
 		Audit:               s.auditState(),
 		AuthorityGeneration: m.authorityGeneration,
+		BrokenGlass:         m.broken,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -101,6 +102,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		revoked:             snapshot.GetRevoked(),
 		gossip:              snapshot.GetGossip(),
 		authorityGeneration: snapshot.GetAuthorityGeneration(),
+		broken:              snapshot.GetBrokenGlass(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -110,6 +112,12 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	for _, version := range snapshot.GetTrust() {
 		x.sum += x.hash("trust", version)
+	}
+	if last := len(x.trust) - 1; last >= 0 {
+		x.trusted = trustedBy(x.trust[last])
+	}
+	for _, b := range snapshot.GetBrokenGlass() {
+		x.sum += x.hash("broken", b)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

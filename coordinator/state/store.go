@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -42,6 +43,11 @@ type meta struct {
 	trust      []*sitev1.TrustVersion
 	revoked    []*sitev1.Revocation
 	gossip     *sitev1.GossipState
+	// broken are the operators whom root has made on a voter, newest last.
+	broken []*sitev1.BrokenGlass
+	// trusted are the SHA-256 of the CAs in the newest version of the chain of
+	// trust, sorted; they follow from trust.
+	trusted [][sha256.Size]byte
 	// authorityGeneration counts rotations of the CAs.
 	authorityGeneration uint64
 	// numberFloor is below the first number of every new workload.

@@ -20,6 +20,9 @@ type Principal struct {
 // Anybody has shown no certificate.
 var Anybody = Principal{Caller: skerryv1.Caller_CALLER_ANYBODY}
 
+// Root on the machine of a node, as the kernel says.
+var Root = Principal{Caller: skerryv1.Caller_CALLER_ROOT}
+
 // PrincipalOf a SPIFFE ID: spiffe://SITE/operator/NAME, spiffe://SITE/node/NAME
 // or spiffe://SITE/workload/PROJECT/NAME. Any other is nobody who may call.
 func PrincipalOf(id string) Principal {
@@ -49,6 +52,8 @@ func (p Principal) String() string {
 		return "workload " + p.Project + "/" + p.Name
 	case skerryv1.Caller_CALLER_NODE, skerryv1.Caller_CALLER_VOTER:
 		return "node " + p.Name
+	case skerryv1.Caller_CALLER_ROOT:
+		return "root on this machine"
 	default:
 		return "somebody without a certificate"
 	}

@@ -87,7 +87,7 @@ func RuleOf(procedure string) Rule {
 // Callers that a rule may admit, in the order in which they are listed.
 var Callers = []skerryv1.Caller{
 	skerryv1.Caller_CALLER_OPERATOR, skerryv1.Caller_CALLER_WORKLOAD, skerryv1.Caller_CALLER_NODE,
-	skerryv1.Caller_CALLER_VOTER, skerryv1.Caller_CALLER_ANYBODY,
+	skerryv1.Caller_CALLER_VOTER, skerryv1.Caller_CALLER_ANYBODY, skerryv1.Caller_CALLER_ROOT,
 }
 
 // The files are registered by the packages that were generated from them.

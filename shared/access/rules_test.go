@@ -119,7 +119,7 @@ func TestTheTableInTheDocumentsIsThatOfTheDeclarations(t *testing.T) {
 // table of all RPCs and all kinds of principal, as a document shows it.
 func table() string {
 	var b strings.Builder
-	b.WriteString("\n| call | does | to | operator | workload | node | voter for somebody | anybody |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n| call | does | to | operator | workload | node | voter for somebody | anybody | root on the machine |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, rule := range Rules() {
 		b.WriteString("| `" + strings.TrimPrefix(rule.Procedure, "/") + "` | " + rule.GetVerb() + " | " + objectOf(rule))
 		for _, caller := range Callers {

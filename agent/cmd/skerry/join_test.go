@@ -74,6 +74,7 @@ func newTestSite(t *testing.T, name string) *testSite {
 	s.node = node
 	server.HandleHTTP([]string{mtls.Join}, nil, s.voter.Join())
 	server.HandleHTTP([]string{mtls.Renew}, func(certs.Peer) error { return nil }, s.voter.Renewals())
+	server.HandleHTTP([]string{mtls.Sync}, mtls.ExpectNode(""), s.voter.Sync())
 	server.HandleHTTP([]string{mtls.API2}, func(certs.Peer) error { return nil }, s.voter.Operators())
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

@@ -7,12 +7,14 @@
 package workloads
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +43,8 @@ type Ledger interface {
 type Site interface {
 	Bundle() *certs.Bundle
 	Now() time.Time
+	// TrustChanged is closed when Bundle gives another one.
+	TrustChanged() <-chan struct{}
 }
 
 // Config of a keeper. All fields are required.
@@ -111,6 +115,22 @@ func (k *Keeper) SVID(project, placement string) *SVID {
 	return k.held[key(project, placement)]
 }
 
+// Issuers are the SHA-256 of the certificates of the CAs that count and on which
+// an SVID hangs that has not expired, sorted.
+func (k *Keeper) Issuers() [][]byte {
+	bundle, now := k.Site.Bundle(), k.Site.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var issuers [][]byte
+	for _, s := range k.held {
+		if ca := issuer(s, bundle); ca != nil && now.Before(s.Leaf.NotAfter) {
+			issuers = append(issuers, fingerprint(ca))
+		}
+	}
+	slices.SortFunc(issuers, bytes.Compare)
+	return slices.CompactFunc(issuers, bytes.Equal)
+}
+
 // Changed is closed at the next change of any SVID.
 func (k *Keeper) Changed() <-chan struct{} {
 	k.mu.Lock()
@@ -136,7 +156,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	timer := k.Env.Clock.NewTimer(longestWait)
 	defer timer.Stop()
 	for {
-		ledgerChanged := k.Ledger.Changed()
+		ledgerChanged, trustChanged := k.Ledger.Changed(), k.Site.TrustChanged()
 		p := decide(k.look())
 		for _, of := range p.drop {
 			k.drop(of)
@@ -148,6 +168,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		timer.Reset(p.wait)
 		select {
 		case <-ledgerChanged:
+		case <-trustChanged:
 		case <-timer.C():
 		case <-ctx.Done():
 			return ctx.Err()
@@ -231,7 +252,7 @@ func (k *Keeper) take(d *draft, issued *sitev1.IssuedSvid) error {
 	if err := k.Seal.WriteFile(k.Env.FS, k.path(of), encoded); err != nil {
 		return err
 	}
-	if !certs.Due(s.Leaf, k.Site.Now()) {
+	if k.look().due(d.placement, s) > 0 {
 		delete(k.attempts, of) // it lasts: asking went well
 	}
 	k.put(of, s)

@@ -217,6 +217,59 @@ func TestOneOfACAThatLeftIsAskedForAnew(t *testing.T) {
 	}
 }
 
+func TestWhatHangsOnACAThatLeftIsRenewedAtOnceWithoutNewOrders(t *testing.T) {
+	s := newTestSite(t)
+	k := s.open()
+	s.run(k)
+	s.order(placement("web", true, run))
+	s.await(k, "web has an SVID", func() bool { return k.SVID("default", "web-1") != nil })
+	first := k.SVID("default", "web-1")
+	begun := time.Now()
+	s.believe(newCA(t, "harbour"))
+	s.await(k, "it has a new one", func() bool { return !k.SVID("default", "web-1").Leaf.Equal(first.Leaf) })
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestWhatHangsOnACAThatRetiresIsRenewedAndToldOf(t *testing.T) {
+	s := newTestSite(t)
+	s.order(placement("web", true, run), placement("api", true, stop))
+	k := s.open()
+	if got := k.Issuers(); len(got) != 0 {
+		t.Errorf("nothing hangs on %x", got)
+	}
+	s.once(k)
+	old := fingerprint(s.authority.Certificate())
+	authority, bundle := s.second()
+	s.bundle = bundle
+	if p := s.once(k); len(p.ask) != 0 || !slices.Equal(k.Issuers()[0], old) {
+		t.Fatalf("it asks for %v; its SVIDs hang on %x", p.ask, k.Issuers())
+	}
+	s.orders.Retiring = [][]byte{old}
+	first := k.SVID("default", "web-1")
+	if p := s.once(k); len(p.ask) != 1 {
+		t.Fatalf("it asks for %v", p.ask)
+	}
+	// The voter that was asked still issues with the old CA: not again at once.
+	if p := s.once(k); len(p.ask) != 0 || p.wait < firstPause/2 {
+		t.Fatalf("it asks for %v, and again after %s", p.ask, p.wait)
+	}
+	s.authority = authority
+	k.attempts = map[string]attempt{}
+	s.once(k)
+	if k.SVID("default", "web-1").Leaf.Equal(first.Leaf) || len(k.Issuers()) != 1 || slices.Equal(k.Issuers()[0], old) {
+		t.Errorf("its SVIDs hang on %x", k.Issuers())
+	}
+	if p := s.once(k); len(p.ask) != 0 {
+		t.Errorf("it asks for %v", p.ask)
+	}
+	s.now = s.now.Add(2 * time.Hour)
+	if got := k.Issuers(); len(got) != 0 {
+		t.Errorf("an SVID that has expired holds %x", got)
+	}
+}
+
 func TestManyAreAskedForInParts(t *testing.T) {
 	s := newTestSite(t)
 	var all []string

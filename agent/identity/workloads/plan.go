@@ -1,6 +1,8 @@
 package workloads
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"slices"
 	"time"
@@ -53,7 +55,8 @@ type plan struct {
 }
 
 // decide drops what belongs to placements that the orders do not name any more,
-// and asks for what is missing, due, or of a CA that does not count any more.
+// and asks for what is missing, due, or of a CA that does not count any more or
+// issues no more.
 // Without orders nothing is touched.
 func decide(v view) plan {
 	p := plan{wait: longestWait}
@@ -70,7 +73,7 @@ func decide(v view) plan {
 		if placement.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue // what it has lasts until it is gone
 		}
-		due := v.due(placement)
+		due := v.due(placement, v.held[k])
 		if due > 0 {
 			p.wait = min(p.wait, due)
 			continue
@@ -94,15 +97,38 @@ func decide(v view) plan {
 
 // due is how long what is held of a placement will do; 0 or less when it is to
 // be asked for.
-func (v view) due(p *skerryv1.Placement) time.Duration {
-	s := v.held[keyOf(p)]
-	if s == nil || s.ID != idOf(v.bundle.Site(), p) || !trusted(s, v.bundle) {
+func (v view) due(p *skerryv1.Placement, s *SVID) time.Duration {
+	if s == nil || s.ID != idOf(v.bundle.Site(), p) {
+		return 0
+	}
+	ca := issuer(s, v.bundle)
+	if ca == nil || v.retires(ca) {
 		return 0
 	}
 	return certs.RenewAt(s.Leaf).Sub(v.now)
 }
 
-// trusted: a CA that counts issued it.
-func trusted(s *SVID, bundle *certs.Bundle) bool {
-	return slices.ContainsFunc(bundle.Authorities(), func(ca *x509.Certificate) bool { return s.Leaf.CheckSignatureFrom(ca) == nil })
+// retires: the CA waits for what hangs on it.
+func (v view) retires(ca *x509.Certificate) bool {
+	if len(v.orders.GetRetiring()) == 0 {
+		return false
+	}
+	sum := fingerprint(ca)
+	return slices.ContainsFunc(v.orders.GetRetiring(), func(r []byte) bool { return bytes.Equal(r, sum) })
+}
+
+// issuer is the CA that counts and has issued an SVID; nil when none has. What
+// is held was verified when it came, so that the name of the key is enough.
+func issuer(s *SVID, bundle *certs.Bundle) *x509.Certificate {
+	for _, ca := range bundle.Authorities() {
+		if len(ca.SubjectKeyId) > 0 && bytes.Equal(ca.SubjectKeyId, s.Leaf.AuthorityKeyId) {
+			return ca
+		}
+	}
+	return nil
+}
+
+func fingerprint(ca *x509.Certificate) []byte {
+	sum := sha256.Sum256(ca.Raw)
+	return sum[:]
 }

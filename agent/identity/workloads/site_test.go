@@ -3,6 +3,7 @@ package workloads
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"sync"
@@ -27,19 +28,20 @@ type testSite struct {
 	bundle    *certs.Bundle
 	dir       string
 
-	mu       sync.Mutex
-	orders   *sitev1.Assignments
-	changed  chan struct{}
-	now      time.Time
-	lifetime time.Duration
-	fails    error
-	bend     func([]*sitev1.IssuedSvid)
-	asked    []string
+	mu           sync.Mutex
+	orders       *sitev1.Assignments
+	changed      chan struct{}
+	trustChanged chan struct{}
+	now          time.Time
+	lifetime     time.Duration
+	fails        error
+	bend         func([]*sitev1.IssuedSvid)
+	asked        []string
 }
 
 func newTestSite(t testing.TB) *testSite {
 	t.Helper()
-	s := &testSite{t: t, dir: t.TempDir(), changed: make(chan struct{}), now: time.Now(), lifetime: time.Hour}
+	s := &testSite{t: t, dir: t.TempDir(), changed: make(chan struct{}), trustChanged: make(chan struct{}), now: time.Now(), lifetime: time.Hour}
 	s.authority, s.bundle = newCA(t, "harbour")
 	return s
 }
@@ -93,7 +95,48 @@ func (s *testSite) Changed() <-chan struct{} {
 	return s.changed
 }
 
-func (s *testSite) Bundle() *certs.Bundle { return s.bundle }
+func (s *testSite) Bundle() *certs.Bundle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bundle
+}
+
+func (s *testSite) TrustChanged() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trustChanged
+}
+
+// believe another bundle, whose CA issues from now on.
+func (s *testSite) believe(authority *certs.Authority, bundle *certs.Bundle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.authority, s.bundle = authority, bundle
+	close(s.trustChanged)
+	s.trustChanged = make(chan struct{})
+}
+
+// both CAs in one chain of trust; the second one issues.
+func (s *testSite) second() (*certs.Authority, *certs.Bundle) {
+	s.t.Helper()
+	authority, err := certs.NewAuthority(rand.Reader, "harbour", "n2", time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	first, err := certs.FirstTrust("harbour", s.authority)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	next, err := certs.ExtendTrust(first, s.authority, certs.TrustChange{Add: []*x509.Certificate{authority.Certificate()}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	bundle, err := certs.VerifyTrust(certs.SiteID(first), []*sitev1.TrustVersion{first, next})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return authority, bundle
+}
 
 func (s *testSite) Now() time.Time {
 	s.mu.Lock()

@@ -41,6 +41,8 @@ const (
 	Caller_CALLER_VOTER Caller = 4
 	// Somebody without a certificate.
 	Caller_CALLER_ANYBODY Caller = 5
+	// root on the machine of a node, over a socket that is only root's.
+	Caller_CALLER_ROOT Caller = 6
 )
 
 // Enum value maps for Caller.
@@ -52,6 +54,7 @@ var (
 		3: "CALLER_NODE",
 		4: "CALLER_VOTER",
 		5: "CALLER_ANYBODY",
+		6: "CALLER_ROOT",
 	}
 	Caller_value = map[string]int32{
 		"CALLER_UNSPECIFIED": 0,
@@ -60,6 +63,7 @@ var (
 		"CALLER_NODE":        3,
 		"CALLER_VOTER":       4,
 		"CALLER_ANYBODY":     5,
+		"CALLER_ROOT":        6,
 	}
 )
 
@@ -234,14 +238,15 @@ const file_skerry_v1_access_proto_rawDesc = "" +
 	"\rproject_field\x18\x05 \x01(\tR\fprojectField\x12\x12\n" +
 	"\x04each\x18\x06 \x01(\bR\x04each\x12+\n" +
 	"\acallers\x18\a \x03(\x0e2\x11.skerry.v1.CallerR\acallers\x12\x10\n" +
-	"\x03own\x18\b \x01(\bR\x03own*\x81\x01\n" +
+	"\x03own\x18\b \x01(\bR\x03own*\x92\x01\n" +
 	"\x06Caller\x12\x16\n" +
 	"\x12CALLER_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fCALLER_OPERATOR\x10\x01\x12\x13\n" +
 	"\x0fCALLER_WORKLOAD\x10\x02\x12\x0f\n" +
 	"\vCALLER_NODE\x10\x03\x12\x10\n" +
 	"\fCALLER_VOTER\x10\x04\x12\x12\n" +
-	"\x0eCALLER_ANYBODY\x10\x05:O\n" +
+	"\x0eCALLER_ANYBODY\x10\x05\x12\x0f\n" +
+	"\vCALLER_ROOT\x10\x06:O\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18ȇ\x03 \x01(\v2\x15.skerry.v1.AccessRuleR\x06accessB*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (

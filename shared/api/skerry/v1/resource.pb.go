@@ -2604,8 +2604,11 @@ type Node struct {
 	SvidIssuer []byte `protobuf:"bytes,161,opt,name=svid_issuer,json=svidIssuer,proto3" json:"svid_issuer,omitempty"`
 	// Rotation of the CAs for which it has made its own.
 	AuthorityGeneration uint64 `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
+	// workloads, sorted.
+	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -2825,6 +2828,13 @@ func (x *Node) GetAuthorityGeneration() uint64 {
 		return x.AuthorityGeneration
 	}
 	return 0
+}
+
+func (x *Node) GetWorkloadIssuers() [][]byte {
+	if x != nil {
+		return x.WorkloadIssuers
+	}
+	return nil
 }
 
 // Capacity of a node.
@@ -3580,7 +3590,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xac\b\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xd8\b\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3616,7 +3626,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\taudit_key\x18d \x01(\fR\bauditKey\x12 \n" +
 	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
 	"svidIssuer\x122\n" +
-	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x1a9\n" +
+	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
+	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

@@ -76,6 +76,7 @@ type Entry struct {
 	//	*Entry_AddCheckpoint
 	//	*Entry_RecordRefusals
 	//	*Entry_ArchiveAudit
+	//	*Entry_CreateLocalOperator
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -426,6 +427,15 @@ func (x *Entry) GetArchiveAudit() *ArchiveAudit {
 	return nil
 }
 
+func (x *Entry) GetCreateLocalOperator() *CreateLocalOperator {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_CreateLocalOperator); ok {
+			return x.CreateLocalOperator
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -542,6 +552,10 @@ type Entry_ArchiveAudit struct {
 	ArchiveAudit *ArchiveAudit `protobuf:"bytes,104,opt,name=archive_audit,json=archiveAudit,proto3,oneof"`
 }
 
+type Entry_CreateLocalOperator struct {
+	CreateLocalOperator *CreateLocalOperator `protobuf:"bytes,260,opt,name=create_local_operator,json=createLocalOperator,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -597,6 +611,8 @@ func (*Entry_AddCheckpoint) isEntry_Change() {}
 func (*Entry_RecordRefusals) isEntry_Change() {}
 
 func (*Entry_ArchiveAudit) isEntry_Change() {}
+
+func (*Entry_CreateLocalOperator) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1654,8 +1670,11 @@ type NodeFacts struct {
 	SvidIssuer []byte `protobuf:"bytes,161,opt,name=svid_issuer,json=svidIssuer,proto3" json:"svid_issuer,omitempty"`
 	// Rotation of the CAs for which it has made its own.
 	AuthorityGeneration uint64 `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
+	// workloads, sorted.
+	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *NodeFacts) Reset() {
@@ -1777,6 +1796,13 @@ func (x *NodeFacts) GetAuthorityGeneration() uint64 {
 		return x.AuthorityGeneration
 	}
 	return 0
+}
+
+func (x *NodeFacts) GetWorkloadIssuers() [][]byte {
+	if x != nil {
+		return x.WorkloadIssuers
+	}
+	return nil
 }
 
 type SetNodeState struct {
@@ -2114,8 +2140,10 @@ type Snapshot struct {
 	// How often the CAs were rotated.
 	AuthorityGeneration uint64      `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
 	Audit               *AuditState `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Newest last; the oldest are forgotten.
+	BrokenGlass   []*BrokenGlass `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
@@ -2375,6 +2403,13 @@ func (x *Snapshot) GetAuthorityGeneration() uint64 {
 func (x *Snapshot) GetAudit() *AuditState {
 	if x != nil {
 		return x.Audit
+	}
+	return nil
+}
+
+func (x *Snapshot) GetBrokenGlass() []*BrokenGlass {
+	if x != nil {
+		return x.BrokenGlass
 	}
 	return nil
 }
@@ -2677,7 +2712,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xaf\x11\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\x8b\x12\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2718,7 +2753,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x12rotate_authorities\x18\xa5\x01 \x01(\v2!.skerry.site.v1.RotateAuthoritiesH\x00R\x11rotateAuthorities\x12F\n" +
 	"\x0eadd_checkpoint\x18f \x01(\v2\x1d.skerry.site.v1.AddCheckpointH\x00R\raddCheckpoint\x12I\n" +
 	"\x0frecord_refusals\x18g \x01(\v2\x1e.skerry.site.v1.RecordRefusalsH\x00R\x0erecordRefusals\x12C\n" +
-	"\rarchive_audit\x18h \x01(\v2\x1c.skerry.site.v1.ArchiveAuditH\x00R\farchiveAuditB\b\n" +
+	"\rarchive_audit\x18h \x01(\v2\x1c.skerry.site.v1.ArchiveAuditH\x00R\farchiveAudit\x12Z\n" +
+	"\x15create_local_operator\x18\x84\x02 \x01(\v2#.skerry.site.v1.CreateLocalOperatorH\x00R\x13createLocalOperatorB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2806,7 +2842,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\x80\x04\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xac\x04\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2824,7 +2860,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\taudit_key\x18d \x01(\fR\bauditKey\x12 \n" +
 	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
 	"svidIssuer\x122\n" +
-	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\"f\n" +
+	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
+	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -2843,7 +2880,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\v\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xba\f\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -2885,7 +2922,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\rrecovery_keys\x18\xca\x01 \x03(\v2\x1b.skerry.site.v1.RecoveryKeyR\frecoveryKeys\x124\n" +
 	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x120\n" +
-	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\"`\n" +
+	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\x12?\n" +
+	"\fbroken_glass\x18\x84\x02 \x03(\v2\x1b.skerry.site.v1.BrokenGlassR\vbrokenGlass\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -2972,33 +3010,35 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*AddCheckpoint)(nil),         // 43: skerry.site.v1.AddCheckpoint
 	(*RecordRefusals)(nil),        // 44: skerry.site.v1.RecordRefusals
 	(*ArchiveAudit)(nil),          // 45: skerry.site.v1.ArchiveAudit
-	(*TrustVersion)(nil),          // 46: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 47: skerry.v1.Node
-	(*v1.Grant)(nil),              // 48: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 49: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 50: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 51: skerry.v1.Token
-	(*v1.Decision)(nil),           // 52: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 53: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 54: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 55: skerry.v1.Condition
-	(v1.NodeState)(0),             // 56: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 57: skerry.v1.Image
-	(v1.VoterRole)(0),             // 58: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 59: skerry.v1.Placement
-	(*v1.Event)(nil),              // 60: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 61: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 62: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 63: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 64: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 65: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 66: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 67: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 68: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 69: skerry.site.v1.AuditState
-	(*v1.Workload)(nil),           // 70: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 71: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 72: skerry.v1.AppliedResource
+	(*CreateLocalOperator)(nil),   // 46: skerry.site.v1.CreateLocalOperator
+	(*TrustVersion)(nil),          // 47: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 48: skerry.v1.Node
+	(*v1.Grant)(nil),              // 49: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 50: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 51: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 52: skerry.v1.Token
+	(*v1.Decision)(nil),           // 53: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 54: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 55: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 56: skerry.v1.Condition
+	(v1.NodeState)(0),             // 57: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 58: skerry.v1.Image
+	(v1.VoterRole)(0),             // 59: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 60: skerry.v1.Placement
+	(*v1.Event)(nil),              // 61: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 62: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 63: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 64: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 65: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 66: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 67: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 68: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 69: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 70: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 71: skerry.site.v1.BrokenGlass
+	(*v1.Workload)(nil),           // 72: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 73: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 74: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3031,67 +3071,69 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	43, // 27: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
 	44, // 28: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
 	45, // 29: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
-	46, // 30: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 31: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	47, // 32: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	48, // 33: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	49, // 34: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	50, // 35: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	51, // 36: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 37: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	48, // 38: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	47, // 39: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 40: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 41: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 42: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 43: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 44: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	52, // 45: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	52, // 46: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 47: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 48: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 49: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	53, // 50: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	54, // 51: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	55, // 52: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 53: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	56, // 54: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	57, // 55: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	46, // 56: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	58, // 57: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 58: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 59: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	46, // 60: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 61: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 62: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 63: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	59, // 64: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	47, // 65: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	57, // 66: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	60, // 67: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 68: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 69: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	61, // 70: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	62, // 71: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	63, // 72: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	64, // 73: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 74: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	65, // 75: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	66, // 76: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	67, // 77: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	68, // 78: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	69, // 79: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	5,  // 80: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	70, // 81: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 82: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	71, // 83: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	72, // 84: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	47, // 85: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	86, // [86:86] is the sub-list for method output_type
-	86, // [86:86] is the sub-list for method input_type
-	86, // [86:86] is the sub-list for extension type_name
-	86, // [86:86] is the sub-list for extension extendee
-	0,  // [0:86] is the sub-list for field type_name
+	46, // 30: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
+	47, // 31: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 32: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	48, // 33: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	49, // 34: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	50, // 35: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	51, // 36: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	52, // 37: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 38: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	49, // 39: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	48, // 40: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 41: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 42: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 43: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 44: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 45: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	53, // 46: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	53, // 47: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 48: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 49: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 50: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	54, // 51: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	55, // 52: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	56, // 53: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 54: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	57, // 55: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	58, // 56: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	47, // 57: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	59, // 58: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 59: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 60: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	47, // 61: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 62: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 63: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 64: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	60, // 65: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	48, // 66: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	58, // 67: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	61, // 68: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 69: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 70: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	62, // 71: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	63, // 72: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	64, // 73: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	65, // 74: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 75: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	66, // 76: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	67, // 77: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	68, // 78: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	69, // 79: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	70, // 80: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	71, // 81: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	5,  // 82: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	72, // 83: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 84: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	73, // 85: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	74, // 86: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	48, // 87: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	88, // [88:88] is the sub-list for method output_type
+	88, // [88:88] is the sub-list for method input_type
+	88, // [88:88] is the sub-list for extension type_name
+	88, // [88:88] is the sub-list for extension extendee
+	0,  // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3099,6 +3141,7 @@ func file_skerry_site_v1_log_proto_init() {
 	if File_skerry_site_v1_log_proto != nil {
 		return
 	}
+	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
@@ -3134,6 +3177,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_AddCheckpoint)(nil),
 		(*Entry_RecordRefusals)(nil),
 		(*Entry_ArchiveAudit)(nil),
+		(*Entry_CreateLocalOperator)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

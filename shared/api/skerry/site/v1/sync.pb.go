@@ -508,7 +508,10 @@ type Assignments struct {
 	// A node with a replica makes a new CA when its own is older than this.
 	AuthorityGeneration uint64 `protobuf:"varint,161,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
 	// The CA that issued the node's SVID is going to be retired.
-	Renew         bool `protobuf:"varint,162,opt,name=renew,proto3" json:"renew,omitempty"`
+	Renew bool `protobuf:"varint,162,opt,name=renew,proto3" json:"renew,omitempty"`
+	// SHA-256 of the certificates of the CAs that issue no more, though what they
+	// issued still counts: what hangs on them is to be renewed. Sorted.
+	Retiring      [][]byte `protobuf:"bytes,260,rep,name=retiring,proto3" json:"retiring,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +656,13 @@ func (x *Assignments) GetRenew() bool {
 		return x.Renew
 	}
 	return false
+}
+
+func (x *Assignments) GetRetiring() [][]byte {
+	if x != nil {
+		return x.Retiring
+	}
+	return nil
 }
 
 // ImageSource names nodes that hold an image.
@@ -852,7 +862,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\amessage\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xd2\x05\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xef\x05\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -872,7 +882,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x06access\x18x \x01(\v2\x1d.skerry.site.v1.AccessRecordsR\x06access\x12(\n" +
 	"\x06record\x18\xdc\x01 \x01(\v2\x0f.skerry.v1.NodeR\x06record\x122\n" +
 	"\x14authority_generation\x18\xa1\x01 \x01(\x04R\x13authorityGeneration\x12\x15\n" +
-	"\x05renew\x18\xa2\x01 \x01(\bR\x05renew\"c\n" +
+	"\x05renew\x18\xa2\x01 \x01(\bR\x05renew\x12\x1b\n" +
+	"\bretiring\x18\x84\x02 \x03(\fR\bretiring\"c\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
