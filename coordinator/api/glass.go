@@ -40,6 +40,9 @@ func (b BreakGlass) create(ctx context.Context, peer certs.Peer, req *sitev1.Cre
 	if err := checkRecord(view, peer); err != nil {
 		return nil, err
 	}
+	if view.Node(peer.Name).GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER { // before it fills the log with refusals
+		return nil, problem.New(problem.Forbidden, "Node/"+peer.Name, "it is no voter of the site").WithHint("run it on a voter")
+	}
 	status := b.Log.Status()
 	if !status.Serving {
 		return b.redirect(status)
