@@ -22,6 +22,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 const (
@@ -62,7 +63,7 @@ func New(config Config) *Server {
 	s := &Server{Config: config}
 	mux := http.NewServeMux()
 	mux.Handle(sitev1connect.NewBreakGlassServiceHandler(handler{s},
-		connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(guard.New(guard.Config{Who: caller}))))
+		wire.Bounded(maxRequest), connect.WithInterceptors(guard.New(guard.Config{Who: caller}))))
 	s.handler = mux
 	return s
 }
