@@ -18,8 +18,8 @@ const (
 	// at least, does a workload stay authenticated on a node that is alone
 	// (SAFETY, rule 20).
 	WorkloadLifetime = 14 * 24 * time.Hour
-	// AuthorityLifetime of a CA. Nothing replaces a CA by itself yet, so it is
-	// longer than machines live.
+	// AuthorityLifetime of a CA. After half of it the coordinator has all voters
+	// make new ones.
 	AuthorityLifetime = 30 * 365 * 24 * time.Hour
 )
 

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
+	"skerry.dev/coordinator/authorities"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -54,9 +55,9 @@ func TestWhatANodeSaysOfItsCAHoldsNothingUp(t *testing.T) {
 				t.Fatal(outcome)
 			}
 		}
-		due := dueTrust(store.View(), bundle)
-		if len(due.change.Revoke) != 1 || len(due.change.Drop) != 0 || len(due.change.Add) != 0 || len(due.signers) != 1 {
-			t.Errorf("the evicted node said %s: the next version would be %+v, signers %v", name, due.change, due.signers)
+		due := authorities.Next(store.View(), bundle)
+		if len(due.Change.Revoke) != 1 || len(due.Change.Drop) != 0 || len(due.Change.Add) != 0 || len(due.Signers) != 1 {
+			t.Errorf("the evicted node said %s: the next version would be %+v, signers %v", name, due.Change, due.Signers)
 		}
 	}
 }

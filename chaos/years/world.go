@@ -34,6 +34,7 @@ const (
 	None Bug = iota
 	JudgeByWallClock
 	RenewOnlyWhenDue
+	KeepAuthorities
 )
 
 const (
@@ -57,6 +58,8 @@ type world struct {
 	home     *disk
 	notes    []string
 	lockOuts int
+	// rotations of the CAs that the coordinator began.
+	rotations int
 }
 
 func newWorld(t testing.TB, bug Bug) *world {
@@ -181,6 +184,10 @@ func (w *world) stamped(stamp sitetime.Stamp, change interface{}) *sitev1.Entry 
 		entry.Change = c
 	case *sitev1.Entry_CheckHash:
 		entry.Change = c
+	case *sitev1.Entry_StatusBatch:
+		entry.Change = c
+	case *sitev1.Entry_RotateAuthorities:
+		entry.Change = c
 	}
 	return entry
 }
@@ -228,6 +235,7 @@ func (w *world) step(d time.Duration) {
 	lead.node.SiteTime().Observe(view.Stamp())
 	stamp := lead.node.SiteTime().Advance(w.clocksOf(), 3)
 	w.apply(w.stamped(stamp, &sitev1.Entry_CheckHash{CheckHash: &sitev1.CheckHash{}}))
+	w.tend(lead, stamp)
 	for _, h := range w.hosts {
 		if h.on {
 			w.meet(h, lead)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"skerry.dev/certs"
 )
 
 // scenario is one life of a site.
@@ -159,6 +161,42 @@ func TestFiveYearsAlone(t *testing.T) {
 	w.command()
 	if w.lockOuts > 0 {
 		t.Errorf("%d times somebody was locked out:\n%s", w.lockOuts, strings.Join(w.notes, "\n"))
+	}
+}
+
+// century is longer than three lives of a CA.
+func century(w *world) {
+	for w.now.Before(begun.AddDate(100, 0, 0)) && w.lockOuts == 0 {
+		w.step(40 * day)
+	}
+}
+
+// TestASiteOutlivesItsCAs: no operator, and nobody is locked out when the CAs
+// with which it began have ended.
+func TestASiteOutlivesItsCAs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, None)
+	century(w)
+	w.command()
+	w.command()
+	if w.lockOuts > 0 {
+		t.Errorf("%d times somebody was locked out:\n%s", w.lockOuts, strings.Join(w.notes, "\n"))
+	}
+	if w.rotations < 5 || w.rotations > 7 {
+		t.Errorf("the CAs were rotated %d times", w.rotations)
+	}
+	bundle, err := certs.VerifyTrust(w.store.View().SiteID(), w.store.View().Trust())
+	if err != nil || len(bundle.Authorities()) != 3 {
+		t.Errorf("%d CAs count at the end, %v", len(bundle.Authorities()), err)
+	}
+}
+
+func TestASiteWhoseCAsAreKeptIsLockedOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, KeepAuthorities)
+	century(w)
+	if w.lockOuts == 0 {
+		t.Error("nobody noticed that the CAs had ended")
 	}
 }
 

@@ -1,0 +1,26 @@
+package authorities
+
+import (
+	"time"
+
+	"skerry.dev/certs"
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// RotationDue tells whether a CA of the last rotation has run for half of its
+// life, and no rotation is under way.
+func RotationDue(view *state.View, now time.Time) bool {
+	due := false
+	for _, node := range view.Nodes() {
+		if node.GetRaftId() == 0 || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			continue
+		}
+		if node.GetAuthorityGeneration() < view.AuthorityGeneration() {
+			return false
+		}
+		authority, err := certs.ParseAuthority(node.GetAuthority(), view.Site())
+		due = due || err == nil && certs.Due(authority, now)
+	}
+	return due
+}
