@@ -42,6 +42,6 @@ func (a *Agent) clockTrouble() string {
 	if off.Abs() <= sitetime.Tolerated {
 		return ""
 	}
-	return fmt.Sprintf("the clock of this host is %s of site time: skerry site time says which of them is wrong and what to do; "+
+	return fmt.Sprintf("the clock of this host is %s by site time: skerry site time says which of them is wrong and what to do; "+
 		"containers see the host's clock", sitetime.Off(off))
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/certs"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -103,6 +106,9 @@ func (s siteTimes) SetSiteTime(ctx context.Context, req *connect.Request[skerryv
 		return nil, problem.New(problem.Invalid, "site time", "%s is not between the years %d and %d", to.Format(time.RFC3339), firstYear, lastYear).
 			WithField("time").WithHint("as in 2026-03-01T12:00:00Z")
 	}
+	if err := withinAuthorities(s.Store.View(), to); err != nil {
+		return nil, err
+	}
 	before := s.SiteTime.Read().Time
 	entry := s.entry(ctx, req.Msg.GetRequestId())
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -117,7 +123,30 @@ func (s siteTimes) SetSiteTime(ctx context.Context, req *connect.Request[skerryv
 	return connect.NewResponse(&skerryv1.SetSiteTimeResponse{Before: timestamppb.New(before), After: timestamppb.New(to)}), nil
 }
 
+// withinAuthorities refuses a time at which a CA of the site has ended, or would
+// soon: no node would take another's word then, nor anybody's who sets the time
+// back.
+func withinAuthorities(view *state.View, to time.Time) error {
+	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+	if err != nil {
+		return err
+	}
+	for _, authority := range bundle.Authorities() {
+		sum := sha256.Sum256(authority.Raw) // as skerry ca list shows it
+		if latest := authority.NotAfter.Add(-authorityMargin); to.After(latest) {
+			return problem.New(problem.Conflict, "site time", "the CA %x ends on %s: at %s nobody could call the site any more, not even to set its time back",
+				sum[:8], authority.NotAfter.Format(time.DateOnly), to.Format(time.RFC3339)).WithField("time").
+				WithHint("if that is really the time, go there in steps: skerry site time set %s, skerry ca rotate, and again",
+					latest.Truncate(24*time.Hour).Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
 const (
+	// authorityMargin is how long CAs must yet live when an operator sets the
+	// time, so that there is time to rotate them.
+	authorityMargin = 365 * 24 * time.Hour
 	// What an operator may mean: certificates are written for 1950 to 2049 in
 	// one form and until 9999 in another, and live for years.
 	firstYear, lastYear = 2020, 2900

@@ -127,6 +127,9 @@ func TestOnlyAnOperatorSetsSiteTimeAndOnlyToWhatMakesSense(t *testing.T) {
 		{"no clocks to take it from", `{}`, "unavailable", &mia},
 		{"1970", `{"time":"1970-01-01T12:00:00Z"}`, "invalid_argument", &mia},
 		{"far away", `{"time":"9999-01-01T12:00:00Z"}`, "invalid_argument", &mia},
+		{"after the CA has ended", `{"time":"2200-01-01T12:00:00Z"}`, "failed_precondition", &mia},
+		{"just before it ends", `{"time":"` + time.Now().AddDate(29, 6, 0).UTC().Format(time.RFC3339) + `"}`, "failed_precondition", &mia},
+		{"long before it ends", `{"time":"` + time.Now().AddDate(28, 0, 0).UTC().Format(time.RFC3339) + `"}`, "", &mia},
 		{"a time", `{"time":"2026-03-01T12:00:00Z"}`, "", &mia},
 	} {
 		if got := s.call(c.from, "SiteTimeService/SetSiteTime", c.body); got.code() != c.code {

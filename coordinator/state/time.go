@@ -1,7 +1,6 @@
 package state
 
 import (
-	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -57,7 +56,7 @@ func (x *tx) setSiteTime(change *sitev1.SetSiteTime) (*sitev1.Outcome, error) {
 
 func shift(by time.Duration) string {
 	if by < 0 {
-		return fmt.Sprintf("back by %s", -by)
+		return "back by " + sitetime.About(by)
 	}
-	return fmt.Sprintf("ahead by %s", by)
+	return "ahead by " + sitetime.About(by)
 }
