@@ -12,6 +12,7 @@ import (
 
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 )
@@ -105,6 +106,18 @@ func (s *apiSite) wantHidden() {
 			s.t.Errorf("the state holds %q", form)
 		}
 	}
+}
+
+// Else the next project of that name would come with the secrets of the last.
+func TestASecretNeedsItsProjectAndKeepsIt(t *testing.T) {
+	s := secretsSite(t)
+	secret := resourcesOf(secretJSON("db", `"project":"shop","stringData":{"password":"`+clear+`"}`))
+	s.refused(apply, secret, "not_found", "there is no such project")
+	s.put(&skerryv1.Project{Name: "shop"})
+	s.must(apply, secret)
+	s.refused(remove, `{"kind":"Project","name":"shop"}`, "failed_precondition", "secret db")
+	s.must(remove, `{"kind":"Secret","name":"db","project":"shop"}`)
+	s.must(remove, `{"kind":"Project","name":"shop"}`)
 }
 
 func TestASecretIsKeptAndNeverShown(t *testing.T) {

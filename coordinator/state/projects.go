@@ -58,7 +58,7 @@ func (x *tx) deleteProject(name string, version uint64) (*sitev1.Outcome, error)
 	}
 	if left := x.contents(name, record); left != "" {
 		return nil, problem.New(problem.Conflict, about, "there is something in it: %s", left).
-			WithHint("delete that first: skerry get workloads -p %s", name)
+			WithHint("delete that first: skerry get workloads -p %[1]s, skerry get secrets -p %[1]s", name)
 	}
 	projects.remove(x, name)
 	x.inform(subject{kind: "Project", name: name}, "ProjectDeleted", "it was empty")
@@ -75,18 +75,31 @@ func (x *tx) contents(name string, record *sitev1.ProjectRecord) string {
 			return fmt.Sprintf("placement %s, which its node has not ended yet", p.GetName())
 		}
 	}
+	for _, s := range secrets.list(x.Txn) {
+		if s.GetSecret().GetProject() == name {
+			return "secret " + s.GetSecret().GetName()
+		}
+	}
 	return ""
+}
+
+// needsProject refuses what would be in a project that there is not.
+func (x *tx) needsProject(project string) error {
+	if projects.get(x.Txn, project) != nil {
+		return nil
+	}
+	return problem.New(problem.NotFound, "Project/"+bounded(project, maxName), "there is no such project").
+		WithHint("make it first, with a manifest: {kind: Project, name: %s}", bounded(project, maxName))
 }
 
 // use counts a change of one workload, nil for none, against the quota of its
 // project. Quotas are of what workloads ask for, so that they hold whatever the
 // controllers do.
 func (x *tx) use(project string, before, after *skerryv1.Workload) error {
-	record := projects.get(x.Txn, project)
-	if record == nil {
-		return problem.New(problem.NotFound, "Project/"+bounded(project, maxName), "there is no such project").
-			WithHint("make it first, with a manifest: {kind: Project, name: %s}", bounded(project, maxName))
+	if err := x.needsProject(project); err != nil {
+		return err
 	}
+	record := projects.get(x.Txn, project)
 	next := sum(record.GetUse(), useOf(before), -1)
 	next = sum(next, useOf(after), 1)
 	if next.GetMemoryBytes() > maxProjectMemory {

@@ -69,6 +69,9 @@ func (x *tx) applySecret(given *skerryv1.Secret, sealed *sitev1.SealedSecret) (*
 	if err := checkSecret(given, sealed, record); err != nil {
 		return nil, err
 	}
+	if err := x.needsProject(given.GetProject()); err != nil {
+		return nil, err
+	}
 	if record == nil && x.counts[secretsOrdinal] == maxSecrets {
 		return nil, exhausted("secrets", maxSecrets)
 	}
