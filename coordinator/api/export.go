@@ -42,8 +42,12 @@ func (a auditLog) exportHeader(view *state.View, first uint64) (*sitev1.ExportHe
 	from, through := a.Leaves.Range()
 	first = max(first, from, view.Audit().First)
 	newest := newestCheckpoint(view)
-	if newest == nil || newest.GetSize() <= first {
+	if newest == nil {
 		return nil, noCheckpoint()
+	}
+	if newest.GetSize() <= first {
+		return nil, problem.New(problem.NotFound, "audit log", "the entries from %d on are not signed yet: the last that is, is %d", first, newest.GetSize()-1).
+			WithHint("new ones are signed within seconds; begin with an earlier one, or try again")
 	}
 	if newest.GetSize() > through {
 		return nil, problem.New(problem.Unavailable, "audit log", "%s still fetches entries: it has %d of %d", a.Node, through, newest.GetSize()).

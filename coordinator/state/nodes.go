@@ -235,7 +235,7 @@ func (x *tx) isOnlyVoter(node *skerryv1.Node) bool {
 
 func missing(kind, name string) error {
 	return problem.New(problem.NotFound, kind+"/"+bounded(name, maxNodeName), "there is no such thing").
-		WithHint("skerry get %ss lists what there is", lower(kind))
+		WithHint("skerry get %s lists what there is", lower(kind))
 }
 
 func checkVersion(subject string, asked, present uint64) error {

@@ -188,7 +188,8 @@ func (x *tx) addRecoveryKey(change *sitev1.AddRecoveryKey) (*sitev1.Outcome, err
 func (x *tx) removeRecoveryKey(change *sitev1.RemoveRecoveryKey) (*sitev1.Outcome, error) {
 	name := change.GetName()
 	if recoveryKeys.get(x.Txn, name) == nil {
-		return nil, missing("RecoveryKey", bounded(name, maxName))
+		return nil, problem.New(problem.NotFound, "recovery key "+bounded(name, maxName), "there is no such key").
+			WithHint("skerry secret recovery-key list shows what there is")
 	}
 	recoveryKeys.remove(x, name)
 	x.warn(subject{kind: "RecoveryKey", name: name}, "RecoveryKeyRemoved", "the site's key for secrets is rotated; restored backups from before still open with it")

@@ -9,6 +9,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
 )
 
 func writeFile(t *testing.T, name, text string) string {
@@ -72,6 +73,19 @@ func TestSecretsThatTheCommandLineRefuses(t *testing.T) {
 		}
 		if strings.Contains(r.err.String(), "hunter2") {
 			t.Errorf("skerry %s tells the value: %s", test.line, r.err.String())
+		}
+	}
+}
+
+// A file that looks like a recovery key and opens nothing is worse than none.
+func TestAKeyThatTheSiteRefusedLeavesNoFile(t *testing.T) {
+	for kind, gone := range map[problem.Kind]bool{problem.Conflict: true, problem.Forbidden: true, problem.Timeout: false, problem.Unavailable: false} {
+		o := &secretKeys{out: writeFile(t, filepath.Join(t.TempDir(), "safe.key"), "skerry-recovery-...")}
+		if err := o.takeBack(problem.New(kind, "recovery key safe", "no")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(o.out); (err != nil) != gone {
+			t.Errorf("after %v: %v", kind, err)
 		}
 	}
 }

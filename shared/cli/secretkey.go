@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -189,7 +191,7 @@ func (o *secretKeys) createRecovery(cmd *cobra.Command, args []string) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, o.takeBack(err))
 	}
 	if o.out != "" {
 		_, err = fmt.Fprintf(o.Out, "recovery key %s is in %s\n", args[0], oneLine(o.out))
@@ -197,6 +199,19 @@ func (o *secretKeys) createRecovery(cmd *cobra.Command, args []string) error {
 	}
 	_, err = fmt.Fprintf(o.Out, "Recovery key %s, shown once:\n\n  %s\n", args[0], recipient.Text())
 	return err
+}
+
+// takeBack removes the file with a key that the site refused, so that nobody
+// takes it for one that opens anything. When it is not known what became of the
+// key, the file stays.
+func (o *secretKeys) takeBack(err error) error {
+	switch problem.KindOf(err) {
+	case problem.Invalid, problem.NotFound, problem.Conflict, problem.Exhausted, problem.Forbidden, problem.Unauthenticated:
+		if o.out != "" {
+			return os.Remove(o.out)
+		}
+	}
+	return nil
 }
 
 // writeNew writes a file that there was not, for its owner alone.
@@ -218,7 +233,11 @@ func writeNew(name, text string) error {
 }
 
 func fileWriteProblem(name string, err error) error {
-	return problem.New(problem.Invalid, name, "it cannot be written: %w", err).WithHint("name a file that is not there yet")
+	p := problem.New(problem.Invalid, name, "it cannot be written: %w", err)
+	if errors.Is(err, fs.ErrExist) {
+		return p.WithHint("name a file that is not there yet")
+	}
+	return p
 }
 
 func recoveryListCommand(a *app) *cobra.Command {

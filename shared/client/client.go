@@ -225,15 +225,26 @@ func (c *Client) ask(ctx context.Context, address string) (*skerryv1.LocateRespo
 	response, err := skerryv1connect.NewSiteServiceClient(c.http, "https://"+address, options...).
 		Locate(ctx, connect.NewRequest(&skerryv1.LocateRequest{}))
 	if err != nil {
-		return nil, problem.FromConnect(err)
+		return nil, notLocated(err)
 	}
 	return response.Msg, nil
+}
+
+// notLocated is why a node did not say who coordinates. That it refused the
+// handshake is known here alone: no answer came.
+func notLocated(err error) error {
+	var here *problem.Error
+	if !connect.IsWireError(err) && errors.As(err, &here) {
+		return here
+	}
+	return problem.FromConnect(err)
 }
 
 func (c *Client) unreachable(ctx context.Context, failures []error) error {
 	if ctx.Err() != nil && len(failures) == 0 {
 		return ctx.Err()
 	}
+	failures = distinct(failures)
 	if refused(failures) {
 		return problem.ToConnect(problem.New(problem.Unauthenticated, "site", "no node takes these credentials: %w", errors.Join(failures...)).
 			WithHint("they may have been revoked: ask an operator of the site for a token, and join again"))
@@ -242,10 +253,22 @@ func (c *Client) unreachable(ctx context.Context, failures []error) error {
 		WithHint("are the agents running (systemctl status skerry), and is the network up? --address HOST:PORT asks another node"))
 }
 
-// refused: every node was there, and none took the caller.
+// distinct leaves out what another node has said already.
+func distinct(failures []error) []error {
+	said := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(failures), func(err error) bool {
+		text := err.Error()
+		again := said[text]
+		said[text] = true
+		return again
+	})
+}
+
+// refused: a node was there and did not take the caller, and none did. A node
+// that closes the connection may be heard of as one that broke it.
 func refused(failures []error) bool {
-	return len(failures) > 0 && !slices.ContainsFunc(failures, func(err error) bool {
+	return slices.ContainsFunc(failures, func(err error) bool {
 		kind := problem.KindOf(err)
-		return kind != problem.Unauthenticated && kind != problem.Forbidden
+		return kind == problem.Unauthenticated || kind == problem.Forbidden
 	})
 }
