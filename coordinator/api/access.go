@@ -212,6 +212,9 @@ func (a accessService) ChangeGrants(ctx context.Context, req *connect.Request[sk
 	if err := knownProjects(a.Store.View(), msg.GetAdd()); err != nil {
 		return nil, err
 	}
+	if err := a.mayGive(ctx, msg.GetAdd()); err != nil {
+		return nil, err
+	}
 	_, err := a.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_ChangeGrants{ChangeGrants: &sitev1.ChangeGrants{
 		Operator: msg.GetOperator(), Add: msg.GetAdd(), Remove: msg.GetRemove(),
 	}}})

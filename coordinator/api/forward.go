@@ -6,6 +6,8 @@ import (
 	"net/http/httputil"
 	"net/url"
 
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/problem"
@@ -48,13 +50,20 @@ func (s *Server) forward(next http.Handler) http.Handler {
 			return
 		}
 		leader := s.coordinator()
-		if leader == nil || leader.GetName() == s.Node {
-			// Also while this node is elected but has not served yet.
+		if leader == nil || leader.GetName() == s.Node || forwarded(r) {
+			// Also while this node is elected but has not served yet, and when two
+			// voters each believe that the other one leads.
 			writeError(w, r, s.noCoordinator())
 			return
 		}
 		s.proxy(leader).ServeHTTP(w, r)
 	})
+}
+
+// forwarded tells whether another voter has sent the call on already.
+func forwarded(r *http.Request) bool {
+	peer, _ := mtls.PeerFrom(r.Context()) // the zero peer has no role
+	return peer.Role == certs.RoleNode
 }
 
 // coordinator is the node that this replica believes to lead, nil for none.

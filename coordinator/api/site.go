@@ -74,6 +74,9 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 		if err := knownProjects(s.Store.View(), msg.GetGrants()); err != nil {
 			return nil, err
 		}
+		if err := s.mayGive(ctx, msg.GetGrants()); err != nil {
+			return nil, err
+		}
 	}
 	secret := make([]byte, tokenSecretBytes)
 	if _, err := s.Rand.Read(secret); err != nil {
