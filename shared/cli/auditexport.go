@@ -151,14 +151,21 @@ func (o *auditVerify) run(_ *cobra.Command, args []string) error {
 		}
 		return o.output.writeJSON(o.Out, encoded)
 	}
+	held := 0
 	for _, r := range reports {
-		_, err := fmt.Fprintf(o.Out, "%s: entries %d to %d of site %s are complete and unchanged\n  %s to %s, signed by %s, root %s, checkpoints held: %d\n",
+		held += r.Kept
+		_, err := fmt.Fprintf(o.Out, "%s: entries %d to %d of site %s belong together and are signed\n  %s to %s, signed by %s, root %s, checkpoints held: %d\n",
 			r.File, r.First, int64(r.Size)-1, oneLine(r.Site), utc(r.From), utc(r.To), oneLine(r.SignedBy), r.Root, r.Kept)
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if held > 0 {
+		_, err := fmt.Fprintln(o.Out, "complete and unchanged since the checkpoints that you brought")
+		return err
+	}
+	_, err = fmt.Fprintln(o.Out, "no checkpoint was brought: that nothing is cut off at the end, and nothing was signed anew with a voter's stolen key, is not shown (--checkpoint FILE)")
+	return err
 }
 
 func readSmall(name string) (string, error) {
