@@ -150,9 +150,9 @@ func (r *Rig) Coordinator(ctx context.Context) (leader, other *Host, err error) 
 	return leader, other, nil
 }
 
-// Operator lets one more operator join, and returns the operator's home.
+// Operator lets one more operator join, who may run work, and returns the operator's home.
 func (r *Rig) Operator(ctx context.Context, name string) (home string, err error) {
-	token, err := r.Skerry(ctx, nil, "token", "create", "--role", "operator", "--name", name, "--quiet")
+	token, err := r.Skerry(ctx, nil, "token", "create", "--role", "operator", "--name", name, "--grant", "operator", "--quiet")
 	if err != nil {
 		return "", err
 	}
