@@ -186,6 +186,19 @@ func TestWhatARevokedOperatorHasOpenIsCut(t *testing.T) {
 
 func TestRotatingTheCAsStopsNothing(t *testing.T) {
 	r := newSite(t, 4, 4)
+	// SVIDs of workloads hang on the CAs too, for days if nobody renews them.
+	apply(t, r, strings.Replace(web(4), "kind: Workload", "kind: Workload\nidentity: true", 1))
+	awaitHealthy(t, r, "web", 4)
+	await(t, r, "identities of the workloads", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "get", "placements", "-o", "json")
+		if err == nil && strings.Count(out, "identityUntil") < 4 {
+			err = errors.New("not all have one")
+		}
+		if running := allPIDs(t, r); err == nil && len(running) != 4 {
+			err = fmt.Errorf("the update has not ended: %v", running)
+		}
+		return err
+	})
 	before := allPIDs(t, r)
 	for range 2 {
 		old := skerry(t, r, nil, "ca", "list")
