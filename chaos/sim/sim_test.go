@@ -137,7 +137,8 @@ func TestPlantedBugs(t *testing.T) {
 		{YesMan, manyElections(), []check.Rule{check.OneLeader}},
 		{EarlyAck, nil, []check.Rule{check.NothingLost}},
 		{StaleReads, nil, []check.Rule{check.FreshReads}},
-		{WallClock, nil, []check.Rule{check.SameState}},
+		// Leaves of the audit log bear the time that apply saw.
+		{WallClock, nil, []check.Rule{check.SameState, check.AuditLog}},
 		{ForgetOrders, nil, []check.Rule{check.OrdersRise}},
 		{Boast, nil, []check.Rule{check.Capacity}},
 		{StopAll, nil, []check.Rule{check.HealthyStays}},
