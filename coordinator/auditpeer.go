@@ -76,5 +76,9 @@ func (a auditPeer) ReportRefusals(ctx context.Context, req *connect.Request[site
 	for _, one := range given[:min(len(given), maxReported)] {
 		a.v.refusals.Return(one)
 	}
+	reads := req.Msg.GetReads()
+	for _, one := range reads[:min(len(reads), maxReported)] {
+		a.v.reads.Return(countsOf(one))
+	}
 	return connect.NewResponse(&sitev1.ReportRefusalsResponse{}), nil
 }

@@ -39,6 +39,7 @@ import (
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
+	"skerry.dev/shared/spool"
 	"skerry.dev/shared/wire"
 )
 
@@ -103,6 +104,10 @@ type Voter struct {
 	dispatcher *dispatcher.Dispatcher
 	leaves     *leafstore.Store
 	refusals   *audit.Refusals
+	// reads are counted as refusals are.
+	reads *audit.Refusals
+	// spool holds execs that could not be brought into the log yet.
+	spool *spool.Spool
 	// signed are the newest checkpoints of each voter that this one ever saw.
 	// They, lastThrough and refetch belong to keepAudit.
 	signed      map[string]*sitev1.AuditCheckpoint
@@ -144,11 +149,11 @@ func New(config Config) (*Voter, error) {
 		return nil, err
 	}
 	v.log = opened
-	v.refusals = &audit.Refusals{Node: config.Node}
+	v.refusals, v.reads = &audit.Refusals{Node: config.Node}, &audit.Refusals{Node: config.Node}
 	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	if err := errors.Join(v.loadCheckpoints(), v.openReplica()); err != nil {
+	if err := errors.Join(v.openSpool(), v.loadCheckpoints(), v.openReplica()); err != nil {
 		return nil, errors.Join(err, v.leaves.Close(), opened.Close())
 	}
 	v.checkLeaves()
@@ -203,7 +208,7 @@ func (v *Voter) serve() {
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
-		Leaves:     v.leaves, Refused: v.refusals,
+		Leaves:     v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v},
 		SiteTime: siteClock{v},
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})

@@ -22,6 +22,7 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 	if err != nil {
 		return err
 	}
+	p.countLogs(ctx, req.Msg)
 	from, err := client.Logs(ctx, connect.NewRequest(req.Msg))
 	if err != nil {
 		return fromNode(err)
@@ -57,6 +58,9 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 	}
 	client, err := p.nodeOf(projectOr(start.GetProject(), defaultProject), start.GetPlacement())
 	if err != nil {
+		return err
+	}
+	if err := p.recordExec(ctx, start); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -16,7 +16,7 @@ import (
 // fromHeader names the host of the caller for whom a voter forwards a call.
 const fromHeader = "Skerry-From"
 
-// Refused counts refusals for the audit log.
+// Refused counts refusals, or reads, for the audit log.
 type Refused interface {
 	Count(principal string, refusal *skerryv1.AuditRefusal)
 }

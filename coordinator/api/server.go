@@ -60,9 +60,12 @@ type Config struct {
 	Leaves Leaves
 	// Refused counts refusals for the audit log.
 	Refused Refused
-	Clock   env.Clock
-	Rand    env.Rand
-	Logger  *slog.Logger
+	// Reads counts logs that were read, for the audit log.
+	Reads  Refused
+	Execs  Execs
+	Clock  env.Clock
+	Rand   env.Rand
+	Logger *slog.Logger
 }
 
 // compressFrom this many bytes on answers are compressed. Less is not worth it:

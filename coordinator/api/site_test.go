@@ -53,6 +53,8 @@ type apiSite struct {
 	// recipient is the node's sealing key.
 	recipient *envelope.Recipient
 	refusals  *audit.Refusals
+	reads     *audit.Refusals
+	execs     execLog
 }
 
 // stamped is the log as the API sees it.
@@ -91,7 +93,7 @@ func newAPISite(t *testing.T) *apiSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &audit.Refusals{Node: "n1"}}
+	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &audit.Refusals{Node: "n1"}, reads: &audit.Refusals{Node: "n1"}}
 	leaves, err := leafstore.Open(vfs.NewMem(), "/audit", logger)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +131,7 @@ func newAPISite(t *testing.T) *apiSite {
 		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" },
-		Leaves:     leaves, Refused: s.refusals,
+		Leaves:     leaves, Refused: s.refusals, Reads: s.reads, Execs: &s.execs,
 		SiteTime: &s.clocks,
 		Clock:    system.Clock, Rand: system.Rand, Logger: logger,
 	})

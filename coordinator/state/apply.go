@@ -132,6 +132,10 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addCheckpoint(change.AddCheckpoint)
 	case *sitev1.Entry_RecordRefusals:
 		return x.recordRefusals(change.RecordRefusals)
+	case *sitev1.Entry_RecordExec:
+		return x.recordExec(change.RecordExec)
+	case *sitev1.Entry_RecordReads:
+		return x.recordReads(change.RecordReads)
 	case *sitev1.Entry_ArchiveAudit:
 		return x.archiveAudit(change.ArchiveAudit)
 	case *sitev1.Entry_CheckHash:

@@ -172,6 +172,10 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "set-site-time", "Site")
 	case *sitev1.Entry_RecordRefusals:
 		describeRefusals(leaf, change.RecordRefusals)
+	case *sitev1.Entry_RecordExec:
+		describeExec(leaf, change.RecordExec)
+	case *sitev1.Entry_RecordReads:
+		describeReads(leaf, change.RecordReads)
 	case *sitev1.Entry_ArchiveAudit:
 		about(leaf, "archive", fmt.Sprintf("Audit/%d", change.ArchiveAudit.GetSize()))
 	default:

@@ -13,7 +13,7 @@ import (
 // TestEveryKindOfChangeIsDescribed: none is called by its name in the log, and
 // each names what it is done to.
 func TestEveryKindOfChangeIsDescribed(t *testing.T) {
-	aboutNothing := map[protoreflect.Name]bool{"apply_resources": true, "rewrap_secrets": true, "record_refusals": true}
+	aboutNothing := map[protoreflect.Name]bool{"apply_resources": true, "rewrap_secrets": true, "record_refusals": true, "record_reads": true}
 	for i := range changes.Fields().Len() {
 		field := changes.Fields().Get(i)
 		entry := &sitev1.Entry{}
@@ -29,6 +29,10 @@ func TestEveryKindOfChangeIsDescribed(t *testing.T) {
 		}
 	}
 	for want, entry := range map[string]*sitev1.Entry{
+		"exec Placement/default/web-1": {Change: &sitev1.Entry_RecordExec{RecordExec: &sitev1.RecordExec{Project: "default", Placement: "web-1"}}},
+		"logs Placement/default/web-1": {Change: &sitev1.Entry_RecordReads{RecordReads: &sitev1.RecordReads{
+			Reads: []*skerryv1.AuditRead{{Resource: "Placement/default/web-1"}},
+		}}},
 		"rotate Authority":     {Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}},
 		"rotate GossipKey":     {Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: []byte("k")}}},
 		"advance GossipKey/7":  {Change: &sitev1.Entry_AdvanceGossip{AdvanceGossip: &sitev1.AdvanceGossip{Version: 7}}},

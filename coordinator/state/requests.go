@@ -38,7 +38,7 @@ func remembered(entry *sitev1.Entry) bool {
 	switch entry.GetChange().(type) {
 	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash,
 		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets, *sitev1.Entry_AddCheckpoint, *sitev1.Entry_RecordRefusals,
-		*sitev1.Entry_RevealSecret:
+		*sitev1.Entry_RecordReads, *sitev1.Entry_RevealSecret:
 		return false
 	default:
 		return entry.GetRequestId() != ""

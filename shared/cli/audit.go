@@ -180,6 +180,16 @@ func auditResult(e *skerryv1.AuditEntry) string {
 		}
 		return fmt.Sprintf("%d refused", count)
 	}
+	if e.GetVerb() == "logs" {
+		count := e.GetMore()
+		for _, r := range e.GetReads() {
+			count += r.GetCount()
+		}
+		return fmt.Sprintf("%d read", count)
+	}
+	if e.GetCommand() != "" {
+		text += ": " + e.GetCommand()
+	}
 	if e.GetMessage() != "" {
 		text += ": " + e.GetMessage()
 	}

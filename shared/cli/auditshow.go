@@ -73,6 +73,19 @@ func (o *auditShow) print(e *skerryv1.AuditEntry, proved string) error {
 	for _, r := range e.GetRefusals() {
 		t.row("Refused:", fmt.Sprintf("%d times %s, %s, last from %s: %s", r.GetCount(), r.GetResource(), r.GetReason(), r.GetFrom(), r.GetMessage()))
 	}
+	if e.GetCommand() != "" {
+		t.row("Command:", e.GetCommand())
+		t.row("Terminal:", fmt.Sprint(e.GetTty()))
+	}
+	if e.GetWitness() != "" {
+		t.row("Witness:", e.GetWitness())
+	}
+	if e.GetHappened() != nil {
+		t.row("Happened:", utc(e.GetHappened().AsTime()))
+	}
+	for _, r := range e.GetReads() {
+		t.row("Read:", fmt.Sprintf("%d times %s, last from %s", r.GetCount(), r.GetResource(), r.GetFrom()))
+	}
 	t.row("Proof:", proved)
 	return t.write(o.Out, "")
 }

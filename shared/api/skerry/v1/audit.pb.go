@@ -54,8 +54,19 @@ type AuditEntry struct {
 	Message string `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
 	// For verb `refused`: what was refused by the API, counted.
 	Refusals []*AuditRefusal `protobuf:"bytes,13,rep,name=refusals,proto3" json:"refusals,omitempty"`
-	// Refusals beyond those listed.
-	More          uint64 `protobuf:"varint,14,opt,name=more,proto3" json:"more,omitempty"`
+	// Refusals or reads beyond those listed.
+	More uint64 `protobuf:"varint,14,opt,name=more,proto3" json:"more,omitempty"`
+	// For verb `exec`: the beginning of the command, and whether it had a
+	// terminal.
+	Command string `protobuf:"bytes,280,opt,name=command,proto3" json:"command,omitempty"`
+	Tty     bool   `protobuf:"varint,281,opt,name=tty,proto3" json:"tty,omitempty"`
+	// For verbs `exec` and `logs`: the node that says so.
+	Witness string `protobuf:"bytes,282,opt,name=witness,proto3" json:"witness,omitempty"`
+	// For verb `exec`: when it happened, by site time as the witness read it.
+	// `time` is later when the witness could not reach the others.
+	Happened *timestamppb.Timestamp `protobuf:"bytes,283,opt,name=happened,proto3" json:"happened,omitempty"`
+	// For verb `logs`: whose logs were read, counted.
+	Reads         []*AuditRead `protobuf:"bytes,284,rep,name=reads,proto3" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,6 +199,104 @@ func (x *AuditEntry) GetMore() uint64 {
 	return 0
 }
 
+func (x *AuditEntry) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+func (x *AuditEntry) GetWitness() string {
+	if x != nil {
+		return x.Witness
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetHappened() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Happened
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetReads() []*AuditRead {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+// AuditRead counts how often one principal read the logs of one placement.
+type AuditRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `Placement/default/web-1`.
+	Resource string `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	Count    uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Host of the last time.
+	From          string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRead) Reset() {
+	*x = AuditRead{}
+	mi := &file_skerry_v1_audit_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRead) ProtoMessage() {}
+
+func (x *AuditRead) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_audit_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRead.ProtoReflect.Descriptor instead.
+func (*AuditRead) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AuditRead) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *AuditRead) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AuditRead) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
 // AuditRefusal counts refusals of one kind to one principal.
 type AuditRefusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -206,7 +315,7 @@ type AuditRefusal struct {
 
 func (x *AuditRefusal) Reset() {
 	*x = AuditRefusal{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[1]
+	mi := &file_skerry_v1_audit_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +327,7 @@ func (x *AuditRefusal) String() string {
 func (*AuditRefusal) ProtoMessage() {}
 
 func (x *AuditRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[1]
+	mi := &file_skerry_v1_audit_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +340,7 @@ func (x *AuditRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRefusal.ProtoReflect.Descriptor instead.
 func (*AuditRefusal) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AuditRefusal) GetReason() string {
@@ -289,7 +398,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[2]
+	mi := &file_skerry_v1_audit_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +410,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[2]
+	mi := &file_skerry_v1_audit_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +423,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{2}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListAuditRequest) GetPrincipal() string {
@@ -375,7 +484,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[3]
+	mi := &file_skerry_v1_audit_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +496,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[3]
+	mi := &file_skerry_v1_audit_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +509,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{3}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -447,7 +556,7 @@ type ShowAuditRequest struct {
 
 func (x *ShowAuditRequest) Reset() {
 	*x = ShowAuditRequest{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[4]
+	mi := &file_skerry_v1_audit_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +568,7 @@ func (x *ShowAuditRequest) String() string {
 func (*ShowAuditRequest) ProtoMessage() {}
 
 func (x *ShowAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[4]
+	mi := &file_skerry_v1_audit_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +581,7 @@ func (x *ShowAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowAuditRequest.ProtoReflect.Descriptor instead.
 func (*ShowAuditRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{4}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ShowAuditRequest) GetNumber() uint64 {
@@ -500,7 +609,7 @@ type ShowAuditResponse struct {
 
 func (x *ShowAuditResponse) Reset() {
 	*x = ShowAuditResponse{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[5]
+	mi := &file_skerry_v1_audit_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +621,7 @@ func (x *ShowAuditResponse) String() string {
 func (*ShowAuditResponse) ProtoMessage() {}
 
 func (x *ShowAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[5]
+	mi := &file_skerry_v1_audit_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +634,7 @@ func (x *ShowAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowAuditResponse.ProtoReflect.Descriptor instead.
 func (*ShowAuditResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{5}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShowAuditResponse) GetEntry() *AuditEntry {
@@ -578,7 +687,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[6]
+	mi := &file_skerry_v1_audit_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +699,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[6]
+	mi := &file_skerry_v1_audit_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +712,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{6}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{7}
 }
 
 type GetCheckpointResponse struct {
@@ -617,7 +726,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[7]
+	mi := &file_skerry_v1_audit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +738,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[7]
+	mi := &file_skerry_v1_audit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +751,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{7}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() string {
@@ -669,7 +778,7 @@ type ExportAuditRequest struct {
 
 func (x *ExportAuditRequest) Reset() {
 	*x = ExportAuditRequest{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[8]
+	mi := &file_skerry_v1_audit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +790,7 @@ func (x *ExportAuditRequest) String() string {
 func (*ExportAuditRequest) ProtoMessage() {}
 
 func (x *ExportAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[8]
+	mi := &file_skerry_v1_audit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +803,7 @@ func (x *ExportAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAuditRequest.ProtoReflect.Descriptor instead.
 func (*ExportAuditRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{8}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExportAuditRequest) GetFirst() uint64 {
@@ -715,7 +824,7 @@ type ExportAuditResponse struct {
 
 func (x *ExportAuditResponse) Reset() {
 	*x = ExportAuditResponse{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[9]
+	mi := &file_skerry_v1_audit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +836,7 @@ func (x *ExportAuditResponse) String() string {
 func (*ExportAuditResponse) ProtoMessage() {}
 
 func (x *ExportAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[9]
+	mi := &file_skerry_v1_audit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +849,7 @@ func (x *ExportAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAuditResponse.ProtoReflect.Descriptor instead.
 func (*ExportAuditResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{9}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExportAuditResponse) GetData() []byte {
@@ -770,7 +879,7 @@ type ArchiveAuditRequest struct {
 
 func (x *ArchiveAuditRequest) Reset() {
 	*x = ArchiveAuditRequest{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[10]
+	mi := &file_skerry_v1_audit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +891,7 @@ func (x *ArchiveAuditRequest) String() string {
 func (*ArchiveAuditRequest) ProtoMessage() {}
 
 func (x *ArchiveAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[10]
+	mi := &file_skerry_v1_audit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +904,7 @@ func (x *ArchiveAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveAuditRequest.ProtoReflect.Descriptor instead.
 func (*ArchiveAuditRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{10}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ArchiveAuditRequest) GetSize() uint64 {
@@ -828,7 +937,7 @@ type ArchiveAuditResponse struct {
 
 func (x *ArchiveAuditResponse) Reset() {
 	*x = ArchiveAuditResponse{}
-	mi := &file_skerry_v1_audit_proto_msgTypes[11]
+	mi := &file_skerry_v1_audit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +949,7 @@ func (x *ArchiveAuditResponse) String() string {
 func (*ArchiveAuditResponse) ProtoMessage() {}
 
 func (x *ArchiveAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_audit_proto_msgTypes[11]
+	mi := &file_skerry_v1_audit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +962,7 @@ func (x *ArchiveAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveAuditResponse.ProtoReflect.Descriptor instead.
 func (*ArchiveAuditResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{11}
+	return file_skerry_v1_audit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ArchiveAuditResponse) GetFreshness() *Freshness {
@@ -867,7 +976,7 @@ var File_skerry_v1_audit_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x15skerry/v1/audit.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x17skerry/v1/service.proto\"\x96\x03\n" +
+	"\x15skerry/v1/audit.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x17skerry/v1/service.proto\"\xc5\x04\n" +
 	"\n" +
 	"AuditEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
@@ -885,7 +994,16 @@ const file_skerry_v1_audit_proto_rawDesc = "" +
 	"\x06result\x18\v \x01(\tR\x06result\x12\x18\n" +
 	"\amessage\x18\f \x01(\tR\amessage\x123\n" +
 	"\brefusals\x18\r \x03(\v2\x17.skerry.v1.AuditRefusalR\brefusals\x12\x12\n" +
-	"\x04more\x18\x0e \x01(\x04R\x04more\"\x86\x01\n" +
+	"\x04more\x18\x0e \x01(\x04R\x04more\x12\x19\n" +
+	"\acommand\x18\x98\x02 \x01(\tR\acommand\x12\x11\n" +
+	"\x03tty\x18\x99\x02 \x01(\bR\x03tty\x12\x19\n" +
+	"\awitness\x18\x9a\x02 \x01(\tR\awitness\x127\n" +
+	"\bhappened\x18\x9b\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bhappened\x12+\n" +
+	"\x05reads\x18\x9c\x02 \x03(\v2\x14.skerry.v1.AuditReadR\x05reads\"Q\n" +
+	"\tAuditRead\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\tR\bresource\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\"\x86\x01\n" +
 	"\fAuditRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\tR\bresource\x12\x14\n" +
@@ -959,48 +1077,51 @@ func file_skerry_v1_audit_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_audit_proto_rawDescData
 }
 
-var file_skerry_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_skerry_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_skerry_v1_audit_proto_goTypes = []any{
 	(*AuditEntry)(nil),            // 0: skerry.v1.AuditEntry
-	(*AuditRefusal)(nil),          // 1: skerry.v1.AuditRefusal
-	(*ListAuditRequest)(nil),      // 2: skerry.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),     // 3: skerry.v1.ListAuditResponse
-	(*ShowAuditRequest)(nil),      // 4: skerry.v1.ShowAuditRequest
-	(*ShowAuditResponse)(nil),     // 5: skerry.v1.ShowAuditResponse
-	(*GetCheckpointRequest)(nil),  // 6: skerry.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil), // 7: skerry.v1.GetCheckpointResponse
-	(*ExportAuditRequest)(nil),    // 8: skerry.v1.ExportAuditRequest
-	(*ExportAuditResponse)(nil),   // 9: skerry.v1.ExportAuditResponse
-	(*ArchiveAuditRequest)(nil),   // 10: skerry.v1.ArchiveAuditRequest
-	(*ArchiveAuditResponse)(nil),  // 11: skerry.v1.ArchiveAuditResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*Freshness)(nil),             // 13: skerry.v1.Freshness
+	(*AuditRead)(nil),             // 1: skerry.v1.AuditRead
+	(*AuditRefusal)(nil),          // 2: skerry.v1.AuditRefusal
+	(*ListAuditRequest)(nil),      // 3: skerry.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),     // 4: skerry.v1.ListAuditResponse
+	(*ShowAuditRequest)(nil),      // 5: skerry.v1.ShowAuditRequest
+	(*ShowAuditResponse)(nil),     // 6: skerry.v1.ShowAuditResponse
+	(*GetCheckpointRequest)(nil),  // 7: skerry.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil), // 8: skerry.v1.GetCheckpointResponse
+	(*ExportAuditRequest)(nil),    // 9: skerry.v1.ExportAuditRequest
+	(*ExportAuditResponse)(nil),   // 10: skerry.v1.ExportAuditResponse
+	(*ArchiveAuditRequest)(nil),   // 11: skerry.v1.ArchiveAuditRequest
+	(*ArchiveAuditResponse)(nil),  // 12: skerry.v1.ArchiveAuditResponse
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Freshness)(nil),             // 14: skerry.v1.Freshness
 }
 var file_skerry_v1_audit_proto_depIdxs = []int32{
-	12, // 0: skerry.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	1,  // 1: skerry.v1.AuditEntry.refusals:type_name -> skerry.v1.AuditRefusal
-	12, // 2: skerry.v1.ListAuditRequest.since:type_name -> google.protobuf.Timestamp
-	0,  // 3: skerry.v1.ListAuditResponse.entries:type_name -> skerry.v1.AuditEntry
-	13, // 4: skerry.v1.ListAuditResponse.freshness:type_name -> skerry.v1.Freshness
-	0,  // 5: skerry.v1.ShowAuditResponse.entry:type_name -> skerry.v1.AuditEntry
-	13, // 6: skerry.v1.ShowAuditResponse.freshness:type_name -> skerry.v1.Freshness
-	13, // 7: skerry.v1.GetCheckpointResponse.freshness:type_name -> skerry.v1.Freshness
-	13, // 8: skerry.v1.ArchiveAuditResponse.freshness:type_name -> skerry.v1.Freshness
-	2,  // 9: skerry.v1.AuditService.ListAudit:input_type -> skerry.v1.ListAuditRequest
-	4,  // 10: skerry.v1.AuditService.ShowAudit:input_type -> skerry.v1.ShowAuditRequest
-	6,  // 11: skerry.v1.AuditService.GetCheckpoint:input_type -> skerry.v1.GetCheckpointRequest
-	8,  // 12: skerry.v1.AuditService.ExportAudit:input_type -> skerry.v1.ExportAuditRequest
-	10, // 13: skerry.v1.AuditService.ArchiveAudit:input_type -> skerry.v1.ArchiveAuditRequest
-	3,  // 14: skerry.v1.AuditService.ListAudit:output_type -> skerry.v1.ListAuditResponse
-	5,  // 15: skerry.v1.AuditService.ShowAudit:output_type -> skerry.v1.ShowAuditResponse
-	7,  // 16: skerry.v1.AuditService.GetCheckpoint:output_type -> skerry.v1.GetCheckpointResponse
-	9,  // 17: skerry.v1.AuditService.ExportAudit:output_type -> skerry.v1.ExportAuditResponse
-	11, // 18: skerry.v1.AuditService.ArchiveAudit:output_type -> skerry.v1.ArchiveAuditResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 0: skerry.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	2,  // 1: skerry.v1.AuditEntry.refusals:type_name -> skerry.v1.AuditRefusal
+	13, // 2: skerry.v1.AuditEntry.happened:type_name -> google.protobuf.Timestamp
+	1,  // 3: skerry.v1.AuditEntry.reads:type_name -> skerry.v1.AuditRead
+	13, // 4: skerry.v1.ListAuditRequest.since:type_name -> google.protobuf.Timestamp
+	0,  // 5: skerry.v1.ListAuditResponse.entries:type_name -> skerry.v1.AuditEntry
+	14, // 6: skerry.v1.ListAuditResponse.freshness:type_name -> skerry.v1.Freshness
+	0,  // 7: skerry.v1.ShowAuditResponse.entry:type_name -> skerry.v1.AuditEntry
+	14, // 8: skerry.v1.ShowAuditResponse.freshness:type_name -> skerry.v1.Freshness
+	14, // 9: skerry.v1.GetCheckpointResponse.freshness:type_name -> skerry.v1.Freshness
+	14, // 10: skerry.v1.ArchiveAuditResponse.freshness:type_name -> skerry.v1.Freshness
+	3,  // 11: skerry.v1.AuditService.ListAudit:input_type -> skerry.v1.ListAuditRequest
+	5,  // 12: skerry.v1.AuditService.ShowAudit:input_type -> skerry.v1.ShowAuditRequest
+	7,  // 13: skerry.v1.AuditService.GetCheckpoint:input_type -> skerry.v1.GetCheckpointRequest
+	9,  // 14: skerry.v1.AuditService.ExportAudit:input_type -> skerry.v1.ExportAuditRequest
+	11, // 15: skerry.v1.AuditService.ArchiveAudit:input_type -> skerry.v1.ArchiveAuditRequest
+	4,  // 16: skerry.v1.AuditService.ListAudit:output_type -> skerry.v1.ListAuditResponse
+	6,  // 17: skerry.v1.AuditService.ShowAudit:output_type -> skerry.v1.ShowAuditResponse
+	8,  // 18: skerry.v1.AuditService.GetCheckpoint:output_type -> skerry.v1.GetCheckpointResponse
+	10, // 19: skerry.v1.AuditService.ExportAudit:output_type -> skerry.v1.ExportAuditResponse
+	12, // 20: skerry.v1.AuditService.ArchiveAudit:output_type -> skerry.v1.ArchiveAuditResponse
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_audit_proto_init() }
@@ -1016,7 +1137,7 @@ func file_skerry_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_audit_proto_rawDesc), len(file_skerry_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -160,6 +160,7 @@ func (x *FetchLeavesResponse) GetProof() [][]byte {
 type ReportRefusalsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Refusals      []*RecordRefusals      `protobuf:"bytes,1,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	Reads         []*RecordReads         `protobuf:"bytes,280,rep,name=reads,proto3" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +198,13 @@ func (*ReportRefusalsRequest) Descriptor() ([]byte, []int) {
 func (x *ReportRefusalsRequest) GetRefusals() []*RecordRefusals {
 	if x != nil {
 		return x.Refusals
+	}
+	return nil
+}
+
+func (x *ReportRefusalsRequest) GetReads() []*RecordReads {
+	if x != nil {
+		return x.Reads
 	}
 	return nil
 }
@@ -810,7 +818,7 @@ var File_skerry_site_v1_audit_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/site/v1/audit.proto\x12\x0eskerry.site.v1\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x15skerry/v1/audit.proto\"X\n" +
+	"\x1askerry/site/v1/audit.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x15skerry/v1/audit.proto\"X\n" +
 	"\x12FetchLeavesRequest\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x16\n" +
@@ -819,9 +827,10 @@ const file_skerry_site_v1_audit_proto_rawDesc = "" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04edge\x18\x02 \x03(\fR\x04edge\x12\x16\n" +
 	"\x06leaves\x18\x03 \x03(\fR\x06leaves\x12\x14\n" +
-	"\x05proof\x18\x04 \x03(\fR\x05proof\"S\n" +
+	"\x05proof\x18\x04 \x03(\fR\x05proof\"\x87\x01\n" +
 	"\x15ReportRefusalsRequest\x12:\n" +
-	"\brefusals\x18\x01 \x03(\v2\x1e.skerry.site.v1.RecordRefusalsR\brefusals\"\x18\n" +
+	"\brefusals\x18\x01 \x03(\v2\x1e.skerry.site.v1.RecordRefusalsR\brefusals\x122\n" +
+	"\x05reads\x18\x98\x02 \x03(\v2\x1b.skerry.site.v1.RecordReadsR\x05reads\"\x18\n" +
 	"\x16ReportRefusalsResponse\"P\n" +
 	"\rAddCheckpoint\x12?\n" +
 	"\n" +
@@ -862,11 +871,13 @@ const file_skerry_site_v1_audit_proto_rawDesc = "" +
 	"\x05trust\x18\x06 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust\x12 \n" +
 	"\vcheckpoints\x18\a \x03(\tR\vcheckpoints\"#\n" +
 	"\tExportEnd\x12\x16\n" +
-	"\x06leaves\x18\x01 \x01(\x04R\x06leaves2\xf7\x01\n" +
+	"\x06leaves\x18\x01 \x01(\x04R\x06leaves2\xdf\x02\n" +
 	"\x10AuditPeerService\x12l\n" +
 	"\vFetchLeaves\x12\".skerry.site.v1.FetchLeavesRequest\x1a#.skerry.site.v1.FetchLeavesResponse\"\x14¼\x18\x10\n" +
 	"\x04sync\x12\x05Audit:\x01\x03\x12u\n" +
 	"\x0eReportRefusals\x12%.skerry.site.v1.ReportRefusalsRequest\x1a&.skerry.site.v1.ReportRefusalsResponse\"\x14¼\x18\x10\n" +
+	"\x04sync\x12\x05Audit:\x01\x03\x12f\n" +
+	"\tWriteExec\x12 .skerry.site.v1.WriteExecRequest\x1a!.skerry.site.v1.WriteExecResponse\"\x14¼\x18\x10\n" +
 	"\x04sync\x12\x05Audit:\x01\x03B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
@@ -895,26 +906,32 @@ var file_skerry_site_v1_audit_proto_goTypes = []any{
 	(*ExportRecord)(nil),           // 9: skerry.site.v1.ExportRecord
 	(*ExportHeader)(nil),           // 10: skerry.site.v1.ExportHeader
 	(*ExportEnd)(nil),              // 11: skerry.site.v1.ExportEnd
-	(*v1.AuditRefusal)(nil),        // 12: skerry.v1.AuditRefusal
-	(*TrustVersion)(nil),           // 13: skerry.site.v1.TrustVersion
+	(*RecordReads)(nil),            // 12: skerry.site.v1.RecordReads
+	(*v1.AuditRefusal)(nil),        // 13: skerry.v1.AuditRefusal
+	(*TrustVersion)(nil),           // 14: skerry.site.v1.TrustVersion
+	(*WriteExecRequest)(nil),       // 15: skerry.site.v1.WriteExecRequest
+	(*WriteExecResponse)(nil),      // 16: skerry.site.v1.WriteExecResponse
 }
 var file_skerry_site_v1_audit_proto_depIdxs = []int32{
 	6,  // 0: skerry.site.v1.ReportRefusalsRequest.refusals:type_name -> skerry.site.v1.RecordRefusals
-	5,  // 1: skerry.site.v1.AddCheckpoint.checkpoint:type_name -> skerry.site.v1.AuditCheckpoint
-	12, // 2: skerry.site.v1.RecordRefusals.refusals:type_name -> skerry.v1.AuditRefusal
-	5,  // 3: skerry.site.v1.AuditState.checkpoints:type_name -> skerry.site.v1.AuditCheckpoint
-	10, // 4: skerry.site.v1.ExportRecord.header:type_name -> skerry.site.v1.ExportHeader
-	11, // 5: skerry.site.v1.ExportRecord.end:type_name -> skerry.site.v1.ExportEnd
-	13, // 6: skerry.site.v1.ExportHeader.trust:type_name -> skerry.site.v1.TrustVersion
-	0,  // 7: skerry.site.v1.AuditPeerService.FetchLeaves:input_type -> skerry.site.v1.FetchLeavesRequest
-	2,  // 8: skerry.site.v1.AuditPeerService.ReportRefusals:input_type -> skerry.site.v1.ReportRefusalsRequest
-	1,  // 9: skerry.site.v1.AuditPeerService.FetchLeaves:output_type -> skerry.site.v1.FetchLeavesResponse
-	3,  // 10: skerry.site.v1.AuditPeerService.ReportRefusals:output_type -> skerry.site.v1.ReportRefusalsResponse
-	9,  // [9:11] is the sub-list for method output_type
-	7,  // [7:9] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 1: skerry.site.v1.ReportRefusalsRequest.reads:type_name -> skerry.site.v1.RecordReads
+	5,  // 2: skerry.site.v1.AddCheckpoint.checkpoint:type_name -> skerry.site.v1.AuditCheckpoint
+	13, // 3: skerry.site.v1.RecordRefusals.refusals:type_name -> skerry.v1.AuditRefusal
+	5,  // 4: skerry.site.v1.AuditState.checkpoints:type_name -> skerry.site.v1.AuditCheckpoint
+	10, // 5: skerry.site.v1.ExportRecord.header:type_name -> skerry.site.v1.ExportHeader
+	11, // 6: skerry.site.v1.ExportRecord.end:type_name -> skerry.site.v1.ExportEnd
+	14, // 7: skerry.site.v1.ExportHeader.trust:type_name -> skerry.site.v1.TrustVersion
+	0,  // 8: skerry.site.v1.AuditPeerService.FetchLeaves:input_type -> skerry.site.v1.FetchLeavesRequest
+	2,  // 9: skerry.site.v1.AuditPeerService.ReportRefusals:input_type -> skerry.site.v1.ReportRefusalsRequest
+	15, // 10: skerry.site.v1.AuditPeerService.WriteExec:input_type -> skerry.site.v1.WriteExecRequest
+	1,  // 11: skerry.site.v1.AuditPeerService.FetchLeaves:output_type -> skerry.site.v1.FetchLeavesResponse
+	3,  // 12: skerry.site.v1.AuditPeerService.ReportRefusals:output_type -> skerry.site.v1.ReportRefusalsResponse
+	16, // 13: skerry.site.v1.AuditPeerService.WriteExec:output_type -> skerry.site.v1.WriteExecResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_audit_proto_init() }
@@ -922,6 +939,7 @@ func file_skerry_site_v1_audit_proto_init() {
 	if File_skerry_site_v1_audit_proto != nil {
 		return
 	}
+	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_audit_proto_msgTypes[9].OneofWrappers = []any{
 		(*ExportRecord_Header)(nil),

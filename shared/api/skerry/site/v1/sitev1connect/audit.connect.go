@@ -40,14 +40,21 @@ const (
 	// AuditPeerServiceReportRefusalsProcedure is the fully-qualified name of the AuditPeerService's
 	// ReportRefusals RPC.
 	AuditPeerServiceReportRefusalsProcedure = "/skerry.site.v1.AuditPeerService/ReportRefusals"
+	// AuditPeerServiceWriteExecProcedure is the fully-qualified name of the AuditPeerService's
+	// WriteExec RPC.
+	AuditPeerServiceWriteExecProcedure = "/skerry.site.v1.AuditPeerService/WriteExec"
 )
 
 // AuditPeerServiceClient is a client for the skerry.site.v1.AuditPeerService service.
 type AuditPeerServiceClient interface {
 	// FetchLeaves gives leaves that a new replica lacks, with a proof.
 	FetchLeaves(context.Context, *connect.Request[v1.FetchLeavesRequest]) (*connect.Response[v1.FetchLeavesResponse], error)
-	// ReportRefusals brings what a voter refused to the coordinator.
+	// ReportRefusals brings what a voter refused, and whose logs it gave, to the
+	// coordinator.
 	ReportRefusals(context.Context, *connect.Request[v1.ReportRefusalsRequest]) (*connect.Response[v1.ReportRefusalsResponse], error)
+	// WriteExec lets the coordinator write who runs a command; it answers when
+	// that is in the log.
+	WriteExec(context.Context, *connect.Request[v1.WriteExecRequest]) (*connect.Response[v1.WriteExecResponse], error)
 }
 
 // NewAuditPeerServiceClient constructs a client for the skerry.site.v1.AuditPeerService service. By
@@ -73,6 +80,12 @@ func NewAuditPeerServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(auditPeerServiceMethods.ByName("ReportRefusals")),
 			connect.WithClientOptions(opts...),
 		),
+		writeExec: connect.NewClient[v1.WriteExecRequest, v1.WriteExecResponse](
+			httpClient,
+			baseURL+AuditPeerServiceWriteExecProcedure,
+			connect.WithSchema(auditPeerServiceMethods.ByName("WriteExec")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -80,6 +93,7 @@ func NewAuditPeerServiceClient(httpClient connect.HTTPClient, baseURL string, op
 type auditPeerServiceClient struct {
 	fetchLeaves    *connect.Client[v1.FetchLeavesRequest, v1.FetchLeavesResponse]
 	reportRefusals *connect.Client[v1.ReportRefusalsRequest, v1.ReportRefusalsResponse]
+	writeExec      *connect.Client[v1.WriteExecRequest, v1.WriteExecResponse]
 }
 
 // FetchLeaves calls skerry.site.v1.AuditPeerService.FetchLeaves.
@@ -92,12 +106,21 @@ func (c *auditPeerServiceClient) ReportRefusals(ctx context.Context, req *connec
 	return c.reportRefusals.CallUnary(ctx, req)
 }
 
+// WriteExec calls skerry.site.v1.AuditPeerService.WriteExec.
+func (c *auditPeerServiceClient) WriteExec(ctx context.Context, req *connect.Request[v1.WriteExecRequest]) (*connect.Response[v1.WriteExecResponse], error) {
+	return c.writeExec.CallUnary(ctx, req)
+}
+
 // AuditPeerServiceHandler is an implementation of the skerry.site.v1.AuditPeerService service.
 type AuditPeerServiceHandler interface {
 	// FetchLeaves gives leaves that a new replica lacks, with a proof.
 	FetchLeaves(context.Context, *connect.Request[v1.FetchLeavesRequest]) (*connect.Response[v1.FetchLeavesResponse], error)
-	// ReportRefusals brings what a voter refused to the coordinator.
+	// ReportRefusals brings what a voter refused, and whose logs it gave, to the
+	// coordinator.
 	ReportRefusals(context.Context, *connect.Request[v1.ReportRefusalsRequest]) (*connect.Response[v1.ReportRefusalsResponse], error)
+	// WriteExec lets the coordinator write who runs a command; it answers when
+	// that is in the log.
+	WriteExec(context.Context, *connect.Request[v1.WriteExecRequest]) (*connect.Response[v1.WriteExecResponse], error)
 }
 
 // NewAuditPeerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -119,12 +142,20 @@ func NewAuditPeerServiceHandler(svc AuditPeerServiceHandler, opts ...connect.Han
 		connect.WithSchema(auditPeerServiceMethods.ByName("ReportRefusals")),
 		connect.WithHandlerOptions(opts...),
 	)
+	auditPeerServiceWriteExecHandler := connect.NewUnaryHandler(
+		AuditPeerServiceWriteExecProcedure,
+		svc.WriteExec,
+		connect.WithSchema(auditPeerServiceMethods.ByName("WriteExec")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skerry.site.v1.AuditPeerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AuditPeerServiceFetchLeavesProcedure:
 			auditPeerServiceFetchLeavesHandler.ServeHTTP(w, r)
 		case AuditPeerServiceReportRefusalsProcedure:
 			auditPeerServiceReportRefusalsHandler.ServeHTTP(w, r)
+		case AuditPeerServiceWriteExecProcedure:
+			auditPeerServiceWriteExecHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -140,4 +171,8 @@ func (UnimplementedAuditPeerServiceHandler) FetchLeaves(context.Context, *connec
 
 func (UnimplementedAuditPeerServiceHandler) ReportRefusals(context.Context, *connect.Request[v1.ReportRefusalsRequest]) (*connect.Response[v1.ReportRefusalsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.site.v1.AuditPeerService.ReportRefusals is not implemented"))
+}
+
+func (UnimplementedAuditPeerServiceHandler) WriteExec(context.Context, *connect.Request[v1.WriteExecRequest]) (*connect.Response[v1.WriteExecResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.site.v1.AuditPeerService.WriteExec is not implemented"))
 }
