@@ -10,9 +10,9 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// kept is what somebody must always be able to do: find the coordinator, see the
-// site, and say who belongs to it and who may do what. With it everything else
-// can be had back.
+// kept is what somebody must always be able to do: see the site, and say who
+// belongs to it and who may do what. With it everything else can be had back.
+// Nobody is ever kept from finding the coordinator.
 var kept = []struct {
 	verb   string
 	object access.Object
@@ -21,7 +21,6 @@ var kept = []struct {
 	{access.Apply, access.Object{Kind: access.KindPolicy}},
 	{access.Grant, access.Object{Kind: access.KindOperator}},
 	{"create", access.Object{Kind: "Token"}},
-	{"locate", access.Object{Kind: access.KindSite}}, // skerry asks that before all else
 }
 
 // CheckLockOut refuses policies with which no admin of the site could do these

@@ -194,13 +194,12 @@ func TestPoliciesAreCheckedBeforeTheyAreTaken(t *testing.T) {
 	s := newAPISite(t)
 	mia := operator("mia")
 	for name, test := range map[string]struct{ text, code, says string }{
-		"no Cedar":                             {"let everybody in", "invalid_argument", "line 1"},
-		"a verb that there is not":             {"permit (principal,\n action == Action::\"fly\", resource);", "invalid_argument", "line 2"},
-		"it locks the admins out":              {"forbid (principal, action, resource);", "failed_precondition", "no admin of the site could read Site any more"},
-		"it keeps admins from granting":        {`forbid (principal, action == Action::"grant", resource);`, "failed_precondition", "grant Operator"},
-		"it keeps admins from the coordinator": {`forbid (principal, action == Action::"locate", resource);`, "failed_precondition", "locate Site"},
-		"it names the only admin":              {`forbid (principal == Operator::"mia", action == Action::"create", resource);`, "failed_precondition", "create Token"},
-		"it forbids all but admins":            {`forbid (principal, action, resource) unless { principal in Role::"admin" };`, "", ""},
+		"no Cedar":                      {"let everybody in", "invalid_argument", "line 1"},
+		"a verb that there is not":      {"permit (principal,\n action == Action::\"fly\", resource);", "invalid_argument", "line 2"},
+		"it locks the admins out":       {"forbid (principal, action, resource);", "failed_precondition", "no admin of the site could read Site any more"},
+		"it keeps admins from granting": {`forbid (principal, action == Action::"grant", resource);`, "failed_precondition", "grant Operator"},
+		"it names the only admin":       {`forbid (principal == Operator::"mia", action == Action::"create", resource);`, "failed_precondition", "create Token"},
+		"it forbids all but admins":     {`forbid (principal, action, resource) unless { principal in Role::"admin" };`, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, dry := range []string{`{"dryRun":true,`, `{`} {

@@ -35,7 +35,7 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 	switch {
 	case placement != nil && kind != "Workload":
 		response.Subject = "Placement/" + name
-		response.Summary = placementSummary(placement)
+		response.Summary = placementSummary(view, placement)
 		response.Placements = []*skerryv1.Placement{withVerdicts(view, placement)}
 	case workload != nil && kind != "Placement":
 		response.Subject = "Workload/" + name
@@ -76,12 +76,12 @@ func orKind(kind string) string {
 	return kind
 }
 
-func placementSummary(p *skerryv1.Placement) string {
+func placementSummary(view *state.View, p *skerryv1.Placement) string {
 	switch {
 	case p.GetLostSince() != nil && p.GetReplacedBy() != "":
 		return fmt.Sprintf("its node %s is lost; %s replaces it", p.GetNode(), p.GetReplacedBy())
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
-		return fmt.Sprintf("its node %s is lost; it stays bound to it and is not started elsewhere: bring the node back", p.GetNode())
+		return fmt.Sprintf("its node %s is lost; it stays bound to it and is not started elsewhere: %s", p.GetNode(), forStaying(view.Node(p.GetNode()), p))
 	case p.GetLostSince() != nil:
 		return fmt.Sprintf("its node %s is lost", p.GetNode())
 	case p.GetNode() == "":
@@ -130,4 +130,13 @@ func eventsAbout(view *state.View, project string, response *skerryv1.ExplainRes
 		}
 	}
 	return events[max(0, len(events)-explainEvents):]
+}
+
+// forStaying is what to do about a placement that stays on a lost node. One that
+// was evicted does not come back.
+func forStaying(node *skerryv1.Node, p *skerryv1.Placement) string {
+	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		return fmt.Sprintf("the node was evicted; once the machine is off for good: skerry node evict %s --off", p.GetNode())
+	}
+	return "bring the node back"
 }

@@ -117,7 +117,7 @@ func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome
 	var err error
 	if node := outcome.GetNode(); node != nil {
 		leaf, err = authority.IssueNode(certs.NodeRequest{
-			Name: node.GetName(), PublicKey: key, Addresses: []string{node.GetAddress()}, Lifetime: view.Lifetimes().Node,
+			Name: node.GetName(), PublicKey: key, Addresses: ownAddresses(view.Nodes(), node), Lifetime: view.Lifetimes().Node,
 		}, now)
 		response.Role, response.Name, response.Node = "node", node.GetName(), node
 		response.GossipKey = view.GossipKey()

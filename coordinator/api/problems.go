@@ -24,7 +24,7 @@ func findProblems(nodes []*skerryv1.Node, placements []*skerryv1.Placement, stat
 		found = append(found, nodeProblems(node)...)
 	}
 	for _, p := range placements {
-		if text := placementProblem(p); text != "" {
+		if text := placementProblem(nodes, p); text != "" {
 			found = append(found, text)
 		}
 	}
@@ -55,15 +55,15 @@ func nodeProblems(node *skerryv1.Node) []string {
 	return found
 }
 
-func placementProblem(p *skerryv1.Placement) string {
+func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 	if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 		return ""
 	}
 	status := p.GetStatus()
 	switch {
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
-		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: bring the node back",
-			p.GetName(), p.GetNode())
+		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: %s",
+			p.GetName(), p.GetNode(), forStaying(nodeOf(nodes, p), p))
 	case p.GetNode() == "" && p.GetDecision() != nil:
 		return fmt.Sprintf("placement %s has no node: %s: skerry why %s", p.GetName(), p.GetDecision().GetSummary(), p.GetName())
 	case status.GetPhase() == skerryv1.Phase_PHASE_FAILED, status.GetPhase() == skerryv1.Phase_PHASE_BACKOFF:
@@ -73,4 +73,14 @@ func placementProblem(p *skerryv1.Placement) string {
 	default:
 		return ""
 	}
+}
+
+// nodeOf a placement, nil when it has none.
+func nodeOf(nodes []*skerryv1.Node, p *skerryv1.Placement) *skerryv1.Node {
+	for _, node := range nodes {
+		if node.GetName() == p.GetNode() {
+			return node
+		}
+	}
+	return nil
 }

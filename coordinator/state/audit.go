@@ -66,8 +66,14 @@ func (s *Store) record(entry *sitev1.Entry, digest []byte, outcome *sitev1.Outco
 	if entry.GetJoinSite() != nil {
 		describeJoiner(leaf, outcome)
 	}
+	if outcome.GetErrorKind() != "" {
+		leaf.Message = outcome.GetError() // why it was refused says more than what it asked for
+	}
 	if leaf.Result == "" {
-		leaf.Result, leaf.Message = "ok", became(outcome)
+		leaf.Result = "ok"
+		if message := became(outcome); message != "" {
+			leaf.Message = message
+		}
 	}
 	s.addLeaf(leaf)
 }
@@ -127,7 +133,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 			about(leaf, leaf.Verb, kindOfRole(token.GetRole())+"/"+token.GetName())
 		}
 	case *sitev1.Entry_JoinSite:
-		about(leaf, "join", "Node/"+change.JoinSite.GetNode().GetName())
+		// A machine mostly gets its name from here on, and an operator has none yet.
+		about(leaf, "join", resourcePath("Node", "", change.JoinSite.GetNode().GetName()))
 	case *sitev1.Entry_SetNodeState:
 		n := change.SetNodeState
 		about(leaf, "set-node-state", "Node/"+n.GetNode())
@@ -168,6 +175,7 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "remove", "RecoveryKey/"+change.RemoveRecoveryKey.GetName())
 	case *sitev1.Entry_RevealSecret:
 		about(leaf, "reveal", resourcePath("Secret", change.RevealSecret.GetProject(), change.RevealSecret.GetName()))
+		leaf.Message = bounded("key "+change.RevealSecret.GetKey(), maxMessage)
 	case *sitev1.Entry_SetSiteTime:
 		about(leaf, "set-site-time", "Site")
 	case *sitev1.Entry_RecordRefusals:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,11 +16,15 @@ import (
 // rotateAuthorities asks every node with a replica for a new CA. One rotation
 // ends before the next begins.
 func (x *tx) rotateAuthorities() (*sitev1.Outcome, error) {
+	var behind []string
 	for _, node := range nodes.list(x.Txn) {
 		if hasReplica(node) && node.GetAuthorityGeneration() < x.authorityGeneration {
-			return nil, problem.New(problem.Conflict, "site "+x.site, "a rotation is under way: %s has not made its new CA yet", node.GetName()).
-				WithHint("skerry ca list shows what it waits for")
+			behind = append(behind, node.GetName())
 		}
+	}
+	if len(behind) > 0 {
+		return nil, problem.New(problem.Conflict, "site "+x.site, "a rotation is under way and waits for a new CA on %s", strings.Join(behind, ", ")).
+			WithHint("skerry ca list shows what it waits for")
 	}
 	x.authorityGeneration++
 	x.inform(subject{kind: "Site", name: x.site}, "AuthoritiesRotate", "every voter makes a new CA")

@@ -33,19 +33,23 @@ func TestEveryKindOfChangeIsDescribed(t *testing.T) {
 		"logs Placement/default/web-1": {Change: &sitev1.Entry_RecordReads{RecordReads: &sitev1.RecordReads{
 			Reads: []*skerryv1.AuditRead{{Resource: "Placement/default/web-1"}},
 		}}},
-		"rotate Authority":     {Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}},
-		"rotate GossipKey":     {Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: []byte("k")}}},
-		"advance GossipKey/7":  {Change: &sitev1.Entry_AdvanceGossip{AdvanceGossip: &sitev1.AdvanceGossip{Version: 7}}},
+		"rotate Authority":    {Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}},
+		"rotate GossipKey":    {Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: []byte("k")}}},
+		"advance GossipKey/7": {Change: &sitev1.Entry_AdvanceGossip{AdvanceGossip: &sitev1.AdvanceGossip{Version: 7}}},
+		"join Node":           {Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{}}},
+		"reveal Secret/shop/db key password": {Change: &sitev1.Entry_RevealSecret{RevealSecret: &sitev1.RevealSecret{
+			Project: "shop", Name: "db", Key: "password",
+		}}},
 		"evict Node/n2":        evict("n2", true),
 		"revoke Operator/mara": revokeOperator("mara"),
 		"rotate SecretKey/3":   {Change: &sitev1.Entry_AddSecretKey{AddSecretKey: &sitev1.AddSecretKey{Key: &sitev1.SecretKey{Version: 3}}}},
-		"wrap SecretKey/3 Node/a RecoveryKey/b": {Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: &sitev1.WrapSecretKey{
+		"wrap SecretKey/3 Node/a RecoveryKey/b no more: c": {Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: &sitev1.WrapSecretKey{
 			Version: 3, Add: []*sitev1.KeyWrap{{Node: "a"}, {Recovery: "b"}}, Drop: []string{"c"},
 		}}},
 	} {
 		leaf := &skerryv1.AuditEntry{}
 		describe(leaf, entry)
-		if got := leaf.GetVerb() + " " + strings.Join(leaf.GetResources(), " "); got != want {
+		if got := strings.TrimSpace(leaf.GetVerb() + " " + strings.Join(leaf.GetResources(), " ") + " " + leaf.GetMessage()); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -106,6 +106,8 @@ func (j *Judge) always(who Principal, verb string, object Object) string {
 		return ""
 	}
 	switch {
+	case verb == Locate && object.Kind == KindSite:
+		return "every operator of the site, whom no policy keeps from asking who coordinates"
 	case object.Kind == KindPolicy && held.hasForSite("admin"):
 		return "role admin, which no policy keeps from policies"
 	case object.Kind == KindAudit && verb == Read && held.hasForSite("auditor"):

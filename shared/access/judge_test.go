@@ -28,11 +28,12 @@ func harbour() *sitev1.AccessRecords {
 		Operators: []*sitev1.OperatorRecord{
 			operatorOf("ada", grantOf("admin", "")), operatorOf("ole", grantOf("operator", "")), operatorOf("vic", grantOf("viewer", "")),
 			operatorOf("aud", grantOf("auditor", "")), operatorOf("kim", grantOf("viewer", "shop"), grantOf("operator", "lab")),
-			operatorOf("pam", grantOf("admin", "shop")), operatorOf("nil"),
+			operatorOf("pam", grantOf("admin", "shop")), operatorOf("nil"), operatorOf("out", grantOf("admin", "")),
 		},
 		Policies: []*skerryv1.AccessPolicy{
 			policyOf("nil-front", `permit (principal == Operator::"nil", action in [Action::"apply", Action::"read"], resource is Workload)
 when { resource.project == "shop" && resource.hasTag("tier") && resource.getTag("tier") == "front" };`),
+			policyOf("out", `forbid (principal == Operator::"out", action, resource);`),
 			policyOf("own", `permit (principal is Workload, action == Action::"read", resource) when { resource.hasTag("own") };`),
 			policyOf("till", `permit (principal == Workload::"shop/till", action == Action::"read", resource) when { resource.project == "shop" };`),
 			policyOf("frozen", "// Nobody changes what is frozen.\nforbid (principal, action, resource)\nwhen { resource.hasTag(\"frozen\") }\nunless { action in [Action::\"read\", Action::\"logs\"] };"),
@@ -73,6 +74,10 @@ func TestDecisions(t *testing.T) {
 		{"a viewer applies", "operator/vic", "apply", other, false},
 		{"a viewer runs a command", "operator/vic", "exec", secret, false},
 		{"a viewer reads who there is", "operator/vic", "read", Object{Kind: "Operator"}, false},
+		{"an operator whom a policy forbids everything locates", "operator/out", "locate", Object{Kind: "Site"}, true},
+		{"an operator whom a policy forbids everything reads policies as an admin", "operator/out", "read", Object{Kind: "AccessPolicy", Name: "all"}, true},
+		{"an operator whom a policy forbids everything reads", "operator/out", "read", other, false},
+		{"an operator without a record locates", "operator/who", "locate", Object{Kind: "Site"}, false},
 		{"an auditor reads policies", "operator/aud", "read", Object{Kind: "AccessPolicy", Name: "all"}, true},
 		{"an auditor reads the audit log", "operator/aud", "read", Object{Kind: "Audit"}, true},
 		{"an auditor reads logs", "operator/aud", "logs", secret, false},

@@ -60,6 +60,9 @@ func (m model) decide(who Principal, verb string, o Object) bool {
 		}
 		held = m.rolesFor(who.Name, verb, o)
 		ofSite := m.rolesFor(who.Name, verb, Object{Kind: "Site"})
+		if verb == "locate" && o.Kind == "Site" {
+			return true
+		}
 		if o.Kind == "AccessPolicy" && slices.Contains(ofSite, "admin") || o.Kind == "Audit" && verb == "read" && slices.Contains(ofSite, "auditor") {
 			return true
 		}

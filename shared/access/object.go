@@ -23,9 +23,11 @@ const (
 
 // Verbs that are asked for by name in the code.
 const (
-	Read  = "read"
-	Apply = "apply"
-	Grant = "grant"
+	Read = "read"
+	// Locate asks who coordinates; skerry does before all else.
+	Locate = "locate"
+	Apply  = "apply"
+	Grant  = "grant"
 	// Foresee what would become of the site: it shows all that is in it.
 	Foresee = "foresee"
 	// Reach a node from within a container. No call does it alone: it is asked
