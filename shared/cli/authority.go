@@ -113,7 +113,11 @@ func (o *authorityRotate) run(cmd *cobra.Command, _ []string) error {
 		_, err := call(ctx, o.app, c.Identity().RotateAuthorities, &skerryv1.RotateAuthoritiesRequest{RequestId: id})
 		return err
 	}
-	if err := o.bounded(cmd, begin); err != nil || o.noWait {
+	switch err := o.bounded(cmd, begin); {
+	case problem.KindOf(err) == problem.Conflict && !o.noWait:
+		// The only conflict there is: join in.
+		fmt.Fprintln(o.Err, "a rotation is under way already: this shows how far it is")
+	case err != nil || o.noWait:
 		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), rotationTime)
