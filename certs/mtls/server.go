@@ -46,6 +46,8 @@ type Server struct {
 	h2     *http2.Server
 	gate   *gate
 	guests guests
+	// refusals tells of connections that were refused.
+	refusals *refusals
 }
 
 // route is how one protocol is served.
@@ -62,11 +64,12 @@ type route struct {
 // NewServer returns a server without protocols.
 func NewServer(source Source, logger *slog.Logger) *Server {
 	return &Server{
-		source: source,
-		logger: logger,
-		routes: map[string]*route{},
-		h2:     newHTTP2(),
-		gate:   newGate(maxHandshakes, maxHandshakesPerHost),
+		source:   source,
+		logger:   logger,
+		routes:   map[string]*route{},
+		h2:       newHTTP2(),
+		gate:     newGate(maxHandshakes, maxHandshakesPerHost),
+		refusals: newRefusals(logger, time.Now),
 	}
 }
 
@@ -179,7 +182,9 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	version := s.source.Bundle().Version()
 	secured, peer, err := s.handshake(ctx, conn)
 	if err != nil {
-		s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
+		if ctx.Err() == nil {
+			s.refusals.note(hostOf(conn), err)
+		}
 		return
 	}
 	r := s.routes[agreed(secured)]
@@ -201,7 +206,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	admitted, leave := s.guests.enter(s.source, judgeOf(agreed(secured), true), conn, secured.ConnectionState().PeerCertificates, version)
 	defer leave()
 	if err := admitted.check(); err != nil {
-		s.logger.Debug("a connection was refused", "from", conn.RemoteAddr(), "error", err)
+		s.refusals.note(hostOf(conn), err)
 		return
 	}
 	r.serve(WithPeer(ctx, peer), secured, admitted)
