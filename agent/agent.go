@@ -33,6 +33,7 @@ import (
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
+	"skerry.dev/shared/spool"
 )
 
 // Runtime runs containers and holds their images.
@@ -72,6 +73,7 @@ type Agent struct {
 	workloads  *workloads.Keeper
 	voters     *reachable
 	local      *localapi.Server
+	execs      *spool.Spool
 	port       *mtls.Server
 	// toVoters makes calls on the protocol of sync.
 	toVoters connect.HTTPClient
@@ -134,11 +136,15 @@ func (a *Agent) build() error {
 		Refused:  a.askWhy,
 		SiteTime: a.identity.SiteTime(),
 	})
+	if err := a.openExecs(); err != nil {
+		return err
+	}
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
-		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Logger: a.Logger,
+		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
+		Spool: a.execs, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
 	a.identity.Records(a.onRecord)
 	a.port = a.server()
@@ -166,6 +172,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.followTrust(ctx) })
 	group.Go(func() error { return a.enforceTrust(ctx) })
 	group.Go(func() error { return a.keepTime(ctx) })
+	group.Go(func() error { return a.untilEvicted(ctx, a.handOverExecs) })
 	group.Go(func() error { return a.renewal.run(ctx) })
 	return group.Wait()
 }

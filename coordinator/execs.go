@@ -94,9 +94,8 @@ func (v *Voter) writeSpooled(ctx context.Context) error {
 		}
 		record := &sitev1.ExecRecord{}
 		if err := proto.Unmarshal(encoded, record); err != nil {
-			return problem.New(problem.Internal, "audit log", "a record of the spool does not parse: %w", err)
-		}
-		if _, err := (execs{v}).Write(ctx, record); err != nil {
+			v.Logger.Error("a record of the spool does not parse and is dropped", "error", err)
+		} else if _, err := (execs{v}).Write(ctx, record); err != nil {
 			if kind := problem.KindOf(err); kind != problem.Invalid && kind != problem.Conflict {
 				return nil // the next round
 			}
@@ -109,13 +108,13 @@ func (v *Voter) writeSpooled(ctx context.Context) error {
 	return nil
 }
 
-// WriteExec lets voters write on behalf of those who called them.
+// WriteExec lets voters write on behalf of those who called them, and other nodes
+// what they let happen while they were cut off. The entry names them as witness.
 func (a auditPeer) WriteExec(ctx context.Context, req *connect.Request[sitev1.WriteExecRequest]) (*connect.Response[sitev1.WriteExecResponse], error) {
 	peer, _ := mtls.PeerFrom(ctx) // the zero peer has no record
 	node := a.v.store.View().Node(peer.Name)
-	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED ||
-		!bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
-		return nil, problem.ToConnect(problem.New(problem.Forbidden, peer.ID.String(), "only voters may write on behalf of others"))
+	if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || !bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
+		return nil, problem.ToConnect(problem.New(problem.Forbidden, peer.ID.String(), "only nodes of the site may write what they saw"))
 	}
 	if !a.v.node.Status().Serving {
 		return nil, problem.ToConnect(problem.New(problem.Unavailable, "audit log", "%s is not the coordinator", a.v.Node))
@@ -125,6 +124,9 @@ func (a auditPeer) WriteExec(ctx context.Context, req *connect.Request[sitev1.Wr
 		return nil, problem.ToConnect(problem.New(problem.Invalid, "exec", "the record is not complete"))
 	}
 	record.Exec.Witness = peer.Name
+	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
+		record.AccessRevision = 0 // it was decided from the ledger, and runs
+	}
 	again, err := a.v.proposeExec(ctx, record)
 	if err != nil {
 		return nil, problem.ToConnect(err)

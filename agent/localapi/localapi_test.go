@@ -26,6 +26,17 @@ type fake struct {
 	orders *sitev1.Assignments
 	voters []string
 	since  time.Duration
+	// spooled are records for the audit log; full refuses them.
+	spooled [][]byte
+	full    error
+	driver  runtime.Driver
+}
+
+func (f *fake) Add(record []byte) error {
+	if f.full == nil {
+		f.spooled = append(f.spooled, record)
+	}
+	return f.full
 }
 
 func (f *fake) Current() *sitev1.Assignments       { return f.orders }
@@ -49,7 +60,7 @@ func (logs) Logs(_ context.Context, id string, _ runtime.LogOptions) (io.ReadClo
 }
 
 func newServer(change ...func(*fake)) *Server {
-	f := &fake{since: time.Hour - 90*time.Second, orders: &sitev1.Assignments{
+	f := &fake{driver: logs{}, since: time.Hour - 90*time.Second, orders: &sitev1.Assignments{
 		Order: &sitev1.Order{SiteEpoch: 2, Term: 7, Index: 40},
 		Access: &sitev1.AccessRecords{Revision: 3, Operators: []*sitev1.OperatorRecord{
 			{Name: "mia", Grants: []*skerryv1.Grant{{Role: "operator"}}}, {Name: "eve"},
@@ -66,9 +77,10 @@ func newServer(change ...func(*fake)) *Server {
 		c(f)
 	}
 	return New(Config{
-		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: logs{},
+		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver,
 		Conditions: func() []*skerryv1.Condition { return nil },
-		Clock:      clock{}, Logger: slog.New(slog.DiscardHandler),
+		Spool:      f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
+		Clock: clock{}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

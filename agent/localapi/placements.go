@@ -76,6 +76,9 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 	if err != nil {
 		return problem.ToConnect(err)
 	}
+	if err := p.keepExec(ctx, stream.Peer().Addr, start); err != nil {
+		return problem.ToConnect(err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := &sender{stream: stream}

@@ -57,8 +57,12 @@ type Config struct {
 	Conditions func() []*skerryv1.Condition
 	Voters     Voters
 	Driver     runtime.Driver
-	Clock      env.Clock
-	Logger     *slog.Logger
+	// Spool keeps what must get into the audit log, durably.
+	Spool    Spool
+	SiteTime func() time.Time
+	Clock    env.Clock
+	Rand     env.Rand
+	Logger   *slog.Logger
 }
 
 // Server answers for one node.

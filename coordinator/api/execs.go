@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -11,10 +9,8 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/spool"
 )
-
-// maxExecCommand is how much of a command the audit log holds, in bytes.
-const maxExecCommand = 256
 
 // Execs brings into the audit log who runs commands in placements.
 type Execs interface {
@@ -34,7 +30,7 @@ func (s *Server) recordExec(ctx context.Context, start *skerryv1.ExecStart) erro
 		RequestId: s.newID(), Principal: principalFrom(ctx).ID, From: hostFrom(ctx),
 		Exec: &sitev1.RecordExec{
 			Project: projectOr(start.GetProject(), defaultProject), Placement: start.GetPlacement(),
-			Command: commandText(start.GetCommand()), Tty: start.GetTty(),
+			Command: spool.CommandText(start.GetCommand()), Tty: start.GetTty(),
 			Witness: s.Node, Happened: timestamppb.New(s.SiteTime.Read().Time),
 		},
 	}
@@ -72,23 +68,4 @@ func (s *Server) countLogs(ctx context.Context, req *skerryv1.LogsRequest) {
 	s.Reads.Count(principalFrom(ctx).ID, &skerryv1.AuditRefusal{
 		Resource: "Placement/" + projectOr(req.GetProject(), defaultProject) + "/" + req.GetPlacement(), From: hostFrom(ctx),
 	})
-}
-
-// commandText is the beginning of a command as a person would write it.
-func commandText(command []string) string {
-	var text strings.Builder
-	for n, word := range command {
-		if n > 0 {
-			text.WriteByte(' ')
-		}
-		word = word[:min(len(word), maxExecCommand)]
-		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == '"' || r == '\'' || !strconv.IsPrint(r) }) {
-			word = strconv.Quote(word)
-		}
-		text.WriteString(word)
-		if text.Len() > maxExecCommand {
-			return strings.ToValidUTF8(text.String()[:maxExecCommand], "") + "…"
-		}
-	}
-	return strings.ToValidUTF8(text.String(), "�")
 }

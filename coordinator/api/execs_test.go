@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strings"
 	"testing"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -69,20 +68,5 @@ func TestACommandIsInTheLogOrOnTheDiskBeforeItRuns(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestACommandIsShortenedAndOneLine(t *testing.T) {
-	for want, command := range map[string][]string{
-		`sh -c "echo a\nb"`: {"sh", "-c", "echo a\nb"},
-		`printf ""`:         {"printf", ""},
-	} {
-		if got := commandText(command); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-	long := commandText([]string{"sh", strings.Repeat("é", 100_000), strings.Repeat("\x00", 1000)})
-	if len(long) > maxExecCommand+len("…") || !strings.HasSuffix(long, "…") {
-		t.Errorf("%d bytes: %s", len(long), long)
 	}
 }
