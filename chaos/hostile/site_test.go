@@ -200,7 +200,7 @@ func (s *site) declared(t *testing.T) string {
 }
 
 // observed are the fields that the site itself changes all the time.
-var observed = []string{"freshness", "status", "conditions", "stateSince", "resourceVersion", "capacity", "version",
+var observed = []string{"freshness", "status", "state", "lostSince", "conditions", "stateSince", "resourceVersion", "capacity", "version",
 	"sealingKey", "gossipVersion", "issuer", "identityUntil"}
 
 func withoutStatus(t *testing.T, body string) string {

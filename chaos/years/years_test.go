@@ -141,8 +141,17 @@ func TestNobodyIsEverLockedOut(t *testing.T) {
 	}
 }
 
+// skipShort leaves out long lives where the race detector makes them longer.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
+}
+
 // TestFiveYearsAlone: no operator, no fault, renewals all along.
 func TestFiveYearsAlone(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	w := newWorld(t, None)
 	const every = 3 * day
@@ -174,6 +183,7 @@ func century(w *world) {
 // TestASiteOutlivesItsCAs: no operator, and nobody is locked out when the CAs
 // with which it began have ended.
 func TestASiteOutlivesItsCAs(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	w := newWorld(t, None)
 	century(w)
