@@ -153,12 +153,18 @@ func TestCutOffNodeKeepsRunningAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := containerPIDs(t, cut)
+	own := awaitHealthy(t, r, "web", 3)
+	own = slices.DeleteFunc(own, func(p *skerryv1.Placement) bool { return p.GetNode() != cut.Name })
 	rest := slices.DeleteFunc(slices.Clone(r.Hosts), func(h *Host) bool { return h == cut })
 	if err := r.Cut(t.Context(), []*Host{cut}, rest); err != nil {
 		t.Fatal(err)
 	}
 	awaitHealthyOff(t, r, "web", 3, cut)
 	answersAlone(t, r, cut)
+	ran := own[0].GetName()
+	if out, err := cut.Command(t.Context(), nil, r.Binary, "exec", ran, "--address", cut.API(), "--", "echo", "alone"); err != nil || !strings.Contains(out, "alone") {
+		t.Fatalf("a command on the node that was cut off: %q %v", out, err)
+	}
 	if during := containerPIDs(t, cut); !slices.Equal(before, during) {
 		t.Errorf("the node that was cut off ran %v, now %v", before, during)
 	}
@@ -167,6 +173,13 @@ func TestCutOffNodeKeepsRunningAndComesBack(t *testing.T) {
 	}
 	settled(t, r)
 	awaitHealthy(t, r, "web", 3)
+	await(t, r, "the command to be in the audit log", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "audit", "list", "--verb", "exec")
+		if err == nil && (!strings.Contains(out, "Placement/default/"+ran) || !strings.Contains(out, "echo alone")) {
+			err = fmt.Errorf("it lists %s", out)
+		}
+		return err
+	})
 	await(t, r, "the surplus to go", patience, func(context.Context) error {
 		if all := allPIDs(t, r); len(all) != 3 {
 			return fmt.Errorf("containers: %v", all)
