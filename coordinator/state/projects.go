@@ -68,6 +68,9 @@ func (x *tx) deleteProject(name string, version uint64) (*sitev1.Outcome, error)
 // contents says what is left in a project; empty when nothing is.
 func (x *tx) contents(name string, record *sitev1.ProjectRecord) string {
 	if count := record.GetUse().GetWorkloads(); count > 0 {
+		if count == 1 {
+			return "1 workload"
+		}
 		return fmt.Sprintf("%d workloads", count)
 	}
 	for _, p := range placements.list(x.Txn) {

@@ -54,7 +54,7 @@ func TestAProjectWithContentStays(t *testing.T) {
 	s := newSite(t, 1)
 	s.ok(declareEntry(projectNamed("shop", nil), work("shop", "web", 1, "100m")))
 	refused := s.refused("conflict", removeEntry("Project", "", "shop"))
-	if !strings.Contains(refused.GetError(), "1 workloads") {
+	if !strings.Contains(refused.GetError(), "1 workload") {
 		t.Errorf("it says %q", refused.GetError())
 	}
 	s.ok(removeEntry("Workload", "shop", "web"))
@@ -156,6 +156,17 @@ func checkUse(r *rapid.T, v *View) {
 		}
 		if q := p.GetQuota(); q != nil && q.Placements != nil && count[p.GetName()] > q.GetPlacements() {
 			r.Fatalf("project %s asks for %d placements of %d", p.GetName(), count[p.GetName()], q.GetPlacements())
+		}
+	}
+}
+
+func TestAmountsOfMemoryAreInTheUnitsOfManifests(t *testing.T) {
+	for amount, want := range map[int64]string{
+		0: "0 bytes of memory", 1000: "1000 bytes of memory", 64 << 20: "64Mi of memory", 3 << 29: "1536Mi of memory", 16 << 30: "16Gi of memory",
+		2 << 40: "2048Gi of memory",
+	} {
+		if got := (limit{name: "memory"}).text(amount); got != want {
+			t.Errorf("%d is %q, want %q", amount, got, want)
 		}
 	}
 }

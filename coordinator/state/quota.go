@@ -44,6 +44,20 @@ func limitsOf(q *skerryv1.Quota) ([]limit, error) {
 	return limits, nil
 }
 
+// text of an amount, memory in the largest unit of manifests that it is whole in.
+func (l limit) text(amount int64) string {
+	if l.name != "memory" {
+		return fmt.Sprintf("%d %s", amount, l.unit)
+	}
+	unit := 0
+	for units := memoryUnits; unit+1 < len(units) && amount != 0 && amount%1024 == 0; unit++ {
+		amount /= 1024
+	}
+	return fmt.Sprintf("%d%s of memory", amount, memoryUnits[unit])
+}
+
+var memoryUnits = []string{" bytes", "Ki", "Mi", "Gi"}
+
 // shown is what is used, in the form of a quota.
 func shown(use *sitev1.ProjectUse) *skerryv1.Quota {
 	return &skerryv1.Quota{
@@ -62,7 +76,7 @@ func checkQuota(p *skerryv1.Project, use *sitev1.ProjectUse) error {
 	}
 	for _, l := range limits {
 		if used := l.of(use); used > l.most {
-			return problem.New(problem.Conflict, "Project/"+p.GetName(), "its workloads ask for %d %s already, more than %d", used, l.unit, l.most).
+			return problem.New(problem.Conflict, "Project/"+p.GetName(), "its workloads ask for %s already, more than %s", l.text(used), l.text(l.most)).
 				WithField("quota."+l.name).WithHint("lower their replicas first: skerry get workloads -p %s", p.GetName())
 		}
 	}
@@ -81,8 +95,8 @@ func checkGrowth(p *skerryv1.Project, before, after *sitev1.ProjectUse) error {
 		if asked <= l.most || asked <= used {
 			continue
 		}
-		return problem.New(problem.Exhausted, "Project/"+p.GetName(), "its workloads would ask for %d %s, its quota is %d (%d are asked for now)",
-			asked, l.unit, l.most, used).
+		return problem.New(problem.Exhausted, "Project/"+p.GetName(), "its workloads would ask for %s, its quota is %s (%s now)",
+			l.text(asked), l.text(l.most), l.text(used)).
 			WithField("quota."+l.name).WithHint("ask for less, or let an administrator raise the quota of project %s", p.GetName())
 	}
 	return nil

@@ -124,8 +124,7 @@ func (x *tx) forgetPlacements(node string, off bool) {
 func (x *tx) revokeOperator(change *sitev1.RevokeOperator) (*sitev1.Outcome, error) {
 	operator := operators.get(x.Txn, change.GetName())
 	if operator == nil {
-		return nil, problem.New(problem.NotFound, "Operator/"+bounded(change.GetName(), maxName), "there is no such operator").
-			WithHint("skerry operator list shows who there is")
+		return nil, x.noOperator(change.GetName())
 	}
 	if err := x.revoke("operator/"+operator.GetName(), operator.GetKeyFingerprint()); err != nil {
 		return nil, err
@@ -137,6 +136,20 @@ func (x *tx) revokeOperator(change *sitev1.RevokeOperator) (*sitev1.Outcome, err
 	x.forgetTokensOf(operator.GetName())
 	x.warn(subject{kind: "Operator", name: operator.GetName()}, "OperatorRevoked", "operator %s may do nothing any more", operator.GetName())
 	return &sitev1.Outcome{}, nil
+}
+
+// noOperator says that there is none, and whether one may still come.
+func (x *tx) noOperator(name string) error {
+	about := "Operator/" + bounded(name, maxName)
+	for _, t := range tokens.list(x.Txn) {
+		token := t.GetToken().GetToken()
+		if token.GetRole() == operatorRole && token.GetName() == name && token.GetUsedBy() == "" && later(token.GetExpires(), x.time) {
+			return problem.New(problem.NotFound, about, "nobody has joined under that name yet, but there is an unused token for it: %s", token.GetId()).
+				WithHint("skerry token revoke %s", token.GetId())
+		}
+	}
+	return problem.New(problem.NotFound, about, "there is no such operator").
+		WithHint("skerry operator list shows who there is")
 }
 
 // forgetTokensOf an operator: with an unused one the operator would be back.

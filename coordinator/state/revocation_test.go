@@ -1,6 +1,7 @@
 package state
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -90,6 +91,9 @@ func TestRevokedKeysComeBackNeither(t *testing.T) {
 	s.refused("conflict", revokeOperator("admin"))
 	s.refused("not_found", revokeOperator("mara"))
 	s.operatorToken("t-mara", "mara")
+	if outcome := s.refused("not_found", revokeOperator("mara")); !strings.Contains(outcome.GetError(), "unused token for it: t-mara") {
+		t.Errorf("the token is not named: %s", outcome.GetError())
+	}
 	s.ok(s.joinOperator("t-mara", "mara's key"))
 	s.operatorToken("t-spare", "mara")
 	s.ok(revokeOperator("mara"))

@@ -219,6 +219,9 @@ func (r *roles) words() string {
 	if len(all) == 0 {
 		return "no role"
 	}
+	if len(all) == 1 {
+		return "the role " + all[0]
+	}
 	return "the roles " + strings.Join(all, ", ")
 }
 

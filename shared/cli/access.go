@@ -38,6 +38,14 @@ func (q *accessQuestion) add(cmd *cobra.Command) {
 // ask about a verb and KIND/NAME, or KIND alone.
 func (q *accessQuestion) ask(ctx context.Context, c *client.Client, args []string) (*skerryv1.CheckAccessResponse, error) {
 	word, name, _ := strings.Cut(args[1], "/")
+	switch {
+	case q.as != "" && !strings.Contains(q.as, "/"):
+		return nil, problem.New(problem.Invalid, "", "--as %s does not say what that is", oneLine(q.as)).
+			WithHint("--as operator/%s, or --as workload/PROJECT/NAME", oneLine(q.as))
+	case strings.EqualFold(word, "workload") && strings.Contains(name, "/"):
+		return nil, problem.New(problem.Invalid, "", "%s is not KIND/NAME", oneLine(args[1])).
+			WithHint("name its project with -p: workload/NAME -p PROJECT")
+	}
 	kindName := word
 	if k, err := parseKind(word); err == nil {
 		kindName = k.name

@@ -74,6 +74,9 @@ To use the machine again, join it with a new token.`,
 		Example: "  skerry node evict node-3\n  skerry node evict node-3 --off --yes",
 		Args:    Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return usage(cmd, "name the node: skerry node list shows them")
+			}
 			return o.run(cmd, "node "+args[0]+" will be out of the site for good", func(ctx context.Context, c *client.Client, id string) error {
 				answer, err := call(ctx, a, c.Identity().EvictNode, &skerryv1.EvictNodeRequest{Node: args[0], Off: off, RequestId: id})
 				if err != nil {
@@ -108,6 +111,9 @@ func tokenRevokeCommand(a *app) *cobra.Command {
 		Example: "  skerry token revoke 1f2e3d4c",
 		Args:    Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return usage(cmd, "name the token by its ID: skerry token list shows them")
+			}
 			id, err := a.requestID()
 			if err != nil {
 				return err
