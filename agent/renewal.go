@@ -70,7 +70,7 @@ func (r *renewal) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		due := certs.Due(r.identity.Certificate().Leaf, r.identity.Now())
+		due := r.identity.Due()
 		if !due && !refused {
 			timer.Reset(lookAtSVID)
 			continue

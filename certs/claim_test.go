@@ -93,3 +93,27 @@ func TestACAThatHasExpiredIssuesNothing(t *testing.T) {
 		t.Errorf("it gave %v", err)
 	}
 }
+
+func TestALeafThatBeginsLaterIsDueUnlessItsCADoesToo(t *testing.T) {
+	authority := newAuthority(t, "harbour")
+	bundle := bundleOf(t, authority, "harbour")
+	later := issueNode(t, authority, "n1", today.AddDate(24, 0, 0))
+	first := issueNode(t, authority, "n1", today)
+	for name, test := range map[string]struct {
+		leaf *x509.Certificate
+		now  time.Time
+		want bool
+	}{
+		"time went on":                       {later, today.AddDate(24, 0, 1), false},
+		"time was set back":                  {later, today, true},
+		"it was set back by an hour":         {later, today.AddDate(24, 0, 0).Add(-time.Hour), false},
+		"to before the CA, by which another": {later, today.AddDate(-1, 0, 0), true},
+		"the CA begins no earlier":           {first, today.AddDate(-1, 0, 0), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := bundle.Due(test.leaf, test.now); got != test.want {
+				t.Errorf("due: %t", got)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -42,5 +43,23 @@ func RenewAt(cert *x509.Certificate) time.Time {
 	return Issued(cert).Add(life/2 + time.Duration(float64(life)*jitter*chance))
 }
 
-// Due tells whether a certificate is to be renewed now.
+// Due tells whether a certificate has run for half of its life.
 func Due(cert *x509.Certificate, now time.Time) bool { return !now.Before(RenewAt(cert)) }
+
+// Early tells whether a leaf begins only after now though it need not: time was
+// set back since it was issued. A leaf that begins with its CA does not count,
+// because the same CA would issue it like that again.
+func Early(leaf, authority *x509.Certificate, now time.Time) bool {
+	return leaf.NotBefore.After(now) && authority.NotBefore.Before(leaf.NotBefore)
+}
+
+// Due tells whether a leaf is to be renewed: it has run for half of its life, or
+// is early. now must be known.
+func (b *Bundle) Due(leaf *x509.Certificate, now time.Time) bool {
+	if Due(leaf, now) {
+		return true
+	}
+	return leaf.NotBefore.After(now) && slices.ContainsFunc(b.authorities, func(authority *x509.Certificate) bool {
+		return Early(leaf, authority, now) && leaf.CheckSignatureFrom(authority) == nil
+	})
+}

@@ -92,7 +92,7 @@ func (v *Voter) extendTrust(ctx context.Context) error {
 // renewAuthorities begins a rotation before CAs expire. Nobody needs to know that
 // they do.
 func (v *Voter) renewAuthorities(ctx context.Context) {
-	if !authorities.RotationDue(v.store.View(), v.stamp().Time) {
+	if now := v.stamp(); !now.Known() || !authorities.RotationDue(v.store.View(), now.Time) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, trustTime)
@@ -105,7 +105,7 @@ func (v *Voter) renewAuthorities(ctx context.Context) {
 		v.Logger.Debug("the CAs could not be renewed yet", "error", err, "refused", outcome.GetError())
 		return
 	}
-	v.Logger.Info("a CA has run for half of its life: all voters make new ones")
+	v.Logger.Info("a CA has run for half of its life, or begins after site time: all voters make new ones")
 }
 
 // bundle of the newest version. Verifying a chain takes a signature for each

@@ -135,13 +135,12 @@ func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error 
 	if lifetime == 0 {
 		lifetime = certs.AuthorityLifetime
 	}
-	now := n.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.authority != nil && n.generation >= generation {
 		return nil
 	}
-	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(now, &n.cert), lifetime)
+	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), n.authorityBegins(), lifetime)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,13 @@
 package identity
 
 import (
-	"testing"
-
 	"crypto/x509"
+	"testing"
+	"time"
 
 	"skerry.dev/certs"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 // again loads the node as after a restart.
@@ -64,5 +65,29 @@ func TestANewCASignsOnlyWhenItCounts(t *testing.T) {
 	}
 	if n.Counts() || n.Issuer() != nil {
 		t.Error("the SVID counts though its CA is gone")
+	}
+}
+
+func TestANewCABeginsBySiteTimeThatWasSetBackOnceThatIsKnown(t *testing.T) {
+	n := begin(t, "reef")
+	begins := func(generation uint64) time.Time {
+		t.Helper()
+		if err := n.RotateAuthority(generation, 0); err != nil {
+			t.Fatal(err)
+		}
+		authority, _ := n.NewestAuthority()
+		return certs.Issued(authority.Certificate())
+	}
+	leaf := n.Certificate().Leaf
+	if got := begins(1); got.Before(leaf.NotBefore) {
+		t.Errorf("while no time is known it begins on %s", got)
+	}
+	back := leaf.NotBefore.AddDate(-2, 0, 0)
+	n.SiteTime().Observe(sitetime.Stamp{Time: back, Reference: back, Era: 1})
+	if got := begins(2); got.Sub(back).Abs() > time.Minute {
+		t.Errorf("site time is %s, it begins on %s", back, got)
+	}
+	if n.Due() {
+		t.Error("the SVID is due though its CA would issue it like that again")
 	}
 }

@@ -267,7 +267,7 @@ func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 	if n.authority != nil {
 		return nil
 	}
-	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), notBefore(n.Now(), &n.cert), lifetime)
+	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), n.authorityBegins(), lifetime)
 	if err != nil {
 		return err
 	}
@@ -306,9 +306,12 @@ func store(files env.FS, dir string, key *ecdsa.PrivateKey, svid [][]byte, chain
 	return nil
 }
 
-func notBefore(now time.Time, cert *tls.Certificate) time.Time {
-	if cert.Leaf != nil && now.Before(cert.Leaf.NotBefore) {
-		return cert.Leaf.NotBefore
+// authorityBegins is the time by which a new CA is made: site time, also when it
+// was set back. While it is not known it is not earlier than this node's SVID.
+func (n *Node) authorityBegins() time.Time {
+	now := n.time.Read()
+	if !now.Known() && n.cert.Leaf != nil && now.Time.Before(n.cert.Leaf.NotBefore) {
+		return n.cert.Leaf.NotBefore
 	}
-	return now
+	return now.Time
 }

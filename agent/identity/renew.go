@@ -142,8 +142,19 @@ func (o *Operator) Renewed(svid [][]byte) error {
 	return err
 }
 
-// Due tells whether the SVID has run for half of its life.
-func (o *Operator) Due() bool { return certs.Due(o.Certificate().Leaf, o.Now()) }
+// Due tells whether the SVID is to be renewed: it has run for half of its life,
+// or time was set back to before it begins.
+func (n *Node) Due() bool {
+	now := n.time.Read()
+	return now.Known() && n.Bundle().Due(n.Certificate().Leaf, now.Time)
+}
+
+// Due is likewise for an operator's. Nobody tells operators that a CA retires, so
+// that each command asks again while the SVID begins only later.
+func (o *Operator) Due() bool {
+	leaf, now := o.Certificate().Leaf, o.time.Read()
+	return now.Known() && (certs.Due(leaf, now.Time) || leaf.NotBefore.After(now.Time))
+}
 
 func storeSVID(files env.FS, dir string, present tls.Certificate, svid [][]byte) (tls.Certificate, error) {
 	leaf, err := x509.ParseCertificate(svid[0])

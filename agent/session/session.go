@@ -200,6 +200,9 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 		case heard <- struct{}{}:
 		default:
 		}
+		if message.GetClock() != nil { // before the orders: they may ask for a new CA
+			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))
+		}
 		switch m := message.GetMessage().(type) {
 		case *sitev1.SyncResponse_Redirect:
 			s.targets.Redirected(m.Redirect.GetAddress())
@@ -209,9 +212,6 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 				return err
 			}
 			s.once.Do(func() { close(s.ordered) })
-		}
-		if message.GetClock() != nil {
-			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))
 		}
 		s.targets.Worked(address)
 		s.contact(address)

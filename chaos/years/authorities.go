@@ -17,6 +17,7 @@ func (w *world) tend(lead *host, stamp sitetime.Stamp) {
 	generation := w.store.View().AuthorityGeneration()
 	for _, h := range w.hosts {
 		if h.on && h.votes && generation > 0 {
+			h.node.SiteTime().Observe(stamp) // it comes with the orders
 			w.must(h.node.RotateAuthority(generation, 0))
 		}
 	}

@@ -119,7 +119,7 @@ func (h *host) reach(to *host) error { return call(h.world, h.dialer, to.address
 
 // renew does what the agent does when its SVID is due, or when it is refused.
 func (h *host) renew(refused bool) {
-	due := certs.Due(h.node.Certificate().Leaf, h.node.Now())
+	due := h.node.Due()
 	if h.world.bug == RenewOnlyWhenDue {
 		refused = false
 	}

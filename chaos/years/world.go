@@ -58,6 +58,8 @@ type world struct {
 	home     *disk
 	notes    []string
 	lockOuts int
+	// invalid certificates were in use when the truth was asked for.
+	invalid int
 	// rotations of the CAs that the coordinator began.
 	rotations int
 }
@@ -275,6 +277,9 @@ func (w *world) command() {
 	operator, err := identity.LoadOperator(machine.system(), "/home", site)
 	w.must(err)
 	to := w.coordinator()
+	if operator.Due() {
+		w.renewOperator(machine, operator, to)
+	}
 	dialer := &mtls.Dialer{Net: &w.net, Source: operator}
 	for range 2 {
 		if err = call(w, dialer, to.address(), mtls.API2); err == nil {
@@ -282,15 +287,18 @@ func (w *world) command() {
 			w.must(operator.LearnTime(now.Time, now.Era))
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), callTime)
-		_, renewErr := identity.Renew(ctx, machine.system(), operator, []string{to.address()}, operator.Due())
-		cancel()
-		if renewErr != nil {
-			w.notef("the operator is not renewed: %v", renewErr)
-		}
+		w.renewOperator(machine, operator, to)
 	}
 	w.lockOuts++
 	w.notef("the operator is locked out: %v", err)
+}
+
+func (w *world) renewOperator(machine *host, operator *identity.Operator, at *host) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	if _, err := identity.Renew(ctx, machine.system(), operator, []string{at.address()}, operator.Due()); err != nil {
+		w.notef("the operator is not renewed: %v", err)
+	}
 }
 
 // call makes one call on a protocol.

@@ -15,6 +15,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // Renew implements sitev1connect.RenewServiceHandler on every voter, also
@@ -55,9 +56,10 @@ func (r Renew) renew(ctx context.Context, peer certs.Peer, req *sitev1.RenewRequ
 	if err != nil {
 		return nil, err
 	}
-	now := r.SiteTime.Read().Time
+	stamp := r.SiteTime.Read()
+	now := stamp.Time
 	response := &sitev1.RenewResponse{Trust: view.Trust()}
-	if !mustRenew(view, peer) && stillDoes(req.GetPresent(), peer, bundle, now) {
+	if !mustRenew(view, peer) && stillDoes(req.GetPresent(), peer, bundle, stamp) {
 		return response, nil
 	}
 	authority := r.Authority()
@@ -119,12 +121,12 @@ func mustRenew(view *state.View, peer certs.Peer) bool {
 }
 
 // stillDoes tells whether the SVID that the caller has needs no other one.
-func stillDoes(present []byte, peer certs.Peer, bundle *certs.Bundle, now time.Time) bool {
+func stillDoes(present []byte, peer certs.Peer, bundle *certs.Bundle, now sitetime.Stamp) bool {
 	leaf, err := x509.ParseCertificate(present)
-	if len(present) == 0 || err != nil || certs.Due(leaf, now) {
+	if len(present) == 0 || err != nil || now.Known() && bundle.Due(leaf, now.Time) {
 		return false
 	}
-	shown, err := certs.VerifyPeer([]*x509.Certificate{leaf}, bundle, now)
+	shown, err := certs.VerifyPeer([]*x509.Certificate{leaf}, bundle, now.Time)
 	return err == nil && shown.ID == peer.ID && bytes.Equal(shown.KeyFingerprint, peer.KeyFingerprint)
 }
 

@@ -145,3 +145,35 @@ func TestARotationIsDueAfterHalfOfALifeAndNotDuringAnother(t *testing.T) {
 		t.Error("another one is due before this one has ended")
 	}
 }
+
+func TestARotationIsDueWhenTimeWasSetBackAlsoWhileAReplicaIsAway(t *testing.T) {
+	s := newSite(1, none)
+	settle := func() {
+		for range 3 {
+			for _, m := range s.machines {
+				s.tick(m)
+			}
+			if err := s.extend(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rotate := func() bool {
+		return s.apply(&sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}})
+	}
+	settle()
+	s.machines[2].off = true
+	s.born = siteBegun.AddDate(24, 0, 0)
+	if !rotate() {
+		t.Fatal("the first rotation was refused")
+	}
+	settle()
+	s.born = siteBegun
+	if !RotationDue(s.store.View(), siteBegun) || !rotate() {
+		t.Error("it waits for the replica that is away")
+	}
+	settle()
+	if RotationDue(s.store.View(), siteBegun) || rotate() {
+		t.Error("there is no end of rotations")
+	}
+}

@@ -50,6 +50,7 @@ type site struct {
 	store    *state.Store
 	index    uint64
 	machines []*machine
+	born     time.Time // of new CAs
 }
 
 func must[T any](v T, err error) T {
@@ -66,7 +67,7 @@ func print(of string) []byte {
 
 // newSite has three replicas and two more nodes.
 func newSite(seed uint64, planted bug) *site {
-	s := &site{rng: mathrand.New(mathrand.NewPCG(seed, 1)), bug: planted, store: state.New()}
+	s := &site{rng: mathrand.New(mathrand.NewPCG(seed, 1)), bug: planted, store: state.New(), born: siteBegun}
 	for n := range 5 {
 		s.machines = append(s.machines, &machine{name: fmt.Sprintf("n%d", n+1), replica: n < 3})
 	}
@@ -93,7 +94,7 @@ func newSite(seed uint64, planted bug) *site {
 }
 
 func (s *site) newCA(m *machine) *certs.Authority {
-	return must(certs.NewAuthority(rand.Reader, "reef", m.name, siteBegun))
+	return must(certs.NewAuthority(rand.Reader, "reef", m.name, s.born))
 }
 
 func (s *site) join(m *machine) {

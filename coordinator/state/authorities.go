@@ -5,24 +5,44 @@ import (
 	"crypto/sha256"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
 )
 
+// AuthorityAhead tells whether a CA of the last rotation that counts begins only
+// after now: time was set back since.
+func (v *View) AuthorityAhead(now time.Time) bool {
+	return authorityAhead(v.Nodes(), v.meta, now)
+}
+
+func authorityAhead(all []*skerryv1.Node, m meta, now time.Time) bool {
+	return slices.ContainsFunc(all, func(node *skerryv1.Node) bool {
+		if !hasReplica(node) || node.GetAuthorityGeneration() != m.authorityGeneration ||
+			!slices.Contains(m.trusted, sha256.Sum256(node.GetAuthority())) {
+			return false
+		}
+		authority, err := certs.ParseAuthority(node.GetAuthority(), m.site)
+		return err == nil && authority.NotBefore.After(now)
+	})
+}
+
 // rotateAuthorities asks every node with a replica for a new CA. One rotation
-// ends before the next begins.
+// ends before the next begins, unless its CAs begin after site time.
 func (x *tx) rotateAuthorities() (*sitev1.Outcome, error) {
 	var behind []string
-	for _, node := range nodes.list(x.Txn) {
+	all := nodes.list(x.Txn)
+	for _, node := range all {
 		if hasReplica(node) && node.GetAuthorityGeneration() < x.authorityGeneration {
 			behind = append(behind, node.GetName())
 		}
 	}
-	if len(behind) > 0 {
+	if len(behind) > 0 && !authorityAhead(all, x.meta, x.time.AsTime()) {
 		return nil, problem.New(problem.Conflict, "site "+x.site, "a rotation is under way and waits for a new CA on %s", strings.Join(behind, ", ")).
 			WithHint("skerry ca list shows what it waits for")
 	}

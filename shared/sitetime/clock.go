@@ -24,6 +24,10 @@ type Stamp struct {
 	Era uint64
 }
 
+// Known tells whether anybody has said what the time is, in this era; else it is
+// a time at which nothing has expired.
+func (s Stamp) Known() bool { return s.Time.UTC().Year() > 1970 }
+
 // Newer tells whether a reading counts more than another one: by era, then by
 // time.
 func (s Stamp) Newer(than Stamp) bool {

@@ -25,6 +25,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
 )
 
 // suffix of the sealed files.
@@ -180,9 +181,10 @@ func (k *Keeper) look() view {
 	k.mu.Lock()
 	held := maps.Clone(k.held)
 	k.mu.Unlock()
+	now := k.Site.Now()
 	return view{
 		orders: k.Ledger.Current(), held: held, attempts: k.attempts, bundle: k.Site.Bundle(),
-		now: k.Site.Now(), elapsed: k.Env.Clock.Elapsed(),
+		now: now, known: sitetime.Stamp{Time: now}.Known(), elapsed: k.Env.Clock.Elapsed(),
 	}
 }
 

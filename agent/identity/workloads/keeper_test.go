@@ -289,3 +289,20 @@ func TestManyAreAskedForInParts(t *testing.T) {
 		t.Errorf("%d calls for %d placements", calls, len(s.asked))
 	}
 }
+
+func TestOneThatBeginsLaterIsAskedForAnewWhenTimeIsSetBack(t *testing.T) {
+	s := newTestSite(t)
+	s.order(placement("web", true, run))
+	right := s.now
+	s.now = right.AddDate(24, 0, 0)
+	k := s.open()
+	s.once(k)
+	s.now = right
+	s.once(k)
+	if leaf := k.SVID("default", "web-1").Leaf; leaf.NotBefore.After(right) {
+		t.Errorf("it begins on %s", leaf.NotBefore)
+	}
+	if p := s.once(k); len(p.ask) != 0 {
+		t.Error("it is asked for again and again")
+	}
+}

@@ -44,6 +44,7 @@ type view struct {
 	attempts map[string]attempt
 	bundle   *certs.Bundle
 	now      time.Time
+	known    bool // whether now is
 	elapsed  time.Duration
 }
 
@@ -103,6 +104,9 @@ func (v view) due(p *skerryv1.Placement, s *SVID) time.Duration {
 	}
 	ca := issuer(s, v.bundle)
 	if ca == nil || v.retires(ca) {
+		return 0
+	}
+	if v.known && certs.Early(s.Leaf, ca, v.now) {
 		return 0
 	}
 	return certs.RenewAt(s.Leaf).Sub(v.now)
