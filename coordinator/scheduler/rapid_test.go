@@ -244,7 +244,7 @@ func TestSpreadIsWithinOneOfEven(t *testing.T) {
 // sites within 5 % of the best that any arrangement could do.
 func TestPackingIsAsGoodAsBestFit(t *testing.T) {
 	placed, possible := int64(0), int64(0)
-	rapid.Check(t, func(t *rapid.T) {
+	site := func(t *rapid.T) {
 		var nodes []*skerryv1.Node
 		var free []int64
 		for i := range rapid.IntRange(1, 3).Draw(t, "nodes") {
@@ -273,7 +273,10 @@ func TestPackingIsAsGoodAsBestFit(t *testing.T) {
 		if got > best {
 			t.Fatalf("%dm were placed, and only %dm can be", got, best)
 		}
-	})
+	}
+	for range 20 { // a hundred sites alone may be above or below by chance
+		rapid.Check(t, site)
+	}
 	if placed*100 < possible*95 {
 		t.Errorf("%dm were placed of %dm that could have been", placed, possible)
 	}
