@@ -243,7 +243,9 @@ func (r *run) against(t *testing.T, nodes map[string]*httptest.Server, args ...s
 		r.clock = &fakeClock{}
 	}
 	if r.ctx == nil {
-		r.ctx = t.Context()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		r.ctx = ctx
 	}
 	addresses := slices.Sorted(maps.Keys(nodes))
 	transport := nodes[addresses[0]].Client().Transport.(*http.Transport).Clone()

@@ -15,8 +15,9 @@ import (
 
 // terminal is the operator's terminal in raw mode: all keys go to the command.
 type terminal struct {
-	fd     int
-	before *term.State
+	fd      int
+	before  *term.State
+	changed chan os.Signal
 }
 
 func rawTerminal(input io.Reader) (*terminal, error) {
@@ -29,11 +30,18 @@ func rawTerminal(input io.Reader) (*terminal, error) {
 	if err != nil {
 		return nil, problem.New(problem.Internal, "terminal", "it cannot be put into raw mode: %w", err)
 	}
-	return &terminal{fd: fd, before: before}, nil
+	t := &terminal{fd: fd, before: before, changed: make(chan os.Signal, 1)}
+	// From here on, so that no change of size between the first look at it and
+	// watch goes unseen.
+	signal.Notify(t.changed, syscall.SIGWINCH)
+	return t, nil
 }
 
 // restore cannot do anything about a terminal that is gone.
-func (t *terminal) restore() { _ = term.Restore(t.fd, t.before) }
+func (t *terminal) restore() {
+	signal.Stop(t.changed)
+	_ = term.Restore(t.fd, t.before)
+}
 
 // size is nil when the terminal does not tell.
 func (t *terminal) size() *skerryv1.TerminalSize {
@@ -46,12 +54,9 @@ func (t *terminal) size() *skerryv1.TerminalSize {
 
 // watch tells new sizes until ctx ends.
 func (t *terminal) watch(ctx context.Context, resize func(*skerryv1.TerminalSize)) {
-	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, syscall.SIGWINCH)
-	defer signal.Stop(changed)
 	for {
 		select {
-		case <-changed:
+		case <-t.changed:
 			if size := t.size(); size != nil {
 				resize(size)
 			}
