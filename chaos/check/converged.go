@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // Site is what is known of a whole site at one moment: the state that its
@@ -97,8 +98,8 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 			good++
 		}
 	}
-	if good+pending != int(w.GetReplicas()) && len(out) == 0 {
-		out = append(out, fmt.Sprintf("%s has %d healthy and %d pending placements, wants %d", w.GetName(), good, pending, w.GetReplicas()))
+	if good+pending != manifest.Wanted(w) && len(out) == 0 {
+		out = append(out, fmt.Sprintf("%s has %d healthy and %d pending placements, wants %d", w.GetName(), good, pending, manifest.Wanted(w)))
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // Decisions watches what the site decides about its placements, entry by
@@ -51,9 +52,9 @@ func (d *Decisions) ended(before map[string]*skerryv1.Placement, ready map[strin
 		if w == nil || was.GetGeneration() != w.GetGeneration() {
 			continue
 		}
-		if runs(was) && ready[was.GetNode()] && healthy[name] < int(w.GetReplicas()) {
+		if runs(was) && ready[was.GetNode()] && healthy[name] < manifest.Wanted(w) {
 			return violated(HealthyStays, "%s on %s was healthy and is ended, though only %d of %d are healthy without it",
-				was.GetName(), was.GetNode(), healthy[name], w.GetReplicas())
+				was.GetName(), was.GetNode(), healthy[name], manifest.Wanted(w))
 		}
 	}
 	return nil

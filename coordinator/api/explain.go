@@ -11,6 +11,7 @@ import (
 	"skerry.dev/shared/access"
 	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -106,7 +107,7 @@ func workloadSummary(w *skerryv1.Workload, placements []*skerryv1.Placement) str
 		}
 	}
 	return fmt.Sprintf("%d of %d placements are healthy, %d wait for a node, %d are on lost nodes",
-		healthy, w.GetReplicas(), pending, lost)
+		healthy, manifest.Wanted(w), pending, lost)
 }
 
 // isHealthy: it runs, and its health check, if it has one, succeeds.

@@ -11,6 +11,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // TestAnythingMayHappen lets random things happen to a site and its
@@ -158,8 +159,8 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 	after := w.view()
 	for _, workload := range after.Workloads() {
 		had, has := countAll(before, workload), countAll(after, workload)
-		if has > max(had, int(workload.GetReplicas())) {
-			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, workload.GetReplicas(), has, w.describe())
+		if has > max(had, manifest.Wanted(workload)) {
+			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, manifest.Wanted(workload), has, w.describe())
 		}
 		for _, removal := range plan.GetRemove() {
 			p := before.Placement(removal.GetProject(), removal.GetPlacement())
@@ -190,7 +191,7 @@ func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Plac
 			kept = append(kept, p)
 		}
 	}
-	replicas := int(workload.GetReplicas())
+	replicas := manifest.Wanted(workload)
 	if removed.GetGeneration() != workload.GetGeneration() {
 		fewest := replicas - max(1, int(workload.GetUpdate().GetMaxUnavailable()))
 		if workload.GetUpdate().GetStrategy() != recreate && len(kept) < fewest {
@@ -234,8 +235,8 @@ func (w *world) wantConverged() {
 	for _, workload := range v.Workloads() {
 		all := v.PlacementsOf(workload.GetProject(), workload.GetName())
 		total += len(all)
-		if len(all) != int(workload.GetReplicas()) {
-			w.t.Fatalf("%s has %d placements, want %d:\n%s", workload.GetName(), len(all), workload.GetReplicas(), w.describe())
+		if len(all) != manifest.Wanted(workload) {
+			w.t.Fatalf("%s has %d placements, want %d:\n%s", workload.GetName(), len(all), manifest.Wanted(workload), w.describe())
 		}
 		pending := slices.ContainsFunc(all, func(p *skerryv1.Placement) bool { return p.GetNode() == "" })
 		for _, p := range all {

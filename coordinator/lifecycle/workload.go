@@ -4,6 +4,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // sheet is one workload with its placements as the plan leaves them, in the
@@ -15,7 +16,7 @@ type sheet struct {
 }
 
 // wanted is how many placements there should be.
-func (s *sheet) wanted() int { return int(s.w.GetReplicas()) }
+func (s *sheet) wanted() int { return manifest.Wanted(s.w) }
 
 // counted are the placements that count towards the replicas.
 func (s *sheet) counted() []*skerryv1.Placement {

@@ -5,6 +5,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 const maxPlacements = 100_000
@@ -71,7 +72,7 @@ func Counts(p *skerryv1.Placement) bool {
 // carry its name. Of one that stays, whatever may still run anywhere counts as
 // well: it must never run more often than it was asked for.
 func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
-	room := int(w.GetReplicas())
+	room := manifest.Wanted(w)
 	for _, p := range all {
 		if Counts(p) || (p.GetNode() != "" && mustNotRunTwice(w, p)) {
 			room--
@@ -85,7 +86,7 @@ func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
 // predecessor is gone; so does one that may move, as long as one that stays is
 // still there.
 func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
-	free, waits := int(w.GetReplicas()), mustNotRunTwice(w, such)
+	free, waits := manifest.Wanted(w), mustNotRunTwice(w, such)
 	for _, p := range all {
 		if p.GetNode() == "" {
 			continue
@@ -97,7 +98,7 @@ func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.
 		}
 	}
 	if !waits {
-		return max(int(w.GetReplicas()), maxReplicas)
+		return max(manifest.Wanted(w), maxReplicas)
 	}
 	return max(0, free)
 }

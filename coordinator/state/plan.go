@@ -78,7 +78,7 @@ func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 			others++
 		}
 	}
-	return others < int(w.GetReplicas())
+	return others < manifest.Wanted(w)
 }
 
 func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
@@ -137,7 +137,7 @@ func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, all []*skerryv1.Pl
 			counted++
 		}
 	}
-	return IsStay(w) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && counted < int(w.GetReplicas())
+	return IsStay(w) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && counted < manifest.Wanted(w)
 }
 
 func (x *tx) markReplaced(old *skerryv1.Placement, by string) {

@@ -11,6 +11,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -193,7 +194,7 @@ func (r *reading) workloadTable(resources []*skerryv1.Resource, working map[stri
 		w := resource.GetWorkload()
 		cells := []string{
 			w.GetName(), w.GetProject(),
-			fmt.Sprintf("%d/%d", working[w.GetProject()+"/"+w.GetName()], w.GetReplicas()),
+			fmt.Sprintf("%d/%d", working[w.GetProject()+"/"+w.GetName()], manifest.Wanted(w)),
 			w.GetContainer().GetImage(), r.since(w.GetCreated().AsTime()),
 		}
 		if wide {

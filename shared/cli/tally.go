@@ -10,6 +10,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
 )
 
 // maxTallies bounds the workloads in a status; those that work come last.
@@ -46,7 +47,7 @@ func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, 
 	}
 	for _, resource := range workloads.GetResources() {
 		w := resource.GetWorkload()
-		of(w.GetProject(), w.GetName()).wanted = int(w.GetReplicas())
+		of(w.GetProject(), w.GetName()).wanted = manifest.Wanted(w)
 	}
 	for _, resource := range placements.GetResources() {
 		p := resource.GetPlacement()
