@@ -67,6 +67,9 @@ func (f *sacrifice) explain() string {
 func (s *site) giveWay(found *sacrifice, p *skerryv1.Placement, c *class) {
 	for _, victim := range found.victims {
 		s.evicted[victim] = true
+		if of := (name{victim.GetProject(), victim.GetWorkload()}); state.IsHealthy(victim) && s.spareOf(of) < state.Unlimited {
+			s.spare[of]--
+		}
 	}
 	s.placed[found.node.index] = append(s.placed[found.node.index], p)
 	found.node.usage = s.without(found.node, nil)
@@ -114,7 +117,7 @@ func cheaper(a, b []*skerryv1.Placement) bool {
 func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
 	var may []*skerryv1.Placement
 	for _, p := range s.boundTo(n) {
-		if !s.evicted[p] && state.GivesWay(p, c.spec) {
+		if !s.evicted[p] && state.GivesWay(p, c.spec, state.Unlimited) {
 			may = append(may, p)
 		}
 	}
@@ -123,11 +126,18 @@ func (s *site) victims(c *class, n *node) []*skerryv1.Placement {
 			cmp.Compare(a.GetSpec().GetPriority(), b.GetSpec().GetPriority()),
 			cmp.Compare(b.GetCreated().GetSeconds(), a.GetCreated().GetSeconds()))
 	})
-	gone := map[*skerryv1.Placement]bool{}
+	gone, takes := map[*skerryv1.Placement]bool{}, map[name]int{}
 	victims := []*skerryv1.Placement{}
 	for _, p := range may {
 		if s.fitsWithout(c, n, gone) {
 			break
+		}
+		of := name{p.GetProject(), p.GetWorkload()}
+		if !state.GivesWay(p, c.spec, s.spareOf(of)-takes[of]) {
+			continue // its workload needs it
+		}
+		if state.IsHealthy(p) {
+			takes[of]++
 		}
 		gone[p] = true
 		victims = append(victims, p)
@@ -187,4 +197,36 @@ func (s *site) boundTo(n *node) []*skerryv1.Placement {
 		}
 	}
 	return s.bound[n.GetName()]
+}
+
+// spareOf a workload is how many of its healthy placements may be ended. Those
+// that ask for it are counted once, when the first one is asked for.
+func (s *site) spareOf(of name) int {
+	if s.spare == nil {
+		s.spare = s.countSpare()
+	}
+	if spare, limited := s.spare[of]; limited {
+		return spare
+	}
+	return state.Unlimited
+}
+
+func (s *site) countSpare() map[name]int {
+	asking := map[name]*skerryv1.Workload{}
+	for _, w := range s.Workloads {
+		if w.GetMinAvailable() != "" {
+			asking[name{w.GetProject(), w.GetName()}] = w
+		}
+	}
+	all := map[name][]*skerryv1.Placement{}
+	for _, p := range s.Placements {
+		if of := (name{p.GetProject(), p.GetWorkload()}); asking[of] != nil {
+			all[of] = append(all[of], p)
+		}
+	}
+	spare := map[name]int{}
+	for of, w := range asking {
+		spare[of] = state.Spare(w, all[of], state.Unlimited)
+	}
+	return spare
 }

@@ -15,6 +15,16 @@ func ranks(priority uint32) func(*skerryv1.Workload) {
 	return func(w *skerryv1.Workload) { w.Priority = priority }
 }
 
+func needs(least string) func(*skerryv1.Workload) {
+	return func(w *skerryv1.Workload) { w.MinAvailable = least }
+}
+
+func runsWell(p *skerryv1.Placement) *skerryv1.Placement {
+	p.Desired = skerryv1.DesiredState_DESIRED_STATE_RUN
+	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING}
+	return p
+}
+
 // TestWhatIsMoreImportantTakesTheRoom: nodes have two cores, and all is full.
 func TestWhatIsMoreImportantTakesTheRoom(t *testing.T) {
 	full := func(nodes ...string) Input {
@@ -54,6 +64,12 @@ func TestWhatIsMoreImportantTakesTheRoom(t *testing.T) {
 		{"each takes the room of another", pending(with(full("n1", "n2"), template("low", 1), placement(template("low", 1, big), 1, "n1"), placement(template("low", 1, big), 2, "n2")), template("main", 2, big, ranks(100)), 3),
 			"low-1 gives way; low-2 gives way; main-1: it waits for n1 until low-1 is gone, which makes room for it; " +
 				"main-2: it waits for n2 until low-2 is gone, which makes room for it; main-3: no node fits: 2 nodes without 2000m CPU free"},
+		{"what its workload cannot spare stays", pending(with(full("n1", "n2"), template("low", 2, half, needs("1")),
+			runsWell(placement(template("low", 2, half), 1, "n1")), runsWell(placement(template("low", 2, half), 2, "n1")), runsWell(placement(template("other", 1, big, ranks(99)), 3, "n2"))), main, 1),
+			"other-3 gives way; main-1: it waits for n2 until other-3 is gone, which makes room for it"},
+		{"no more than its workload can spare in all", pending(with(full("n1", "n2"), template("low", 2, big, needs("50%")),
+			runsWell(placement(template("low", 2, big), 1, "n1")), runsWell(placement(template("low", 2, big), 2, "n2"))), template("main", 2, big, ranks(100)), 2),
+			"low-1 gives way; main-1: it waits for n1 until low-1 is gone, which makes room for it; main-2: no node fits: 2 nodes without 2000m CPU free"},
 		{"where it may not run nothing goes", pending(with(full("n1"), template("low", 1), placement(template("low", 1, big), 1, "n1")), template("main", 1, big, ranks(100), requires("zone", "b")), 1),
 			"main-1: no node fits: 1 node without the required labels"},
 		{"where it never fits nothing goes", pending(with(full("n1"), template("low", 1), placement(template("low", 1, big), 1, "n1")), template("main", 1, asksFor("3", "4Mi"), ranks(100)), 1),
@@ -100,7 +116,7 @@ func TestEvictionsMakeEnoughRoom(t *testing.T) {
 		plan := Schedule(in)
 		for _, e := range plan.Evict {
 			victim := there[e.GetPlacement()]
-			if !state.GivesWay(victim, specs[e.GetForPlacement()]) {
+			if !state.GivesWay(victim, specs[e.GetForPlacement()], state.Unlimited) {
 				t.Fatalf("%s ends for %s", e.GetPlacement(), e.GetForPlacement())
 			}
 			delete(there, e.GetPlacement())

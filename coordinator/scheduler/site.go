@@ -38,6 +38,8 @@ type site struct {
 	// what this call placed instead of them or into free room.
 	bound   map[string][]*skerryv1.Placement
 	evicted map[*skerryv1.Placement]bool
+	// spare placements of workloads that ask for some to stay, once somebody asks.
+	spare map[name]int
 	// ranked: there is work of different priorities, which may have to give way.
 	ranked bool
 	placed map[int32][]*skerryv1.Placement

@@ -7,12 +7,13 @@ import (
 
 // GivesWay tells whether a placement may be ended, or waited for when it stops
 // already, to make room for one of the workload: never what has the same or a
-// higher priority, nor what stays on its node.
-func GivesWay(victim *skerryv1.Placement, w *skerryv1.Workload) bool {
+// higher priority, nor what stays on its node, nor what its own workload cannot
+// spare: spare is how many of that may be ended.
+func GivesWay(victim *skerryv1.Placement, w *skerryv1.Workload, spare int) bool {
 	if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 		return true
 	}
-	return !IsStay(victim.GetSpec()) && victim.GetSpec().GetPriority() < w.GetPriority()
+	return !IsStay(victim.GetSpec()) && victim.GetSpec().GetPriority() < w.GetPriority() && (spare > 0 || !IsHealthy(victim))
 }
 
 // planEviction ends a placement to make room for another one that still waits.
@@ -22,7 +23,8 @@ func (x *tx) planEviction(part *sitev1.Eviction) bool {
 	if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || victim.GetNode() == "" || !pending(waits) {
 		return false
 	}
-	if !GivesWay(victim, waits.GetSpec()) {
+	k := key(victim.GetProject(), victim.GetWorkload())
+	if !GivesWay(victim, waits.GetSpec(), Spare(workloads.get(x.Txn, k).GetWorkload(), placements.by(x.Txn, byWorkload, k), Unlimited)) {
 		return false
 	}
 	x.stop(victim)

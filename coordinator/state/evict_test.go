@@ -21,6 +21,9 @@ func TestOnlyWhatMattersLessGivesWay(t *testing.T) {
 		rejected  uint32
 	}{
 		{"it does", ranks(1), ranks(2), func(*site) {}, 0},
+		{"not when its workload needs it", func(w *skerryv1.Workload) { w.Priority, w.MinAvailable = 1, "1" }, ranks(2), func(s *site) {
+			s.report("n2", "web-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Revision: 1}, false)
+		}, 1},
 		{"not to the same priority", ranks(2), ranks(2), func(*site) {}, 1},
 		{"not when it stays", stay, ranks(2), func(*site) {}, 1},
 		{"not to what has a node", ranks(1), ranks(2), func(s *site) { s.want(0, assigns(assign("main-1", "n1"))) }, 1},

@@ -196,6 +196,9 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	if w.GetPriority() > maxPriority {
 		return invalid("priority", "it must be 0 to %d", maxPriority)
 	}
+	if _, err := manifest.Available(w.GetMinAvailable(), 0); err != nil {
+		return invalid("minAvailable", "%w", err)
+	}
 	if mode := w.GetPartition().GetMode(); mode != manifest.Stay && mode != manifest.Replicate {
 		return invalid("partition.mode", "%q is not available: it must be replicate or stay", bounded(mode, maxName))
 	}

@@ -94,6 +94,7 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	v.between("update.maxUnavailable", w.GetUpdate().GetMaxUnavailable(), 1, maxReplicas)
 	v.place(w)
 	v.between("priority", w.GetPriority(), 0, maxPriority)
+	v.minAvailable(w)
 	v.partition(w.GetPartition())
 	v.restart(w.GetRestart())
 	v.duration("stopGrace", w.GetStopGrace(), 0, 10*time.Minute)

@@ -585,7 +585,12 @@ type Workload struct {
 	Identity bool `protobuf:"varint,180,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Work of a higher priority is placed first and may take the room of work of
 	// a lower one, 0 to 1000. What stays on its node never gives way. Default: 0.
-	Priority      uint32 `protobuf:"varint,220,opt,name=priority,proto3" json:"priority,omitempty"`
+	Priority uint32 `protobuf:"varint,220,opt,name=priority,proto3" json:"priority,omitempty"`
+	// How many placements must stay healthy when the site itself ends some: a
+	// drain, an update, a rebalance, work of a higher priority. A number, or a
+	// share of them as in `50%`, rounded up. A lost node cares for none of it.
+	// Default: a drain or an update takes one at a time.
+	MinAvailable  string `protobuf:"bytes,320,opt,name=min_available,json=minAvailable,proto3" json:"min_available,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -737,6 +742,13 @@ func (x *Workload) GetPriority() uint32 {
 		return x.Priority
 	}
 	return 0
+}
+
+func (x *Workload) GetMinAvailable() string {
+	if x != nil {
+		return x.MinAvailable
+	}
+	return ""
 }
 
 // Container describes one container.
@@ -3413,7 +3425,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x122\n" +
 	"\bsettings\x18\x8c\x01 \x01(\v2\x13.skerry.v1.SettingsH\x00R\bsettings\x12,\n" +
 	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secretB\x06\n" +
-	"\x04kind\"\xdc\x05\n" +
+	"\x04kind\"\x82\x06\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3435,7 +3447,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
 	"stop_grace\x18\x11 \x01(\tR\tstopGrace\x12\x1b\n" +
 	"\bidentity\x18\xb4\x01 \x01(\bR\bidentity\x12\x1b\n" +
-	"\bpriority\x18\xdc\x01 \x01(\rR\bpriority\x1a9\n" +
+	"\bpriority\x18\xdc\x01 \x01(\rR\bpriority\x12$\n" +
+	"\rmin_available\x18\xc0\x02 \x01(\tR\fminAvailable\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
