@@ -5,175 +5,118 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
+	"skerry.dev/chaos/hosts"
 	"skerry.dev/coordinator/audit"
-	"skerry.dev/coordinator/audit/leafstore"
-	"skerry.dev/coordinator/consensus"
-	"skerry.dev/coordinator/consensus/pebblelog"
-	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
-	"skerry.dev/shared/manifest"
 )
 
 const (
 	auditEntries = 1_000_000
-	auditRuns    = 5
-	auditTime    = 3 * time.Second
+	auditRuns    = 6
+	auditTime    = 5 * time.Second
+	// withoutAudit ends the name of the binary that is built without leaves.
+	withoutAudit = "-withoutaudit"
 )
 
-// auditCost measures what the audit log costs on the way of a write through one
-// real log with real fsync, without the API and TLS above it, whose cost would
-// hide it; and how long an export of a million entries takes to verify.
-func auditCost(ctx context.Context, _, dir string) (result, error) {
-	var with, without, cost []float64
-	for n := range auditRuns {
-		off, err := logWrites(ctx, filepath.Join(dir, fmt.Sprint("off", n)), false)
+// auditCost measures what the audit log costs a write from the client's call to
+// its answer: the same writes on two sites side by side, one of the binary and
+// one of the same built without leaves, by turns. And how long an export of a
+// million entries takes to verify.
+func auditCost(ctx context.Context, binary, dir string) (result, error) {
+	out := result{}
+	for _, voters := range []int{1, 3} {
+		measured, err := auditShare(ctx, binary, filepath.Join(dir, fmt.Sprint(voters)), voters)
 		if err != nil {
 			return nil, err
 		}
-		on, err := logWrites(ctx, filepath.Join(dir, fmt.Sprint("on", n)), true)
-		if err != nil {
-			return nil, err
+		for name, value := range measured {
+			if voters == 3 {
+				name = "three_voters_" + name
+			}
+			out[name] = value
 		}
-		progress("run %d: %.0f writes/s without, %.0f with audit", n, off, on)
-		with, without, cost = append(with, on), append(without, off), append(cost, 100*(off-on)/off)
 	}
-	out := summary(cost, "% of write throughput")
-	out["with_median"], out["without_median"] = summary(with, "")["median"], summary(without, "")["median"]
 	seconds, err := verifyMany(dir)
 	out["verify_s"], out["verify_entries"] = seconds, auditEntries
 	return out, err
 }
 
-// logWrites is small writes a second through one replica.
-func logWrites(ctx context.Context, dir string, audited bool) (float64, error) {
-	system, quiet := env.NewSystem(), slog.New(slog.DiscardHandler)
-	log, err := pebblelog.Open(vfs.Default, filepath.Join(dir, "raft"), quiet)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = log.Close() }() // it is thrown away
-	leaves, err := leafstore.Open(vfs.Default, filepath.Join(dir, "audit"), quiet)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = leaves.Close() }() // it is thrown away
-	store := state.New()
-	kept := &benchLeaves{store: leaves}
-	if audited {
-		store.OnLeaf(kept.take)
-	} else {
-		store.MeasureWithoutAudit()
-	}
-	if err := consensus.Bootstrap(log, 1, store); err != nil {
-		return 0, err
-	}
-	replica, err := consensus.NewReplica(consensus.Config{
-		ID: 1, Log: log, Machine: store, Kept: kept, Send: func([]*consensus.Message) {}, Logger: quiet,
-	})
-	if err != nil {
-		return 0, err
-	}
-	if err := replica.Campaign(); err != nil {
-		return 0, err
-	}
-	node := consensus.NewNode(replica, system.Clock, quiet)
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- node.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	if err := beginSite(ctx, system, node); err != nil {
-		return 0, err
-	}
-	return proposeFor(ctx, node, auditTime)
+// auditSide is one of the two sites, and what its runs gave.
+type auditSide struct {
+	name        string
+	rig         *hosts.Rig
+	rates, cost []float64
 }
 
-func beginSite(ctx context.Context, system env.System, node *consensus.Node) error {
-	for !node.Status().Serving {
-		if err := env.Sleep(ctx, system.Clock, 5*time.Millisecond); err != nil {
-			return err
+// auditShare of the throughput, and of the processors, in percent.
+func auditShare(ctx context.Context, binary, dir string, voters int) (result, error) {
+	with, without := &auditSide{name: "with"}, &auditSide{name: "without"}
+	for _, side := range []struct {
+		*auditSide
+		binary string
+	}{{with, binary}, {without, binary + withoutAudit}} {
+		r, err := namedSite(ctx, "b"+side.name, side.binary, filepath.Join(dir, side.name), voters)
+		if err != nil {
+			return nil, err
 		}
+		defer closeRig(r)
+		side.rig = r
 	}
-	authority, err := certs.NewAuthority(system.Rand, "harbour", "n1", time.Now())
-	if err != nil {
-		return err
-	}
-	trust, err := certs.FirstTrust("harbour", authority)
-	if err != nil {
-		return err
-	}
-	fingerprint := make([]byte, 32)
-	outcome, err := node.Propose(ctx, &sitev1.Entry{RequestId: "init", Principal: "init", Time: timestamppb.Now(), Change: &sitev1.Entry_InitSite{InitSite: &sitev1.InitSite{
-		Name: "harbour", SiteId: certs.SiteID(trust), Trust: trust, GossipKey: fingerprint,
-		Operator: &sitev1.OperatorRecord{Name: "admin", KeyFingerprint: fingerprint},
-		Node:     &skerryv1.Node{Name: "n1", KeyFingerprint: fingerprint},
-	}}})
-	if err == nil && outcome.GetErrorKind() != "" {
-		err = fmt.Errorf("the site was refused: %s", outcome.GetError())
-	}
-	return err
-}
-
-func proposeFor(ctx context.Context, node *consensus.Node, length time.Duration) (float64, error) {
-	group, ctx := errgroup.WithContext(ctx)
-	counts := make([]int, writeClients)
-	end := time.Now().Add(length)
-	for i := range writeClients {
-		group.Go(func() error {
-			for n := 0; time.Now().Before(end); n++ {
-				asked := smallWrite(fmt.Sprintf("w-%d", i), fmt.Sprint(n))
-				manifest.Default(asked.GetResources()[0].GetWorkload())
-				outcome, err := node.Propose(ctx, &sitev1.Entry{
-					RequestId: asked.GetRequestId(), Principal: "spiffe://harbour/operator/admin", From: "10.0.0.7", Time: timestamppb.Now(),
-					Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: asked.GetResources()}},
-				})
-				if err == nil && outcome.GetErrorKind() != "" {
-					err = fmt.Errorf("write refused: %s", outcome.GetError())
-				}
-				if err != nil {
-					return err
-				}
-				counts[i]++
+	var shares, cpu []float64
+	for n := range auditRuns + 1 {
+		turn := []*auditSide{with, without}
+		if n%2 == 1 {
+			slices.Reverse(turn) // neither is always the first
+		}
+		for _, side := range turn {
+			if err := side.run(ctx, n); err != nil {
+				return nil, err
 			}
-			return nil
-		})
+		}
+		if n == 0 {
+			continue // the first one warms up
+		}
+		on, off := with.rates[n], without.rates[n]
+		shares = append(shares, 100*(off-on)/off)
+		cpu = append(cpu, 100*(with.cost[n]-without.cost[n])/without.cost[n])
+		progress("%d voter(s), run %d: %.0f writes/s with, %.0f without audit; %.3f and %.3f s of processor for 1,000",
+			voters, n, on, off, with.cost[n], without.cost[n])
 	}
-	if err := group.Wait(); err != nil {
-		return 0, err
-	}
-	sum := 0
-	for _, n := range counts {
-		sum += n
-	}
-	return float64(sum) / length.Seconds(), nil
+	out := summary(shares, "% of write throughput")
+	out["cpu_median"] = summary(cpu, "")["median"]
+	out["with_writes"], out["without_writes"] = summary(with.rates[1:], "")["median"], summary(without.rates[1:], "")["median"]
+	return out, nil
 }
 
-// benchLeaves brings leaves to their store, as a voter does.
-type benchLeaves struct {
-	store   *leafstore.Store
-	pending []audit.Leaf
+// run writes for a while, and notes the rate and the processors' time of clients
+// and agents for 1,000 writes.
+func (s *auditSide) run(ctx context.Context, n int) error {
+	before, err := cpuOf(s.rig)
+	if err != nil {
+		return err
+	}
+	latencies, err := writeFor(ctx, s.rig, auditTime, n)
+	if err != nil {
+		return err
+	}
+	after, err := cpuOf(s.rig)
+	if err != nil {
+		return err
+	}
+	s.rates = append(s.rates, float64(len(latencies))/auditTime.Seconds())
+	s.cost = append(s.cost, after.since(before).perThousand(len(latencies)))
+	return nil
 }
-
-func (k *benchLeaves) take(leaf audit.Leaf) { k.pending = append(k.pending, leaf) }
-
-func (k *benchLeaves) Flush() error {
-	err := k.store.Append(k.pending)
-	k.pending = k.pending[:0]
-	return err
-}
-
-func (k *benchLeaves) Sync() error { return k.store.Sync() }
 
 // verifyMany is how long an export of auditEntries takes to verify, in seconds.
 func verifyMany(dir string) (float64, error) {

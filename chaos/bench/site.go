@@ -28,7 +28,12 @@ const (
 
 // newSite brings up a site of n hosts. The caller closes it.
 func newSite(ctx context.Context, binary, dir string, n int) (*hosts.Rig, error) {
-	r, err := hosts.New(ctx, hosts.Options{Name: "bench", Dir: dir, Binary: binary})
+	return namedSite(ctx, "bench", binary, dir, n)
+}
+
+// namedSite is newSite beside others.
+func namedSite(ctx context.Context, name, binary, dir string, n int) (*hosts.Rig, error) {
+	r, err := hosts.New(ctx, hosts.Options{Name: name, Dir: dir, Binary: binary})
 	if err != nil {
 		return nil, err
 	}

@@ -35,11 +35,13 @@ func write(ctx context.Context, binary, dir string) (result, error) {
 	s := summary(three.rates, "writes/s")
 	out["three_voters_median"], out["three_voters_min"], out["three_voters_max"] = s["median"], s["min"], s["max"]
 	out["three_voters_p99_ms"] = median(three.p99)
+	out["one_voter_cpu_s_per_1000"], out["three_voters_cpu_s_per_1000"] = median(one.cpu), median(three.cpu)
 	return out, nil
 }
 
-// writeFigures holds one value a run; p99 is sorted, in milliseconds.
-type writeFigures struct{ rates, p99 []float64 }
+// writeFigures holds one value a run; p99, in milliseconds, and cpu, in seconds of
+// all agents and clients for 1,000 writes, are sorted.
+type writeFigures struct{ rates, p99, cpu []float64 }
 
 func writeOn(ctx context.Context, binary, dir string, voters int) (writeFigures, error) {
 	r, err := newSite(ctx, binary, dir, voters)
@@ -53,7 +55,15 @@ func writeOn(ctx context.Context, binary, dir string, voters int) (writeFigures,
 		if n == 0 {
 			length = writeWarmup
 		}
+		before, err := cpuOf(r)
+		if err != nil {
+			return writeFigures{}, err
+		}
 		latencies, err := writeFor(ctx, r, length, n)
+		if err != nil {
+			return writeFigures{}, err
+		}
+		after, err := cpuOf(r)
 		if err != nil {
 			return writeFigures{}, err
 		}
@@ -62,11 +72,15 @@ func writeOn(ctx context.Context, binary, dir string, voters int) (writeFigures,
 		}
 		rate := float64(len(latencies)) / length.Seconds()
 		p99 := percentile(latencies, 0.99)
-		progress("%d voter(s), run %d: %.0f writes/s, p50 %.1f ms, p99 %.1f ms", voters, n, rate, percentile(latencies, 0.5), p99)
+		cpu := after.since(before).perThousand(len(latencies))
+		progress("%d voter(s), run %d: %.0f writes/s, p50 %.1f ms, p99 %.1f ms, %.3f s of processor for 1,000", voters, n, rate,
+			percentile(latencies, 0.5), p99, cpu)
 		figures.rates = append(figures.rates, rate)
 		figures.p99 = append(figures.p99, p99)
+		figures.cpu = append(figures.cpu, cpu)
 	}
 	slices.Sort(figures.p99)
+	slices.Sort(figures.cpu)
 	return figures, nil
 }
 

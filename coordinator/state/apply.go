@@ -41,7 +41,7 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
 	var digest, sum []byte
-	recorded := audited(entry) && !s.audit.off
+	recorded := audited(entry)
 	if keep || recorded {
 		digest, sum = s.hasher.asked(entry, identity(entry))
 	}

@@ -28,22 +28,20 @@ type auditLog struct {
 	frontier audit.Frontier
 	sink     func(audit.Leaf)
 	buffer   []byte
-	off      bool
 }
 
 // OnLeaf names who keeps the leaves; apply hands each one out once for each
 // time that its entry is applied. Set it before the first entry.
 func (s *Store) OnLeaf(sink func(audit.Leaf)) { s.audit.sink = sink }
 
-// MeasureWithoutAudit builds no leaves, for the benchmark of what they cost.
-// Nothing that runs a site calls it.
-func (s *Store) MeasureWithoutAudit() { s.audit.off = true }
-
 // audited tells whether an entry becomes a leaf: all that people, programs and
 // nodes asked for, and what the coordinator declared about the site. What
 // nodes report and what the controllers plan follow from those; checkpoints
 // speak of the leaves themselves.
 func audited(entry *sitev1.Entry) bool {
+	if withoutAudit {
+		return false
+	}
 	switch entry.GetChange().(type) {
 	case *sitev1.Entry_StatusBatch, *sitev1.Entry_CheckHash, *sitev1.Entry_Plan, *sitev1.Entry_AddCheckpoint:
 		return false
