@@ -38,6 +38,8 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceRotateGossipKeyProcedure:   true,
 	skerryv1connect.IdentityServiceRotateAuthoritiesProcedure: true,
 
+	skerryv1connect.NodeServiceChangeDutyProcedure: true,
+
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 }
 

@@ -97,6 +97,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewSecretServiceHandler(secretService{s}, options...))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
+	mux.Handle(skerryv1connect.NewNodeServiceHandler(nodeService{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))

@@ -25,7 +25,7 @@ type filter interface {
 // fixed filters say the same during a whole call.
 func (s *site) fixed(sh *shape) []filter {
 	image := s.images[sh.spec.GetContainer().GetImage()]
-	filters := []filter{readyFilter{}, conditionFilter{}}
+	filters := []filter{readyFilter{}, serviceFilter{sh.spec}, conditionFilter{}}
 	if !s.inReach(image) {
 		filters = append(filters, imageFilter{image})
 	}
@@ -40,7 +40,7 @@ func (s *site) fixed(sh *shape) []filter {
 // all shapes with the same image and conditions.
 func (s *site) allowed(sh *shape, fixed []filter) []bool {
 	place := &skerryv1.Place{Require: sh.spec.GetPlace().GetRequire(), KeepIn: sh.spec.GetPlace().GetKeepIn()}
-	key := sh.spec.GetContainer().GetImage() + "\x00" + string(encoded(place))
+	key := sh.spec.GetContainer().GetImage() + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
 	nodes, known := s.let[key]
 	if !known {
 		nodes = make([]bool, len(s.nodes))
@@ -121,6 +121,14 @@ type readyFilter struct{}
 func (readyFilter) fits(n *node) bool        { return n.GetState() == skerryv1.NodeState_NODE_STATE_READY }
 func (readyFilter) reason(*node) string      { return "it is lost" }
 func (readyFilter) explain(nodes int) string { return nodesAre(nodes) + " lost" }
+
+// serviceFilter wants nodes that may get new work.
+type serviceFilter struct{ spec *skerryv1.Workload }
+
+func (f serviceFilter) fits(n *node) bool     { return state.WhyNoWork(n.Node, f.spec) == "" }
+func (f serviceFilter) reason(n *node) string { return state.WhyNoWork(n.Node, f.spec) }
+
+func (serviceFilter) explain(nodes int) string { return nodesAre(nodes) + " out of service" }
 
 // conditionFilter wants nodes that can run containers at all.
 type conditionFilter struct{}

@@ -18,6 +18,8 @@ func TestWhyNoNodeFits(t *testing.T) {
 		summary string
 		reasons string
 	}{
+		{"it is cordoned", machine("n1", "a", func(n *skerryv1.Node) { n.Duty = &skerryv1.NodeDuty{Duty: skerryv1.Duty_DUTY_CORDONED} }), template("web", 1),
+			"no node fits: 1 node out of service", "it is cordoned; 500m CPU asked for, 300m of 2000m free; 64 MiB memory asked for, 24 MiB of 1024 MiB free"},
 		{"it is lost", machine("n1", "a", isLost), template("web", 1),
 			"no node fits: 1 node lost", "it is lost"},
 		{"its containerd is down", machine("n1", "a", hasCondition("ContainerdDown")), template("web", 1, small),

@@ -92,6 +92,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.plan(change.Plan)
 	case *sitev1.Entry_StatusBatch:
 		return x.statusBatch(change.StatusBatch)
+	case *sitev1.Entry_ChangeDuty:
+		return x.changeDuty(change.ChangeDuty)
 	case *sitev1.Entry_SetNodeState:
 		return x.setNodeState(change.SetNodeState)
 	case *sitev1.Entry_AddImage:

@@ -137,6 +137,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		n := change.SetNodeState
 		about(leaf, "set-node-state", "Node/"+n.GetNode())
 		leaf.Message = strings.ToLower(strings.TrimPrefix(n.GetState().String(), "NODE_STATE_"))
+	case *sitev1.Entry_ChangeDuty:
+		describeDuty(leaf, change.ChangeDuty)
 	case *sitev1.Entry_AddImage:
 		about(leaf, "load", "Image/"+change.AddImage.GetImage().GetName())
 	case *sitev1.Entry_ExtendTrust:

@@ -128,8 +128,17 @@ const pinLabel = "name"
 
 // pinOf a pending placement that stays is the node that pinned gave it.
 func pinOf(p *skerryv1.Placement) string {
-	require := p.GetSpec().GetPlace().GetRequire()
-	if p.GetNode() != "" || !IsStay(p.GetSpec()) || len(require) == 0 {
+	if p.GetNode() != "" {
+		return ""
+	}
+	return PinnedTo(p.GetSpec())
+}
+
+// PinnedTo is the one node on which something that stays may run; empty when
+// there is no such node.
+func PinnedTo(w *skerryv1.Workload) string {
+	require := w.GetPlace().GetRequire()
+	if !IsStay(w) || len(require) == 0 {
 		return ""
 	}
 	if last := require[len(require)-1]; last.GetLabel() == pinLabel && len(last.GetIn()) == 1 {

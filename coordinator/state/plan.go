@@ -153,10 +153,7 @@ func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
 func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
 	node := nodes.get(x.Txn, part.GetNode())
-	if !pending(old) || node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
-		return false
-	}
-	if !x.mayBind(old) {
+	if !pending(old) || WhyNoWork(node, old.GetSpec()) != "" || !x.mayBind(old) {
 		return false
 	}
 	image := images.get(x.Txn, old.GetSpec().GetContainer().GetImage())

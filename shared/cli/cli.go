@@ -93,6 +93,7 @@ begins with "!" on standard error.`,
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
+		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand),
 		logsCommand, execCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, versionCommand,
 	} {

@@ -134,6 +134,7 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 	f.add("Node", n.GetName())
 	f.add("Zone", n.GetZone())
 	f.add("State", fmt.Sprintf("%s for %s", nodeState(n), o.since(n.GetStateSince().AsTime())))
+	o.duty(f, n)
 	for _, condition := range n.GetConditions() {
 		f.add("Attention", condition.GetType()+": "+condition.GetMessage())
 	}
@@ -157,6 +158,14 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 		return err
 	}
 	return o.eventsAbout(ctx, c, n)
+}
+
+// duty of a node that is out of service.
+func (o *describeOptions) duty(f *fields, n *skerryv1.Node) {
+	if d := n.GetDuty(); d != nil {
+		f.add("Duty", fmt.Sprintf("%s for %s", dutyName(d.GetDuty()), o.since(d.GetSince().AsTime())))
+		f.add("Reason", d.GetReason())
+	}
 }
 
 // eventsAbout shows the last events about a node, when the answering node knows

@@ -27,7 +27,7 @@ func nodeCommand(a *app) *cobra.Command {
 	}
 	o.addStale(list)
 	o.output.add(list, true)
-	group.AddCommand(list, nodeEvictCommand(a))
+	group.AddCommand(list, nodeEvictCommand(a), cordonCommand(a), uncordonCommand(a))
 	return group
 }
 

@@ -44,6 +44,7 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedImageServiceHandler
 	skerryv1connect.UnimplementedSiteTimeServiceHandler
 	skerryv1connect.UnimplementedForesightServiceHandler
+	skerryv1connect.UnimplementedNodeServiceHandler
 
 	// foresight answers every question; question is the last one.
 	foresight *skerryv1.WhatIfResponse
@@ -199,6 +200,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewImageServiceHandler(s))
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(s))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(s))
+	mux.Handle(skerryv1connect.NewNodeServiceHandler(s))
 	return mux
 }
 

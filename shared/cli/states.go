@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -68,14 +69,26 @@ func message(p *skerryv1.Placement) string {
 func nodeState(n *skerryv1.Node) string {
 	switch n.GetState() {
 	case skerryv1.NodeState_NODE_STATE_READY:
-		return "ready"
+		return "ready" + dutyOf(n)
 	case skerryv1.NodeState_NODE_STATE_LOST:
-		return "lost"
+		return "lost" + dutyOf(n)
 	case skerryv1.NodeState_NODE_STATE_REMOVED:
 		return "evicted"
 	default:
 		return "unknown"
 	}
+}
+
+// dutyOf a node as an addition to its state; empty when it is in service.
+func dutyOf(n *skerryv1.Node) string {
+	if duty := n.GetDuty().GetDuty(); duty != skerryv1.Duty_DUTY_UNSPECIFIED {
+		return "," + dutyName(duty)
+	}
+	return ""
+}
+
+func dutyName(duty skerryv1.Duty) string {
+	return strings.ToLower(strings.TrimPrefix(duty.String(), "DUTY_"))
 }
 
 func voterRole(n *skerryv1.Node) string {

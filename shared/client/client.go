@@ -51,6 +51,7 @@ type Client struct {
 	images     skerryv1connect.ImageServiceClient
 	identity   skerryv1connect.IdentityServiceClient
 	secrets    skerryv1connect.SecretServiceClient
+	nodes      skerryv1connect.NodeServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
@@ -71,6 +72,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.access = skerryv1connect.NewAccessServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
+	c.nodes = skerryv1connect.NewNodeServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
@@ -96,6 +98,9 @@ func (c *Client) Identity() skerryv1connect.IdentityServiceClient { return c.ide
 
 // Secrets is the service for the site's key for secrets.
 func (c *Client) Secrets() skerryv1connect.SecretServiceClient { return c.secrets }
+
+// Nodes is the service that takes nodes out of service, and back.
+func (c *Client) Nodes() skerryv1connect.NodeServiceClient { return c.nodes }
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }

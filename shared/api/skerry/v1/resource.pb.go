@@ -2619,8 +2619,10 @@ type Node struct {
 	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What an operator wants of it; unset: it is in service.
+	Duty          *NodeDuty `protobuf:"bytes,320,opt,name=duty,proto3" json:"duty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -2845,6 +2847,13 @@ func (x *Node) GetAuthorityGeneration() uint64 {
 func (x *Node) GetWorkloadIssuers() [][]byte {
 	if x != nil {
 		return x.WorkloadIssuers
+	}
+	return nil
+}
+
+func (x *Node) GetDuty() *NodeDuty {
+	if x != nil {
+		return x.Duty
 	}
 	return nil
 }
@@ -3415,7 +3424,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3603,7 +3612,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xd8\b\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\x82\t\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3640,7 +3649,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
-	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x1a9\n" +
+	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
+	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +
@@ -3816,6 +3826,7 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*Project)(nil),               // 49: skerry.v1.Project
 	(*Settings)(nil),              // 50: skerry.v1.Settings
 	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*NodeDuty)(nil),              // 52: skerry.v1.NodeDuty
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -3873,22 +3884,23 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	32, // 52: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
 	51, // 53: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
 	51, // 54: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	42, // 55: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 56: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	51, // 57: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 58: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	51, // 59: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 60: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 61: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 62: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 63: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	51, // 64: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 65: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	52, // 55: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	42, // 56: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 57: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	51, // 58: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 59: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	51, // 60: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 61: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 62: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 63: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 64: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	51, // 65: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 66: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3896,6 +3908,7 @@ func file_skerry_v1_resource_proto_init() {
 	if File_skerry_v1_resource_proto != nil {
 		return
 	}
+	file_skerry_v1_duty_proto_init()
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_project_proto_init()
 	file_skerry_v1_settings_proto_init()

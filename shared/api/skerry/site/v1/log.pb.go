@@ -79,6 +79,7 @@ type Entry struct {
 	//	*Entry_CreateLocalOperator
 	//	*Entry_RecordExec
 	//	*Entry_RecordReads
+	//	*Entry_ChangeDuty
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -456,6 +457,15 @@ func (x *Entry) GetRecordReads() *RecordReads {
 	return nil
 }
 
+func (x *Entry) GetChangeDuty() *ChangeDuty {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_ChangeDuty); ok {
+			return x.ChangeDuty
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -584,6 +594,10 @@ type Entry_RecordReads struct {
 	RecordReads *RecordReads `protobuf:"bytes,281,opt,name=record_reads,json=recordReads,proto3,oneof"`
 }
 
+type Entry_ChangeDuty struct {
+	ChangeDuty *ChangeDuty `protobuf:"bytes,320,opt,name=change_duty,json=changeDuty,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -645,6 +659,8 @@ func (*Entry_CreateLocalOperator) isEntry_Change() {}
 func (*Entry_RecordExec) isEntry_Change() {}
 
 func (*Entry_RecordReads) isEntry_Change() {}
+
+func (*Entry_ChangeDuty) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -2744,7 +2760,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\x8e\x13\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xce\x13\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2789,7 +2805,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x15create_local_operator\x18\x84\x02 \x01(\v2#.skerry.site.v1.CreateLocalOperatorH\x00R\x13createLocalOperator\x12>\n" +
 	"\vrecord_exec\x18\x98\x02 \x01(\v2\x1a.skerry.site.v1.RecordExecH\x00R\n" +
 	"recordExec\x12A\n" +
-	"\frecord_reads\x18\x99\x02 \x01(\v2\x1b.skerry.site.v1.RecordReadsH\x00R\vrecordReadsB\b\n" +
+	"\frecord_reads\x18\x99\x02 \x01(\v2\x1b.skerry.site.v1.RecordReadsH\x00R\vrecordReads\x12>\n" +
+	"\vchange_duty\x18\xc0\x02 \x01(\v2\x1a.skerry.site.v1.ChangeDutyH\x00R\n" +
+	"changeDutyB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3048,34 +3066,35 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*CreateLocalOperator)(nil),   // 46: skerry.site.v1.CreateLocalOperator
 	(*RecordExec)(nil),            // 47: skerry.site.v1.RecordExec
 	(*RecordReads)(nil),           // 48: skerry.site.v1.RecordReads
-	(*TrustVersion)(nil),          // 49: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 50: skerry.v1.Node
-	(*v1.Grant)(nil),              // 51: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 52: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 53: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 54: skerry.v1.Token
-	(*v1.Decision)(nil),           // 55: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 56: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 57: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 58: skerry.v1.Condition
-	(v1.NodeState)(0),             // 59: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 60: skerry.v1.Image
-	(v1.VoterRole)(0),             // 61: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 62: skerry.v1.Placement
-	(*v1.Event)(nil),              // 63: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 64: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 65: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 66: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 67: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 68: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 69: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 70: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 71: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 72: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 73: skerry.site.v1.BrokenGlass
-	(*v1.Workload)(nil),           // 74: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 75: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 76: skerry.v1.AppliedResource
+	(*ChangeDuty)(nil),            // 49: skerry.site.v1.ChangeDuty
+	(*TrustVersion)(nil),          // 50: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 51: skerry.v1.Node
+	(*v1.Grant)(nil),              // 52: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 53: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 54: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 55: skerry.v1.Token
+	(*v1.Decision)(nil),           // 56: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 57: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 58: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 59: skerry.v1.Condition
+	(v1.NodeState)(0),             // 60: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 61: skerry.v1.Image
+	(v1.VoterRole)(0),             // 62: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 63: skerry.v1.Placement
+	(*v1.Event)(nil),              // 64: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 65: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 66: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 67: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 68: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 69: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 70: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 71: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 72: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 73: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 74: skerry.site.v1.BrokenGlass
+	(*v1.Workload)(nil),           // 75: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 76: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 77: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3111,68 +3130,69 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	46, // 30: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
 	47, // 31: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
 	48, // 32: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
-	49, // 33: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 34: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	50, // 35: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	51, // 36: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	52, // 37: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	53, // 38: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	54, // 39: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 40: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	51, // 41: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	50, // 42: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 43: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 44: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 45: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 46: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 47: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	55, // 48: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	55, // 49: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 50: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 51: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 52: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	56, // 53: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	57, // 54: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	58, // 55: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 56: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	59, // 57: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	60, // 58: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	49, // 59: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	61, // 60: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 61: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 62: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	49, // 63: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 64: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 65: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 66: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	62, // 67: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	50, // 68: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	60, // 69: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	63, // 70: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 71: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 72: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	64, // 73: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	65, // 74: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	66, // 75: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	67, // 76: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 77: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	68, // 78: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	69, // 79: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	70, // 80: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	71, // 81: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	72, // 82: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	73, // 83: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	5,  // 84: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	74, // 85: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 86: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	75, // 87: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	76, // 88: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	50, // 89: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	90, // [90:90] is the sub-list for method output_type
-	90, // [90:90] is the sub-list for method input_type
-	90, // [90:90] is the sub-list for extension type_name
-	90, // [90:90] is the sub-list for extension extendee
-	0,  // [0:90] is the sub-list for field type_name
+	49, // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
+	50, // 34: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 35: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	51, // 36: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	52, // 37: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	53, // 38: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	54, // 39: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	55, // 40: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 41: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	52, // 42: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	51, // 43: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 44: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 45: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 46: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 47: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 48: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	56, // 49: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	56, // 50: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 51: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 52: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 53: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	57, // 54: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	58, // 55: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	59, // 56: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 57: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	60, // 58: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	61, // 59: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	50, // 60: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	62, // 61: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 62: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 63: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	50, // 64: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 65: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 66: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 67: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	63, // 68: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	51, // 69: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	61, // 70: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	64, // 71: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 72: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 73: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	65, // 74: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	66, // 75: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	67, // 76: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	68, // 77: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 78: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	69, // 79: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	70, // 80: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	71, // 81: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	72, // 82: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	73, // 83: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	74, // 84: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	5,  // 85: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	75, // 86: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 87: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	76, // 88: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	77, // 89: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	51, // 90: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	91, // [91:91] is the sub-list for method output_type
+	91, // [91:91] is the sub-list for method input_type
+	91, // [91:91] is the sub-list for extension type_name
+	91, // [91:91] is the sub-list for extension extendee
+	0,  // [0:91] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3180,6 +3200,7 @@ func file_skerry_site_v1_log_proto_init() {
 	if File_skerry_site_v1_log_proto != nil {
 		return
 	}
+	file_skerry_site_v1_duty_proto_init()
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
@@ -3220,6 +3241,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_CreateLocalOperator)(nil),
 		(*Entry_RecordExec)(nil),
 		(*Entry_RecordReads)(nil),
+		(*Entry_ChangeDuty)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
