@@ -142,19 +142,17 @@ func (r *trio) begin() {
 }
 
 // unrest moves the leadership around until ctx ends, and counts how often.
-func (r *trio) unrest(ctx context.Context) int {
-	moved := 0
+func (r *trio) unrest(ctx context.Context, moved *atomic.Int64) {
 	for env.Sleep(ctx, env.NewSystem().Clock, 20*time.Millisecond) == nil {
 		for id, node := range r.nodes[1:] {
 			if node.Status().Serving {
 				if node.TransferLeadership(ctx, uint64((id+1)%3+1)) == nil {
-					moved++
+					moved.Add(1)
 				}
 				break
 			}
 		}
 	}
-	return moved
 }
 
 // TestATokenIsUsedOnceHoweverOftenItIsReplayed lets thousands of keys bring the
@@ -169,8 +167,11 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	unrestCtx, calm := context.WithCancel(ctx)
-	moved := make(chan int, 1)
-	go func() { moved <- r.unrest(unrestCtx) }()
+	var moved atomic.Int64
+	var unrest sync.WaitGroup
+	unrest.Go(func() { r.unrest(unrestCtx, &moved) })
+	defer unrest.Wait()
+	defer calm()
 
 	secret := r.stores[1].View().Tokens()[0].GetToken().GetSecretHash()
 	join := func(ctx context.Context, number int) *sitev1.Outcome {
@@ -183,7 +184,7 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 	}
 	var mu sync.Mutex
 	admitted := map[int]string{} // key to the ID of its record
-	var refused atomic.Int64
+	var granted, refused atomic.Int64
 	var work sync.WaitGroup
 	next := make(chan int)
 	for range 256 {
@@ -192,6 +193,7 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 				outcome := join(ctx, number)
 				switch outcome.GetErrorKind() {
 				case "":
+					granted.Add(1)
 					mu.Lock()
 					if before, again := admitted[number]; again && before != outcome.GetNode().GetId() {
 						t.Errorf("key %d got two records", number)
@@ -206,12 +208,14 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 			}
 		})
 	}
-	for i := range replays {
-		next <- i % (replays / each) // every key asks again and again
+	sent := 0
+	for ; sent < replays || (moved.Load() < 3 && ctx.Err() == nil); sent++ {
+		next <- sent % (replays / each) // every key asks again and again
 	}
 	close(next)
 	work.Wait()
 	calm()
+	unrest.Wait()
 	if len(admitted) != 1 {
 		t.Fatalf("%d keys were admitted by one token", len(admitted))
 	}
@@ -220,12 +224,9 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 			t.Errorf("the key that was admitted asks again and gets %v", outcome)
 		}
 	}
-	if refused.Load() != int64(replays-each) {
-		t.Errorf("%d were refused, want %d", refused.Load(), replays-each)
+	if granted.Load() < int64(each) || granted.Load()+refused.Load() != int64(sent) {
+		t.Errorf("of %d calls %d were granted and %d refused, want at least the %d of one key granted and all others refused",
+			sent, granted.Load(), refused.Load(), each)
 	}
-	if n := <-moved; n < 3 {
-		t.Errorf("the leadership moved %d times only", n)
-	} else {
-		t.Logf("%d replays, %d moves of the leadership", replays, n)
-	}
+	t.Logf("%d replays, %d moves of the leadership", sent, moved.Load())
 }
