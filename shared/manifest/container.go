@@ -12,10 +12,10 @@ import (
 )
 
 var (
-	imagePattern    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,254}$`)
-	portNamePattern = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$`)
-	envPattern      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
-	userPattern     = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
+	imageShape    = shapeOf(alnum, alnum+"-._:/@+", alnum+"-._:/@+", 255)
+	portNameShape = shapeOf(lower, lower+digits+"-", lower+digits, 15)
+	envShape      = shapeOf(alnum[:52]+"_", alnum+"_", alnum+"_", 256)
+	userPattern   = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,31}(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,31})?$`)
 )
 
 // Where a container with an identity finds the SPIFFE Workload API: the
@@ -50,7 +50,7 @@ const (
 func (v *validator) container(c *skerryv1.Container) {
 	if c.GetImage() == "" {
 		v.fail("container.image", "it is missing").Hint = "skerry image list shows what is loaded"
-	} else if !imagePattern.MatchString(c.GetImage()) {
+	} else if !imageShape.fits(c.GetImage()) {
 		v.fail("container.image", "%q is not the name of an image", shorten(c.GetImage())).Hint = "skerry image list shows what is loaded"
 	}
 	v.arguments("container.command", c.GetCommand())
@@ -96,7 +96,7 @@ func (v *validator) env(env map[string]string) {
 	v.atMost("container.env", len(env), maxEnv)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		field := join("container.env", name)
-		if !envPattern.MatchString(name) {
+		if !envShape.fits(name) {
 			v.fail(field, "it is not the name of a variable")
 		}
 		v.text(field, env[name])
@@ -150,7 +150,7 @@ func (v *validator) portName(field, name string, taken map[string]bool) {
 	switch {
 	case name == "":
 		v.fail(field, "it is missing")
-	case !portNamePattern.MatchString(name):
+	case !portNameShape.fits(name):
 		v.fail(field, "%q is not a port's name: 1 to 15 characters, a-z, 0-9 and -, starting with a letter", shorten(name))
 	case taken[name]:
 		v.fail(field, "%q is given twice", name)

@@ -12,7 +12,7 @@ func CheckDevices(devices map[string]uint32) error {
 		return fmt.Errorf("%d kinds of devices, at most %d are taken", len(devices), MaxDeviceKinds)
 	}
 	for _, name := range slices.Sorted(maps.Keys(devices)) {
-		if !labelPattern.MatchString(name) {
+		if !labelShape.fits(name) {
 			return fmt.Errorf("%q is not the name of a device: letters and digits, with - _ . / between them", shorten(name))
 		}
 		if count := devices[name]; count < 1 || count > MaxDevices {

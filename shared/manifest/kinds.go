@@ -28,6 +28,9 @@ type Object interface {
 // Of returns the resource without the wrapper that tells its kind; nil when it
 // holds none that this version knows.
 func Of(resource *skerryv1.Resource) Object {
+	if w := resource.GetWorkload(); w != nil {
+		return w // as nearly all are: reflection would cost more than the rest of their check
+	}
 	message := resource.ProtoReflect()
 	field := message.WhichOneof(resourceKinds)
 	if field == nil {
@@ -39,6 +42,9 @@ func Of(resource *skerryv1.Resource) Object {
 
 // Wrap is the opposite of Of.
 func Wrap(object Object) *skerryv1.Resource {
+	if w, ok := object.(*skerryv1.Workload); ok {
+		return &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: w}}
+	}
 	resource := &skerryv1.Resource{}
 	kinds := resourceKinds.Fields()
 	for i := range kinds.Len() {

@@ -67,7 +67,7 @@ func (v *validator) requirement(field string, r *skerryv1.Requirement) {
 func (v *validator) values(field string, values []string) {
 	v.atMost(field, len(values), maxAccepted)
 	for i, value := range values {
-		if value != "" && !labelPattern.MatchString(value) {
+		if value != "" && !labelShape.fits(value) {
 			v.fail(fmt.Sprintf("%s[%d]", field, i), "%q cannot be the value of a label", shorten(value))
 		}
 	}
@@ -133,7 +133,7 @@ func (v *validator) targets(targets []*skerryv1.SpreadTarget) {
 	total, given := uint32(0), map[string]bool{}
 	for i, target := range targets[:min(len(targets), maxTargets)] {
 		field := fmt.Sprintf("place.targets[%d]", i)
-		if value := target.GetValue(); !labelPattern.MatchString(value) {
+		if value := target.GetValue(); !labelShape.fits(value) {
 			v.fail(field+".value", "%q cannot be the value of a label", shorten(value))
 		} else if given[value] {
 			v.fail(field+".value", "%s is given twice", value)

@@ -162,7 +162,7 @@ func (v *validator) secretVariable(field string, c *skerryv1.Container, use *ske
 	}
 	_, plain := c.GetEnv()[use.GetEnv()]
 	switch {
-	case !envPattern.MatchString(use.GetEnv()):
+	case !envShape.fits(use.GetEnv()):
 		v.fail(field+".env", "it is not the name of a variable")
 	case plain || taken[use.GetEnv()]:
 		v.fail(field+".env", "%s is given twice", use.GetEnv())

@@ -3,7 +3,6 @@ package manifest
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +12,8 @@ import (
 )
 
 var (
-	namePattern  = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,46}[a-z0-9])?$`)
-	labelPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_./]{0,61}[A-Za-z0-9])?$`)
+	nameShape  = shapeOf(lower, lower+digits+"-", lower+digits, 48)
+	labelShape = shapeOf(alnum, alnum+"-_./", alnum, 63)
 )
 
 const (
@@ -24,7 +23,7 @@ const (
 
 // CheckName refuses what cannot be the name of a resource.
 func CheckName(name string) error {
-	if !namePattern.MatchString(name) {
+	if !nameShape.fits(name) {
 		return fmt.Errorf("%q is not a name: 1 to 48 characters, a-z, 0-9 and -, starting with a letter, not ending with -", shorten(name))
 	}
 	return nil
@@ -111,14 +110,14 @@ func (v *validator) name(field, name string) {
 func (v *validator) labels(labels map[string]string) {
 	v.atMost("labels", len(labels), maxLabels)
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		if value := labels[key]; !labelPattern.MatchString(key) || (value != "" && !labelPattern.MatchString(value)) {
+		if value := labels[key]; !labelShape.fits(key) || (value != "" && !labelShape.fits(value)) {
 			v.fail(join("labels", key), "a label is at most 63 characters: letters and digits, with - _ . / between them")
 		}
 	}
 }
 
 func (v *validator) label(field, name string) {
-	if !labelPattern.MatchString(name) {
+	if !labelShape.fits(name) {
 		v.fail(field, "%q is not the name of a label", shorten(name))
 	}
 }
