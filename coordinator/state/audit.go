@@ -85,6 +85,7 @@ func (s *Store) addLeaf(leaf *skerryv1.AuditEntry) {
 	s.mu.Lock()
 	added := s.audit.frontier.Append(data)
 	s.meta.audit.size = s.audit.frontier.Size()
+	s.view = nil
 	s.mu.Unlock()
 	if s.audit.sink != nil {
 		s.audit.sink(added)

@@ -30,7 +30,8 @@ func TestReplicasNeverDiverge(t *testing.T) {
 					most[w.GetName()] = max(most[w.GetName()], w.GetReplicas())
 				}
 			}
-			outcomeA, outcomeB := a.apply(entry), b.apply(proto.CloneOf(entry))
+			same := proto.CloneOf(entry) // it belongs to the state that applies it
+			outcomeA, outcomeB := a.apply(entry), b.apply(same)
 			if !proto.Equal(outcomeA, outcomeB) {
 				r.Fatalf("the outcomes differ: %v and %v", outcomeA, outcomeB)
 			}

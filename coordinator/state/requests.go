@@ -118,7 +118,7 @@ func forMemory(outcome *sitev1.Outcome) *sitev1.Outcome {
 		return outcome
 	}
 	kept := shallow(outcome)
-	kept.Applied = nil
+	kept.Applied = make([]*skerryv1.AppliedResource, 0, len(outcome.GetApplied()))
 	for _, applied := range outcome.GetApplied() {
 		kept.Applied = append(kept.Applied, &skerryv1.AppliedResource{
 			Outcome: applied.GetOutcome(), Resource: manifest.Wrap(envelopeOf(manifest.Of(applied.GetResource()))),
@@ -129,6 +129,11 @@ func forMemory(outcome *sitev1.Outcome) *sitev1.Outcome {
 
 // envelopeOf a resource, without what it says.
 func envelopeOf(o manifest.Object) manifest.Object {
+	if w, ok := o.(*skerryv1.Workload); ok {
+		return &skerryv1.Workload{
+			Kind: w.GetKind(), Name: w.GetName(), Project: w.GetProject(), Generation: w.GetGeneration(), ResourceVersion: w.GetResourceVersion(),
+		}
+	}
 	from := o.ProtoReflect()
 	to := from.New()
 	for _, name := range []protoreflect.Name{"kind", "name", "project", "generation", "resource_version"} {

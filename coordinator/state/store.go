@@ -20,11 +20,19 @@ type Store struct {
 	meta    meta
 	events  []event
 	changed chan struct{}
+	// view of this moment, made when somebody asks; nil again after each change.
+	view *View
 
 	// requests belong to the applying goroutine alone.
 	requests requests
 	hasher   hasher
 	audit    auditLog
+	// hashed is the gossip state that was encoded last for the hash of the whole:
+	// one that changes is another object.
+	hashed struct {
+		gossip  *sitev1.GossipState
+		encoded string
+	}
 }
 
 // meta is the part of the state that is not in tables.
@@ -111,6 +119,7 @@ func (s *Store) publish(x *tx) {
 	defer s.mu.Unlock()
 	x.Commit()
 	s.meta = x.meta
+	s.view = nil
 	s.events = append(s.events[x.evicted:], x.events...)
 	s.wake()
 }
@@ -126,11 +135,14 @@ func (s *Store) wake() {
 // Hash of the whole state: equal for equal states, at the cost of a few
 // fields.
 func (s *Store) Hash() uint64 {
-	m := s.meta
-	gossip, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.gossip)
-	must(err) // it holds no text
+	m := &s.meta
+	if m.gossip != s.hashed.gossip {
+		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.gossip)
+		must(err) // it holds no text
+		s.hashed.gossip, s.hashed.encoded = m.gossip, string(encoded)
+	}
 	return m.sum + s.requests.sum + s.auditHash() + s.hasher.scalars(
-		[]string{m.site, m.siteID, string(m.gossipKey), string(gossip)},
+		[]string{m.site, m.siteID, string(m.gossipKey), s.hashed.encoded},
 		m.index, m.siteEpoch, m.nextRaftID, m.numberFloor, m.accessRevision, m.authorityGeneration,
 		uint64(m.time.GetSeconds()), uint64(m.time.GetNanos()),
 		uint64(m.reference.GetSeconds()), uint64(m.reference.GetNanos()), m.timeEra)

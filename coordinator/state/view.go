@@ -21,11 +21,14 @@ type View struct {
 	events []event
 }
 
-// View of the state now.
+// View of the state now: between two changes it is the same for all who ask.
 func (s *Store) View() *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &View{txn: s.db.Txn(false), meta: s.meta, events: s.events}
+	if s.view == nil {
+		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events}
+	}
+	return s.view
 }
 
 // Index of the last entry that was applied.

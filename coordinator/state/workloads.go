@@ -88,8 +88,10 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 		return nil, err
 	}
 	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
-	if err := x.use(given.GetProject(), record.GetWorkload(), change.next); err != nil {
-		return nil, err
+	if record == nil || change.specChanged { // labels ask for nothing
+		if err := x.use(given.GetProject(), record.GetWorkload(), change.next); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case record == nil && x.counts[workloadsOrdinal] == maxWorkloads:
@@ -126,7 +128,8 @@ type workloadChange struct {
 	specChanged, templateChanged bool
 }
 
-// decide compares a workload with the present one, nil if there is none.
+// decide compares a workload with the present one, nil if there is none, and
+// makes the given one what it is to be.
 func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Timestamp) (workloadChange, error) {
 	about := "Workload/" + bounded(given.GetName(), maxName)
 	if err := checkWorkload(about, given); err != nil {
@@ -139,15 +142,16 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 	if err := checkVersion(about, given.GetResourceVersion(), present.GetResourceVersion()); err != nil {
 		return workloadChange{}, err
 	}
-	next := shallow(given)
+	next := given // it belongs to the state
 	if present == nil {
 		next.Generation, next.ResourceVersion, next.Created = 1, index, now
 		return workloadChange{outcome: outcomeCreated, next: next}, nil
 	}
+	labels := given.GetLabels()
 	next.Generation, next.ResourceVersion, next.Created = present.GetGeneration(), present.GetResourceVersion(), present.GetCreated()
 	next.Labels = present.GetLabels()
 	same := proto.Equal(next, present)
-	if same && maps.Equal(given.GetLabels(), present.GetLabels()) {
+	if same && maps.Equal(labels, present.GetLabels()) {
 		return workloadChange{outcome: outcomeUnchanged, next: present}, nil
 	}
 	change := workloadChange{outcome: outcomeConfigured, next: next}
@@ -157,7 +161,7 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 			!proto.Equal(next.GetHealth(), present.GetHealth()) || next.GetIdentity() != present.GetIdentity()
 		next.Generation++
 	}
-	next.Labels = given.GetLabels()
+	next.Labels = labels
 	next.ResourceVersion = index
 	return change, nil
 }
