@@ -67,6 +67,11 @@ func ExpectNode(name string) Allow {
 // Dial connects to host:port and checks who answers. What the other side
 // thinks of this one shows with the first Read: TLS 1.3 does not tell earlier.
 func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
+	return d.learnAndDial(ctx, address, protocol, expect)
+}
+
+// learnAndDial dials, and once more after it has learned who may answer.
+func (d *Dialer) learnAndDial(ctx context.Context, address, protocol string, expect Allow) (shielded, error) {
 	conn, err := d.dial(ctx, address, protocol, expect)
 	learner, learns := d.Source.(Learner)
 	if !learns || !errors.Is(err, certs.ErrUnknownAuthority) && !errors.Is(err, certs.ErrExpired) {
@@ -79,7 +84,7 @@ func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allo
 	return d.dial(ctx, address, protocol, expect)
 }
 
-func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
+func (d *Dialer) dial(ctx context.Context, address, protocol string, expect Allow) (shielded, error) {
 	conn, err := connect(ctx, d.Net, address)
 	if err != nil {
 		return nil, err
@@ -194,16 +199,20 @@ func (c *outgoing) Read(p []byte) (int, error) {
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	return httpClient(func(ctx context.Context, address string) (net.Conn, error) {
-		return d.Dial(ctx, address, protocol, expect)
+	return httpClient(func(ctx context.Context, address string) (shielded, error) {
+		return d.learnAndDial(ctx, address, protocol, expect)
 	})
 }
 
-func httpClient(dial func(ctx context.Context, address string) (net.Conn, error)) *http.Client {
+func httpClient(dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
 	return &http.Client{
 		Transport: &http2.Transport{
 			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {
-				return dial(ctx, address)
+				conn, err := dial(ctx, address)
+				if err != nil {
+					return nil, err
+				}
+				return withHeads(conn), nil
 			},
 			ReadIdleTimeout:    pingAfter,
 			PingTimeout:        pingTimeout,

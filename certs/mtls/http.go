@@ -46,7 +46,7 @@ func newStrangersHTTP2() *http2.Server {
 
 func (s *Server) serveHTTP2(ctx context.Context, server *http2.Server, conn *tls.Conn, handler http.Handler) {
 	running := &calls{handler: handler}
-	server.ServeConn(conn, &http2.ServeConnOpts{Context: ctx, Handler: running, BaseConfig: s.http1(running)})
+	server.ServeConn(withHeads(conn), &http2.ServeConnOpts{Context: ctx, Handler: running, BaseConfig: s.http1(running)})
 	running.wait()
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -37,7 +36,7 @@ type Joiner struct {
 // NewJoiner returns a joiner for the node at host:port.
 func NewJoiner(network env.Net, address string) *Joiner {
 	j := &Joiner{address: address}
-	j.Client = httpClient(func(ctx context.Context, _ string) (net.Conn, error) { return j.dial(ctx, network) })
+	j.Client = httpClient(func(ctx context.Context, _ string) (shielded, error) { return j.dial(ctx, network) })
 	return j
 }
 
@@ -67,7 +66,7 @@ func (j *Joiner) Verify(bundle *certs.Bundle, now time.Time) (certs.Peer, error)
 	return peer, ExpectNode("")(peer)
 }
 
-func (j *Joiner) dial(ctx context.Context, network env.Net) (net.Conn, error) {
+func (j *Joiner) dial(ctx context.Context, network env.Net) (shielded, error) {
 	conn, err := connect(ctx, network, j.address)
 	if err != nil {
 		return nil, err
