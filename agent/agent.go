@@ -71,6 +71,7 @@ type Agent struct {
 	replicas   *replicas
 	renewal    *renewal
 	workloads  *workloads.Keeper
+	tokens     *workloads.Tokens
 	voters     *reachable
 	local      *localapi.Server
 	execs      *spool.Spool
@@ -122,6 +123,7 @@ func (a *Agent) build() error {
 	// while, and without a coordinator there are many attempts.
 	sync := a.dialer.HTTPClient(mtls.Sync, mtls.ExpectNode(""))
 	a.toVoters = sync
+	a.tokens = a.newTokens(sync)
 	if a.workloads, err = a.openWorkloads(sync); err != nil {
 		return err
 	}

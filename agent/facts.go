@@ -135,6 +135,9 @@ func (f *facts) look(ctx context.Context) {
 	if authority, generation := f.identity.NewestAuthority(); authority != nil {
 		next.Authority, next.AuthorityGeneration = authority.Certificate().Raw, generation
 	}
+	if key := f.identity.NewestJwtKey(); key != nil {
+		next.JwtKey = key
+	}
 	f.replicas.mu.Lock()
 	next.AuditKey = f.replicas.auditKey
 	f.replicas.mu.Unlock()

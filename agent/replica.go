@@ -63,6 +63,8 @@ type VoterOptions struct {
 	Dialer    *mtls.Dialer
 	Runtime   Runtime
 	Authority func() *certs.Authority
+	// JwtSigner signs with a key that a bundle names; nil while there is none.
+	JwtSigner func(*certs.Bundle) *certs.JwtSigner
 	SiteTime  *sitetime.Keeper
 	Recipient *envelope.Recipient
 	Env       env.System
@@ -239,7 +241,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, Recipient: r.recipient,
+		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
 		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {

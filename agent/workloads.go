@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -35,18 +36,28 @@ func (a *Agent) openWorkloads(sync connect.HTTPClient) (*workloads.Keeper, error
 	return workloads.Open(workloads.Config{
 		Dir: filepath.Join(dir, "workloads"), Seal: sealer, Ledger: a.ledger, Site: a.identity, Env: a.Env, Logger: a.Logger,
 		Ask: func(ctx context.Context, request *sitev1.IssueSvidsRequest) (*sitev1.IssueSvidsResponse, error) {
-			return a.askVoters(ctx, sync, request)
+			return askVoters(ctx, a, sync, request, sitev1connect.WorkloadIdentityServiceClient.IssueSvids)
+		},
+	})
+}
+
+func (a *Agent) newTokens(sync connect.HTTPClient) *workloads.Tokens {
+	return workloads.NewTokens(workloads.TokensConfig{
+		Site: a.identity, Env: a.Env,
+		Ask: func(ctx context.Context, request *sitev1.IssueJwtSvidRequest) (*sitev1.IssueJwtSvidResponse, error) {
+			return askVoters(ctx, a, sync, request, sitev1connect.WorkloadIdentityServiceClient.IssueJwtSvid)
 		},
 	})
 }
 
 // askVoters asks the coordinator first, it being the one that answers surely,
 // then other voters.
-func (a *Agent) askVoters(ctx context.Context, sync connect.HTTPClient, request *sitev1.IssueSvidsRequest) (*sitev1.IssueSvidsResponse, error) {
+func askVoters[Req, Res any](ctx context.Context, a *Agent, sync connect.HTTPClient, request *Req,
+	call func(sitev1connect.WorkloadIdentityServiceClient, context.Context, *connect.Request[Req]) (*connect.Response[Res], error)) (*Res, error) {
 	var failures error
 	for _, address := range a.votersToAsk() {
 		client := sitev1connect.NewWorkloadIdentityServiceClient(sync, "https://"+address, connect.WithReadMaxBytes(maxIssued))
-		response, err := client.IssueSvids(ctx, connect.NewRequest(request))
+		response, err := call(client, ctx, connect.NewRequest(request))
 		if err == nil {
 			return response.Msg, nil
 		}
@@ -94,24 +105,50 @@ type identities struct{ *Agent }
 
 // Entitled implements workloadapi.Source: the orders say who is.
 func (i identities) Entitled(p workloadapi.Placement) error {
+	_, err := i.entitled(p)
+	return err
+}
+
+func (i identities) entitled(p workloadapi.Placement) (*skerryv1.Placement, error) {
 	subject := "Placement/" + p.Name
 	for _, placement := range i.ledger.Current().GetPlacements() {
 		switch {
 		case placement.GetProject() != p.Project || placement.GetName() != p.Name:
 		case placement.GetSpec().GetIdentity():
-			return nil
+			return placement, nil
 		default:
-			return problem.New(problem.Forbidden, subject, "its workload asks for no identity").
+			return nil, problem.New(problem.Forbidden, subject, "its workload asks for no identity").
 				WithHint("identity: true in its manifest")
 		}
 	}
-	return problem.New(problem.Forbidden, subject, "it is not, or not any more, to run on this node")
+	return nil, problem.New(problem.Forbidden, subject, "it is not, or not any more, to run on this node")
 }
 
 // SVID implements workloadapi.Source.
 func (i identities) SVID(p workloadapi.Placement) *workloads.SVID {
 	return i.workloads.SVID(p.Project, p.Name)
 }
+
+// ID implements workloadapi.Source.
+func (i identities) ID(p workloadapi.Placement) (string, error) {
+	placement, err := i.entitled(p)
+	if err != nil {
+		return "", err
+	}
+	return workloads.IDOf(i.identity.Site(), placement), nil
+}
+
+// JWT implements workloadapi.Source.
+func (i identities) JWT(ctx context.Context, p workloadapi.Placement, audience []string) (workloads.Token, error) {
+	placement, err := i.entitled(p)
+	if err != nil {
+		return workloads.Token{}, err
+	}
+	return i.tokens.Token(ctx, placement, audience)
+}
+
+// Now implements workloadapi.Source.
+func (i identities) Now() time.Time { return i.identity.Now() }
 
 // Bundle implements workloadapi.Source.
 func (i identities) Bundle() *certs.Bundle { return i.identity.Bundle() }

@@ -24,6 +24,10 @@ const (
 	AuthorityLifetime = 30 * 365 * 24 * time.Hour
 )
 
+// JwtLifetime of a JWT-SVID: whoever has one is believed, so it is short. It is
+// had anew by a call, while a voter is in reach.
+const JwtLifetime = 5 * time.Minute
+
 // backdate lets certificates count on machines whose clock is behind.
 const backdate = 24 * time.Hour
 

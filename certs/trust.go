@@ -34,6 +34,9 @@ type Bundle struct {
 	// revoked maps fingerprints of keys to the subjects that had them.
 	revoked map[string]string
 	timeEra uint64
+	jwtKeys []*sitev1.JwtKey
+	// jwtPublic maps IDs of jwtKeys to the keys.
+	jwtPublic map[string]*ecdsa.PublicKey
 }
 
 // Site is the name of the site, its trust domain.
@@ -97,6 +100,8 @@ type TrustChange struct {
 	Revoke []*sitev1.Revocation
 	// AuditKeys sign checkpoints of the audit log from then on.
 	AuditKeys []*sitev1.AuditKey
+	// JwtKeys that count from then on; nil for those of the version before.
+	JwtKeys []*sitev1.JwtKey
 	// NextEra: an operator sets site time.
 	NextEra bool
 }
@@ -116,6 +121,10 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChang
 		Revoked:   change.Revoke,
 		AuditKeys: change.AuditKeys,
 		TimeEra:   body.GetTimeEra(),
+		JwtKeys:   body.GetJwtKeys(),
+	}
+	if change.JwtKeys != nil {
+		next.JwtKeys = change.JwtKeys
 	}
 	if change.NextEra {
 		next.TimeEra++
@@ -135,7 +144,11 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChang
 			next.Authorities = append(next.Authorities, cert.Raw)
 		}
 	}
-	if _, err := parseAuthorities(next.GetAuthorities(), body.GetSite()); err != nil {
+	_, err = parseAuthorities(next.GetAuthorities(), body.GetSite())
+	if err == nil {
+		_, err = parseJwtKeys(next.GetJwtKeys())
+	}
+	if err != nil {
 		return nil, problem.New(problem.Conflict, "chain of trust", "a version that no node would accept: %w", err)
 	}
 	return signTrust(signer, next)
@@ -206,6 +219,10 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 	if next.revoked, err = withRevoked(before, body.GetRevoked()); err != nil {
 		return nil, broken("%w", err)
 	}
+	if next.jwtPublic, err = parseJwtKeys(body.GetJwtKeys()); err != nil {
+		return nil, broken("%w", err)
+	}
+	next.jwtKeys = body.GetJwtKeys()
 	signers := before
 	if before == nil {
 		signers = next // the first version signs itself; its hash is the site ID

@@ -61,6 +61,7 @@ func (v *Voter) extendTrust(ctx context.Context) error {
 		return err
 	}
 	due := authorities.Next(view, bundle)
+	due.Change.JwtKeys = authorities.JwtKeys(view, bundle, v.stamp().Time)
 	if err := v.dueKeys(view, due); err != nil || due.Empty() {
 		return err
 	}

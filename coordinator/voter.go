@@ -81,6 +81,9 @@ type Config struct {
 	Images api.Images
 	// Authority is this node's CA.
 	Authority func() *certs.Authority
+	// JwtSigner signs JWT-SVIDs with a key that a bundle names; nil while there is
+	// none.
+	JwtSigner func(*certs.Bundle) *certs.JwtSigner
 	// SiteTime of this node.
 	SiteTime *sitetime.Keeper
 	Env      env.System
@@ -216,7 +219,7 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
 		connect.WithCompressMinBytes(compressFrom), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
-		ReadIndex: v.node.ReadIndex, Store: v.store, Authority: v.Authority, Now: func() time.Time { return siteClock{v}.Read().Time },
+		ReadIndex: v.node.ReadIndex, Store: v.store, Bundle: v.bundle, Authority: v.Authority, JwtSigner: v.JwtSigner, Now: func() time.Time { return siteClock{v}.Read().Time },
 		Refused: func(node, from, procedure string, err error) {
 			api.CountRefusal(v.refusals, node, from, procedure, err)
 		},

@@ -29,15 +29,16 @@ const (
 	keptAuthorities = 2
 )
 
-// generations are the CAs of later rotations on the disk, newest first.
-func (n *Node) generations() ([]uint64, error) {
+// generations are the CAs of later rotations on the disk, or what else has a file
+// for each, newest first.
+func (n *Node) generations(prefix string) ([]uint64, error) {
 	names, err := n.fs.ReadDir(n.dir)
 	if err != nil {
 		return nil, err
 	}
 	var found []uint64
 	for _, name := range names {
-		number, ok := strings.CutPrefix(name, authorityPrefix)
+		number, ok := strings.CutPrefix(name, prefix)
 		if !ok {
 			continue
 		}
@@ -57,7 +58,7 @@ func (n *Node) authorityFile(generation uint64) string {
 // loadRotated reads the CAs of rotations; that of the beginning is read
 // already.
 func (n *Node) loadRotated() error {
-	found, err := n.generations()
+	found, err := n.generations(authorityPrefix)
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -128,7 +129,8 @@ func (n *Node) NewestAuthority() (authority *certs.Authority, generation uint64)
 	return n.authority, n.generation
 }
 
-// RotateAuthority makes a CA for a rotation, unless there is one already. The one
+// RotateAuthority makes a CA for a rotation, and a key that signs JWT-SVIDs,
+// unless there is one already. The CA
 // before goes on until the new one counts. It lives as long as is said; 0 for
 // the default.
 func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error {
@@ -138,7 +140,7 @@ func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.authority != nil && n.generation >= generation {
-		return nil
+		return n.ensureJwtKey()
 	}
 	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), n.authorityBegins(), lifetime)
 	if err != nil {
@@ -151,12 +153,12 @@ func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error 
 		n.previous = n.authority
 	}
 	n.authority, n.generation = authority, generation
-	return n.forgetAuthorities()
+	return errors.Join(n.forgetAuthorities(), n.ensureJwtKey())
 }
 
 // forgetAuthorities removes those that are not used any more from the disk.
 func (n *Node) forgetAuthorities() error {
-	found, err := n.generations()
+	found, err := n.generations(authorityPrefix)
 	if err != nil || len(found) <= keptAuthorities {
 		return err
 	}

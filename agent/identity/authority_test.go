@@ -1,11 +1,15 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/x509"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/sitetime"
 )
@@ -59,7 +63,7 @@ func TestANewCASignsOnlyWhenItCounts(t *testing.T) {
 		}
 		before = newest.Certificate()
 	}
-	left, err := n.generations()
+	left, err := n.generations(authorityPrefix)
 	if err != nil || len(left) != keptAuthorities {
 		t.Errorf("%v %v are left on the disk", left, err)
 	}
@@ -89,5 +93,49 @@ func TestANewCABeginsBySiteTimeThatWasSetBackOnceThatIsKnown(t *testing.T) {
 	}
 	if n.Due() {
 		t.Error("the SVID is due though its CA would issue it like that again")
+	}
+}
+
+func TestAKeyForJwtsSignsWhenTheSiteHasKnownItForAWhile(t *testing.T) {
+	n := begin(t, "reef")
+	now := time.Now()
+	if err := n.EnsureAuthority(0); err != nil {
+		t.Fatal(err)
+	}
+	if n.JwtSigner(n.Bundle()) != nil {
+		t.Fatal("it signs before it counts")
+	}
+	known := []*sitev1.JwtKey{}
+	know := func(added time.Time) []byte {
+		known = append(known, &sitev1.JwtKey{Node: "n1", Key: n.NewestJwtKey(), Added: timestamppb.New(added)})
+		takeIn(t, n, certs.TrustChange{JwtKeys: known})
+		return n.NewestJwtKey()
+	}
+	signs := func(what string, want []byte) {
+		t.Helper()
+		for _, node := range []*Node{n, again(t, n)} {
+			node.KnowTime(sitetime.NewKeeper(env.NewSystem().Clock, sitetime.Stamp{Time: now}, time.Time{}))
+			if got := node.JwtSigner(node.Bundle()); got == nil || !bytes.Equal(got.Public(), want) {
+				t.Errorf("%s: it signs with %v", what, got)
+			}
+		}
+	}
+	first := know(now)
+	signs("the first, at once", first)
+	if err := n.RotateAuthority(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	signs("the next, before it counts", first)
+	second := know(now)
+	signs("the next, as soon as it counts", first)
+	now = now.Add(jwtPublished + time.Second)
+	signs("the next", second)
+	for generation := uint64(2); generation < 6; generation++ {
+		if err := n.RotateAuthority(generation, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err := n.generations(jwtPrefix); err != nil || len(kept) != keptAuthorities {
+		t.Errorf("on the disk are %v, %v", kept, err)
 	}
 }

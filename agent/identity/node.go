@@ -63,6 +63,7 @@ type Node struct {
 	// previous is the CA before the last rotation, generation that of authority.
 	previous   *certs.Authority
 	generation uint64
+	jwt        jwtKeys
 	records    func(certs.Peer) bool
 	changed    chan struct{}
 }
@@ -106,7 +107,10 @@ func (n *Node) load() error {
 	if err := n.loadAuthority(); err != nil {
 		return err
 	}
-	return n.loadRotated()
+	if err := n.loadRotated(); err != nil {
+		return err
+	}
+	return n.loadJwtKeys()
 }
 
 func (n *Node) loadAuthority() error {
@@ -256,7 +260,8 @@ func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*site
 	return certs.VerifyTrust(bundle.SiteID(), chain)
 }
 
-// EnsureAuthority makes this node's CA unless it has one. It lives as long as is
+// EnsureAuthority makes this node's CA, and the key that signs JWT-SVIDs beside
+// it, unless it has them. The CA lives as long as is
 // said; 0 for the default.
 func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 	if lifetime == 0 {
@@ -265,7 +270,7 @@ func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.authority != nil {
-		return nil
+		return n.ensureJwtKey()
 	}
 	authority, err := certs.NewAuthorityFor(n.rand, n.bundle.Site(), n.record.GetName(), n.authorityBegins(), lifetime)
 	if err != nil {
@@ -275,7 +280,7 @@ func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 		return err
 	}
 	n.authority = authority
-	return nil
+	return n.ensureJwtKey()
 }
 
 // storeAuthority writes the key first: a certificate without key is of no use.

@@ -123,6 +123,17 @@ func TestWorkloadsGetAndKeepTheirIdentities(t *testing.T) {
 		t.Errorf("it took the server for another workload: %q", out)
 	}
 
+	// A JWT-SVID that a voter issued on one node is believed on the other, by who
+	// it is for and nobody else.
+	token := strings.TrimSpace(skerry(t, r, nil, "exec", "client-1", "--", "/bin/spiffepeer", "jwt", "bank"))
+	out = skerry(t, r, nil, "exec", "server-1", "--", "/bin/spiffepeer", "believe", "bank", token)
+	if !strings.Contains(out, "it is of "+clientID+", and the node says "+clientID) {
+		t.Errorf("of its JWT-SVID the other one says %q", out)
+	}
+	if out, err := r.Skerry(t.Context(), nil, "exec", "server-1", "--", "/bin/spiffepeer", "believe", "post", token); err == nil {
+		t.Errorf("a JWT-SVID for another audience is believed: %q", out)
+	}
+
 	// Who is no placement with an identity is refused, and told why.
 	out = skerry(t, r, nil, "exec", "plain-1", "--", "/bin/spiffepeer", "deny")
 	if !strings.Contains(out, "asks for no identity") {

@@ -22,7 +22,8 @@ type Due struct {
 
 // Empty: there is nothing to write.
 func (d *Due) Empty() bool {
-	return len(d.Change.Add) == 0 && len(d.Change.Drop) == 0 && len(d.Change.Revoke) == 0 && len(d.Change.AuditKeys) == 0
+	return len(d.Change.Add) == 0 && len(d.Change.Drop) == 0 && len(d.Change.Revoke) == 0 && len(d.Change.AuditKeys) == 0 &&
+		d.Change.JwtKeys == nil
 }
 
 // MaySign: a CA signs its own end only when no other voter could.

@@ -29,8 +29,12 @@ type Config struct {
 	// was called: a voter that is cut off issues nothing.
 	ReadIndex func(context.Context) (uint64, error)
 	Store     *state.Store
+	// Bundle of the newest version of the chain of trust.
+	Bundle func(*state.View) (*certs.Bundle, error)
 	// Authority is the CA of this voter; nil while it has none.
 	Authority func() *certs.Authority
+	// JwtSigner signs with a key that a bundle names; nil while there is none.
+	JwtSigner func(*certs.Bundle) *certs.JwtSigner
 	// Now is site time.
 	Now func() time.Time
 	// Refused is told what a node was refused among what it asked for; may be nil.
@@ -84,17 +88,26 @@ func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.S
 	return response, nil
 }
 
-// ready returns a CA that the site trusts and a state that is up to date.
-func (i Issuer) ready(ctx context.Context) (*certs.Authority, *state.View, error) {
+// fresh returns a state that is up to date.
+func (i Issuer) fresh(ctx context.Context) (*state.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, freshTime)
 	defer cancel()
 	if _, err := i.ReadIndex(ctx); err != nil {
-		return nil, nil, problem.New(problem.Unavailable, "identity", "this voter reaches no majority of the voters: %w", err).
+		return nil, problem.New(problem.Unavailable, "identity", "this voter reaches no majority of the voters: %w", err).
 			WithHint("try another voter")
 	}
-	view, authority := i.Store.View(), i.Authority()
+	return i.Store.View(), nil
+}
+
+// ready returns a CA that the site trusts and a state that is up to date.
+func (i Issuer) ready(ctx context.Context) (*certs.Authority, *state.View, error) {
+	view, err := i.fresh(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	authority := i.Authority()
 	if authority != nil {
-		if bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust()); err == nil && bundle.Has(authority.Certificate()) {
+		if bundle, err := i.Bundle(view); err == nil && bundle.Has(authority.Certificate()) {
 			return authority, view, nil
 		}
 	}

@@ -39,6 +39,7 @@ type testSite struct {
 	authority *certs.Authority
 	issuer    Issuer
 	isolated  bool
+	signer    *certs.JwtSigner
 }
 
 var capacity = &skerryv1.Capacity{CpuMilli: 8000, MemoryBytes: 8 << 30}
@@ -69,7 +70,14 @@ func newTestSite(t *testing.T) *testSite {
 			}
 			return s.index, nil
 		},
-		Store: s.store, Authority: func() *certs.Authority { return s.authority }, Now: time.Now,
+		Store: s.store, Bundle: func(view *state.View) (*certs.Bundle, error) { return certs.VerifyTrust(view.SiteID(), view.Trust()) },
+		JwtSigner: func(bundle *certs.Bundle) *certs.JwtSigner {
+			if s.signer == nil || bundle.JwtKey(certs.JwtKeyID(s.signer.Public())) == nil {
+				return nil
+			}
+			return s.signer
+		},
+		Authority: func() *certs.Authority { return s.authority }, Now: time.Now,
 	}}
 	return s
 }

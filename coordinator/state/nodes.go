@@ -17,6 +17,7 @@ const (
 	maxConditions = 32
 	maxAddress    = 255
 	maxAuthority  = 8 << 10
+	maxJwtKey     = 256
 	maxVersion    = 64
 	// maxIssuers of the SVIDs on one node: more CAs than a site ever has at once.
 	maxIssuers = 64
@@ -63,6 +64,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		Version: node.GetVersion(), Conditions: node.GetConditions(), Authority: node.GetAuthority(),
 		SvidExpires: node.GetSvidExpires(),
 		AuditKey:    node.GetAuditKey(),
+		JwtKey:      node.GetJwtKey(),
 	}
 	setFacts(node, facts)
 	node.Kind, node.Project = "Node", ""
@@ -117,6 +119,9 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	}
 	if key := facts.GetAuditKey(); len(key) == ed25519.PublicKeySize {
 		node.AuditKey = key
+	}
+	if key := facts.GetJwtKey(); len(key) > 0 && len(key) <= maxJwtKey {
+		node.JwtKey = key
 	}
 }
 

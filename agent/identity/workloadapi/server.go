@@ -60,6 +60,12 @@ type Source interface {
 	// SVID is nil while there is none yet.
 	SVID(Placement) *workloads.SVID
 	Bundle() *certs.Bundle
+	// ID is the SPIFFE ID of a placement that is entitled to one.
+	ID(Placement) (string, error)
+	// JWT has a JWT-SVID issued, or gives one that still counts.
+	JWT(ctx context.Context, p Placement, audience []string) (workloads.Token, error)
+	// Now is site time.
+	Now() time.Time
 	News() News
 }
 

@@ -40,6 +40,8 @@ type testNode struct {
 
 	mu       sync.Mutex
 	bundle   *certs.Bundle
+	signer   *certs.JwtSigner
+	noJWT    error
 	svid     *workloads.SVID
 	attested error
 	entitled error
@@ -63,7 +65,18 @@ func newTestNode(t *testing.T) *testNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.bundle, err = certs.VerifyTrust(certs.SiteID(trust), []*sitev1.TrustVersion{trust}); err != nil {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.signer, err = certs.NewJwtSigner(key); err != nil {
+		t.Fatal(err)
+	}
+	next, err := certs.ExtendTrust(trust, n.authority, certs.TrustChange{JwtKeys: []*sitev1.JwtKey{{Node: "n1", Key: n.signer.Public()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.bundle, err = certs.VerifyTrust(certs.SiteID(trust), []*sitev1.TrustVersion{trust, next}); err != nil {
 		t.Fatal(err)
 	}
 	n.rotate()
@@ -127,6 +140,19 @@ func (n *testNode) Bundle() *certs.Bundle {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.bundle
+}
+
+const webID = "spiffe://harbour/workload/default/web"
+
+func (n *testNode) ID(Placement) (string, error) { return webID, nil }
+
+func (n *testNode) Now() time.Time { return time.Now() }
+
+func (n *testNode) JWT(_ context.Context, _ Placement, audience []string) (workloads.Token, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	token, _, err := n.signer.Issue("harbour", "default", "web", audience, time.Now())
+	return workloads.Token{ID: webID, JWT: token}, errors.Join(err, n.noJWT)
 }
 
 func (n *testNode) News() News {

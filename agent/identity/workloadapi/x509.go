@@ -37,6 +37,12 @@ func (s *Server) routes() http.Handler {
 		connect.NewServerStreamHandler(workload.SpiffeWorkloadAPI_FetchX509SVID_FullMethodName, s.fetchX509SVID, options...))
 	mux.Handle(workload.SpiffeWorkloadAPI_FetchX509Bundles_FullMethodName,
 		connect.NewServerStreamHandler(workload.SpiffeWorkloadAPI_FetchX509Bundles_FullMethodName, s.fetchX509Bundles, options...))
+	mux.Handle(workload.SpiffeWorkloadAPI_FetchJWTSVID_FullMethodName,
+		connect.NewUnaryHandler(workload.SpiffeWorkloadAPI_FetchJWTSVID_FullMethodName, s.fetchJWTSVID, options...))
+	mux.Handle(workload.SpiffeWorkloadAPI_FetchJWTBundles_FullMethodName,
+		connect.NewServerStreamHandler(workload.SpiffeWorkloadAPI_FetchJWTBundles_FullMethodName, s.fetchJWTBundles, options...))
+	mux.Handle(workload.SpiffeWorkloadAPI_ValidateJWTSVID_FullMethodName,
+		connect.NewUnaryHandler(workload.SpiffeWorkloadAPI_ValidateJWTSVID_FullMethodName, s.validateJWTSVID, options...))
 	return guarded(mux)
 }
 

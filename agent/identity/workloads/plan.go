@@ -99,7 +99,7 @@ func decide(v view) plan {
 // due is how long what is held of a placement will do; 0 or less when it is to
 // be asked for.
 func (v view) due(p *skerryv1.Placement, s *SVID) time.Duration {
-	if s == nil || s.ID != idOf(v.bundle.Site(), p) {
+	if s == nil || s.ID != IDOf(v.bundle.Site(), p) {
 		return 0
 	}
 	ca := issuer(s, v.bundle)

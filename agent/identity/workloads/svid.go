@@ -30,8 +30,8 @@ func key(project, placement string) string { return project + "." + placement }
 
 func keyOf(p *skerryv1.Placement) string { return key(p.GetProject(), p.GetName()) }
 
-// idOf is the SPIFFE ID that a placement's SVID must have.
-func idOf(site string, p *skerryv1.Placement) string {
+// IDOf is the SPIFFE ID that a placement's SVID must have.
+func IDOf(site string, p *skerryv1.Placement) string {
 	return "spiffe://" + site + "/workload/" + p.GetProject() + "/" + p.GetWorkload()
 }
 
@@ -66,7 +66,7 @@ func (d *draft) accept(chain [][]byte, bundle *certs.Bundle) (*SVID, error) {
 	if err != nil {
 		return nil, err
 	}
-	if wanted := idOf(bundle.Site(), d.placement); peer.ID.String() != wanted {
+	if wanted := IDOf(bundle.Site(), d.placement); peer.ID.String() != wanted {
 		return nil, fmt.Errorf("it is for %s, asked was for %s", peer.ID, wanted)
 	}
 	if public, ok := s.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(d.public) {

@@ -4,6 +4,8 @@
 //
 //	spiffepeer serve :8443 SPIFFE-ID    answers those with the ID
 //	spiffepeer call HOST:8443 SPIFFE-ID [EXPECTED-ANSWER]
+//	spiffepeer jwt AUDIENCE             prints a JWT-SVID
+//	spiffepeer believe AUDIENCE JWT     prints of whom a JWT-SVID is
 //	spiffepeer watch                    prints each SVID as it comes
 //	spiffepeer deny                     succeeds when it is refused
 package main
@@ -23,6 +25,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -48,10 +51,14 @@ func run(ctx context.Context, args []string) error {
 		return call(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "watch":
 		return workloadapi.WatchX509Context(ctx, printer{})
+	case len(args) == 2 && args[0] == "jwt":
+		return token(ctx, args[1])
+	case len(args) == 3 && args[0] == "believe":
+		return believe(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "deny":
 		return deny(ctx)
 	}
-	return errors.New("serve ADDRESS ID, call ADDRESS ID, watch or deny")
+	return errors.New("serve ADDRESS ID, call ADDRESS ID, jwt AUDIENCE, believe AUDIENCE JWT, watch or deny")
 }
 
 func source(ctx context.Context, id string) (*workloadapi.X509Source, tlsconfig.Authorizer, error) {
@@ -110,6 +117,39 @@ func call(ctx context.Context, address, id string) error {
 }
 
 func serial(state *tls.ConnectionState) []byte { return state.PeerCertificates[0].SerialNumber.Bytes() }
+
+// token prints a JWT-SVID for an audience.
+func token(ctx context.Context, audience string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	svid, err := workloadapi.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience})
+	if err != nil {
+		return err
+	}
+	fmt.Println(svid.Marshal())
+	return nil
+}
+
+// believe judges a JWT-SVID by the site's keys, and has the node judge it.
+func believe(ctx context.Context, audience, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	keys, err := workloadapi.NewJWTSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = keys.Close() }() // the program ends
+	svid, err := jwtsvid.ParseAndValidate(token, keys, []string{audience})
+	if err != nil {
+		return err
+	}
+	judged, err := workloadapi.ValidateJWTSVID(ctx, token, audience)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("it is of %s, and the node says %s\n", svid.ID, judged.ID)
+	return nil
+}
 
 // deny asks, and wants to be refused.
 func deny(ctx context.Context) error {

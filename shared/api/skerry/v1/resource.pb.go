@@ -2620,7 +2620,10 @@ type Node struct {
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
 	// What an operator wants of it; unset: it is in service.
-	Duty          *NodeDuty `protobuf:"bytes,320,opt,name=duty,proto3" json:"duty,omitempty"`
+	Duty *NodeDuty `protobuf:"bytes,320,opt,name=duty,proto3" json:"duty,omitempty"`
+	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs,
+	// when it is or was a voter.
+	JwtKey        []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2854,6 +2857,13 @@ func (x *Node) GetWorkloadIssuers() [][]byte {
 func (x *Node) GetDuty() *NodeDuty {
 	if x != nil {
 		return x.Duty
+	}
+	return nil
+}
+
+func (x *Node) GetJwtKey() []byte {
+	if x != nil {
+		return x.JwtKey
 	}
 	return nil
 }
@@ -3612,7 +3622,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\x82\t\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\x9c\t\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3650,7 +3660,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
-	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x1a9\n" +
+	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x12\x18\n" +
+	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

@@ -1721,8 +1721,10 @@ type NodeFacts struct {
 	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs.
+	JwtKey        []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeFacts) Reset() {
@@ -1849,6 +1851,13 @@ func (x *NodeFacts) GetAuthorityGeneration() uint64 {
 func (x *NodeFacts) GetWorkloadIssuers() [][]byte {
 	if x != nil {
 		return x.WorkloadIssuers
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetJwtKey() []byte {
+	if x != nil {
+		return x.JwtKey
 	}
 	return nil
 }
@@ -2895,7 +2904,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xac\x04\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xc6\x04\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -2914,7 +2923,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
-	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\"f\n" +
+	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12\x18\n" +
+	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +

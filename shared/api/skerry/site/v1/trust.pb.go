@@ -11,6 +11,7 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -109,7 +110,9 @@ type TrustBody struct {
 	Revoked []*Revocation `protobuf:"bytes,160,rep,name=revoked,proto3" json:"revoked,omitempty"`
 	// How often an operator has set site time. It moves nobody's time; it says
 	// that stamps of an earlier era do not count any more.
-	TimeEra       uint64 `protobuf:"varint,140,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
+	TimeEra uint64 `protobuf:"varint,140,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
+	// Public keys that sign JWT-SVIDs: all that count, as with authorities.
+	JwtKeys       []*JwtKey `protobuf:"bytes,180,rep,name=jwt_keys,json=jwtKeys,proto3" json:"jwt_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +196,87 @@ func (x *TrustBody) GetTimeEra() uint64 {
 	return 0
 }
 
+func (x *TrustBody) GetJwtKeys() []*JwtKey {
+	if x != nil {
+		return x.JwtKeys
+	}
+	return nil
+}
+
+// JwtKey signs JWT-SVIDs of workloads.
+type JwtKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Node whose key it is.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// ECDSA P-256; DER, SubjectPublicKeyInfo. Its ID is the SHA-256 of it, in hex.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Site time since which it counts.
+	Added *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=added,proto3" json:"added,omitempty"`
+	// Set when its node signs with another one, or not any more: site time from
+	// which nothing that it has signed counts, so that it may leave.
+	Retires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=retires,proto3" json:"retires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JwtKey) Reset() {
+	*x = JwtKey{}
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JwtKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JwtKey) ProtoMessage() {}
+
+func (x *JwtKey) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JwtKey.ProtoReflect.Descriptor instead.
+func (*JwtKey) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *JwtKey) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *JwtKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *JwtKey) GetAdded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *JwtKey) GetRetires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Retires
+	}
+	return nil
+}
+
 // Revocation of the key of a node that was evicted, or of an operator.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -206,7 +290,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +302,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +315,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Revocation) GetSubject() string {
@@ -261,7 +345,7 @@ type AuditKey struct {
 
 func (x *AuditKey) Reset() {
 	*x = AuditKey{}
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +357,7 @@ func (x *AuditKey) String() string {
 func (*AuditKey) ProtoMessage() {}
 
 func (x *AuditKey) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +370,7 @@ func (x *AuditKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditKey.ProtoReflect.Descriptor instead.
 func (*AuditKey) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AuditKey) GetNode() string {
@@ -307,11 +391,11 @@ var File_skerry_site_v1_trust_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/site/v1/trust.proto\x12\x0eskerry.site.v1\"X\n" +
+	"\x1askerry/site/v1/trust.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
 	"\fTrustVersion\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12\x16\n" +
 	"\x06signer\x18\x02 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\x83\x02\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xb7\x02\n" +
 	"\tTrustBody\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1a\n" +
@@ -320,7 +404,13 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\n" +
 	"audit_keys\x18d \x03(\v2\x18.skerry.site.v1.AuditKeyR\tauditKeys\x125\n" +
 	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x12\x1a\n" +
-	"\btime_era\x18\x8c\x01 \x01(\x04R\atimeEra\"O\n" +
+	"\btime_era\x18\x8c\x01 \x01(\x04R\atimeEra\x122\n" +
+	"\bjwt_keys\x18\xb4\x01 \x03(\v2\x16.skerry.site.v1.JwtKeyR\ajwtKeys\"\x96\x01\n" +
+	"\x06JwtKey\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x120\n" +
+	"\x05added\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05added\x124\n" +
+	"\aretires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aretires\"O\n" +
 	"\n" +
 	"Revocation\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12'\n" +
@@ -341,21 +431,26 @@ func file_skerry_site_v1_trust_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_trust_proto_rawDescData
 }
 
-var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_skerry_site_v1_trust_proto_goTypes = []any{
-	(*TrustVersion)(nil), // 0: skerry.site.v1.TrustVersion
-	(*TrustBody)(nil),    // 1: skerry.site.v1.TrustBody
-	(*Revocation)(nil),   // 2: skerry.site.v1.Revocation
-	(*AuditKey)(nil),     // 3: skerry.site.v1.AuditKey
+	(*TrustVersion)(nil),          // 0: skerry.site.v1.TrustVersion
+	(*TrustBody)(nil),             // 1: skerry.site.v1.TrustBody
+	(*JwtKey)(nil),                // 2: skerry.site.v1.JwtKey
+	(*Revocation)(nil),            // 3: skerry.site.v1.Revocation
+	(*AuditKey)(nil),              // 4: skerry.site.v1.AuditKey
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_skerry_site_v1_trust_proto_depIdxs = []int32{
-	3, // 0: skerry.site.v1.TrustBody.audit_keys:type_name -> skerry.site.v1.AuditKey
-	2, // 1: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 0: skerry.site.v1.TrustBody.audit_keys:type_name -> skerry.site.v1.AuditKey
+	3, // 1: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
+	2, // 2: skerry.site.v1.TrustBody.jwt_keys:type_name -> skerry.site.v1.JwtKey
+	5, // 3: skerry.site.v1.JwtKey.added:type_name -> google.protobuf.Timestamp
+	5, // 4: skerry.site.v1.JwtKey.retires:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_trust_proto_init() }
@@ -369,7 +464,7 @@ func file_skerry_site_v1_trust_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_trust_proto_rawDesc), len(file_skerry_site_v1_trust_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	_ "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
@@ -25,6 +26,121 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type IssueJwtSvidRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Project   string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Placement string                 `protobuf:"bytes,2,opt,name=placement,proto3" json:"placement,omitempty"`
+	// For whom it is: 1 to 16 of at most 256 bytes each.
+	Audience      []string `protobuf:"bytes,3,rep,name=audience,proto3" json:"audience,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueJwtSvidRequest) Reset() {
+	*x = IssueJwtSvidRequest{}
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueJwtSvidRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueJwtSvidRequest) ProtoMessage() {}
+
+func (x *IssueJwtSvidRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueJwtSvidRequest.ProtoReflect.Descriptor instead.
+func (*IssueJwtSvidRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *IssueJwtSvidRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *IssueJwtSvidRequest) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
+func (x *IssueJwtSvidRequest) GetAudience() []string {
+	if x != nil {
+		return x.Audience
+	}
+	return nil
+}
+
+type IssueJwtSvidResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JWS, compact serialization.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Site time from which it does not count.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueJwtSvidResponse) Reset() {
+	*x = IssueJwtSvidResponse{}
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueJwtSvidResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueJwtSvidResponse) ProtoMessage() {}
+
+func (x *IssueJwtSvidResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueJwtSvidResponse.ProtoReflect.Descriptor instead.
+func (*IssueJwtSvidResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IssueJwtSvidResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *IssueJwtSvidResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
 type IssueSvidsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 64.
@@ -35,7 +151,7 @@ type IssueSvidsRequest struct {
 
 func (x *IssueSvidsRequest) Reset() {
 	*x = IssueSvidsRequest{}
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[0]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +163,7 @@ func (x *IssueSvidsRequest) String() string {
 func (*IssueSvidsRequest) ProtoMessage() {}
 
 func (x *IssueSvidsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[0]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +176,7 @@ func (x *IssueSvidsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueSvidsRequest.ProtoReflect.Descriptor instead.
 func (*IssueSvidsRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{0}
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *IssueSvidsRequest) GetRequests() []*SvidRequest {
@@ -83,7 +199,7 @@ type SvidRequest struct {
 
 func (x *SvidRequest) Reset() {
 	*x = SvidRequest{}
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -95,7 +211,7 @@ func (x *SvidRequest) String() string {
 func (*SvidRequest) ProtoMessage() {}
 
 func (x *SvidRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -108,7 +224,7 @@ func (x *SvidRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SvidRequest.ProtoReflect.Descriptor instead.
 func (*SvidRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{1}
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SvidRequest) GetProject() string {
@@ -142,7 +258,7 @@ type IssueSvidsResponse struct {
 
 func (x *IssueSvidsResponse) Reset() {
 	*x = IssueSvidsResponse{}
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -154,7 +270,7 @@ func (x *IssueSvidsResponse) String() string {
 func (*IssueSvidsResponse) ProtoMessage() {}
 
 func (x *IssueSvidsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -167,7 +283,7 @@ func (x *IssueSvidsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueSvidsResponse.ProtoReflect.Descriptor instead.
 func (*IssueSvidsResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IssueSvidsResponse) GetSvids() []*IssuedSvid {
@@ -189,7 +305,7 @@ type IssuedSvid struct {
 
 func (x *IssuedSvid) Reset() {
 	*x = IssuedSvid{}
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -201,7 +317,7 @@ func (x *IssuedSvid) String() string {
 func (*IssuedSvid) ProtoMessage() {}
 
 func (x *IssuedSvid) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -214,7 +330,7 @@ func (x *IssuedSvid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedSvid.ProtoReflect.Descriptor instead.
 func (*IssuedSvid) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IssuedSvid) GetSvid() [][]byte {
@@ -246,7 +362,7 @@ type WorkloadSvid struct {
 
 func (x *WorkloadSvid) Reset() {
 	*x = WorkloadSvid{}
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +374,7 @@ func (x *WorkloadSvid) String() string {
 func (*WorkloadSvid) ProtoMessage() {}
 
 func (x *WorkloadSvid) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_workload_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_workload_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +387,7 @@ func (x *WorkloadSvid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadSvid.ProtoReflect.Descriptor instead.
 func (*WorkloadSvid) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{4}
+	return file_skerry_site_v1_workload_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkloadSvid) GetProject() string {
@@ -306,7 +422,14 @@ var File_skerry_site_v1_workload_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_workload_proto_rawDesc = "" +
 	"\n" +
-	"\x1dskerry/site/v1/workload.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"L\n" +
+	"\x1dskerry/site/v1/workload.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\"i\n" +
+	"\x13IssueJwtSvidRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
+	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1a\n" +
+	"\baudience\x18\x03 \x03(\tR\baudience\"b\n" +
+	"\x14IssueJwtSvidResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"L\n" +
 	"\x11IssueSvidsRequest\x127\n" +
 	"\brequests\x18\x01 \x03(\v2\x1b.skerry.site.v1.SvidRequestR\brequests\"W\n" +
 	"\vSvidRequest\x12\x18\n" +
@@ -323,10 +446,12 @@ const file_skerry_site_v1_workload_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x10\n" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12\x12\n" +
-	"\x04svid\x18\x04 \x03(\fR\x04svid2\x8b\x01\n" +
+	"\x04svid\x18\x04 \x03(\fR\x04svid2\x83\x02\n" +
 	"\x17WorkloadIdentityService\x12p\n" +
 	"\n" +
 	"IssueSvids\x12!.skerry.site.v1.IssueSvidsRequest\x1a\".skerry.site.v1.IssueSvidsResponse\"\x1b¼\x18\x17\n" +
+	"\x05issue\x12\tPlacement0\x01:\x01\x03\x12v\n" +
+	"\fIssueJwtSvid\x12#.skerry.site.v1.IssueJwtSvidRequest\x1a$.skerry.site.v1.IssueJwtSvidResponse\"\x1b¼\x18\x17\n" +
 	"\x05issue\x12\tPlacement0\x01:\x01\x03B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
@@ -341,24 +466,30 @@ func file_skerry_site_v1_workload_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_workload_proto_rawDescData
 }
 
-var file_skerry_site_v1_workload_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_skerry_site_v1_workload_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_skerry_site_v1_workload_proto_goTypes = []any{
-	(*IssueSvidsRequest)(nil),  // 0: skerry.site.v1.IssueSvidsRequest
-	(*SvidRequest)(nil),        // 1: skerry.site.v1.SvidRequest
-	(*IssueSvidsResponse)(nil), // 2: skerry.site.v1.IssueSvidsResponse
-	(*IssuedSvid)(nil),         // 3: skerry.site.v1.IssuedSvid
-	(*WorkloadSvid)(nil),       // 4: skerry.site.v1.WorkloadSvid
+	(*IssueJwtSvidRequest)(nil),   // 0: skerry.site.v1.IssueJwtSvidRequest
+	(*IssueJwtSvidResponse)(nil),  // 1: skerry.site.v1.IssueJwtSvidResponse
+	(*IssueSvidsRequest)(nil),     // 2: skerry.site.v1.IssueSvidsRequest
+	(*SvidRequest)(nil),           // 3: skerry.site.v1.SvidRequest
+	(*IssueSvidsResponse)(nil),    // 4: skerry.site.v1.IssueSvidsResponse
+	(*IssuedSvid)(nil),            // 5: skerry.site.v1.IssuedSvid
+	(*WorkloadSvid)(nil),          // 6: skerry.site.v1.WorkloadSvid
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_skerry_site_v1_workload_proto_depIdxs = []int32{
-	1, // 0: skerry.site.v1.IssueSvidsRequest.requests:type_name -> skerry.site.v1.SvidRequest
-	3, // 1: skerry.site.v1.IssueSvidsResponse.svids:type_name -> skerry.site.v1.IssuedSvid
-	0, // 2: skerry.site.v1.WorkloadIdentityService.IssueSvids:input_type -> skerry.site.v1.IssueSvidsRequest
-	2, // 3: skerry.site.v1.WorkloadIdentityService.IssueSvids:output_type -> skerry.site.v1.IssueSvidsResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	7, // 0: skerry.site.v1.IssueJwtSvidResponse.expires:type_name -> google.protobuf.Timestamp
+	3, // 1: skerry.site.v1.IssueSvidsRequest.requests:type_name -> skerry.site.v1.SvidRequest
+	5, // 2: skerry.site.v1.IssueSvidsResponse.svids:type_name -> skerry.site.v1.IssuedSvid
+	2, // 3: skerry.site.v1.WorkloadIdentityService.IssueSvids:input_type -> skerry.site.v1.IssueSvidsRequest
+	0, // 4: skerry.site.v1.WorkloadIdentityService.IssueJwtSvid:input_type -> skerry.site.v1.IssueJwtSvidRequest
+	4, // 5: skerry.site.v1.WorkloadIdentityService.IssueSvids:output_type -> skerry.site.v1.IssueSvidsResponse
+	1, // 6: skerry.site.v1.WorkloadIdentityService.IssueJwtSvid:output_type -> skerry.site.v1.IssueJwtSvidResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_workload_proto_init() }
@@ -372,7 +503,7 @@ func file_skerry_site_v1_workload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_workload_proto_rawDesc), len(file_skerry_site_v1_workload_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,6 +38,9 @@ const (
 	// WorkloadIdentityServiceIssueSvidsProcedure is the fully-qualified name of the
 	// WorkloadIdentityService's IssueSvids RPC.
 	WorkloadIdentityServiceIssueSvidsProcedure = "/skerry.site.v1.WorkloadIdentityService/IssueSvids"
+	// WorkloadIdentityServiceIssueJwtSvidProcedure is the fully-qualified name of the
+	// WorkloadIdentityService's IssueJwtSvid RPC.
+	WorkloadIdentityServiceIssueJwtSvidProcedure = "/skerry.site.v1.WorkloadIdentityService/IssueJwtSvid"
 )
 
 // WorkloadIdentityServiceClient is a client for the skerry.site.v1.WorkloadIdentityService service.
@@ -45,6 +48,8 @@ type WorkloadIdentityServiceClient interface {
 	// IssueSvids issues X.509-SVIDs for placements that are bound to the caller,
 	// are to run, and ask for an identity.
 	IssueSvids(context.Context, *connect.Request[v1.IssueSvidsRequest]) (*connect.Response[v1.IssueSvidsResponse], error)
+	// IssueJwtSvid issues a JWT-SVID for one such placement.
+	IssueJwtSvid(context.Context, *connect.Request[v1.IssueJwtSvidRequest]) (*connect.Response[v1.IssueJwtSvidResponse], error)
 }
 
 // NewWorkloadIdentityServiceClient constructs a client for the
@@ -64,17 +69,29 @@ func NewWorkloadIdentityServiceClient(httpClient connect.HTTPClient, baseURL str
 			connect.WithSchema(workloadIdentityServiceMethods.ByName("IssueSvids")),
 			connect.WithClientOptions(opts...),
 		),
+		issueJwtSvid: connect.NewClient[v1.IssueJwtSvidRequest, v1.IssueJwtSvidResponse](
+			httpClient,
+			baseURL+WorkloadIdentityServiceIssueJwtSvidProcedure,
+			connect.WithSchema(workloadIdentityServiceMethods.ByName("IssueJwtSvid")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // workloadIdentityServiceClient implements WorkloadIdentityServiceClient.
 type workloadIdentityServiceClient struct {
-	issueSvids *connect.Client[v1.IssueSvidsRequest, v1.IssueSvidsResponse]
+	issueSvids   *connect.Client[v1.IssueSvidsRequest, v1.IssueSvidsResponse]
+	issueJwtSvid *connect.Client[v1.IssueJwtSvidRequest, v1.IssueJwtSvidResponse]
 }
 
 // IssueSvids calls skerry.site.v1.WorkloadIdentityService.IssueSvids.
 func (c *workloadIdentityServiceClient) IssueSvids(ctx context.Context, req *connect.Request[v1.IssueSvidsRequest]) (*connect.Response[v1.IssueSvidsResponse], error) {
 	return c.issueSvids.CallUnary(ctx, req)
+}
+
+// IssueJwtSvid calls skerry.site.v1.WorkloadIdentityService.IssueJwtSvid.
+func (c *workloadIdentityServiceClient) IssueJwtSvid(ctx context.Context, req *connect.Request[v1.IssueJwtSvidRequest]) (*connect.Response[v1.IssueJwtSvidResponse], error) {
+	return c.issueJwtSvid.CallUnary(ctx, req)
 }
 
 // WorkloadIdentityServiceHandler is an implementation of the skerry.site.v1.WorkloadIdentityService
@@ -83,6 +100,8 @@ type WorkloadIdentityServiceHandler interface {
 	// IssueSvids issues X.509-SVIDs for placements that are bound to the caller,
 	// are to run, and ask for an identity.
 	IssueSvids(context.Context, *connect.Request[v1.IssueSvidsRequest]) (*connect.Response[v1.IssueSvidsResponse], error)
+	// IssueJwtSvid issues a JWT-SVID for one such placement.
+	IssueJwtSvid(context.Context, *connect.Request[v1.IssueJwtSvidRequest]) (*connect.Response[v1.IssueJwtSvidResponse], error)
 }
 
 // NewWorkloadIdentityServiceHandler builds an HTTP handler from the service implementation. It
@@ -98,10 +117,18 @@ func NewWorkloadIdentityServiceHandler(svc WorkloadIdentityServiceHandler, opts 
 		connect.WithSchema(workloadIdentityServiceMethods.ByName("IssueSvids")),
 		connect.WithHandlerOptions(opts...),
 	)
+	workloadIdentityServiceIssueJwtSvidHandler := connect.NewUnaryHandler(
+		WorkloadIdentityServiceIssueJwtSvidProcedure,
+		svc.IssueJwtSvid,
+		connect.WithSchema(workloadIdentityServiceMethods.ByName("IssueJwtSvid")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skerry.site.v1.WorkloadIdentityService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case WorkloadIdentityServiceIssueSvidsProcedure:
 			workloadIdentityServiceIssueSvidsHandler.ServeHTTP(w, r)
+		case WorkloadIdentityServiceIssueJwtSvidProcedure:
+			workloadIdentityServiceIssueJwtSvidHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -113,4 +140,8 @@ type UnimplementedWorkloadIdentityServiceHandler struct{}
 
 func (UnimplementedWorkloadIdentityServiceHandler) IssueSvids(context.Context, *connect.Request[v1.IssueSvidsRequest]) (*connect.Response[v1.IssueSvidsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.site.v1.WorkloadIdentityService.IssueSvids is not implemented"))
+}
+
+func (UnimplementedWorkloadIdentityServiceHandler) IssueJwtSvid(context.Context, *connect.Request[v1.IssueJwtSvidRequest]) (*connect.Response[v1.IssueJwtSvidResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.site.v1.WorkloadIdentityService.IssueJwtSvid is not implemented"))
 }
