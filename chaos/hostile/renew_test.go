@@ -21,14 +21,19 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// renew calls on the ALPN for renewing, with any certificate.
-func (s *site) renew(ctx context.Context, as tls.Certificate, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
-	transport := &http2.Transport{DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
+// speaking one protocol with any certificate.
+func speaking(protocol string, as tls.Certificate) *http2.Transport {
+	return &http2.Transport{DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
 		dialer := &tls.Dialer{Config: &tls.Config{
-			MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{mtls.Renew}, Certificates: []tls.Certificate{as},
+			MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{protocol}, Certificates: []tls.Certificate{as},
 		}}
 		return dialer.DialContext(ctx, network, address)
 	}}
+}
+
+// renew calls on the ALPN for renewing, with any certificate.
+func (s *site) renew(ctx context.Context, as tls.Certificate, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
+	transport := speaking(mtls.Renew, as)
 	defer transport.CloseIdleConnections()
 	client := sitev1connect.NewRenewServiceClient(&http.Client{Transport: transport, Timeout: 3 * time.Second}, "https://"+s.address)
 	got, err := client.Renew(ctx, connect.NewRequest(request))

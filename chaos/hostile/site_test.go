@@ -92,7 +92,7 @@ func (s *site) newVoter(options agent.VoterOptions) (agent.Voter, error) {
 	voter, err := coordinator.New(coordinator.Config{
 		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init,
 		AuditDir: options.AuditDir, AuditKey: options.AuditKey,
-		Peers: options.Peers, Dialer: options.Dialer, Images: noImages{}, Authority: options.Authority, Recipient: options.Recipient, SiteTime: options.SiteTime,
+		Peers: options.Peers, Dialer: options.Dialer, Images: noImages{}, Authority: options.Authority, JwtSigner: options.JwtSigner, Recipient: options.Recipient, SiteTime: options.SiteTime,
 		Env: options.Env, Logger: options.Logger,
 	})
 	s.voter = voter

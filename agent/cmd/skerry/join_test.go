@@ -65,7 +65,7 @@ func newTestSite(t *testing.T, name string) *testSite {
 	s.voter, err = coordinator.New(coordinator.Config{
 		Node: "n1", Site: name, RaftID: 1, Dir: filepath.Join(state, "raft"), AuditDir: t.TempDir(), AuditKey: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Init: s.init,
 		Peers: func() []*sitev1.Peer { return nil }, Dialer: &mtls.Dialer{Net: system.Net, Source: node},
-		Authority: node.Authority, Recipient: recipient, SiteTime: node.SiteTime(), Env: system, Logger: logger,
+		Authority: node.Authority, JwtSigner: node.JwtSigner, Recipient: recipient, SiteTime: node.SiteTime(), Env: system, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
