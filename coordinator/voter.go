@@ -28,6 +28,7 @@ import (
 	"skerry.dev/coordinator/consensus/transport"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/issuer"
+	"skerry.dev/coordinator/naming"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
@@ -105,6 +106,7 @@ type Voter struct {
 	// site's key for secrets.
 	handedOver time.Duration
 	dispatcher *dispatcher.Dispatcher
+	naming     *naming.Hub
 	leaves     *leafstore.Store
 	refusals   *audit.Refusals
 	// reads are counted as refusals are.
@@ -162,6 +164,7 @@ func New(config Config) (*Voter, error) {
 	v.checkLeaves()
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
 	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
+	v.naming = naming.New(proposer{v}, v.store, config.Env.Clock, config.Logger)
 	v.serve()
 	return v, nil
 }
@@ -218,6 +221,9 @@ func (v *Voter) serve() {
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
 		connect.WithCompressMinBytes(compressFrom), v.nodes(api.Proved)))
+	syncMux.Handle(sitev1connect.NewEndpointServiceHandler(naming.Serve{
+		Hub: v.naming, Check: func(peer certs.Peer) error { return dispatcher.CheckNode(v.store.View(), peer) },
+	}, wire.Bounded(64<<10), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Bundle: v.bundle, Authority: v.Authority, JwtSigner: v.JwtSigner, Now: func() time.Time { return siteClock{v}.Read().Time },
 		Refused: func(node, from, procedure string, err error) {
@@ -289,6 +295,7 @@ func (v *Voter) Run(ctx context.Context) error {
 		return failure
 	})
 	group.Go(func() error { return v.dispatcher.Run(groupCtx) })
+	group.Go(func() error { return v.naming.Run(groupCtx) })
 	group.Go(func() error { return v.control(groupCtx) })
 	group.Go(func() error { return v.initialise(groupCtx) })
 	group.Go(func() error { return v.followTrust(groupCtx) })

@@ -10,6 +10,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/endpoints"
 	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
@@ -291,8 +292,7 @@ func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outco
 func IsHealthy(p *skerryv1.Placement) bool {
 	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN &&
 		p.GetLostSince() == nil &&
-		p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING &&
-		(p.GetSpec().GetHealth() == nil || p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_HEALTHY)
+		endpoints.Works(p.GetSpec(), p.GetStatus())
 }
 
 func lower(kind string) string { return strings.ToLower(kind) }
