@@ -96,6 +96,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(siteTimes{s}, options...))
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewSecretServiceHandler(secretService{s}, options...))
+	mux.Handle(skerryv1connect.NewNamingServiceHandler(names{s}, options...))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
 	mux.Handle(skerryv1connect.NewNodeServiceHandler(nodeService{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))

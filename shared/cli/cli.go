@@ -91,7 +91,7 @@ begins with "!" on standard error.`,
 	flags.StringSliceVar(&a.target.Addresses, "address", nil, "node to ask first, `HOST:PORT`; may be repeated")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
-		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, eventsCommand,
+		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, endpointsCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand),
 		logsCommand, execCommand,

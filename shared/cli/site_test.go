@@ -45,10 +45,14 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedSiteTimeServiceHandler
 	skerryv1connect.UnimplementedForesightServiceHandler
 	skerryv1connect.UnimplementedNodeServiceHandler
+	skerryv1connect.UnimplementedNamingServiceHandler
 
 	// foresight answers every question; question is the last one.
 	foresight *skerryv1.WhatIfResponse
 	question  *skerryv1.WhatIfRequest
+	// endpoints answer every question for names; names is the last one.
+	endpoints []*skerryv1.Endpoint
+	names     *skerryv1.EndpointsRequest
 
 	time      *skerryv1.GetSiteTimeResponse
 	status    *skerryv1.StatusResponse
@@ -201,6 +205,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewSiteTimeServiceHandler(s))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(s))
 	mux.Handle(skerryv1connect.NewNodeServiceHandler(s))
+	mux.Handle(skerryv1connect.NewNamingServiceHandler(s))
 	return mux
 }
 

@@ -53,6 +53,7 @@ type Client struct {
 	secrets    skerryv1connect.SecretServiceClient
 	nodes      skerryv1connect.NodeServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
+	naming     skerryv1connect.NamingServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 
@@ -73,6 +74,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
 	c.nodes = skerryv1connect.NewNodeServiceClient(c, placeholder, options...)
+	c.naming = skerryv1connect.NewNamingServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
@@ -104,6 +106,9 @@ func (c *Client) Nodes() skerryv1connect.NodeServiceClient { return c.nodes }
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }
+
+// Naming is the service that shows what DNS answers from.
+func (c *Client) Naming() skerryv1connect.NamingServiceClient { return c.naming }
 
 // Audit is the service that reads the audit log.
 func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }
