@@ -76,6 +76,7 @@ type Agent struct {
 	local      *localapi.Server
 	execs      *spool.Spool
 	port       *mtls.Server
+	names      *names
 	// toVoters makes calls on the protocol of sync.
 	toVoters connect.HTTPClient
 }
@@ -132,6 +133,7 @@ func (a *Agent) build() error {
 	a.replicas = newReplicas(a)
 	a.renewal = newRenewal(a)
 	a.facts = newFacts(a)
+	a.names = newNames(a, sync)
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
 		HTTP:     func() connect.HTTPClient { return sync },
@@ -146,7 +148,7 @@ func (a *Agent) build() error {
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
 		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
-		Spool: a.execs, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
+		Names: a.names, Spool: a.execs, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
 	a.identity.Records(a.onRecord)
 	a.port = a.server()
@@ -167,6 +169,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.facts.run(ctx) })
 	group.Go(func() error { return a.untilEvicted(ctx, a.session.Run) })
 	group.Go(func() error { return a.workloads.Run(ctx) })
+	group.Go(func() error { return a.names.run(ctx) })
 	group.Go(func() error { return a.workloadAPI().Run(ctx) })
 	group.Go(func() error { return a.rootAPI(a.toVoters).Run(ctx) })
 	group.Go(func() error { return a.room.run(ctx) })

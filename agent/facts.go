@@ -85,6 +85,7 @@ func (f *facts) run(ctx context.Context) error {
 		replicaChanged := f.replicas.changed
 		f.replicas.mu.Unlock()
 		_, roomChanged := f.room.trouble()
+		_, namesChanged := f.names.trouble()
 		if now := f.Env.Clock.Elapsed(); now-lookedAt >= factsEvery || lookedAt == 0 {
 			f.look(ctx)
 			lookedAt = now
@@ -99,6 +100,7 @@ func (f *facts) run(ctx context.Context) error {
 		case <-replicaChanged:
 			lookedAt = 0
 		case <-roomChanged:
+		case <-namesChanged:
 		case <-timer.C():
 		case <-ctx.Done():
 			return ctx.Err()
@@ -164,6 +166,9 @@ func (f *facts) conditions() {
 	}
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
+	}
+	if trouble, _ := f.names.trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "NamesDown", Message: trouble})
 	}
 	if trouble := f.renewal.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "SVIDExpired", Message: trouble})

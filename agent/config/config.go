@@ -53,6 +53,7 @@ type Config struct {
 	RunDir       string     `yaml:"runDir"`
 	Containerd   Containerd `yaml:"containerd"`
 	CNI          CNI        `yaml:"cni"`
+	DNS          DNS        `yaml:"dns"`
 	CgroupParent string     `yaml:"cgroupParent"`
 	// Devices are countable things that placements may ask for, by name.
 	Devices map[string]uint32 `yaml:"devices"`
@@ -72,6 +73,39 @@ type CNI struct {
 	PluginDir string `yaml:"pluginDir"`
 	// Subnet of the containers on this node; it need not differ between nodes.
 	Subnet string `yaml:"subnet"`
+}
+
+// DNS configures the node's DNS, which answers its containers for the site.
+type DNS struct {
+	// Disabled gives containers the machine's own resolver.
+	Disabled bool `yaml:"disabled"`
+	// Loopback answers the machine itself too, at 127.0.0.1.
+	Loopback bool `yaml:"loopback"`
+	// Forward are servers that are asked for names of others, IP or IP:PORT.
+	// Default: none; such names are refused, and nothing leaves the node.
+	Forward []string `yaml:"forward"`
+}
+
+// maxForward servers are asked one after the other.
+const maxForward = 3
+
+// Servers are those of Forward with their ports.
+func (d DNS) Servers() ([]string, error) {
+	if len(d.Forward) > maxForward {
+		return nil, fmt.Errorf("at most %d servers", maxForward)
+	}
+	var servers []string
+	for _, server := range d.Forward {
+		if address, err := netip.ParseAddr(server); err == nil {
+			server = netip.AddrPortFrom(address, 53).String()
+		}
+		address, err := netip.ParseAddrPort(server)
+		if err != nil || address.Port() == 0 {
+			return nil, fmt.Errorf("%q is not an IP address, with or without a port", server)
+		}
+		servers = append(servers, address.String())
+	}
+	return servers, nil
 }
 
 // Default returns the configuration of a node without a file.
@@ -168,6 +202,9 @@ func (c *Config) complete(path string) error {
 	}
 	if err := manifest.CheckDevices(c.Devices); err != nil {
 		return invalid("devices", "%w", err)
+	}
+	if _, err := c.DNS.Servers(); err != nil {
+		return invalid("dns.forward", "%w", err)
 	}
 	if _, err := netip.ParsePrefix(c.CNI.Subnet); err != nil {
 		return invalid("cni.subnet", "%q is not a subnet such as 10.88.0.0/16", c.CNI.Subnet)

@@ -26,6 +26,8 @@ const (
 	bookFile = "book.pb"
 	// timeFile holds the newest stamp of site time.
 	timeFile = "time.pb"
+	// endpointsFile holds what DNS answers from.
+	endpointsFile = "endpoints.pb"
 )
 
 // Ledger is safe for concurrent use.
@@ -37,6 +39,7 @@ type Ledger struct {
 	current *sitev1.Assignments
 	book    *sitev1.Assignments
 	stamp   sitetime.Stamp
+	names   *sitev1.EndpointCopy
 	changed chan struct{}
 }
 
@@ -54,6 +57,7 @@ func Open(files env.FS, stateDir string) (*Ledger, error) {
 	}
 	// A book or a stamp that is lost is written again soon.
 	l.book, _ = read(files, filepath.Join(dir, bookFile))
+	l.names = readEndpoints(files, filepath.Join(dir, endpointsFile))
 	l.stamp, _ = readStamp(files, filepath.Join(dir, timeFile))
 	if l.current == nil {
 		l.current = l.book

@@ -57,6 +57,7 @@ type Config struct {
 	Conditions func() []*skerryv1.Condition
 	Voters     Voters
 	Driver     runtime.Driver
+	Names      Names
 	// Spool keeps what must get into the audit log, durably.
 	Spool    Spool
 	SiteTime func() time.Time
@@ -82,6 +83,7 @@ func New(config Config) *Server {
 	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
 	operators.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
 	operators.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
+	operators.Handle(skerryv1connect.NewNamingServiceHandler(names{s}, options...))
 	operators.Handle(skerryv1connect.NewImageServiceHandler(skerryv1connect.UnimplementedImageServiceHandler{}, options...))
 	s.operators = s.redirect(operators)
 
@@ -170,6 +172,7 @@ var alone = map[string]bool{
 	skerryv1connect.ResourceServiceListProcedure:    true,
 	skerryv1connect.ResourceServiceExplainProcedure: true,
 	skerryv1connect.SiteServiceStatusProcedure:      true,
+	skerryv1connect.NamingServiceEndpointsProcedure: true,
 	skerryv1connect.PlacementServiceLogsProcedure:   true,
 	skerryv1connect.PlacementServiceExecProcedure:   true,
 }

@@ -47,6 +47,8 @@ type task struct {
 	outside string
 	// ended for good: its policy does not start it again.
 	over bool
+	// left: it was taken out of DNS before it is stopped.
+	left bool
 	// traces, such as logs, may be left also when there is no instance.
 	traces bool
 
@@ -203,6 +205,7 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	}
 	action := Action{ID: t.id}
 	if !t.wanted() {
+		t.leave(now)
 		if now < t.endNotBefore {
 			return Action{}, false
 		}

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -63,6 +64,8 @@ type Driver struct {
 	network *network
 	logs    *logs
 	repairs repairs
+	// domain is what Resolve was told; nil before.
+	domain atomic.Pointer[string]
 
 	// secretsMu guards the directories of secrets.
 	secretsMu sync.Mutex
@@ -74,6 +77,7 @@ type Driver struct {
 var (
 	_ runtime.Driver     = (*Driver)(nil)
 	_ runtime.ImageStore = (*Driver)(nil)
+	_ runtime.Resolving  = (*Driver)(nil)
 )
 
 // New returns a driver. containerd need not run yet: it is asked for only when

@@ -35,6 +35,7 @@ const (
 type network struct {
 	cni      *libcni.CNIConfig
 	list     *libcni.NetworkConfigList
+	subnet   netip.Prefix
 	netnsDir string
 	// turn lets one in at a time: the plugins race for the bridge and for
 	// iptables' chains.
@@ -73,7 +74,7 @@ func newNetwork(config Config, subnet netip.Prefix, netnsDir string) (*network, 
 	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}, PluginDecoder: version.PluginDecoder{}}
 	return &network{
 		cni:  libcni.NewCNIConfigWithCacheDir([]string{config.CNIPluginDir}, cache, exec),
-		list: list, netnsDir: netnsDir, turn: make(chan struct{}, 1),
+		list: list, subnet: subnet, netnsDir: netnsDir, turn: make(chan struct{}, 1),
 	}, nil
 }
 
