@@ -130,6 +130,11 @@ type Replica struct {
 	// pending are the request IDs proposed in pendingTerm.
 	pending     map[string]bool
 	pendingTerm uint64
+	// batch is proposed to raft with the next cycle, in one message: raft sends
+	// one on to each voter for every message that it is given. batchIDs are the
+	// request IDs in it.
+	batch    []*raftpb.Entry
+	batchIDs []string
 }
 
 // NewReplica continues from what the log holds: the state of its snapshot is
@@ -206,14 +211,36 @@ func (r *Replica) Propose(entry *sitev1.Entry) error {
 	if err != nil {
 		return problem.New(problem.Invalid, "entry", "it cannot be encoded: %w", err)
 	}
-	if err := r.raw.Propose(data); err != nil {
-		return problem.New(problem.Unavailable, "log", "the proposal was dropped: %w", err).WithHint("try again")
-	}
+	r.batch = append(r.batch, &raftpb.Entry{Data: data})
 	if entry.GetRequestId() != "" {
 		r.pending[entry.GetRequestId()] = true
 		r.pendingTerm = term
+		r.batchIDs = append(r.batchIDs, entry.GetRequestId())
 	}
 	return nil
+}
+
+// proposeBatch hands over to raft what was proposed since the last cycle.
+func (r *Replica) proposeBatch(effects *Effects) {
+	if len(r.batch) == 0 {
+		return
+	}
+	batch, ids := r.batch, r.batchIDs
+	r.batch, r.batchIDs = nil, nil
+	var err error = errNotServing // the term may be over since
+	if basic := r.raw.BasicStatus(); r.serving() && (len(ids) == 0 || basic.HardState.GetTerm() == r.pendingTerm) {
+		err = r.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(r.config.ID), Entries: batch})
+	}
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, errNotServing) {
+		err = problem.New(problem.Unavailable, "log", "the proposal was dropped: %w", err).WithHint("try again")
+	}
+	for _, id := range ids {
+		delete(r.pending, id)
+		effects.Completions = append(effects.Completions, Completion{RequestID: id, Err: err})
+	}
 }
 
 var errNotServing = problem.New(problem.Unavailable, "log", "this replica does not lead").WithHint("try again")
@@ -268,12 +295,16 @@ func (r *Replica) TransferLeadership(may ...uint64) bool {
 }
 
 // HasReady tells whether Process has something to do.
-func (r *Replica) HasReady() bool { return r.raw.HasReady() }
+func (r *Replica) HasReady() bool { return len(r.batch) > 0 || r.raw.HasReady() }
 
 // Process runs one cycle: it persists, sends, applies. An error means that
 // this replica must halt: its disk or its state cannot be trusted.
 func (r *Replica) Process() (Effects, error) {
 	var effects Effects
+	r.proposeBatch(&effects)
+	if !r.raw.HasReady() {
+		return effects, nil
+	}
 	ready := r.raw.Ready()
 	leads := r.raw.BasicStatus().RaftState == raft.StateLeader
 	if leads {
