@@ -28,15 +28,25 @@ type Reason struct {
 	Error string
 }
 
-// entities are the two that a request is about.
-type entities struct{ principal, resource cedar.Entity }
+// entities are the two that a request is about. What policies see of the object
+// is put together when one of them looks: most only look at who asks.
+type entities struct {
+	principal cedar.Entity
+	uid       cedar.EntityUID // of the object
+	object    Object
+	resource  cedar.Entity
+	looked    bool
+}
 
 // Get implements cedar.EntityGetter.
 func (e *entities) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 	switch uid {
 	case e.principal.UID:
 		return e.principal, true
-	case e.resource.UID:
+	case e.uid:
+		if !e.looked {
+			e.resource, e.looked = e.object.entity(), true
+		}
 		return e.resource, true
 	default:
 		return cedar.Entity{}, false
@@ -56,19 +66,20 @@ func (j *Judge) Decide(who Principal, verb string, object Object) Verdict {
 	if j.broken != "" {
 		return Verdict{By: []Reason{{Source: "policy " + j.broken, Error: "this version cannot read it, and it may forbid this"}}}
 	}
-	return j.ask(principal, verb, object.entity())
+	return j.ask(principal, verb, object)
 }
 
-func (j *Judge) ask(principal cedar.Entity, verb string, resource cedar.Entity) Verdict {
+func (j *Judge) ask(principal cedar.Entity, verb string, object Object) Verdict {
 	selected, known := j.byVerb[verb]
 	if !known {
 		selected = j.other
 	}
-	if principal.UID == resource.UID {
-		principal.Tags = resource.Tags // one and the same, with its roles and its labels
+	about := &entities{principal: principal, uid: object.id(), object: object}
+	if principal.UID == about.uid {
+		about.principal.Tags = object.entity().Tags // one and the same, with its roles and its labels
 	}
-	decision, diagnostic := cedar.Authorize(selected, &entities{principal, resource}, cedar.Request{
-		Principal: principal.UID, Action: actionID(verb), Resource: resource.UID,
+	decision, diagnostic := cedar.Authorize(selected, about, cedar.Request{
+		Principal: principal.UID, Action: actionID(verb), Resource: about.uid,
 	})
 	if forbidden := failedForbids(selected, diagnostic.Errors); len(forbidden) > 0 {
 		return Verdict{By: forbidden}

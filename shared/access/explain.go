@@ -117,7 +117,7 @@ func (j *Judge) rolesThatPermit(who Principal, verb string, object Object) []str
 	var ways []string
 	scope := object.scope(verb)
 	for _, role := range []string{"viewer", "auditor", "operator", "admin"} {
-		if !j.ask(operatorEntity(who.Name, []string{role}), verb, object.entity()).Allowed {
+		if !j.ask(operatorEntity(who.Name, []string{role}), verb, object).Allowed {
 			continue
 		}
 		command := fmt.Sprintf("skerry operator grant %s %s", who.Name, role)
@@ -167,7 +167,7 @@ func conjuncts(node cedarast.IsNode) []cedarast.IsNode {
 func holds(tree *cedarast.Policy, conditions []cedarast.ConditionType, principal cedar.Entity, verb string, resource cedar.Entity) bool {
 	only := *tree
 	only.Conditions = conditions
-	decision, _ := cedar.Authorize(selection{{"", fromTree(&only)}}, &entities{principal, resource}, cedar.Request{
+	decision, _ := cedar.Authorize(selection{{"", fromTree(&only)}}, &entities{principal: principal, uid: resource.UID, resource: resource, looked: true}, cedar.Request{
 		Principal: principal.UID, Action: actionID(verb), Resource: resource.UID,
 	})
 	return decision == cedar.Allow
