@@ -28,14 +28,16 @@ func (v *Voter) stamp() sitetime.Stamp {
 // votersClocks are the wall clocks of the voters that are known, and how many
 // voters there are.
 func (v *Voter) votersClocks(view *state.View) (known []time.Time, voters int) {
-	clocks := v.clocks()
+	now := v.Env.Clock.Elapsed()
 	for _, node := range view.Voters() {
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
 		voters++
-		if clock, ok := clocks[node.GetName()]; ok {
-			known = append(known, clock)
+		if node.GetName() == v.Node {
+			known = append(known, v.Env.Clock.Now())
+		} else if reading, heard := v.dispatcher.Clock(node.GetName()); heard && now-reading.Heard <= clockAge {
+			known = append(known, reading.Wall.Add(now-reading.Heard))
 		}
 	}
 	return known, voters

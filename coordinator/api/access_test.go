@@ -157,7 +157,7 @@ func TestAnswersHoldWhatTheCallerMayRead(t *testing.T) {
 
 // callOf is a call of an operator, past the guard.
 func (s *apiSite) callOf(name string) *guard.Call {
-	ctx := context.WithValue(context.Background(), principalKey{}, "spiffe://reef/operator/"+name)
+	ctx := withCaller(context.Background(), "spiffe://reef/operator/"+name, "")
 	return s.server.guard().Begin(ctx, "/skerry.v1.SiteService/Events")
 }
 
@@ -265,7 +265,7 @@ func TestRevokingARoleBeatsChangesUnderWay(t *testing.T) {
 func TestAChangeIsJudgedAgainWhenTheRecordsHaveChanged(t *testing.T) {
 	s := newAPISite(t)
 	mia := operator("mia")
-	ctx := context.WithValue(t.Context(), principalKey{}, mia.ID.String())
+	ctx := withCaller(t.Context(), mia.ID.String(), "")
 	call := s.server.guard().Begin(ctx, "/skerry.v1.ResourceService/Apply")
 	if err := call.Ask(access.Apply, access.Object{Kind: "Workload", Project: "default", Name: "web"}); err != nil {
 		t.Fatal(err)

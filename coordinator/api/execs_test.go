@@ -52,7 +52,7 @@ func TestACommandIsInTheLogOrOnTheDiskBeforeItRuns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &Server{Config: Config{Node: "n1", SiteTime: &clocks{}, Execs: &c.log, Rand: env.NewSystem().Rand}}
-			ctx := context.WithValue(context.WithValue(t.Context(), principalKey{}, "spiffe://reef/operator/mia"), fromKey{}, "10.0.0.7")
+			ctx := withCaller(t.Context(), "spiffe://reef/operator/mia", "10.0.0.7")
 			err := s.recordExec(ctx, &skerryv1.ExecStart{Placement: "web-1", Command: []string{"sh", "-c", "id"}, Tty: true})
 			if problem.KindOf(err) != problem.KindOf(c.want) || (err == nil) != (c.want == nil) {
 				t.Fatalf("%v, want %v", err, c.want)

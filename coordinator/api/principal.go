@@ -17,12 +17,33 @@ import (
 // onBehalfHeader names the operator for whom a voter forwards a call.
 const onBehalfHeader = "Skerry-On-Behalf-Of"
 
-type principalKey struct{}
+type callerKey struct{}
 
-// principalFrom returns the caller.
+// caller is who calls, and from which host.
+type caller struct {
+	principal access.Principal
+	from      string
+}
+
+// withCaller returns the context of a call.
+func withCaller(ctx context.Context, id, from string) context.Context {
+	return context.WithValue(ctx, callerKey{}, &caller{access.PrincipalOf(id), from})
+}
+
+// principalFrom returns the caller; nobody outside of a call.
 func principalFrom(ctx context.Context) access.Principal {
-	id, _ := ctx.Value(principalKey{}).(string)
-	return access.PrincipalOf(id)
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c.principal
+	}
+	return access.Principal{}
+}
+
+// hostFrom is the host from which the caller called.
+func hostFrom(ctx context.Context) string {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c.from
+	}
+	return ""
 }
 
 // authenticate finds out who calls, on every call: records change while
@@ -30,21 +51,19 @@ func principalFrom(ctx context.Context) access.Principal {
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		principal, err := s.principal(r)
-		from := hostOf(r.RemoteAddr)
 		if err != nil {
 			if principal == "" {
 				peer, _ := mtls.PeerFrom(r.Context()) // nobody, if it shows no identity
 				principal = peer.ID.String()
 			}
-			countRefusal(s.Refused, principal, from, r.URL.Path, err)
+			countRefusal(s.Refused, principal, hostOf(r.RemoteAddr), r.URL.Path, err)
 			writeError(w, r, err)
 			return
 		}
-		from = callerHost(r) // a voter that forwards may name it, nobody else
+		from := callerHost(r) // a voter that forwards may name it, nobody else
 		r.Header.Del(onBehalfHeader)
 		r.Header.Del(fromHeader)
-		ctx := context.WithValue(r.Context(), principalKey{}, principal)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, fromKey{}, from)))
+		next.ServeHTTP(w, r.WithContext(withCaller(r.Context(), principal, from)))
 	})
 }
 

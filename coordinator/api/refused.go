@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -19,14 +18,6 @@ const fromHeader = "Skerry-From"
 // Refused counts refusals, or reads, for the audit log.
 type Refused interface {
 	Count(principal string, refusal *skerryv1.AuditRefusal)
-}
-
-type fromKey struct{}
-
-// hostFrom is the host from which the caller called.
-func hostFrom(ctx context.Context) string {
-	host, _ := ctx.Value(fromKey{}).(string)
-	return host
 }
 
 // callerHost is the host of the connection, or, when a voter forwards, the one

@@ -95,6 +95,14 @@ func (d *Dispatcher) Clocks() map[string]Reading {
 	return maps.Clone(d.clocks)
 }
 
+// Clock tells what a node's wall clock last showed; false when it never told.
+func (d *Dispatcher) Clock(node string) (Reading, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	reading, heard := d.clocks[node]
+	return reading, heard
+}
+
 func (d *Dispatcher) read(node string, wall time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
