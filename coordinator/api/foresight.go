@@ -30,11 +30,12 @@ type foresees struct{ *Server }
 
 func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.WhatIfRequest]) (*connect.Response[skerryv1.WhatIfResponse], error) {
 	msg := req.Msg
-	if len(msg.GetLoseNodes())+len(msg.GetLoseZones())+len(msg.GetAdd())+len(msg.GetApply()) == 0 {
+	drains := len(msg.GetDrainNodes()) + len(msg.GetMaintainNodes())
+	if len(msg.GetLoseNodes())+len(msg.GetLoseZones())+drains+len(msg.GetAdd())+len(msg.GetApply()) == 0 {
 		return nil, problem.New(problem.Invalid, "", "there is nothing to assume").
 			WithHint("name what is lost, added or applied: skerry whatif --lose node-3")
 	}
-	if len(msg.GetLoseNodes())+len(msg.GetLoseZones()) > maxLost {
+	if len(msg.GetLoseNodes())+len(msg.GetLoseZones())+drains > maxLost {
 		return nil, problem.New(problem.Invalid, "", "more than %d losses in one question", maxLost).WithField("loseNodes")
 	}
 	var change *sitev1.ApplyResources
@@ -50,18 +51,23 @@ func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.What
 		change = &sitev1.ApplyResources{Resources: admitted, Secrets: assumed}
 	}
 	_, freshness := f.read(ctx, msg.GetStale())
-	select {
-	case f.foresight.asking <- struct{}{}:
-		defer func() { <-f.foresight.asking }()
-	case <-ctx.Done():
-		return nil, problem.New(problem.Exhausted, "", "others are asking what would be, %d at once", maxAsking).WithHint("try again")
-	}
-	answer, err := whatif.Ask(f.Store, msg, change)
+	answer, err := f.foresee(ctx, msg, change)
 	if err != nil {
 		return nil, err
 	}
 	answer.Freshness = freshness
 	return connect.NewResponse(answer), nil
+}
+
+// foresee an answer when not too many others are thinking.
+func (s *Server) foresee(ctx context.Context, question *skerryv1.WhatIfRequest, change *sitev1.ApplyResources) (*skerryv1.WhatIfResponse, error) {
+	select {
+	case s.foresight.asking <- struct{}{}:
+		defer func() { <-s.foresight.asking }()
+	case <-ctx.Done():
+		return nil, problem.New(problem.Exhausted, "", "others are asking what would be, %d at once", maxAsking).WithHint("try again")
+	}
+	return whatif.Ask(s.Store, question, change)
 }
 
 // foresight remembers for a moment which losses the site would not survive:

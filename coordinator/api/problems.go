@@ -45,7 +45,7 @@ func quorumProblem(status *skerryv1.StatusResponse) string {
 
 func nodeProblems(node *skerryv1.Node) []string {
 	var found []string
-	if node.GetState() == skerryv1.NodeState_NODE_STATE_LOST {
+	if node.GetState() == skerryv1.NodeState_NODE_STATE_LOST && node.GetDuty().GetDuty() != skerryv1.Duty_DUTY_MAINTENANCE {
 		found = append(found, fmt.Sprintf("node %s is lost since %s: check its power and its network",
 			node.GetName(), node.GetStateSince().AsTime().Format("2006-01-02 15:04:05 MST")))
 	}

@@ -21,6 +21,7 @@ type Core struct {
 	voters  voterControl
 	asked   asked
 	waits   waits
+	tried   tried
 }
 
 // New core for a term of leadership that begins now.

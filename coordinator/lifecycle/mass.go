@@ -57,8 +57,8 @@ func (s *step) findMass() mass {
 	var losses []loss
 	site := 0
 	for _, node := range s.view.Nodes() {
-		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-			continue
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || node.GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE {
+			continue // nobody wonders about one in maintenance
 		}
 		site++
 		if w := s.nodes[node.GetName()]; w.isLost() {

@@ -25,6 +25,8 @@ type planner struct {
 	changed map[string]*skerryv1.Placement
 	// held are pending placements that must not get a node yet, and why.
 	held map[string]string
+	// trials of fitsWithout in this step.
+	trials int
 	// mass failure, and how many placements wait because of it.
 	mass    mass
 	waiting int
@@ -46,8 +48,9 @@ func (s *step) planWorkloads() {
 	if p.waiting > 0 {
 		s.effects.Waiting = p.mass.explain(s.now, s.config.MassWindow, p.waiting)
 	}
+	p.endDrains()
 	p.schedule(workloads, placements)
-	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict()) > 0 {
+	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+len(p.plan.GetEndDrains()) > 0 {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }
@@ -60,6 +63,7 @@ func (p *planner) planWorkload(w *skerryv1.Workload) {
 	s.update()
 	s.removeSurplus()
 	s.replaceLost()
+	s.moveAway()
 	s.succeed()
 	s.addMissing()
 	s.hold()

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func (w *world) event(t *rapid.T) {
 	name := rapid.SampledFrom(w.names()).Draw(t, "node")
 	node := w.nodes[name]
 	switch rapid.SampledFrom([]string{
-		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "pass", "pass", "pass",
+		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "pass", "pass", "pass",
 	}).Draw(t, "event") {
 	case "apply":
 		w.applyAny(t)
@@ -87,6 +88,14 @@ func (w *world) event(t *rapid.T) {
 		if node.off && w.delete("Node", name).GetErrorKind() == "" {
 			clear(node.running)
 		}
+	case "drain":
+		w.duty(name, drained, time.Duration(rapid.IntRange(1, 30).Draw(t, "deadline"))*w.tick)
+	case "maintenance":
+		w.duty(name, maintenance)
+	case "cordon":
+		w.duty(name, cordoned)
+	case "return":
+		w.duty(name, inService)
 	case "pass":
 		w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "ticks")) * w.tick)
 	}
@@ -114,6 +123,7 @@ func (w *world) applyAny(t *rapid.T) {
 			x.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "zone", In: []string{"a"}}}}
 		})
 	}
+	changes = append(changes, minAvailable(rapid.SampledFrom([]string{"", "1", "50%", "100%"}).Draw(t, "min available")))
 	changes = append(changes, func(x *skerryv1.Workload) {
 		x.Container.Resources = &skerryv1.Resources{Cpu: rapid.SampledFrom([]string{"100m", "300m"}).Draw(t, "cpu"), Memory: "64Mi"}
 	})
@@ -159,12 +169,17 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 	after := w.view()
 	for _, workload := range after.Workloads() {
 		had, has := countAll(before, workload), countAll(after, workload)
-		if has > max(had, manifest.Wanted(workload)) {
+		// What does not move after all counts again.
+		if len(plan.GetEndDrains()) == 0 && has > max(had, manifest.Wanted(workload)) {
 			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, manifest.Wanted(workload), has, w.describe())
 		}
 		for _, removal := range plan.GetRemove() {
 			p := before.Placement(removal.GetProject(), removal.GetPlacement())
-			if p.GetWorkload() == workload.GetName() && state.IsHealthy(p) {
+			switch {
+			case p.GetWorkload() != workload.GetName() || !state.IsHealthy(p):
+			case removal.GetDrain():
+				w.checkMakesWay(workload, p, before)
+			default:
 				w.checkRemoval(workload, p, after)
 			}
 		}
@@ -179,6 +194,33 @@ func countAll(view *state.View, workload *skerryv1.Workload) int {
 		}
 	}
 	return counted
+}
+
+// checkMakesWay: what ends for a drain can be spared, together with all that
+// ends in the same plan.
+func (w *world) checkMakesWay(workload *skerryv1.Workload, removed *skerryv1.Placement, before *state.View) {
+	w.t.Helper()
+	kept := 0
+	for _, p := range w.view().PlacementsOf(workload.GetProject(), workload.GetName()) {
+		if state.IsHealthy(p) {
+			kept++
+		}
+	}
+	wanted := manifest.Wanted(workload)
+	fewest := wanted - state.AtATime(workload)
+	if text := workload.GetMinAvailable(); text != "" {
+		least, err := manifest.Available(text, wanted)
+		if err != nil {
+			w.t.Fatalf("%v", err)
+		}
+		fewest = min(least, wanted)
+	}
+	if kept < fewest {
+		w.t.Fatalf("%s makes way and leaves %d healthy of %d:\n%s", removed.GetName(), kept, fewest, w.describe())
+	}
+	if node := before.Node(removed.GetNode()); !state.Leaves(node) || state.IsStay(removed.GetSpec()) && !state.ToMaintenance(node) {
+		w.t.Fatalf("%s makes way on a node that is %s", removed.GetName(), node.GetDuty().GetDuty())
+	}
 }
 
 // checkRemoval of a healthy placement: enough others must be healthy, and of
@@ -203,6 +245,9 @@ func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Plac
 		w.t.Fatalf("%s was healthy and ends, with %d healthy of %d:\n%s", removed.GetName(), len(kept), replicas, w.describe())
 	}
 	for _, p := range kept {
+		if state.Leaves(w.view().Node(removed.GetNode())) && !state.Leaves(w.view().Node(p.GetNode())) {
+			continue
+		}
 		if p.GetGeneration() == workload.GetGeneration() && p.GetCreated().AsTime().After(removed.GetCreated().AsTime()) {
 			w.t.Fatalf("%s was healthy and ends, %s is younger and stays:\n%s", removed.GetName(), p.GetName(), w.describe())
 		}
@@ -214,6 +259,7 @@ func (w *world) mend() {
 	for _, name := range w.names() {
 		node := w.nodes[name]
 		node.off, node.cut, node.sick, node.deaf = false, false, false, false
+		w.duty(name, inService)
 	}
 	// A mass failure waits a minute.
 	w.pass(75 * time.Second)
@@ -259,4 +305,40 @@ func (w *world) waitsFor() []string {
 		}
 	}
 	return waits
+}
+
+// TestADrainAlwaysEndsOrSaysWhatIsLeft of a site that is well: every placement
+// moves, or is named in the end, and what is left runs on.
+func TestADrainAlwaysEndsOrSaysWhatIsLeft(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 4).Draw(t, "workloads") {
+			w.applyAny(t)
+		}
+		w.pass(20 * time.Second)
+		name := rapid.SampledFrom(w.names()).Draw(t, "node")
+		healthy := map[string]int{}
+		for _, workload := range workloadNames {
+			healthy[workload] = w.healthy(workload)
+		}
+		until := rapid.SampledFrom([]skerryv1.Duty{drained, maintenance}).Draw(t, "until")
+		if w.duty(name, until, 20*time.Second).GetErrorKind() != "" {
+			return // nothing else is in service
+		}
+		w.pass(30 * time.Second)
+		duty := w.view().Node(name).GetDuty()
+		if duty.GetDuty() == skerryv1.Duty_DUTY_DRAINING || duty.GetDrain().GetResult() == "" {
+			t.Fatalf("%s is still %s: %q\n%s", name, duty.GetDuty(), duty.GetDrain().GetResult(), w.describe())
+		}
+		left := w.view().PlacementsOn(name)
+		if (duty.GetDuty() == maintenance || !strings.Contains(duty.GetDrain().GetResult(), "-")) && len(left) > 0 {
+			t.Fatalf("%q, and yet there is\n%s", duty.GetDrain().GetResult(), w.describe())
+		}
+		for _, workload := range workloadNames {
+			stays := workload == "db" && until == maintenance
+			if now := w.healthy(workload); now < healthy[workload] && !stays {
+				t.Fatalf("%d of %s were healthy, now %d:\n%s", healthy[workload], workload, now, w.describe())
+			}
+		}
+	})
 }

@@ -12,7 +12,7 @@ import (
 // removeSurplus ends what is more than the replicas: after a cut has healed,
 // or because fewer are asked for. The healthy ones are kept before others, of
 // these the ones of the present template, of these the ones that are there the
-// longest.
+// longest. What is on a node that is drained goes before others as healthy.
 func (s *sheet) removeSurplus() {
 	counted := s.counted()
 	surplus := len(counted) - s.wanted()
@@ -31,6 +31,7 @@ func (s *sheet) keepFirst(a, b *skerryv1.Placement) int {
 	return cmp.Or(
 		-compareTruth(state.IsHealthy(a), state.IsHealthy(b)),
 		compareTruth(s.lost(a), s.lost(b)),
+		compareTruth(s.leaves(a), s.leaves(b)),
 		-compareTruth(s.isCurrent(a), s.isCurrent(b)),
 		-compareTruth(a.GetNode() != "", b.GetNode() != ""),
 		a.GetCreated().AsTime().Compare(b.GetCreated().AsTime()),

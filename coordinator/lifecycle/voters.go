@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/coordinator/consensus/voters"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -55,16 +56,24 @@ func (s *step) changeVoters(progress Progress) {
 }
 
 // handOver names the voters that may lead when the coordinator itself was
-// removed from the site.
+// removed from the site, or is drained.
 func (s *step) handOver() {
-	if s.view.Node(s.config.Self).GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+	self := s.view.Node(s.config.Self)
+	removed := self.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
+	if !removed && !state.Leaves(self) {
 		return
 	}
 	for _, node := range s.view.Voters() {
-		if node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_READY && (removed || s.isUp(node) && !state.Leaves(node)) {
 			s.effects.HandOver = append(s.effects.HandOver, node.GetRaftId())
 		}
 	}
+}
+
+// isUp: nothing puts the node in doubt.
+func (s *step) isUp(node *skerryv1.Node) bool {
+	w := s.nodes[node.GetName()]
+	return node.GetName() != s.config.Self && w != nil && !w.isLost() && !w.suspected(s.now)
 }
 
 // underWay: the last change was asked for a short while ago, and the state does

@@ -15,7 +15,7 @@ const Unlimited = math.MaxInt32
 // asks for. Of a workload that asks for nothing, so many may be missing as
 // otherwise says. What is not healthy helps nobody, and may be ended always.
 func Spare(w *skerryv1.Workload, all []*skerryv1.Placement, otherwise int) int {
-	wanted := int(w.GetReplicas())
+	wanted := manifest.Wanted(w)
 	least := wanted - otherwise
 	if w.GetMinAvailable() != "" {
 		// The state takes none that cannot be read. More than are wanted there cannot be.

@@ -11,14 +11,16 @@ import (
 
 // Reasons why a node gets no new work.
 const (
-	noSuchNode = "it is not there"
-	isLost     = "it is lost"
-	isCordoned = "it is cordoned"
+	noSuchNode    = "it is not there"
+	isLost        = "it is lost"
+	isCordoned    = "it is cordoned"
+	isDrained     = "it is drained"
+	inMaintenance = "it is in maintenance"
 )
 
 // WhyNoWork says why a node may not get a new placement of this workload now;
 // empty when it may. What is pinned to a node has its data there: it may come
-// back to one that gets nothing else.
+// back to one that gets nothing else, but for maintenance.
 func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 	switch node.GetState() {
 	case skerryv1.NodeState_NODE_STATE_READY:
@@ -27,10 +29,30 @@ func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 	default:
 		return noSuchNode
 	}
-	if node.GetDuty() == nil || PinnedTo(w) == node.GetName() {
+	if node.GetDuty() == nil {
 		return ""
 	}
-	return isCordoned
+	switch {
+	case ToMaintenance(node):
+		return inMaintenance
+	case PinnedTo(w) == node.GetName():
+		return ""
+	case Leaves(node):
+		return isDrained
+	default:
+		return isCordoned
+	}
+}
+
+// Leaves tells whether what may run elsewhere moves away from a node.
+func Leaves(node *skerryv1.Node) bool {
+	return node.GetDuty().GetDuty() > skerryv1.Duty_DUTY_CORDONED
+}
+
+// ToMaintenance tells whether a node is in maintenance, or on its way there:
+// then what stays on it stops.
+func ToMaintenance(node *skerryv1.Node) bool {
+	return Leaves(node) && node.GetDuty().GetDrain().GetUntil() == skerryv1.Duty_DUTY_MAINTENANCE
 }
 
 // changeDuty takes a node out of service, or back.
@@ -39,26 +61,54 @@ func (x *tx) changeDuty(change *sitev1.ChangeDuty) (*sitev1.Outcome, error) {
 	if old == nil || old.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return nil, missing("Node", change.GetNode())
 	}
-	about := "Node/" + old.GetName()
 	if len(change.GetReason()) > maxMessage {
-		return nil, problem.New(problem.Invalid, about, "it is longer than %d bytes", maxMessage).WithField("reason")
+		return nil, problem.New(problem.Invalid, "Node/"+old.GetName(), "it is longer than %d bytes", maxMessage).WithField("reason")
 	}
-	if old.GetDuty().GetDuty() == change.GetDuty() {
-		return &sitev1.Outcome{Node: old}, nil
-	}
-	node := shallow(old)
+	node, about := shallow(old), aboutNode(old.GetName())
+	next := &skerryv1.NodeDuty{Duty: change.GetDuty(), Reason: change.GetReason(), Since: x.time}
 	switch change.GetDuty() {
 	case skerryv1.Duty_DUTY_UNSPECIFIED:
-		node.Duty = nil
-		x.inform(aboutNode(node.GetName()), "NodeInService", "%s", because("it may get new work again", change))
+		if old.GetDuty() == nil {
+			return &sitev1.Outcome{Node: old}, nil
+		}
+		next = nil
+		x.stayHere(old)
+		x.inform(about, "NodeInService", "%s", because("it may get new work again", change))
 	case skerryv1.Duty_DUTY_CORDONED:
-		node.Duty = &skerryv1.NodeDuty{Duty: change.GetDuty(), Reason: change.GetReason(), Since: x.time}
-		x.inform(aboutNode(node.GetName()), "NodeCordoned", "%s", because("it gets nothing new", change))
+		if old.GetDuty() != nil {
+			return &sitev1.Outcome{Node: old}, nil // it gets nothing new already
+		}
+		x.inform(about, "NodeCordoned", "%s", because("it gets nothing new", change))
+	case skerryv1.Duty_DUTY_DRAINED, skerryv1.Duty_DUTY_MAINTENANCE:
+		if old.GetDuty().GetDuty() == change.GetDuty() {
+			return &sitev1.Outcome{Node: old}, nil
+		}
+		if err := x.checkDrain(old); err != nil {
+			return nil, err
+		}
+		next.Duty = skerryv1.Duty_DUTY_DRAINING
+		next.Drain = &skerryv1.NodeDrain{Started: x.time, Deadline: change.GetDeadline(), Until: change.GetDuty()}
+		x.inform(about, "DrainStarted", "%s", because("what may run elsewhere moves away from it", change))
 	default:
-		return nil, problem.New(problem.Invalid, about, "there is no duty %d", change.GetDuty()).WithField("duty")
+		return nil, problem.New(problem.Invalid, "Node/"+old.GetName(), "there is no duty %d", change.GetDuty()).WithField("duty")
 	}
+	node.Duty = next
 	x.putNode(node)
 	return &sitev1.Outcome{Node: node}, nil
+}
+
+// checkDrain refuses a drain after which there would be nowhere to go.
+func (x *tx) checkDrain(node *skerryv1.Node) error {
+	if len(placements.by(x.Txn, byNode, node.GetName())) == 0 {
+		return nil
+	}
+	for _, other := range nodes.list(x.Txn) {
+		if other.GetName() != node.GetName() && WhyNoWork(other, nil) == "" {
+			return nil
+		}
+	}
+	return problem.New(problem.Conflict, "Node/"+node.GetName(), "no other node is in service: nothing of what it runs could go anywhere").
+		WithHint("put another node into service first (skerry uncordon NODE), or stop the whole site: skerry site stop")
 }
 
 func because(what string, change *sitev1.ChangeDuty) string {

@@ -173,7 +173,11 @@ func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) 
 	case skerryv1.NodeState_NODE_STATE_READY:
 		x.inform(about, "NodeReturned", "%s", change.GetReason())
 	case skerryv1.NodeState_NODE_STATE_LOST:
-		x.warn(about, "NodeLost", "%s", change.GetReason())
+		if old.GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE {
+			x.inform(about, "NodeOff", "it is in maintenance: %s", change.GetReason())
+		} else {
+			x.warn(about, "NodeLost", "%s", change.GetReason())
+		}
 	case skerryv1.NodeState_NODE_STATE_REMOVED:
 		return x.removeNode(old, 0)
 	default:

@@ -22,7 +22,7 @@ const (
 // state: each part is checked against the present one, and what no longer
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
-	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict())
+	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) + len(plan.GetEndDrains())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -47,6 +47,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	for _, part := range plan.GetPostpone() {
 		count(x.planPostponement(part))
 	}
+	for _, part := range plan.GetEndDrains() {
+		count(x.endDrain(part))
+	}
 	return &sitev1.Outcome{Rejected: rejected}, nil
 }
 
@@ -58,7 +61,10 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 		return false
 	}
 	record := workloads.get(x.Txn, key(p.GetProject(), p.GetWorkload()))
-	if record.GetWorkload().GetResourceVersion() > base || x.needed(record.GetWorkload(), p) {
+	if record.GetWorkload().GetResourceVersion() > base || (!part.GetDrain() && x.needed(record.GetWorkload(), p)) {
+		return false
+	}
+	if part.GetDrain() && !x.makesWay(record.GetWorkload(), p) {
 		return false
 	}
 	x.stop(p)
@@ -91,7 +97,8 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	var replaced *skerryv1.Placement
 	if part.GetReplaces() != "" {
 		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
-		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, placements.by(x.Txn, byWorkload, k)) {
+		leaves := Leaves(nodes.get(x.Txn, replaced.GetNode()))
+		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, leaves, placements.by(x.Txn, byWorkload, k)) {
 			return false
 		}
 		delete(x.counted, k)
@@ -122,14 +129,14 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 }
 
 // replaceable tells whether another placement may take the place of this one:
-// because its node is lost and it may run elsewhere, or because it stays and is
-// being stopped, and the next one must have its node.
-func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, all []*skerryv1.Placement) bool {
+// because its node is lost or makes it leave and it may run elsewhere, or
+// because it stays and is being stopped, and the next one must have its node.
+func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, leaves bool, all []*skerryv1.Placement) bool {
 	if p.GetReplacedBy() != "" || p.GetNode() == "" {
 		return false
 	}
 	if !mustNotRunTwice(w, p) {
-		return Counts(p) && p.GetLostSince() != nil
+		return Counts(p) && (leaves || p.GetLostSince() != nil)
 	}
 	counted := 0
 	for _, other := range all {
@@ -146,6 +153,8 @@ func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
 	x.putPlacement(p)
 	if p.GetLostSince() != nil {
 		x.warn(aboutPlacement(p), "PlacementReplaced", "its node %s is lost: %s replaces it", p.GetNode(), by)
+	} else if !IsStay(p.GetSpec()) {
+		x.inform(aboutPlacement(p), "PlacementMoves", "node %s is drained: %s takes its place", p.GetNode(), by)
 	}
 }
 

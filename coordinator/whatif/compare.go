@@ -1,14 +1,16 @@
 package whatif
 
 import (
+	"fmt"
 	"slices"
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // compare says what became of every placement.
-func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost []string) {
+func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost, drained []string) {
 	ended := map[string][]*skerryv1.Placement{} // by workload, that nothing has taken the place of
 	predecessor := map[string]*skerryv1.Placement{}
 	for _, old := range before.Placements() {
@@ -21,6 +23,8 @@ func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost []
 			ended[workloadOf(old)] = append(ended[workloadOf(old)], old)
 		case slices.Contains(lost, p.GetNode()):
 			answer.Stranded = append(answer.Stranded, stranded(old, whyLost(answer, old)))
+		case slices.Contains(drained, p.GetNode()):
+			answer.Stranded = append(answer.Stranded, stranded(old, whyLeft(after, p)))
 		}
 	}
 	for _, p := range after.Placements() {
@@ -31,6 +35,10 @@ func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost []
 		from := predecessor[keyOf(p)]
 		if of := workloadOf(p); from == nil && len(ended[of]) > 0 {
 			from, ended[of] = ended[of][0], ended[of][1:]
+		}
+		if p.GetNode() == "" && state.IsStay(p.GetSpec()) && state.ToMaintenance(after.Node(from.GetNode())) {
+			answer.Pausing = append(answer.Pausing, stranded(from, "it stays on its node, where it starts again afterwards"))
+			continue
 		}
 		if p.GetNode() == "" {
 			answer.Stranded = append(answer.Stranded, pending(p, old, from))
@@ -84,6 +92,35 @@ func stranded(p *skerryv1.Placement, why string) *skerryv1.Stranded {
 	return &skerryv1.Stranded{
 		Project: p.GetProject(), Workload: p.GetWorkload(), Placement: p.GetName(), Node: p.GetNode(), Why: why,
 	}
+}
+
+// whyLeft says why a placement could not leave a node that is drained.
+func whyLeft(after *state.View, p *skerryv1.Placement) string {
+	w := after.Workload(p.GetProject(), p.GetWorkload())
+	all := after.PlacementsOf(p.GetProject(), p.GetWorkload())
+	switch {
+	case (state.IsStay(p.GetSpec()) || state.IsStay(w)) && !state.ToMaintenance(after.Node(p.GetNode())):
+		return fmt.Sprintf("it stays on its node (partition.mode: stay) and runs on there: "+
+			"skerry node maintenance %s stops it in good order and starts it again afterwards", p.GetNode())
+	case state.IsHealthy(p) && state.Spare(w, all, state.AtATime(w)) == 0 && w.GetMinAvailable() != "":
+		return fmt.Sprintf("%s must keep %s healthy (minAvailable), and has %d: make the others healthy, or lower it",
+			w.GetName(), w.GetMinAvailable(), healthy(all))
+	case state.IsHealthy(p) && state.Spare(w, all, state.AtATime(w)) == 0:
+		return fmt.Sprintf("%d of %d placements of %s are healthy: make the others healthy first: skerry why %s",
+			healthy(all), manifest.Wanted(w), w.GetName(), w.GetName())
+	default:
+		return "it has not moved"
+	}
+}
+
+func healthy(all []*skerryv1.Placement) int {
+	count := 0
+	for _, p := range all {
+		if state.IsHealthy(p) {
+			count++
+		}
+	}
+	return count
 }
 
 func whyLost(answer *skerryv1.WhatIfResponse, p *skerryv1.Placement) string {

@@ -47,12 +47,29 @@ func Ask(store *state.Store, question *skerryv1.WhatIfRequest, apply *sitev1.App
 			Node: node, State: skerryv1.NodeState_NODE_STATE_LOST, Reason: "as asked",
 		}}})
 	}
+	if err := w.leave(question.GetDrainNodes(), skerryv1.Duty_DUTY_DRAINED); err != nil {
+		return nil, err
+	}
+	if err := w.leave(question.GetMaintainNodes(), skerryv1.Duty_DUTY_MAINTENANCE); err != nil {
+		return nil, err
+	}
 	answer.Settled = true
 	if answer.GetQuorum() {
 		answer.Settled = w.settle()
 	}
-	compare(answer, before, w.store.View(), lost)
+	compare(answer, before, w.store.View(), lost, slices.Concat(question.GetDrainNodes(), question.GetMaintainNodes()))
 	return answer, nil
+}
+
+// leave lets everything leave some nodes, in all the time that it needs.
+func (w *world) leave(nodes []string, until skerryv1.Duty) error {
+	for _, node := range nodes {
+		outcome := w.apply(&sitev1.Entry{Change: &sitev1.Entry_ChangeDuty{ChangeDuty: &sitev1.ChangeDuty{Node: node, Duty: until}}})
+		if err := refusal(outcome); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // losses are the names of all nodes that are to be lost, sorted.

@@ -119,6 +119,9 @@ func say(a *skerryv1.WhatIfResponse) string {
 	for _, m := range a.GetMoves() {
 		parts = append(parts, fmt.Sprintf("%s %s>%s", m.GetWorkload(), m.GetFrom(), m.GetTo()))
 	}
+	for _, s := range a.GetPausing() {
+		parts = append(parts, fmt.Sprintf("%s of %s pauses", s.GetWorkload(), s.GetNode()))
+	}
 	for _, s := range a.GetStranded() {
 		parts = append(parts, fmt.Sprintf("%s of %s stranded: %s", s.GetWorkload(), s.GetNode(), s.GetWhy()))
 	}
@@ -158,6 +161,18 @@ func TestWhatWouldBecomeOfASite(t *testing.T) {
 			&skerryv1.WhatIfRequest{Apply: []*skerryv1.Resource{work("web", 2, "100m", nil)}}, "web n3>"},
 		{"another template moves all of them", []string{"a/n1", "b/n2"}, []*skerryv1.Resource{work("web", 2, "100m", nil)},
 			&skerryv1.WhatIfRequest{Apply: []*skerryv1.Resource{work("web", 2, "200m", nil)}}, "web n1>n1; web n2>n2"},
+		{"what is drained goes where there is room", []string{"a/n1", "b/n2", "c/n3"}, []*skerryv1.Resource{work("web", 2, "500m", nil)},
+			&skerryv1.WhatIfRequest{DrainNodes: []string{"n2"}}, "web n2>n3"},
+		{"without room it does not go", []string{"a/n1", "b/n2"}, []*skerryv1.Resource{work("web", 2, "900m", nil)},
+			&skerryv1.WhatIfRequest{DrainNodes: []string{"n2"}}, "web of n2 stranded: no node fits: 1 node out of service, 1 node without 900m CPU free"},
+		{"what stays runs on on a drained node", []string{"a/n1", "b/n2"}, []*skerryv1.Resource{work("db", 1, "100m", stays)},
+			&skerryv1.WhatIfRequest{DrainNodes: []string{"n1"}}, "db of n1 stranded: it stays on its node (partition.mode: stay) and runs on there: " +
+				"skerry node maintenance n1 stops it in good order and starts it again afterwards"},
+		{"what stays and must stay healthy is not stopped for maintenance", []string{"a/n1", "b/n2"},
+			[]*skerryv1.Resource{work("db", 1, "100m", func(w *skerryv1.Workload) { stays(w); w.MinAvailable = "1" })},
+			&skerryv1.WhatIfRequest{MaintainNodes: []string{"n1"}}, "db of n1 stranded: db must keep 1 healthy (minAvailable), and has 1: make the others healthy, or lower it"},
+		{"what stays waits for the end of maintenance", []string{"a/n1", "b/n2"}, []*skerryv1.Resource{work("db", 1, "100m", stays)},
+			&skerryv1.WhatIfRequest{MaintainNodes: []string{"n1"}}, "db of n1 pauses"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarbour(t, test.nodes...)

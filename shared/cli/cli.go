@@ -93,7 +93,7 @@ begins with "!" on standard error.`,
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, whatifCommand, endpointsCommand, eventsCommand,
 		applyCommand, deleteCommand, secretCommand, imageCommand,
-		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand),
+		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand),
 		logsCommand, execCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, versionCommand,
 	} {

@@ -15,6 +15,9 @@ func (s *fakeSite) ChangeDuty(_ context.Context, r *connect.Request[skerryv1.Cha
 	if len(s.of("Node", r.Msg.GetNode())) == 0 {
 		return nil, missing("Node", r.Msg.GetNode())
 	}
+	if s.changed != nil {
+		return connect.NewResponse(s.changed), s.note(r.Msg)
+	}
 	return connect.NewResponse(&skerryv1.ChangeDutyResponse{Freshness: s.freshness}), s.note(r.Msg)
 }
 

@@ -165,6 +165,20 @@ func (o *describeOptions) duty(f *fields, n *skerryv1.Node) {
 	if d := n.GetDuty(); d != nil {
 		f.add("Duty", fmt.Sprintf("%s for %s", dutyName(d.GetDuty()), o.since(d.GetSince().AsTime())))
 		f.add("Reason", d.GetReason())
+		f.add("Drain", drainText(d.GetDrain()))
+	}
+}
+
+func drainText(d *skerryv1.NodeDrain) string {
+	switch {
+	case d == nil:
+		return ""
+	case d.GetResult() != "":
+		return d.GetResult()
+	case d.GetDeadline() == nil:
+		return "it goes on"
+	default:
+		return "it goes on until " + utc(d.GetDeadline().AsTime()) + " at the latest"
 	}
 }
 

@@ -47,6 +47,9 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedNodeServiceHandler
 	skerryv1connect.UnimplementedNamingServiceHandler
 
+	// changed answers every change of a duty; look happens before each Get.
+	changed *skerryv1.ChangeDutyResponse
+	look    func()
 	// foresight answers every question; question is the last one.
 	foresight *skerryv1.WhatIfResponse
 	question  *skerryv1.WhatIfRequest
@@ -124,6 +127,9 @@ func (s *fakeSite) Delete(_ context.Context, r *connect.Request[skerryv1.DeleteR
 }
 
 func (s *fakeSite) Get(_ context.Context, r *connect.Request[skerryv1.GetRequest]) (*connect.Response[skerryv1.GetResponse], error) {
+	if s.look != nil {
+		s.look()
+	}
 	found := s.of(r.Msg.GetKind(), r.Msg.GetName())
 	if len(found) == 0 {
 		return nil, missing(r.Msg.GetKind(), r.Msg.GetName())

@@ -91,6 +91,14 @@ func dutyName(duty skerryv1.Duty) string {
 	return strings.ToLower(strings.TrimPrefix(duty.String(), "DUTY_"))
 }
 
+// dutyText is a duty within a sentence.
+func dutyText(duty skerryv1.Duty) string {
+	if duty == skerryv1.Duty_DUTY_MAINTENANCE {
+		return "in maintenance"
+	}
+	return dutyName(duty)
+}
+
 func voterRole(n *skerryv1.Node) string {
 	switch n.GetVoter() {
 	case skerryv1.VoterRole_VOTER_ROLE_VOTER:

@@ -150,9 +150,14 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
 	for _, s := range answer.GetStranded() {
 		stranded.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
 	}
+	pausing := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
+	for _, s := range answer.GetPausing() {
+		pausing.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
+	}
 	return errors.Join(
 		a.lines("Would be applied", applied),
 		section(a.Out, "Would move", moves),
+		section(a.Out, "Would pause", pausing),
 		section(a.Out, "Would not run", stranded),
 		a.verdict(answer))
 }

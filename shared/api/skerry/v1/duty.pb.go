@@ -32,6 +32,13 @@ const (
 	Duty_DUTY_UNSPECIFIED Duty = 0
 	// It goes on with what it has, and gets nothing new.
 	Duty_DUTY_CORDONED Duty = 1
+	// What may run elsewhere moves away from it.
+	Duty_DUTY_DRAINING Duty = 2
+	// What may run elsewhere has moved away from it.
+	Duty_DUTY_DRAINED Duty = 3
+	// Nothing runs on it, and nobody wonders when it is off. What stays on it
+	// starts again when it is back in service.
+	Duty_DUTY_MAINTENANCE Duty = 4
 )
 
 // Enum value maps for Duty.
@@ -39,10 +46,16 @@ var (
 	Duty_name = map[int32]string{
 		0: "DUTY_UNSPECIFIED",
 		1: "DUTY_CORDONED",
+		2: "DUTY_DRAINING",
+		3: "DUTY_DRAINED",
+		4: "DUTY_MAINTENANCE",
 	}
 	Duty_value = map[string]int32{
 		"DUTY_UNSPECIFIED": 0,
 		"DUTY_CORDONED":    1,
+		"DUTY_DRAINING":    2,
+		"DUTY_DRAINED":     3,
+		"DUTY_MAINTENANCE": 4,
 	}
 )
 
@@ -78,8 +91,10 @@ type NodeDuty struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Duty  Duty                   `protobuf:"varint,1,opt,name=duty,proto3,enum=skerry.v1.Duty" json:"duty,omitempty"`
 	// For people: why, in the operator's words.
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// The drain that leads or led to it, if any.
+	Drain         *NodeDrain `protobuf:"bytes,4,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,18 +150,116 @@ func (x *NodeDuty) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *NodeDuty) GetDrain() *NodeDrain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+// NodeDrain is a drain of one node.
+type NodeDrain struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Started *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	// When it is given up; unset: never.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// What the node is when it is done: drained, or in maintenance.
+	Until Duty `protobuf:"varint,3,opt,name=until,proto3,enum=skerry.v1.Duty" json:"until,omitempty"`
+	// When it was done or given up; unset while it goes on.
+	Ended *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	// What became of it, one sentence.
+	Result        string `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeDrain) Reset() {
+	*x = NodeDrain{}
+	mi := &file_skerry_v1_duty_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeDrain) ProtoMessage() {}
+
+func (x *NodeDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_duty_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeDrain.ProtoReflect.Descriptor instead.
+func (*NodeDrain) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *NodeDrain) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *NodeDrain) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *NodeDrain) GetUntil() Duty {
+	if x != nil {
+		return x.Until
+	}
+	return Duty_DUTY_UNSPECIFIED
+}
+
+func (x *NodeDrain) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *NodeDrain) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
 var File_skerry_v1_duty_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_duty_proto_rawDesc = "" +
 	"\n" +
-	"\x14skerry/v1/duty.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n" +
+	"\x14skerry/v1/duty.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n" +
 	"\bNodeDuty\x12#\n" +
 	"\x04duty\x18\x01 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since*/\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12*\n" +
+	"\x05drain\x18\x04 \x01(\v2\x14.skerry.v1.NodeDrainR\x05drain\"\xea\x01\n" +
+	"\tNodeDrain\x124\n" +
+	"\astarted\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12%\n" +
+	"\x05until\x18\x03 \x01(\x0e2\x0f.skerry.v1.DutyR\x05until\x120\n" +
+	"\x05ended\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x12\x16\n" +
+	"\x06result\x18\x05 \x01(\tR\x06result*j\n" +
 	"\x04Duty\x12\x14\n" +
 	"\x10DUTY_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rDUTY_CORDONED\x10\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"\rDUTY_CORDONED\x10\x01\x12\x11\n" +
+	"\rDUTY_DRAINING\x10\x02\x12\x10\n" +
+	"\fDUTY_DRAINED\x10\x03\x12\x14\n" +
+	"\x10DUTY_MAINTENANCE\x10\x04B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_duty_proto_rawDescOnce sync.Once
@@ -161,20 +274,26 @@ func file_skerry_v1_duty_proto_rawDescGZIP() []byte {
 }
 
 var file_skerry_v1_duty_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_skerry_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_skerry_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_skerry_v1_duty_proto_goTypes = []any{
 	(Duty)(0),                     // 0: skerry.v1.Duty
 	(*NodeDuty)(nil),              // 1: skerry.v1.NodeDuty
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*NodeDrain)(nil),             // 2: skerry.v1.NodeDrain
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_skerry_v1_duty_proto_depIdxs = []int32{
 	0, // 0: skerry.v1.NodeDuty.duty:type_name -> skerry.v1.Duty
-	2, // 1: skerry.v1.NodeDuty.since:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 1: skerry.v1.NodeDuty.since:type_name -> google.protobuf.Timestamp
+	2, // 2: skerry.v1.NodeDuty.drain:type_name -> skerry.v1.NodeDrain
+	3, // 3: skerry.v1.NodeDrain.started:type_name -> google.protobuf.Timestamp
+	3, // 4: skerry.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
+	0, // 5: skerry.v1.NodeDrain.until:type_name -> skerry.v1.Duty
+	3, // 6: skerry.v1.NodeDrain.ended:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_duty_proto_init() }
@@ -188,7 +307,7 @@ func file_skerry_v1_duty_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_duty_proto_rawDesc), len(file_skerry_v1_duty_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

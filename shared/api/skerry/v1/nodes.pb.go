@@ -11,6 +11,7 @@ package skerryv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -29,8 +30,11 @@ type ChangeDutyRequest struct {
 	// Unspecified: it is in service again.
 	Duty Duty `protobuf:"varint,2,opt,name=duty,proto3,enum=skerry.v1.Duty" json:"duty,omitempty"`
 	// Why, for others. At most 1 KiB.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// For drained and maintenance: how long the drain may take, 1s to 24h.
+	// Default: 10m.
+	Deadline      *durationpb.Duration `protobuf:"bytes,5,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,11 +97,24 @@ func (x *ChangeDutyRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *ChangeDutyRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
 type ChangeDutyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node as it is now.
-	Node          *Node      `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Freshness     *Freshness `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	Node      *Node      `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Freshness *Freshness `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// For a drain: what could not move if nothing else changed, and why.
+	Stuck []*Stranded `protobuf:"bytes,3,rep,name=stuck,proto3" json:"stuck,omitempty"`
+	// For maintenance: what stays on the node, and does not run meanwhile.
+	Pausing []*Stranded `protobuf:"bytes,5,rep,name=pausing,proto3" json:"pausing,omitempty"`
+	// For maintenance: the site has no quorum while the node is off.
+	OnlyQuorum    bool `protobuf:"varint,4,opt,name=only_quorum,json=onlyQuorum,proto3" json:"only_quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -146,20 +163,46 @@ func (x *ChangeDutyResponse) GetFreshness() *Freshness {
 	return nil
 }
 
+func (x *ChangeDutyResponse) GetStuck() []*Stranded {
+	if x != nil {
+		return x.Stuck
+	}
+	return nil
+}
+
+func (x *ChangeDutyResponse) GetPausing() []*Stranded {
+	if x != nil {
+		return x.Pausing
+	}
+	return nil
+}
+
+func (x *ChangeDutyResponse) GetOnlyQuorum() bool {
+	if x != nil {
+		return x.OnlyQuorum
+	}
+	return false
+}
+
 var File_skerry_v1_nodes_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_nodes_proto_rawDesc = "" +
 	"\n" +
-	"\x15skerry/v1/nodes.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x14skerry/v1/duty.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\"\x83\x01\n" +
+	"\x15skerry/v1/nodes.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16skerry/v1/access.proto\x1a\x14skerry/v1/duty.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x16skerry/v1/whatif.proto\"\xba\x01\n" +
 	"\x11ChangeDutyRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
 	"\x04duty\x18\x02 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"m\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x125\n" +
+	"\bdeadline\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\"\xe8\x01\n" +
 	"\x12ChangeDutyResponse\x12#\n" +
 	"\x04node\x18\x01 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x122\n" +
-	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness2v\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\x12)\n" +
+	"\x05stuck\x18\x03 \x03(\v2\x13.skerry.v1.StrandedR\x05stuck\x12-\n" +
+	"\apausing\x18\x05 \x03(\v2\x13.skerry.v1.StrandedR\apausing\x12\x1f\n" +
+	"\vonly_quorum\x18\x04 \x01(\bR\n" +
+	"onlyQuorum2v\n" +
 	"\vNodeService\x12g\n" +
 	"\n" +
 	"ChangeDuty\x12\x1c.skerry.v1.ChangeDutyRequest\x1a\x1d.skerry.v1.ChangeDutyResponse\"\x1c¼\x18\x18\n" +
@@ -179,23 +222,28 @@ func file_skerry_v1_nodes_proto_rawDescGZIP() []byte {
 
 var file_skerry_v1_nodes_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_skerry_v1_nodes_proto_goTypes = []any{
-	(*ChangeDutyRequest)(nil),  // 0: skerry.v1.ChangeDutyRequest
-	(*ChangeDutyResponse)(nil), // 1: skerry.v1.ChangeDutyResponse
-	(Duty)(0),                  // 2: skerry.v1.Duty
-	(*Node)(nil),               // 3: skerry.v1.Node
-	(*Freshness)(nil),          // 4: skerry.v1.Freshness
+	(*ChangeDutyRequest)(nil),   // 0: skerry.v1.ChangeDutyRequest
+	(*ChangeDutyResponse)(nil),  // 1: skerry.v1.ChangeDutyResponse
+	(Duty)(0),                   // 2: skerry.v1.Duty
+	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
+	(*Node)(nil),                // 4: skerry.v1.Node
+	(*Freshness)(nil),           // 5: skerry.v1.Freshness
+	(*Stranded)(nil),            // 6: skerry.v1.Stranded
 }
 var file_skerry_v1_nodes_proto_depIdxs = []int32{
 	2, // 0: skerry.v1.ChangeDutyRequest.duty:type_name -> skerry.v1.Duty
-	3, // 1: skerry.v1.ChangeDutyResponse.node:type_name -> skerry.v1.Node
-	4, // 2: skerry.v1.ChangeDutyResponse.freshness:type_name -> skerry.v1.Freshness
-	0, // 3: skerry.v1.NodeService.ChangeDuty:input_type -> skerry.v1.ChangeDutyRequest
-	1, // 4: skerry.v1.NodeService.ChangeDuty:output_type -> skerry.v1.ChangeDutyResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 1: skerry.v1.ChangeDutyRequest.deadline:type_name -> google.protobuf.Duration
+	4, // 2: skerry.v1.ChangeDutyResponse.node:type_name -> skerry.v1.Node
+	5, // 3: skerry.v1.ChangeDutyResponse.freshness:type_name -> skerry.v1.Freshness
+	6, // 4: skerry.v1.ChangeDutyResponse.stuck:type_name -> skerry.v1.Stranded
+	6, // 5: skerry.v1.ChangeDutyResponse.pausing:type_name -> skerry.v1.Stranded
+	0, // 6: skerry.v1.NodeService.ChangeDuty:input_type -> skerry.v1.ChangeDutyRequest
+	1, // 7: skerry.v1.NodeService.ChangeDuty:output_type -> skerry.v1.ChangeDutyResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_nodes_proto_init() }
@@ -207,6 +255,7 @@ func file_skerry_v1_nodes_proto_init() {
 	file_skerry_v1_duty_proto_init()
 	file_skerry_v1_resource_proto_init()
 	file_skerry_v1_service_proto_init()
+	file_skerry_v1_whatif_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -33,8 +33,12 @@ type WhatIfRequest struct {
 	// Machines that join.
 	Add []*Machines `protobuf:"bytes,3,rep,name=add,proto3" json:"add,omitempty"`
 	// Resources that are applied. At most 64.
-	Apply         []*Resource `protobuf:"bytes,4,rep,name=apply,proto3" json:"apply,omitempty"`
-	Stale         bool        `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	Apply []*Resource `protobuf:"bytes,4,rep,name=apply,proto3" json:"apply,omitempty"`
+	Stale bool        `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Nodes that are drained.
+	DrainNodes []string `protobuf:"bytes,320,rep,name=drain_nodes,json=drainNodes,proto3" json:"drain_nodes,omitempty"`
+	// Nodes that go into maintenance.
+	MaintainNodes []string `protobuf:"bytes,321,rep,name=maintain_nodes,json=maintainNodes,proto3" json:"maintain_nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,6 +106,20 @@ func (x *WhatIfRequest) GetStale() bool {
 		return x.Stale
 	}
 	return false
+}
+
+func (x *WhatIfRequest) GetDrainNodes() []string {
+	if x != nil {
+		return x.DrainNodes
+	}
+	return nil
+}
+
+func (x *WhatIfRequest) GetMaintainNodes() []string {
+	if x != nil {
+		return x.MaintainNodes
+	}
+	return nil
 }
 
 // Machines of one kind.
@@ -200,8 +218,10 @@ type WhatIfResponse struct {
 	Applied []*AppliedResource `protobuf:"bytes,6,rep,name=applied,proto3" json:"applied,omitempty"`
 	// False: it did not come to rest within the steps that are tried; the rest of
 	// the answer is how far it got.
-	Settled       bool       `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
-	Freshness     *Freshness `protobuf:"bytes,8,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	Settled   bool       `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
+	Freshness *Freshness `protobuf:"bytes,8,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	// What stays on a node in maintenance, and would not run meanwhile.
+	Pausing       []*Stranded `protobuf:"bytes,320,rep,name=pausing,proto3" json:"pausing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +308,13 @@ func (x *WhatIfResponse) GetSettled() bool {
 func (x *WhatIfResponse) GetFreshness() *Freshness {
 	if x != nil {
 		return x.Freshness
+	}
+	return nil
+}
+
+func (x *WhatIfResponse) GetPausing() []*Stranded {
+	if x != nil {
+		return x.Pausing
 	}
 	return nil
 }
@@ -454,7 +481,7 @@ var File_skerry_v1_whatif_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"\n" +
-	"\x16skerry/v1/whatif.proto\x12\tskerry.v1\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x16skerry/v1/access.proto\"\xb5\x01\n" +
+	"\x16skerry/v1/whatif.proto\x12\tskerry.v1\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x16skerry/v1/access.proto\"\xff\x01\n" +
 	"\rWhatIfRequest\x12\x1d\n" +
 	"\n" +
 	"lose_nodes\x18\x01 \x03(\tR\tloseNodes\x12\x1d\n" +
@@ -462,7 +489,10 @@ const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"lose_zones\x18\x02 \x03(\tR\tloseZones\x12%\n" +
 	"\x03add\x18\x03 \x03(\v2\x13.skerry.v1.MachinesR\x03add\x12)\n" +
 	"\x05apply\x18\x04 \x03(\v2\x13.skerry.v1.ResourceR\x05apply\x12\x14\n" +
-	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xd2\x01\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12 \n" +
+	"\vdrain_nodes\x18\xc0\x02 \x03(\tR\n" +
+	"drainNodes\x12&\n" +
+	"\x0emaintain_nodes\x18\xc1\x02 \x03(\tR\rmaintainNodes\"\xd2\x01\n" +
 	"\bMachines\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x10\n" +
 	"\x03cpu\x18\x02 \x01(\tR\x03cpu\x12\x16\n" +
@@ -471,7 +501,7 @@ const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"\x06labels\x18\x05 \x03(\v2\x1f.skerry.v1.Machines.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xed\x02\n" +
 	"\x0eWhatIfResponse\x12\x16\n" +
 	"\x06quorum\x18\x01 \x01(\bR\x06quorum\x12\x16\n" +
 	"\x06voters\x18\x02 \x01(\rR\x06voters\x12\x1f\n" +
@@ -481,7 +511,8 @@ const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"\bstranded\x18\x05 \x03(\v2\x13.skerry.v1.StrandedR\bstranded\x124\n" +
 	"\aapplied\x18\x06 \x03(\v2\x1a.skerry.v1.AppliedResourceR\aapplied\x12\x18\n" +
 	"\asettled\x18\a \x01(\bR\asettled\x122\n" +
-	"\tfreshness\x18\b \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"~\n" +
+	"\tfreshness\x18\b \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\x12.\n" +
+	"\apausing\x18\xc0\x02 \x03(\v2\x13.skerry.v1.StrandedR\apausing\"~\n" +
 	"\x04Move\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1c\n" +
@@ -530,13 +561,14 @@ var file_skerry_v1_whatif_proto_depIdxs = []int32{
 	4, // 4: skerry.v1.WhatIfResponse.stranded:type_name -> skerry.v1.Stranded
 	7, // 5: skerry.v1.WhatIfResponse.applied:type_name -> skerry.v1.AppliedResource
 	8, // 6: skerry.v1.WhatIfResponse.freshness:type_name -> skerry.v1.Freshness
-	0, // 7: skerry.v1.ForesightService.WhatIf:input_type -> skerry.v1.WhatIfRequest
-	2, // 8: skerry.v1.ForesightService.WhatIf:output_type -> skerry.v1.WhatIfResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 7: skerry.v1.WhatIfResponse.pausing:type_name -> skerry.v1.Stranded
+	0, // 8: skerry.v1.ForesightService.WhatIf:input_type -> skerry.v1.WhatIfRequest
+	2, // 9: skerry.v1.ForesightService.WhatIf:output_type -> skerry.v1.WhatIfResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_whatif_proto_init() }

@@ -11,6 +11,7 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
@@ -24,13 +25,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ChangeDuty of a node.
+// ChangeDuty of a node. Drained and maintenance begin with a drain.
 type ChangeDuty struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Duty  v1.Duty                `protobuf:"varint,2,opt,name=duty,proto3,enum=skerry.v1.Duty" json:"duty,omitempty"`
 	// For people: why.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When a drain is given up; unset: never.
+	Deadline      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,16 +89,71 @@ func (x *ChangeDuty) GetReason() string {
 	return ""
 }
 
+func (x *ChangeDuty) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+// EndDrain of a node, because it is done or because it took too long.
+type EndDrain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDrain) Reset() {
+	*x = EndDrain{}
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDrain) ProtoMessage() {}
+
+func (x *EndDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDrain.ProtoReflect.Descriptor instead.
+func (*EndDrain) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_duty_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EndDrain) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 var File_skerry_site_v1_duty_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_duty_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/duty.proto\x12\x0eskerry.site.v1\x1a\x14skerry/v1/duty.proto\"]\n" +
+	"\x19skerry/site/v1/duty.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\"\x95\x01\n" +
 	"\n" +
 	"ChangeDuty\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
 	"\x04duty\x18\x02 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reasonB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
+	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\x1e\n" +
+	"\bEndDrain\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04nodeB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_duty_proto_rawDescOnce sync.Once
@@ -109,18 +167,21 @@ func file_skerry_site_v1_duty_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_duty_proto_rawDescData
 }
 
-var file_skerry_site_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_skerry_site_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_skerry_site_v1_duty_proto_goTypes = []any{
-	(*ChangeDuty)(nil), // 0: skerry.site.v1.ChangeDuty
-	(v1.Duty)(0),       // 1: skerry.v1.Duty
+	(*ChangeDuty)(nil),            // 0: skerry.site.v1.ChangeDuty
+	(*EndDrain)(nil),              // 1: skerry.site.v1.EndDrain
+	(v1.Duty)(0),                  // 2: skerry.v1.Duty
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_skerry_site_v1_duty_proto_depIdxs = []int32{
-	1, // 0: skerry.site.v1.ChangeDuty.duty:type_name -> skerry.v1.Duty
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: skerry.site.v1.ChangeDuty.duty:type_name -> skerry.v1.Duty
+	3, // 1: skerry.site.v1.ChangeDuty.deadline:type_name -> google.protobuf.Timestamp
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_duty_proto_init() }
@@ -134,7 +195,7 @@ func file_skerry_site_v1_duty_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_duty_proto_rawDesc), len(file_skerry_site_v1_duty_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1098,7 +1098,9 @@ type Plan struct {
 	// Decisions for placements that stay pending.
 	Postpone []*Postponement `protobuf:"bytes,5,rep,name=postpone,proto3" json:"postpone,omitempty"`
 	// Placements that give way to those of a higher priority.
-	Evict         []*Eviction `protobuf:"bytes,220,rep,name=evict,proto3" json:"evict,omitempty"`
+	Evict []*Eviction `protobuf:"bytes,220,rep,name=evict,proto3" json:"evict,omitempty"`
+	// Drains that are over.
+	EndDrains     []*EndDrain `protobuf:"bytes,320,rep,name=end_drains,json=endDrains,proto3" json:"end_drains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1171,6 +1173,13 @@ func (x *Plan) GetPostpone() []*Postponement {
 func (x *Plan) GetEvict() []*Eviction {
 	if x != nil {
 		return x.Evict
+	}
+	return nil
+}
+
+func (x *Plan) GetEndDrains() []*EndDrain {
+	if x != nil {
+		return x.EndDrains
 	}
 	return nil
 }
@@ -1393,7 +1402,10 @@ type Removal struct {
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Its node confirmed that nothing of it is left, or it never had a node:
 	// forget it.
-	Gone          bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	// It makes way on a node that is drained: its workload must be able to spare
+	// it.
+	Drain         bool `protobuf:"varint,320,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1452,6 +1464,13 @@ func (x *Removal) GetReason() string {
 func (x *Removal) GetGone() bool {
 	if x != nil {
 		return x.Gone
+	}
+	return false
+}
+
+func (x *Removal) GetDrain() bool {
+	if x != nil {
+		return x.Drain
 	}
 	return false
 }
@@ -2854,7 +2873,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xab\x02\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xe5\x02\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -2862,7 +2881,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06assign\x18\x03 \x03(\v2\x1a.skerry.site.v1.AssignmentR\x06assign\x12/\n" +
 	"\x06remove\x18\x04 \x03(\v2\x17.skerry.site.v1.RemovalR\x06remove\x128\n" +
 	"\bpostpone\x18\x05 \x03(\v2\x1c.skerry.site.v1.PostponementR\bpostpone\x12/\n" +
-	"\x05evict\x18\xdc\x01 \x03(\v2\x18.skerry.site.v1.EvictionR\x05evict\"\x88\x01\n" +
+	"\x05evict\x18\xdc\x01 \x03(\v2\x18.skerry.site.v1.EvictionR\x05evict\x128\n" +
+	"\n" +
+	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
@@ -2881,12 +2902,13 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12/\n" +
-	"\bdecision\x18\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\"m\n" +
+	"\bdecision\x18\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\"\x84\x01\n" +
 	"\aRemoval\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"w\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x15\n" +
+	"\x05drain\x18\xc0\x02 \x01(\bR\x05drain\"w\n" +
 	"\fPostponement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12/\n" +
@@ -3083,28 +3105,29 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*v1.Resource)(nil),           // 53: skerry.v1.Resource
 	(*SealedSecret)(nil),          // 54: skerry.site.v1.SealedSecret
 	(*v1.Token)(nil),              // 55: skerry.v1.Token
-	(*v1.Decision)(nil),           // 56: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 57: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 58: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 59: skerry.v1.Condition
-	(v1.NodeState)(0),             // 60: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 61: skerry.v1.Image
-	(v1.VoterRole)(0),             // 62: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 63: skerry.v1.Placement
-	(*v1.Event)(nil),              // 64: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 65: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 66: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 67: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 68: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 69: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 70: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 71: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 72: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 73: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 74: skerry.site.v1.BrokenGlass
-	(*v1.Workload)(nil),           // 75: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 76: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 77: skerry.v1.AppliedResource
+	(*EndDrain)(nil),              // 56: skerry.site.v1.EndDrain
+	(*v1.Decision)(nil),           // 57: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 58: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 59: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 60: skerry.v1.Condition
+	(v1.NodeState)(0),             // 61: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 62: skerry.v1.Image
+	(v1.VoterRole)(0),             // 63: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 64: skerry.v1.Placement
+	(*v1.Event)(nil),              // 65: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 66: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 67: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 68: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 69: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 70: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 71: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 72: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 73: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 74: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 75: skerry.site.v1.BrokenGlass
+	(*v1.Workload)(nil),           // 76: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 77: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 78: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3156,53 +3179,54 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	11, // 46: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
 	12, // 47: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
 	8,  // 48: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	56, // 49: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	56, // 50: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 51: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 52: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 53: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	57, // 54: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	58, // 55: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	59, // 56: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 57: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	60, // 58: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	61, // 59: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	50, // 60: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	62, // 61: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 62: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 63: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	50, // 64: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 65: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 66: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 67: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	63, // 68: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	51, // 69: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	61, // 70: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	64, // 71: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 72: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 73: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	65, // 74: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	66, // 75: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	67, // 76: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	68, // 77: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 78: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	69, // 79: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	70, // 80: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	71, // 81: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	72, // 82: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	73, // 83: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	74, // 84: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	5,  // 85: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	75, // 86: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 87: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	76, // 88: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	77, // 89: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	51, // 90: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	91, // [91:91] is the sub-list for method output_type
-	91, // [91:91] is the sub-list for method input_type
-	91, // [91:91] is the sub-list for extension type_name
-	91, // [91:91] is the sub-list for extension extendee
-	0,  // [0:91] is the sub-list for field type_name
+	56, // 49: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	57, // 50: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	57, // 51: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 52: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 53: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 54: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	58, // 55: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	59, // 56: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	60, // 57: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 58: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	61, // 59: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	62, // 60: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	50, // 61: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	63, // 62: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 63: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 64: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	50, // 65: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 66: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 67: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 68: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	64, // 69: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	51, // 70: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	62, // 71: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	65, // 72: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 73: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 74: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	66, // 75: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	67, // 76: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	68, // 77: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	69, // 78: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 79: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	70, // 80: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	71, // 81: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	72, // 82: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	73, // 83: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	74, // 84: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	75, // 85: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	5,  // 86: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	76, // 87: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 88: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	77, // 89: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	78, // 90: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	51, // 91: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	92, // [92:92] is the sub-list for method output_type
+	92, // [92:92] is the sub-list for method input_type
+	92, // [92:92] is the sub-list for extension type_name
+	92, // [92:92] is the sub-list for extension extendee
+	0,  // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
