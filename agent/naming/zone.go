@@ -102,10 +102,7 @@ func (z *Zone) findWorkload(q dns.Question, labels []string) found {
 	port, protocol := "", ""
 	switch {
 	case n == 3 && !isProtocol(labels[0]):
-		all = slices.DeleteFunc(all, func(e *skerryv1.Endpoint) bool { return e.GetPlacement() != labels[0] })
-		if len(all) == 0 {
-			return found{}
-		}
+		return z.findPlacement(q, all, labels[0])
 	case n == 3:
 		return found{exists: true}
 	case n == 4:
@@ -126,6 +123,20 @@ func (z *Zone) findWorkload(q dns.Question, labels []string) found {
 		return z.services(q, all, port, protocol)
 	}
 	return found{exists: true, records: addressRecords(q, z.addresses(all))}
+}
+
+// findPlacement answers for one placement in whatever state it is: who was sent
+// to it a moment ago must still find it while it leaves.
+func (z *Zone) findPlacement(q dns.Question, all []*skerryv1.Endpoint, name string) found {
+	all = slices.DeleteFunc(all, func(e *skerryv1.Endpoint) bool { return e.GetPlacement() != name })
+	switch {
+	case len(all) == 0:
+		return found{}
+	case q.Qtype == dns.TypeSRV:
+		return z.services(q, all, "", "")
+	default:
+		return found{exists: true, records: addressRecords(q, z.addresses(all))}
+	}
 }
 
 func isProtocol(label string) bool { return label == "_tcp" || label == "_udp" }

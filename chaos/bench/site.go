@@ -43,10 +43,11 @@ func namedSite(ctx context.Context, name, binary, dir string, n int) (*hosts.Rig
 	return r, nil
 }
 
-// loadImage brings the image of a small web server to the site.
-func loadImage(ctx context.Context, r *hosts.Rig) error {
+// loadImage brings the image of a small web server, with more programs in it, to
+// the site.
+func loadImage(ctx context.Context, r *hosts.Rig, programs ...string) error {
 	var archive bytes.Buffer
-	if err := testimage.WriteDockerArchive(&archive, testImage); err != nil {
+	if err := testimage.WriteDockerArchive(&archive, testImage, programs...); err != nil {
 		return err
 	}
 	file := filepath.Join(r.Dir, "image.tar")

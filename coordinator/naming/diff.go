@@ -10,7 +10,8 @@ import (
 )
 
 // Endpoint of a placement, as DNS answers with it; nil for one without a node.
-func Endpoint(p *skerryv1.Placement) *skerryv1.Endpoint {
+// serves tells whether the site has put it into service.
+func Endpoint(p *skerryv1.Placement, serves bool) *skerryv1.Endpoint {
 	if p.GetNode() == "" {
 		return nil
 	}
@@ -22,6 +23,8 @@ func Endpoint(p *skerryv1.Placement) *skerryv1.Endpoint {
 		e.State = skerryv1.EndpointState_ENDPOINT_STATE_LOST
 	case !state.IsHealthy(p):
 		e.State = skerryv1.EndpointState_ENDPOINT_STATE_NOT_READY
+	case !serves:
+		e.State = skerryv1.EndpointState_ENDPOINT_STATE_HELD
 	default:
 		e.State = skerryv1.EndpointState_ENDPOINT_STATE_SERVING
 	}
@@ -32,32 +35,38 @@ func Endpoint(p *skerryv1.Placement) *skerryv1.Endpoint {
 // placements that have changed are looked at.
 type book struct {
 	set *endpoints.Set
-	// from is the placement of each key as it was last looked at.
-	from map[string]*skerryv1.Placement
+	// from is what each endpoint was made from.
+	from map[string]source
+}
+
+// source of an endpoint. Objects of the state are replaced, never changed.
+type source struct {
+	placement *skerryv1.Placement
+	serves    bool
 }
 
 func newBook() *book {
-	return &book{set: endpoints.NewSet(), from: map[string]*skerryv1.Placement{}}
+	return &book{set: endpoints.NewSet(), from: map[string]source{}}
 }
 
 // follow takes in all placements and returns what has changed; nil for nothing.
-func (b *book) follow(placements []*skerryv1.Placement) *sitev1.EndpointChanges {
+func (b *book) follow(placements []*skerryv1.Placement, serves func(*skerryv1.Placement) bool) *sitev1.EndpointChanges {
 	changes := &sitev1.EndpointChanges{}
-	now := make(map[string]*skerryv1.Placement, len(b.from))
+	now := make(map[string]source, len(b.from))
 	for _, p := range placements {
 		key := p.GetProject() + "/" + p.GetName()
-		now[key] = p
-		if b.from[key] == p {
-			continue // objects of the state are replaced, never changed
+		now[key] = source{p, serves(p)}
+		if b.from[key] == now[key] {
+			continue
 		}
-		e, known := Endpoint(p), b.set.Get(key)
+		e, known := Endpoint(p, now[key].serves), b.set.Get(key)
 		if e != nil && (known == nil || !proto.Equal(e, known)) {
 			b.set.Put(e)
 			changes.Set = append(changes.Set, e)
 		}
 	}
 	for key := range b.from {
-		if now[key] == nil && b.set.Get(key) != nil {
+		if now[key].placement == nil && b.set.Get(key) != nil {
 			b.set.Remove(key)
 			changes.Removed = append(changes.Removed, key)
 		}

@@ -87,11 +87,11 @@ func (h *Hub) Run(ctx context.Context) error {
 // look at the state as it is now.
 func (h *Hub) look(term uint64) {
 	view := h.store.View()
-	h.take(&sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()}, view.Placements())
+	h.take(&sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()}, view.Placements(), state.IsHealthy)
 }
 
 // take in what the coordinator of a term knows.
-func (h *Hub) take(order *sitev1.Order, placements []*skerryv1.Placement) {
+func (h *Hub) take(order *sitev1.Order, placements []*skerryv1.Placement, serves func(*skerryv1.Placement) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fresh := h.term != order.GetTerm()
@@ -99,7 +99,7 @@ func (h *Hub) take(order *sitev1.Order, placements []*skerryv1.Placement) {
 		h.book, h.term, h.steps, h.bytes, h.whole = newBook(), order.GetTerm(), nil, 0, nil
 		h.number++ // whoever was at an earlier step is at none of these
 	}
-	changes := h.book.follow(placements)
+	changes := h.book.follow(placements, serves)
 	h.order = order
 	switch {
 	case fresh:

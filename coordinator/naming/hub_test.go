@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/endpoints"
@@ -43,16 +44,17 @@ func TestOnlyWhatDoesItsWorkServes(t *testing.T) {
 			skerryv1.EndpointState_ENDPOINT_STATE_NOT_READY},
 		"it is to stop": {func(p *skerryv1.Placement) { p.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP },
 			skerryv1.EndpointState_ENDPOINT_STATE_LEAVING},
+		"its rollout holds it back": {func(*skerryv1.Placement) {}, skerryv1.EndpointState_ENDPOINT_STATE_HELD},
 		"its node is lost": {func(p *skerryv1.Placement) { p.LostSince = &timestamppb.Timestamp{Seconds: 1} },
 			skerryv1.EndpointState_ENDPOINT_STATE_LOST},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := Endpoint(placement("web-1", c.change)).GetState(); got != c.want {
+			if got := Endpoint(placement("web-1", c.change), name != "its rollout holds it back").GetState(); got != c.want {
 				t.Errorf("it is %s, want %s", got, c.want)
 			}
 		})
 	}
-	if e := Endpoint(placement("web-1", func(p *skerryv1.Placement) { p.Node = "" })); e != nil {
+	if e := Endpoint(placement("web-1", func(p *skerryv1.Placement) { p.Node = "" }), true); e != nil {
 		t.Errorf("what has no node yet is %v", e)
 	}
 }
@@ -115,7 +117,7 @@ func TestNodesGetToKnowWhatTheCoordinatorKnows(t *testing.T) {
 		order := &sitev1.Order{SiteEpoch: 1, Term: 1}
 		look := func() {
 			order = &sitev1.Order{SiteEpoch: 1, Term: order.GetTerm(), Index: order.GetIndex() + 1}
-			h.take(order, slices.Collect(maps.Values(placements)))
+			h.take(order, slices.Collect(maps.Values(placements)), state.IsHealthy)
 		}
 		look()
 		nodes := []*node{{set: endpoints.NewSet()}, {set: endpoints.NewSet()}}
@@ -145,7 +147,7 @@ func TestNodesGetToKnowWhatTheCoordinatorKnows(t *testing.T) {
 		}
 		var want []*skerryv1.Endpoint
 		for _, p := range placements {
-			want = append(want, Endpoint(p))
+			want = append(want, Endpoint(p, state.IsHealthy(p)))
 		}
 		for i, n := range nodes {
 			n.follow(r, h)
@@ -158,11 +160,11 @@ func TestNodesGetToKnowWhatTheCoordinatorKnows(t *testing.T) {
 
 func TestWhatIsKeptForNodesThatComeBackIsBounded(t *testing.T) {
 	h := New(nil, nil, nil, nil)
-	h.take(&sitev1.Order{Term: 1, Index: 1}, nil)
+	h.take(&sitev1.Order{Term: 1, Index: 1}, nil, state.IsHealthy)
 	empty := endpoints.NewSet()
 	_, _, first := h.begin(empty.Digest())
 	for i := range maxSteps + 10 {
-		h.take(&sitev1.Order{Term: 1, Index: uint64(i + 2)}, []*skerryv1.Placement{placement(fmt.Sprintf("web-%d", i))})
+		h.take(&sitev1.Order{Term: 1, Index: uint64(i + 2)}, []*skerryv1.Placement{placement(fmt.Sprintf("web-%d", i))}, state.IsHealthy)
 	}
 	if len(h.steps) != maxSteps {
 		t.Errorf("%d differences are kept", len(h.steps))
