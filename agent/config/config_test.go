@@ -87,6 +87,9 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"no run directory", "runDir: ''\n", "runDir"},
 		{"a plugin directory that depends on where one is", "cni: {pluginDir: cni}\n", "cni.pluginDir"},
 		{"a subnet that is an address", "cni: {subnet: 10.0.0.1}\n", "cni.subnet"},
+		{"a server to forward to that is a name", "dns: {forward: [dns.example]}\n", "dns.forward"},
+		{"a server to forward to at port zero", "dns: {forward: ['192.0.2.1:0']}\n", "dns.forward"},
+		{"too many servers to forward to", "dns: {forward: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]}\n", "dns.forward"},
 		{"a level that there is not", "logLevel: loud\n", ""},
 		{"more than a configuration can be", "#" + strings.Repeat("x", maxSize) + "\n", ""},
 	} {
@@ -103,6 +106,13 @@ func TestFilesThatAreRefused(t *testing.T) {
 				t.Errorf("the field is %q, want %q", got, test.field)
 			}
 		})
+	}
+}
+
+func TestServersToForwardToHaveAPort(t *testing.T) {
+	got, err := DNS{Forward: []string{"192.0.2.53", "192.0.2.54:5353", "2001:db8::53"}}.Servers()
+	if diff := cmp.Diff([]string{"192.0.2.53:53", "192.0.2.54:5353", "[2001:db8::53]:53"}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 

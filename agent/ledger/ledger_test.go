@@ -204,3 +204,26 @@ func TestOrderNeverFalls(t *testing.T) {
 		}
 	})
 }
+
+func TestEndpointsAreKeptAndDamageIsNoHarm(t *testing.T) {
+	dir, files := t.TempDir(), env.NewSystem().FS
+	if got := open(t, files, dir).Endpoints(); got != nil {
+		t.Fatalf("a new ledger has %v", got)
+	}
+	want := &sitev1.EndpointCopy{Order: &sitev1.Order{Term: 3}, Endpoints: []*skerryv1.Endpoint{{Placement: "web-1"}}}
+	if err := open(t, files, dir).KeepEndpoints(want); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, files, dir).Endpoints(); !proto.Equal(got, want) {
+		t.Errorf("what was kept is %v", got)
+	}
+	path := filepath.Join(dir, "ledger", endpointsFile)
+	for _, damaged := range [][]byte{nil, []byte("short"), make([]byte, 100)} {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, files, dir).Endpoints(); got != nil {
+			t.Errorf("%d damaged bytes are %v", len(damaged), got)
+		}
+	}
+}

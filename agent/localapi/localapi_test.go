@@ -77,7 +77,7 @@ func newServer(change ...func(*fake)) *Server {
 		c(f)
 	}
 	return New(Config{
-		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver,
+		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver, Names: f,
 		Conditions: func() []*skerryv1.Condition { return nil },
 		Spool:      f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
 		Clock: clock{}, Logger: slog.New(slog.DiscardHandler),
@@ -131,6 +131,7 @@ var procedures = []struct {
 	{"v1.ResourceService/List", `{"kind":"Node"}`, true},
 	{"v1.ResourceService/Explain", `{"name":"web"}`, true},
 	{"v1.SiteService/Status", `{}`, true},
+	{"v1.NamingService/Endpoints", `{}`, true},
 	{"v1.ResourceService/Apply", `{"resources":[{}]}`, false},
 	{"v1.ResourceService/Delete", `{"kind":"Workload","name":"web"}`, false},
 	{"v1.SiteService/CreateToken", `{"role":"node"}`, false},
