@@ -16,19 +16,22 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
 const (
-	// patience bounds one call, pause is between two of a worker.
-	patience = 5 * time.Second
-	pause    = 10 * time.Millisecond
+	// patience bounds one call: an answer that is slow is not lost. pause is
+	// between two of a worker.
+	patience = 30 * time.Second
+	// answerCounts is the time to live of answers.
+	answerCounts = time.Second
+	pause        = 10 * time.Millisecond
 	// maxTold failures are told with their reasons.
 	maxTold = 20
 )
@@ -100,19 +103,37 @@ func (l *load) run(ctx context.Context, address string, workers int) error {
 func (l *load) call(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_, found, err := net.DefaultResolver.LookupSRV(ctx, "http", "tcp", l.service)
+	who, at, err := l.resolve(ctx)
 	if err != nil {
 		return "", err
 	}
-	addresses, err := net.DefaultResolver.LookupHost(ctx, found[0].Target)
-	if err != nil {
-		return "", err
+	connected := false
+	begun := time.Now()
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
+	if _, err := get(traced, "http://"+at+"/"); err != nil {
+		return "", fmt.Errorf("%s after %s, connected %v: %w", who, time.Since(begun).Round(time.Millisecond), connected, err)
 	}
-	at := net.JoinHostPort(addresses[0], strconv.Itoa(int(found[0].Port)))
-	if _, err := get(ctx, "http://"+at+"/"); err != nil {
-		return "", fmt.Errorf("%s: %w", strings.TrimSuffix(found[0].Target, "."), err)
+	return who, nil
+}
+
+// resolve asks again when the answers do not count any more, as on a machine
+// that has little time for this program.
+func (l *load) resolve(ctx context.Context) (who, at string, err error) {
+	for {
+		begun := time.Now()
+		_, found, err := net.DefaultResolver.LookupSRV(ctx, "http", "tcp", l.service)
+		if err != nil {
+			return "", "", err
+		}
+		addresses, err := net.DefaultResolver.LookupHost(ctx, found[0].Target)
+		if time.Since(begun) > answerCounts && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return "", "", err
+		}
+		return found[0].Target, net.JoinHostPort(addresses[0], strconv.Itoa(int(found[0].Port))), nil
 	}
-	return found[0].Target, nil
 }
 
 func (l *load) note(who string, err error) {
