@@ -77,6 +77,7 @@ func (t *task) desire(p *skerryv1.Placement) {
 		t.imageReady = false
 	}
 	t.desired = p
+	t.over = t.over || p.GetEnded() != nil
 	if t.status.GetPhase() == skerryv1.Phase_PHASE_UNSPECIFIED {
 		t.status.Phase = skerryv1.Phase_PHASE_ASSIGNED
 	}

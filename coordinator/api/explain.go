@@ -79,12 +79,16 @@ func orKind(kind string) string {
 
 func placementSummary(view *state.View, p *skerryv1.Placement) string {
 	switch {
+	case p.GetEnded() != nil:
+		return fmt.Sprintf("it was an attempt of run %d: %s", p.GetRun(), p.GetStatus().GetMessage())
 	case p.GetLostSince() != nil && p.GetReplacedBy() != "":
 		return fmt.Sprintf("its node %s is lost; %s replaces it", p.GetNode(), p.GetReplacedBy())
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
 		return fmt.Sprintf("its node %s is lost; it stays bound to it and is not started elsewhere: %s", p.GetNode(), forStaying(view.Node(p.GetNode()), p))
 	case p.GetLostSince() != nil:
 		return fmt.Sprintf("its node %s is lost", p.GetNode())
+	case p.GetNode() == "" && len(p.GetSpec().GetAfter()) > 0:
+		return p.GetDecision().GetSummary()
 	case p.GetNode() == "":
 		return "no node takes it: " + p.GetDecision().GetSummary()
 	case p.GetStatus().GetMessage() != "":
@@ -95,6 +99,9 @@ func placementSummary(view *state.View, p *skerryv1.Placement) string {
 }
 
 func workloadSummary(w *skerryv1.Workload, placements []*skerryv1.Placement) string {
+	if manifest.IsJob(w) {
+		return manifest.Progress(w)
+	}
 	healthy, pending, lost := 0, 0, 0
 	for _, p := range placements {
 		switch {

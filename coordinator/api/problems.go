@@ -6,14 +6,16 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // maxProblems in one status; the rest is counted.
 const maxProblems = 20
 
 // findProblems says what is wrong now, worst first, each with what to do.
-func findProblems(nodes []*skerryv1.Node, placements []*skerryv1.Placement, status *skerryv1.StatusResponse, waiting string) []string {
+func findProblems(view *state.View, placements []*skerryv1.Placement, status *skerryv1.StatusResponse, waiting string) []string {
 	var found []string
+	nodes := status.GetNodes()
 	if !status.GetFreshness().GetQuorum() {
 		found = append(found, quorumProblem(status))
 	}
@@ -22,6 +24,11 @@ func findProblems(nodes []*skerryv1.Node, placements []*skerryv1.Placement, stat
 	}
 	for _, node := range nodes {
 		found = append(found, nodeProblems(node)...)
+	}
+	for _, w := range view.Workloads() {
+		if run := manifest.LastRun(w); run.GetState() == skerryv1.RunState_RUN_STATE_FAILED {
+			found = append(found, fmt.Sprintf("job %s: %s: skerry describe workload %s -p %s", w.GetName(), manifest.Progress(w), w.GetName(), w.GetProject()))
+		}
 	}
 	for _, p := range placements {
 		if text := placementProblem(nodes, p); text != "" {
@@ -56,11 +63,13 @@ func nodeProblems(node *skerryv1.Node) []string {
 }
 
 func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
-	if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+	if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetEnded() != nil {
 		return ""
 	}
 	status := p.GetStatus()
 	switch {
+	case p.GetLostSince() != nil && p.GetSpec().GetPerNode():
+		return "" // its node is lost, and that is all there is to say
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
 		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: %s",
 			p.GetName(), p.GetNode(), forStaying(nodeOf(nodes, p), p))

@@ -174,7 +174,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 	}
 	placements := readable(ctx, view.Placements())
 	for _, p := range placements {
-		if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetReplacedBy() != "" {
+		if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetReplacedBy() != "" || p.GetEnded() != nil {
 			continue
 		}
 		response.Placements++
@@ -182,7 +182,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = append(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), findProblems(response.GetNodes(), placements, response, s.Waiting())...)
+	response.Problems = append(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), findProblems(view, placements, response, s.Waiting())...)
 	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}

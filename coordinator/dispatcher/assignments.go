@@ -63,6 +63,7 @@ func order(p *skerryv1.Placement) *skerryv1.Placement {
 		Desired:     p.GetDesired(),
 		Spec:        p.GetSpec(),
 		ImageDigest: p.GetImageDigest(),
+		Ended:       p.GetEnded(),
 	}
 }
 

@@ -41,6 +41,9 @@ type Config struct {
 	// VoterSilence of a replica, on a node that says that it halted, means that
 	// it really has.
 	VoterSilence time.Duration
+	// Still: nothing begins or ends because of what site time it is. For questions
+	// about what would be, in which time means nothing.
+	Still bool
 	// ChangeRetry after which a change of the voters is asked for again.
 	ChangeRetry time.Duration
 }

@@ -22,12 +22,13 @@ type Core struct {
 	asked   asked
 	waits   waits
 	tried   tried
+	times   timesCache
 }
 
 // New core for a term of leadership that begins now.
 func New(config Config, now time.Duration) *Core {
 	return &Core{
-		config: config, began: now, nodes: map[string]*watch{},
+		config: config, began: now, nodes: map[string]*watch{}, times: timesCache{},
 		voters: voterControl{replicas: map[uint64]replicaWatch{}},
 	}
 }

@@ -9,28 +9,30 @@ import (
 // replaceLost starts others in place of what was on lost nodes, unless it
 // might then run twice. What is lost goes on running there, if it does.
 func (s *sheet) replaceLost() {
-	after, err := manifest.Duration(s.w.GetPartition().GetReplaceAfter())
-	if err != nil {
-		return // the state takes none of these
-	}
 	for _, p := range s.counted() {
-		if !s.lost(p) || s.mustNotRunTwice(p) {
-			continue
-		}
-		due := s.nodes[p.GetNode()].lost + after
-		if s.now < due {
-			s.wakeAt(due)
-			continue
-		}
-		if s.now < s.mass.until {
-			s.wakeAt(s.mass.until)
-			s.waiting++
-			continue
-		}
-		if !s.create(p) {
+		if !s.mustNotRunTwice(p) && s.givenUp(p) && !s.create(p) {
 			return
 		}
 	}
+}
+
+// givenUp: its node is lost, and has been for so long that something else is to
+// be done in its place.
+func (s *sheet) givenUp(p *skerryv1.Placement) bool {
+	after, err := manifest.Duration(s.w.GetPartition().GetReplaceAfter())
+	if err != nil || !s.lost(p) {
+		return false // an error: the state takes none of these
+	}
+	if due := s.nodes[p.GetNode()].lost + after; s.now < due {
+		s.wakeAt(due)
+		return false
+	}
+	if s.now < s.mass.until {
+		s.wakeAt(s.mass.until)
+		s.waiting++
+		return false
+	}
+	return true
 }
 
 // lost: its node is.

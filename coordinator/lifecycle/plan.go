@@ -3,6 +3,7 @@ package lifecycle
 import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // Bounds of one plan; what is left comes with the next one. The state takes
@@ -11,6 +12,8 @@ const (
 	maxCreations = 1024
 	maxRemovals  = 1024
 	maxHeld      = 512
+	// maxRuns that begin, and that end, in one plan.
+	maxRuns = 64
 	// maxPlacements of the site, as the state has it.
 	maxPlacements = 100_000
 )
@@ -50,13 +53,27 @@ func (s *step) planWorkloads() {
 	}
 	p.endDrains()
 	p.schedule(workloads, placements)
-	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+len(p.plan.GetEndDrains()) > 0 {
+	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
+		len(p.plan.GetEndDrains())+len(p.plan.GetDue())+len(p.plan.GetOver()) > 0 {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }
 
 func (p *planner) planWorkload(w *skerryv1.Workload) {
 	s := &sheet{planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName())}
+	switch {
+	case w.GetPerNode():
+		s.planPerNode()
+	case manifest.IsJob(w):
+		s.planJob()
+	default:
+		s.planReplicas()
+	}
+	s.hold()
+	s.holdAfter()
+}
+
+func (s *sheet) planReplicas() {
 	// Removals first, as the state does them; what is old goes before what is
 	// only too much.
 	s.release()
@@ -66,5 +83,4 @@ func (p *planner) planWorkload(w *skerryv1.Workload) {
 	s.moveAway()
 	s.succeed()
 	s.addMissing()
-	s.hold()
 }

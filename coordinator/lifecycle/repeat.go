@@ -60,6 +60,12 @@ type description struct {
 func (d *description) add(what ...any) { fmt.Fprintln(&d.text, what...) }
 
 func (d *description) plan(plan *sitev1.Plan) {
+	for _, part := range plan.GetDue() {
+		d.add("due", part.GetProject(), part.GetWorkload(), part.GetDue().AsTime(), part.GetMissed())
+	}
+	for _, part := range plan.GetOver() {
+		d.add("over", part.GetProject(), part.GetWorkload(), part.GetRun())
+	}
 	for _, part := range plan.GetRemove() {
 		d.add("remove", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
@@ -70,7 +76,7 @@ func (d *description) plan(plan *sitev1.Plan) {
 		d.add("evict", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
 	for _, part := range plan.GetCreate() {
-		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(),
+		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(), part.GetNode(), part.GetRun(),
 			d.versionOf(part.GetProject(), part.GetWorkload()))
 	}
 	for _, part := range plan.GetAssign() {

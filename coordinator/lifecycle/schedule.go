@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	"skerry.dev/coordinator/scheduler"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -14,7 +16,7 @@ import (
 func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv1.Placement) {
 	trusted, doubted := p.trusted()
 	left := p.placeable(placements)
-	now := waits{placing: p.view.PlacingIndex(), doubted: strings.Join(doubted, " "), held: len(p.held)}
+	now := waits{placing: p.view.PlacingIndex(), doubted: strings.Join(doubted, " "), held: p.sumHeld()}
 	if len(p.changed) == 0 && p.waits == now {
 		return // what waits, waits for the same reasons
 	}
@@ -40,7 +42,16 @@ type waits struct {
 	// placing is that of the state, at least 1 once there is anything.
 	placing uint64
 	doubted string
-	held    int
+	held    uint64
+}
+
+// sumHeld tells different sets of what is held apart, and different reasons.
+func (p *planner) sumHeld() uint64 {
+	sum := uint64(0)
+	for of, why := range p.held {
+		sum += xxhash.Sum64String(of + "\x00" + why)
+	}
+	return sum
 }
 
 // placeable leaves out what the plan forgets, and what must wait.

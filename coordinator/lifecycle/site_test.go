@@ -61,7 +61,9 @@ type fakeNode struct {
 	// mute: its replica is silent.
 	mute bool
 	// deaf: it stops nothing.
-	deaf     bool
+	deaf bool
+	// exit of a job's attempts; they go on while it is PHASE_UNSPECIFIED.
+	exit     skerryv1.Phase
 	running  map[string]bool
 	revision uint64
 	// probe that is under way.
@@ -345,6 +347,13 @@ func (n *fakeNode) obey(p *skerryv1.Placement) *sitev1.PlacementReport {
 	if n.sick || n.sickOf != "" && slices.Contains(p.GetSpec().GetContainer().GetArgs(), n.sickOf) {
 		status.Phase, status.Readiness = skerryv1.Phase_PHASE_BACKOFF, skerryv1.Readiness_READINESS_UNSPECIFIED
 	}
+	if p.GetRun() != 0 && n.exit != skerryv1.Phase_PHASE_UNSPECIFIED {
+		status.Phase, status.Readiness = n.exit, skerryv1.Readiness_READINESS_UNSPECIFIED
+	}
+	if p.GetEnded() != nil {
+		delete(n.running, p.GetName())
+		return nil
+	}
 	if status.GetPhase() == p.GetStatus().GetPhase() {
 		return nil
 	}
@@ -364,6 +373,9 @@ func (s *site) describe() string {
 		}
 		if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP {
 			line += ", stops"
+		}
+		if p.GetEnded() != nil {
+			line += ", " + strings.ToLower(strings.TrimPrefix(p.GetStatus().GetPhase().String(), "PHASE_"))
 		}
 		if p.GetLostSince() != nil {
 			line += ", lost"

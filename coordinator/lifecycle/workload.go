@@ -50,17 +50,24 @@ func (s *sheet) remove(p *skerryv1.Placement, reason string) bool {
 // create one more placement, in place of another unless that is nil; false
 // when the plan or the site is full.
 func (s *sheet) create(replaced *skerryv1.Placement) bool {
-	if len(s.plan.GetCreate()) == maxCreations || s.existing+len(s.plan.GetCreate()) >= maxPlacements {
+	if !s.add(&sitev1.NewPlacement{Replaces: replaced.GetName()}) {
 		return false
 	}
-	s.plan.Create = append(s.plan.Create, &sitev1.NewPlacement{
-		Project: s.w.GetProject(), Workload: s.w.GetName(), Generation: s.w.GetGeneration(), Replaces: replaced.GetName(),
-	})
 	if replaced != nil {
 		s.put(replaced, func(next *skerryv1.Placement) { next.ReplacedBy = "new" })
 	}
+	return true
+}
+
+// add one more placement; false when the plan or the site is full.
+func (s *sheet) add(part *sitev1.NewPlacement) bool {
+	if len(s.plan.GetCreate()) == maxCreations || s.existing+len(s.plan.GetCreate()) >= maxPlacements {
+		return false
+	}
+	part.Project, part.Workload, part.Generation = s.w.GetProject(), s.w.GetName(), s.w.GetGeneration()
+	s.plan.Create = append(s.plan.Create, part)
 	s.all = append(s.all, &skerryv1.Placement{
-		Project: s.w.GetProject(), Workload: s.w.GetName(), Generation: s.w.GetGeneration(),
+		Project: s.w.GetProject(), Workload: s.w.GetName(), Generation: s.w.GetGeneration(), Run: part.GetRun(),
 		Desired: skerryv1.DesiredState_DESIRED_STATE_RUN, Spec: s.w,
 	})
 	return true
@@ -73,6 +80,7 @@ func (s *sheet) put(p *skerryv1.Placement, change func(*skerryv1.Placement)) {
 		Name: p.GetName(), Project: p.GetProject(), Workload: p.GetWorkload(), Node: p.GetNode(),
 		Generation: p.GetGeneration(), Created: p.GetCreated(), Desired: p.GetDesired(), Spec: p.GetSpec(),
 		Status: p.GetStatus(), LostSince: p.GetLostSince(), ReplacedBy: p.GetReplacedBy(),
+		Run: p.GetRun(), Ended: p.GetEnded(),
 	}
 	change(next)
 	if next.GetNode() == "" && next.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {

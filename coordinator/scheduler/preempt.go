@@ -191,7 +191,7 @@ func (s *site) boundTo(n *node) []*skerryv1.Placement {
 	if s.bound == nil {
 		s.bound = map[string][]*skerryv1.Placement{}
 		for _, p := range s.Placements {
-			if p.GetNode() != "" {
+			if p.GetNode() != "" && p.GetEnded() == nil {
 				s.bound[p.GetNode()] = append(s.bound[p.GetNode()], p)
 			}
 		}

@@ -135,7 +135,7 @@ func (s *site) add(p *skerryv1.Placement) {
 	if w != nil {
 		w.all = append(w.all, p)
 	}
-	if p.GetNode() == "" {
+	if p.GetNode() == "" || p.GetEnded() != nil {
 		return
 	}
 	n := s.byName[p.GetNode()]

@@ -48,6 +48,7 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	outcome, err := x.apply(entry)
 	if err == nil {
 		err = x.checkAdmin()
+		x.followNodes()
 	}
 	if err != nil {
 		x.Abort()

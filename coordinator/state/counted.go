@@ -1,9 +1,12 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // counted is what an entry needs to know of all placements of one workload, so
@@ -11,6 +14,8 @@ import (
 type counted struct {
 	// room is how many more the workload may get; -1 when it is not known.
 	room int
+	// for these nodes there is one already; nil when it is not known.
+	nodes map[string]bool
 	// stays: some that have a node must not run twice. nil when it is not known.
 	stays *bool
 }
@@ -57,4 +62,59 @@ func (x *tx) mayBind(p *skerryv1.Placement) bool {
 		}
 	}
 	return FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
+}
+
+// takeRoomFor a placement, by the form of its workload.
+func (x *tx) takeRoomFor(k string, w *skerryv1.Workload, part *sitev1.NewPlacement) bool {
+	switch {
+	case w.GetPerNode():
+		return x.takeNode(k, w, part.GetNode())
+	case manifest.IsJob(w):
+		return part.GetNode() == "" && x.takeAttempt(k, w, part.GetRun())
+	default:
+		return part.GetNode() == "" && part.GetRun() == 0 && x.takeRoom(k, w)
+	}
+}
+
+// takeNode for the placement of a workload with one on each.
+func (x *tx) takeNode(k string, w *skerryv1.Workload, node string) bool {
+	c := x.countedOf(k)
+	if c.nodes == nil {
+		c.nodes = map[string]bool{}
+		for _, p := range placements.by(x.Txn, byWorkload, k) {
+			c.nodes[isFor(p)] = true
+		}
+	}
+	if c.nodes[node] || !Hosts(nodes.get(x.Txn, node), w) {
+		return false
+	}
+	c.nodes[node] = true
+	return true
+}
+
+func countedRun(k string, run uint64) string { return fmt.Sprint(k, "\x00", run) }
+
+// takeAttempt of a run.
+func (x *tx) takeAttempt(k string, w *skerryv1.Workload, run uint64) bool {
+	c := x.countedOf(countedRun(k, run))
+	if c.room < 0 {
+		c.room = RoomInRun(w, activeRun(w, run), placements.by(x.Txn, byWorkload, k))
+	}
+	if c.room == 0 {
+		return false
+	}
+	c.room--
+	return true
+}
+
+// RoomInRun is how many more attempts a run may get now, given all placements
+// that carry the workload's name.
+func RoomInRun(w *skerryv1.Workload, run *skerryv1.Run, all []*skerryv1.Placement) int {
+	room := manifest.WantedOf(w, run)
+	for _, p := range all {
+		if p.GetRun() == run.GetNumber() && (Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && mustNotRunTwice(w, p))) {
+			room--
+		}
+	}
+	return max(0, room)
 }

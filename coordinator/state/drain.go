@@ -45,6 +45,9 @@ func (x *tx) makesWay(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 // what stays runs on unless it is for maintenance.
 func Left(node *skerryv1.Node, here []*skerryv1.Placement) (left, staying []*skerryv1.Placement) {
 	for _, p := range here {
+		if p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue // only its logs are there
+		}
 		stays := IsStay(p.GetSpec()) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
 		if stays && !ToMaintenance(node) {
 			staying = append(staying, p)

@@ -109,6 +109,9 @@ type Usage struct {
 func UsageOf(bound []*skerryv1.Placement) *Usage {
 	u := &Usage{Ports: map[string]string{}}
 	for _, p := range bound {
+		if p.GetEnded() != nil {
+			continue // it takes nothing any more
+		}
 		// The quantities were read when the placement was made.
 		if needs, err := NeedsOf(p.GetSpec()); err == nil {
 			u.Add(p.GetName(), needs)

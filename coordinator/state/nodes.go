@@ -221,7 +221,7 @@ func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, er
 			return nil, problem.New(problem.Conflict, "Node/"+name, "it still runs %s", p.GetName()).
 				WithHint("delete what it runs, or switch it off and wait until it is lost; skerry node evict %s does not wait", name)
 		}
-		if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && IsStay(p.GetSpec()) {
+		if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetEnded() == nil && IsStay(p.GetSpec()) {
 			return nil, problem.New(problem.Conflict, "Node/"+name, "%s stays on it and may still run there", p.GetName()).
 				WithHint("if the machine is off for good, delete %s first", p.GetName())
 		}

@@ -63,9 +63,10 @@ func (x *tx) deletePlacement(project, name string, version uint64) (*sitev1.Outc
 }
 
 // Counts tells whether a placement counts towards its workload's replicas:
-// those on their way out and those that were replaced do not.
+// those on their way out, those that were replaced and those that have done
+// their work do not.
 func Counts(p *skerryv1.Placement) bool {
-	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetReplacedBy() == ""
+	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetReplacedBy() == "" && p.GetEnded() == nil
 }
 
 // Room is how many more placements the workload may get now, given all that
@@ -74,7 +75,7 @@ func Counts(p *skerryv1.Placement) bool {
 func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
 	room := manifest.Wanted(w)
 	for _, p := range all {
-		if Counts(p) || (p.GetNode() != "" && mustNotRunTwice(w, p)) {
+		if Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && mustNotRunTwice(w, p)) {
 			room--
 		}
 	}
@@ -88,7 +89,7 @@ func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
 func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
 	free, waits := manifest.Wanted(w), mustNotRunTwice(w, such)
 	for _, p := range all {
-		if p.GetNode() == "" {
+		if p.GetNode() == "" || p.GetEnded() != nil || (w.GetPerNode() && p.GetNode() != pinOf(such)) {
 			continue
 		}
 		stays := mustNotRunTwice(w, p)

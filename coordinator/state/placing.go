@@ -12,6 +12,11 @@ func (v *View) PlacingIndex() uint64 { return v.meta.placing }
 
 // notePlacing takes in a change of one object, nil when there was or is none.
 func (x *tx) notePlacing(ordinal int, before, after any) {
+	if ordinal == nodesOrdinal {
+		a, _ := before.(*skerryv1.Node)
+		b, _ := after.(*skerryv1.Node)
+		x.noteNode(a, b)
+	}
 	switch ordinal {
 	case nodesOrdinal, imagesOrdinal, workloadsOrdinal, settingsOrdinal:
 		x.placing = x.index
@@ -19,7 +24,7 @@ func (x *tx) notePlacing(ordinal int, before, after any) {
 		a, _ := before.(*skerryv1.Placement)
 		b, _ := after.(*skerryv1.Placement)
 		if a == nil || b == nil || a.GetNode() != b.GetNode() || a.GetDesired() != b.GetDesired() || a.GetSpec() != b.GetSpec() ||
-			a.GetLostSince() != b.GetLostSince() || a.GetReplacedBy() != b.GetReplacedBy() {
+			a.GetLostSince() != b.GetLostSince() || a.GetReplacedBy() != b.GetReplacedBy() || a.GetEnded() != b.GetEnded() {
 			x.placing = x.index
 		}
 	}

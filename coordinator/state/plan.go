@@ -22,7 +22,8 @@ const (
 // state: each part is checked against the present one, and what no longer
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
-	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) + len(plan.GetEndDrains())
+	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
+		len(plan.GetEndDrains()) + len(plan.GetDue()) + len(plan.GetOver())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -31,6 +32,12 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 		if !done {
 			rejected++
 		}
+	}
+	for _, part := range plan.GetDue() {
+		count(x.planDue(part))
+	}
+	for _, part := range plan.GetOver() {
+		count(x.planOver(part))
 	}
 	for _, part := range plan.GetRemove() {
 		count(x.planRemoval(part, plan.GetBaseIndex()))
@@ -67,6 +74,9 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 	if part.GetDrain() && !x.makesWay(record.GetWorkload(), p) {
 		return false
 	}
+	if p.GetRun() != 0 && p.GetEnded() == nil && p.GetLostSince() != nil {
+		x.attemptOver(p, false) // how it ends, nobody will know
+	}
 	x.stop(p)
 	x.inform(aboutPlacement(p), "PlacementRemoved", "%s", part.GetReason())
 	return true
@@ -75,7 +85,7 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 // needed: the placement is healthy, and without it fewer than its workload asks
 // for would be. The plan was made before this was so.
 func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
-	if !IsHealthy(p) || p.GetGeneration() != w.GetGeneration() {
+	if !IsHealthy(p) || p.GetGeneration() != w.GetGeneration() || manifest.IsJob(w) || (w.GetPerNode() && !Hosts(nodes.get(x.Txn, p.GetNode()), w)) {
 		return false
 	}
 	others := 0
@@ -102,9 +112,10 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 			return false
 		}
 		delete(x.counted, k)
-	} else if !x.takeRoom(k, w) {
+	} else if !x.takeRoomFor(k, w, part) {
 		return false
 	}
+	template := templateOf(w)
 	p := &skerryv1.Placement{
 		Kind:       "Placement",
 		Name:       placementName(w.GetName(), record.GetNextNumber()),
@@ -114,13 +125,14 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		Created:    x.time,
 		Workload:   w.GetName(),
 		Desired:    skerryv1.DesiredState_DESIRED_STATE_RUN,
-		Spec:       w,
+		Spec:       pinned(template, part.GetNode()),
+		Run:        part.GetRun(),
 		Status:     &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_PENDING},
 	}
 	workloads.put(x, &sitev1.WorkloadRecord{Workload: w, NextNumber: record.GetNextNumber() + 1})
 	if replaced != nil {
 		if IsStay(w) {
-			p.Spec = pinned(w, replaced.GetNode())
+			p.Spec = pinned(template, replaced.GetNode())
 		}
 		x.markReplaced(replaced, p.GetName())
 	}
@@ -140,9 +152,12 @@ func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, leaves bool, all [
 	}
 	counted := 0
 	for _, other := range all {
-		if Counts(other) {
+		if Counts(other) && (!w.GetPerNode() || isFor(other) == p.GetNode()) {
 			counted++
 		}
+	}
+	if w.GetPerNode() && counted > 0 {
+		return false
 	}
 	return IsStay(w) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && counted < manifest.Wanted(w)
 }

@@ -102,30 +102,40 @@ func (x *tx) use(project string, before, after *skerryv1.Workload) error {
 	if err := x.needsProject(project); err != nil {
 		return err
 	}
-	record := projects.get(x.Txn, project)
-	next := sum(record.GetUse(), useOf(before), -1)
-	next = sum(next, useOf(after), 1)
-	if next.GetMemoryBytes() > maxProjectMemory {
-		return problem.New(problem.Exhausted, "Project/"+project, "its workloads would ask for more memory than can be counted")
-	}
-	if proto.Equal(next, record.GetUse()) {
-		return nil
-	}
-	if err := checkGrowth(record.GetProject(), record.GetUse(), next); err != nil {
+	if err := x.grows(project, before, after); err != nil {
 		return err
 	}
-	projects.put(x, &sitev1.ProjectRecord{Project: record.GetProject(), Use: next})
+	x.count(project, before, after)
 	return nil
 }
 
-// useOf a workload is what all its replicas ask for.
+// grows refuses a change of one workload after which its project would use too
+// much.
+func (x *tx) grows(project string, before, after *skerryv1.Workload) error {
+	record := projects.get(x.Txn, project)
+	next := sum(sum(record.GetUse(), useOf(before), -1), useOf(after), 1)
+	if next.GetMemoryBytes() > maxProjectMemory {
+		return problem.New(problem.Exhausted, "Project/"+project, "its workloads would ask for more memory than can be counted")
+	}
+	return checkGrowth(record.GetProject(), record.GetUse(), next)
+}
+
+// count a change of one workload, also one that nobody asked for now.
+func (x *tx) count(project string, before, after *skerryv1.Workload) {
+	record := projects.get(x.Txn, project)
+	if next := sum(sum(record.GetUse(), useOf(before), -1), useOf(after), 1); !proto.Equal(next, record.GetUse()) {
+		projects.put(x, &sitev1.ProjectRecord{Project: record.GetProject(), Use: next})
+	}
+}
+
+// useOf a workload is what all its placements ask for.
 func useOf(w *skerryv1.Workload) *sitev1.ProjectUse {
 	if w == nil {
 		return nil
 	}
 	needs, err := NeedsOf(w)
 	must(err) // it was checked when the workload was taken
-	replicas := int64(manifest.Wanted(w))
+	replicas := int64(manifest.Asked(w))
 	use := &sitev1.ProjectUse{CpuMilli: needs.CPUMilli * replicas, MemoryBytes: needs.MemoryBytes * replicas, Placements: replicas, Workloads: 1}
 	for _, mount := range w.GetContainer().GetMounts() {
 		if mount.GetHostPath() != "" {

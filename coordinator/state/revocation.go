@@ -106,7 +106,7 @@ func (x *tx) isOnlySigner(node *skerryv1.Node) bool {
 // those that may run twice.
 func (x *tx) forgetPlacements(node string, off bool) {
 	for _, p := range placements.by(x.Txn, byNode, node) {
-		if off || !IsStay(p.GetSpec()) {
+		if off || p.GetEnded() != nil || !IsStay(p.GetSpec()) {
 			placements.remove(x, placements.key(p))
 			continue
 		}

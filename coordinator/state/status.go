@@ -45,6 +45,9 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 		x.inform(aboutPlacement(old), "PlacementStopped", "nothing of it is left on %s", node)
 		return true
 	}
+	if old.GetEnded() != nil {
+		return true // the record of how it ended stays
+	}
 	if report.GetStatus() == nil || report.GetStatus().GetRevision() < old.GetStatus().GetRevision() {
 		return false
 	}
@@ -61,7 +64,14 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 	p := shallow(old)
 	p.Status = status
 	x.tellStatus(old, p)
+	over := p.GetRun() != 0 && Counts(p) && (status.GetPhase() == skerryv1.Phase_PHASE_STOPPED || status.GetPhase() == skerryv1.Phase_PHASE_FAILED)
+	if over {
+		p.Ended = x.time
+	}
 	x.putPlacement(p)
+	if over {
+		x.attemptOver(p, status.GetPhase() == skerryv1.Phase_PHASE_STOPPED)
+	}
 	return true
 }
 

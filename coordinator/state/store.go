@@ -164,6 +164,8 @@ type tx struct {
 	usage map[string]*Usage
 	// counted placements of the workloads that this entry plans for.
 	counted map[string]*counted
+	// nodesChanged in a way that may decide who hosts what.
+	nodesChanged []nodeChange
 }
 
 func (s *Store) begin(index uint64, stamp *sitev1.SiteClock) *tx {

@@ -37,6 +37,7 @@ func workloadKey(w *sitev1.WorkloadRecord) string {
 var workloads = table[*sitev1.WorkloadRecord]{
 	name:    "workloads",
 	key:     workloadKey,
+	indexes: map[string]func(*sitev1.WorkloadRecord) string{byForm: formOf},
 	ordinal: workloadsOrdinal,
 }
 
@@ -60,6 +61,9 @@ func (x *tx) applyResources(change *sitev1.ApplyResources) (*sitev1.Outcome, err
 			return nil, err
 		}
 		outcome.Applied[i] = applied
+	}
+	if err := x.checkAfter(change.GetResources()); err != nil {
+		return nil, err
 	}
 	return outcome, nil
 }
@@ -88,6 +92,9 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 	if err := checkSecretUses(x.Txn, given); err != nil {
 		return nil, err
 	}
+	if err := x.settleForm(record.GetWorkload(), &change); err != nil {
+		return nil, err
+	}
 	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
 	if record == nil || change.specChanged { // labels ask for nothing
 		if err := x.use(given.GetProject(), record.GetWorkload(), change.next); err != nil {
@@ -99,12 +106,12 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 		return nil, exhausted("workloads", maxWorkloads)
 	case record == nil:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: x.firstNumber(change.next)})
-		x.inform(about, "WorkloadCreated", "%d replicas of %s", change.next.GetReplicas(), change.next.GetContainer().GetImage())
+		x.inform(about, "WorkloadCreated", "%s of %s", inWords(change.next), change.next.GetContainer().GetImage())
 	case change.outcome == outcomeConfigured:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: record.GetNextNumber()})
 		if change.specChanged {
-			x.inform(about, "WorkloadChanged", "generation %d, %d replicas of %s", change.next.GetGeneration(),
-				change.next.GetReplicas(), change.next.GetContainer().GetImage())
+			x.inform(about, "WorkloadChanged", "generation %d, %s of %s", change.next.GetGeneration(),
+				inWords(change.next), change.next.GetContainer().GetImage())
 		}
 		if change.specChanged {
 			x.refreshPlacements(record.GetWorkload(), change)
@@ -144,6 +151,7 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 		return workloadChange{}, err
 	}
 	next := given // it belongs to the state
+	next.Status = present.GetStatus()
 	if present == nil {
 		next.Generation, next.ResourceVersion, next.Created = 1, index, now
 		return workloadChange{outcome: outcomeCreated, next: next}, nil
@@ -186,8 +194,8 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	if err := checkLabels(about, w.GetLabels()); err != nil {
 		return err
 	}
-	if w.Replicas == nil || w.GetReplicas() > maxReplicas {
-		return invalid("replicas", "it must be 0 to %d", maxReplicas)
+	if err := checkForm(about, w); err != nil {
+		return err
 	}
 	if w.GetContainer() == nil || w.GetContainer().GetImage() == "" {
 		return invalid("container.image", "it is missing")
@@ -219,7 +227,11 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 // knows that the machine is off deletes the placement and the node.
 func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
 	next := change.next
+	template := templateOf(next)
 	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
+		if present.GetEnded() != nil {
+			continue
+		}
 		same := present.GetGeneration() == old.GetGeneration() && !change.templateChanged
 		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same) {
 			continue
@@ -228,7 +240,7 @@ func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
 			continue
 		}
 		p := shallow(present)
-		p.Generation, p.Spec = next.GetGeneration(), pinned(next, pinOf(present))
+		p.Generation, p.Spec = next.GetGeneration(), pinned(template, pinOf(present))
 		if present.GetNode() != "" {
 			p.Spec = withPorts(p.GetSpec(), present.GetSpec())
 		}
@@ -283,6 +295,7 @@ func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outco
 	for _, p := range placements.by(x.Txn, byWorkload, key(project, name)) {
 		x.stop(p)
 	}
+	x.tellWaiting(project, name)
 	x.inform(subject{kind: "Workload", project: project, name: name}, "WorkloadDeleted", "its placements are stopped")
 	return &sitev1.Outcome{}, nil
 }
@@ -293,6 +306,14 @@ func IsHealthy(p *skerryv1.Placement) bool {
 	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN &&
 		p.GetLostSince() == nil &&
 		endpoints.Works(p.GetSpec(), p.GetStatus())
+}
+
+// inWords is how many placements a workload asks for.
+func inWords(w *skerryv1.Workload) string {
+	if manifest.Form(w) == "replicas" {
+		return fmt.Sprintf("%d replicas", w.GetReplicas())
+	}
+	return manifest.Form(w)
 }
 
 func lower(kind string) string { return strings.ToLower(kind) }

@@ -21,7 +21,7 @@ func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost, d
 			predecessor[old.GetProject()+"/"+p.GetReplacedBy()] = old
 		case p == nil || !state.Counts(p):
 			ended[workloadOf(old)] = append(ended[workloadOf(old)], old)
-		case slices.Contains(lost, p.GetNode()):
+		case slices.Contains(lost, p.GetNode()) && !p.GetSpec().GetPerNode():
 			answer.Stranded = append(answer.Stranded, stranded(old, whyLost(answer, old)))
 		case slices.Contains(drained, p.GetNode()):
 			answer.Stranded = append(answer.Stranded, stranded(old, whyLeft(after, p)))

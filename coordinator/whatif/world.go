@@ -30,7 +30,9 @@ type world struct {
 }
 
 func newWorld(store *state.Store, self string) *world {
-	w := &world{store: store, core: lifecycle.New(lifecycle.Defaults(self), 0), present: map[string]bool{}}
+	config := lifecycle.Defaults(self)
+	config.Still = true
+	w := &world{store: store, core: lifecycle.New(config, 0), present: map[string]bool{}}
 	for _, p := range store.View().Placements() {
 		w.present[keyOf(p)] = true
 	}

@@ -77,13 +77,16 @@ func (o *describeOptions) workload(ctx context.Context, c *client.Client, w *ske
 	f.add("Age", o.since(w.GetCreated().AsTime()))
 	f.add("Generation", fmt.Sprint(w.GetGeneration()))
 	f.add("Labels", pairs(w.GetLabels()))
-	f.add("Replicas", fmt.Sprint(w.GetReplicas()))
+	o.form(f, w)
 	template(f, w)
 	f.add("Update", update(w.GetUpdate()))
 	f.add("When cut off", partition(w.GetPartition()))
 	f.add("Restart", restartPolicy(w.GetRestart()))
 	f.add("Stop grace", w.GetStopGrace())
 	if err := f.write(o.Out); err != nil {
+		return err
+	}
+	if err := section(o.Out, "Runs", o.runTable(w)); err != nil {
 		return err
 	}
 	if err := section(o.Out, "Placements", o.placementsOf(why.GetPlacements())); err != nil {

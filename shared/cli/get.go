@@ -194,7 +194,7 @@ func (r *reading) workloadTable(resources []*skerryv1.Resource, working map[stri
 		w := resource.GetWorkload()
 		cells := []string{
 			w.GetName(), w.GetProject(),
-			fmt.Sprintf("%d/%d", working[w.GetProject()+"/"+w.GetName()], manifest.Wanted(w)),
+			howFar(w, working[w.GetProject()+"/"+w.GetName()]),
 			w.GetContainer().GetImage(), r.since(w.GetCreated().AsTime()),
 		}
 		if wide {
@@ -203,6 +203,18 @@ func (r *reading) workloadTable(resources []*skerryv1.Resource, working map[stri
 		t.row(cells...)
 	}
 	return t
+}
+
+// howFar a workload is, in a cell: of a job, how far its last run is.
+func howFar(w *skerryv1.Workload, working int) string {
+	switch run := manifest.LastRun(w); {
+	case run != nil:
+		return manifest.Counts(w, run)
+	case manifest.IsJob(w):
+		return "-"
+	default:
+		return fmt.Sprintf("%d/%d", working, manifest.Wanted(w))
+	}
 }
 
 func (r *reading) placementTable(resources []*skerryv1.Resource, wide bool) *table {

@@ -10,6 +10,10 @@ import (
 // placementState is one word for where a placement stands.
 func placementState(p *skerryv1.Placement) string {
 	switch {
+	case p.GetEnded() != nil && p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_STOPPED:
+		return "done"
+	case p.GetEnded() != nil:
+		return "failed"
 	case p.GetLostSince() != nil:
 		return "lost"
 	case p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP:

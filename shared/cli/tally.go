@@ -22,6 +22,8 @@ type tally struct {
 	wanted, working int
 	// others counts those that do not work by their state.
 	others map[string]int
+	// job tells how far the last run of a job is.
+	job string
 }
 
 // tally counts for each workload that the answering node knows of, and for each
@@ -47,7 +49,11 @@ func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, 
 	}
 	for _, resource := range workloads.GetResources() {
 		w := resource.GetWorkload()
-		of(w.GetProject(), w.GetName()).wanted = manifest.Wanted(w)
+		t := of(w.GetProject(), w.GetName())
+		t.wanted = manifest.Wanted(w)
+		if manifest.IsJob(w) {
+			t.job = manifest.Progress(w)
+		}
 	}
 	for _, resource := range placements.GetResources() {
 		p := resource.GetPlacement()
@@ -55,7 +61,7 @@ func (o *statusOptions) tally(ctx context.Context, c *client.Client) ([]*tally, 
 		t := of(p.GetProject(), p.GetWorkload())
 		if works(p) {
 			t.working++
-		} else {
+		} else if p.GetEnded() == nil {
 			t.others[placementState(p)]++
 		}
 	}
@@ -91,6 +97,9 @@ func tallyTable(tallies []*tally) *table {
 // rest is what the others do: 1 pending, 2 restarting.
 func (t *tally) rest() string {
 	var parts []string
+	if t.job != "" {
+		parts = append(parts, t.job)
+	}
 	for _, state := range slices.Sorted(maps.Keys(t.others)) {
 		parts = append(parts, fmt.Sprintf("%d %s", t.others[state], state))
 	}

@@ -31,7 +31,7 @@ func (d *decoder) report(node *yaml.Node, path, format string, args ...any) *pro
 // setBySite are fields of the envelope that an answer of the site holds. They
 // are skipped, so that what `skerry get -o yaml` prints can be edited and
 // applied.
-var setBySite = map[string]bool{"generation": true, "created": true, "keys": true}
+var setBySite = map[string]bool{"generation": true, "created": true, "keys": true, "status": true}
 
 // message fills one message from a mapping of plain YAML.
 func (d *decoder) message(node *yaml.Node, path string, message protoreflect.Message) {
@@ -60,6 +60,10 @@ func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Messa
 		d.stringMap(node, path, message.Mutable(field).Map(), field)
 	case field.IsList():
 		d.list(node, path, message.Mutable(field).List(), field)
+	case isSwitch(node, field):
+		if node.Value == "true" {
+			message.Mutable(field)
+		}
 	case field.Kind() == protoreflect.MessageKind:
 		d.message(node, path, message.Mutable(field).Message())
 	default:
@@ -67,6 +71,13 @@ func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Messa
 			message.Set(field, value)
 		}
 	}
+}
+
+// isSwitch: `runToCompletion: true` stands for all its defaults, false for its
+// absence.
+func isSwitch(node *yaml.Node, field protoreflect.FieldDescriptor) bool {
+	return field.FullName() == "skerry.v1.Workload.run_to_completion" && node.Kind == yaml.ScalarNode &&
+		node.Tag == "!!bool" && (node.Value == "true" || node.Value == "false")
 }
 
 func (d *decoder) stringMap(node *yaml.Node, path string, into protoreflect.Map, field protoreflect.FieldDescriptor) {

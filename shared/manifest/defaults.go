@@ -3,8 +3,6 @@ package manifest
 import (
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -19,9 +17,7 @@ func Default(w *skerryv1.Workload) {
 	set(&w.Kind, "Workload")
 	set(&w.Project, "default")
 	set(&w.StopGrace, "10s")
-	if w.Replicas == nil {
-		w.Replicas = proto.Uint32(1)
-	}
+	defaultForm(w)
 	if w.Update == nil {
 		w.Update = &skerryv1.Update{}
 	}
@@ -37,7 +33,7 @@ func Default(w *skerryv1.Workload) {
 	if w.Restart == nil {
 		w.Restart = &skerryv1.Restart{}
 	}
-	set(&w.Restart.Policy, "always")
+	set(&w.Restart.Policy, defaultRestart(w))
 	set(&w.Restart.Backoff, "500ms")
 	set(&w.Restart.MaxBackoff, "1m")
 	if w.Partition == nil {
@@ -53,8 +49,11 @@ func Default(w *skerryv1.Workload) {
 	}
 }
 
-// defaultMode is stay for work whose data is on its node.
+// defaultMode is stay for work whose data is on its node, or that belongs to it.
 func defaultMode(w *skerryv1.Workload) string {
+	if w.GetPerNode() {
+		return Stay
+	}
 	for _, mount := range w.GetContainer().GetMounts() {
 		if mount.GetHostPath() != "" {
 			return Stay

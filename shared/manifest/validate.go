@@ -79,7 +79,7 @@ func (v *validator) envelope(o Object, kind string, inProject bool) {
 }
 
 func (v *validator) workload(w *skerryv1.Workload) {
-	v.between("replicas", w.GetReplicas(), 0, maxReplicas)
+	v.form(w)
 	if w.GetContainer() == nil {
 		v.fail("container", "it is missing").Hint = "say what the workload runs: container: {image: NAME}"
 	} else {

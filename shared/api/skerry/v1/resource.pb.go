@@ -542,7 +542,8 @@ func (*Resource_Settings) isResource_Kind() {}
 
 func (*Resource_Secret) isResource_Kind() {}
 
-// Workload asks the site to run `replicas` placements of one template.
+// Workload asks the site to run placements of one template: a number of them,
+// one on each node, or until they have done their work.
 type Workload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Always `Workload`.
@@ -561,7 +562,8 @@ type Workload struct {
 	ResourceVersion uint64 `protobuf:"varint,6,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Site time of creation. Set by the site.
 	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
-	// How many placements should run, 0 to 10000. Default: 1.
+	// How many placements should run, 0 to 10000. Default: 1. Not together with
+	// perNode or runToCompletion.
 	Replicas *uint32 `protobuf:"varint,10,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
 	// What each placement runs.
 	Container *Container `protobuf:"bytes,11,opt,name=container,proto3" json:"container,omitempty"`
@@ -590,7 +592,19 @@ type Workload struct {
 	// drain, an update, a rebalance, work of a higher priority. A number, or a
 	// share of them as in `50%`, rounded up. A lost node cares for none of it.
 	// Default: a drain or an update takes one at a time.
-	MinAvailable  string `protobuf:"bytes,320,opt,name=min_available,json=minAvailable,proto3" json:"min_available,omitempty"`
+	MinAvailable string `protobuf:"bytes,320,opt,name=min_available,json=minAvailable,proto3" json:"min_available,omitempty"`
+	// Run one placement on each node that meets the conditions of `place`, also on
+	// nodes that join later. They stay on their nodes.
+	PerNode bool `protobuf:"varint,340,opt,name=per_node,json=perNode,proto3" json:"per_node,omitempty"`
+	// Run until the work is done.
+	RunToCompletion *RunToCompletion `protobuf:"bytes,341,opt,name=run_to_completion,json=runToCompletion,proto3" json:"run_to_completion,omitempty"`
+	// Do so again and again, at these times. Needs runToCompletion.
+	Schedule *Schedule `protobuf:"bytes,342,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Workloads of the project that must be healthy, or have completed, before a
+	// placement gets a node. What runs already is not touched. At most 16.
+	After []string `protobuf:"bytes,343,rep,name=after,proto3" json:"after,omitempty"`
+	// What the site knows of it. Set by the site.
+	Status        *WorkloadStatus `protobuf:"bytes,344,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -749,6 +763,41 @@ func (x *Workload) GetMinAvailable() string {
 		return x.MinAvailable
 	}
 	return ""
+}
+
+func (x *Workload) GetPerNode() bool {
+	if x != nil {
+		return x.PerNode
+	}
+	return false
+}
+
+func (x *Workload) GetRunToCompletion() *RunToCompletion {
+	if x != nil {
+		return x.RunToCompletion
+	}
+	return nil
+}
+
+func (x *Workload) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Workload) GetAfter() []string {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Workload) GetStatus() *WorkloadStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
 }
 
 // Container describes one container.
@@ -2049,7 +2098,11 @@ type Placement struct {
 	// Since when its node is lost, if it is.
 	LostSince *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=lost_since,json=lostSince,proto3" json:"lost_since,omitempty"`
 	// The placement that replaced it while its node was lost.
-	ReplacedBy    string `protobuf:"bytes,18,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	ReplacedBy string `protobuf:"bytes,18,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	// Of a job: the run that it is an attempt of.
+	Run uint64 `protobuf:"varint,340,opt,name=run,proto3" json:"run,omitempty"`
+	// Of a job: when it did its work or failed. It takes no room any more.
+	Ended         *timestamppb.Timestamp `protobuf:"bytes,341,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2194,6 +2247,20 @@ func (x *Placement) GetReplacedBy() string {
 		return x.ReplacedBy
 	}
 	return ""
+}
+
+func (x *Placement) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Placement) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
 }
 
 // PlacementStatus is what a node reports of a placement.
@@ -3434,7 +3501,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3444,7 +3511,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x122\n" +
 	"\bsettings\x18\x8c\x01 \x01(\v2\x13.skerry.v1.SettingsH\x00R\bsettings\x12,\n" +
 	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secretB\x06\n" +
-	"\x04kind\"\x82\x06\n" +
+	"\x04kind\"\xe4\a\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3467,7 +3534,12 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"stop_grace\x18\x11 \x01(\tR\tstopGrace\x12\x1b\n" +
 	"\bidentity\x18\xb4\x01 \x01(\bR\bidentity\x12\x1b\n" +
 	"\bpriority\x18\xdc\x01 \x01(\rR\bpriority\x12$\n" +
-	"\rmin_available\x18\xc0\x02 \x01(\tR\fminAvailable\x1a9\n" +
+	"\rmin_available\x18\xc0\x02 \x01(\tR\fminAvailable\x12\x1a\n" +
+	"\bper_node\x18\xd4\x02 \x01(\bR\aperNode\x12G\n" +
+	"\x11run_to_completion\x18\xd5\x02 \x01(\v2\x1a.skerry.v1.RunToCompletionR\x0frunToCompletion\x120\n" +
+	"\bschedule\x18\xd6\x02 \x01(\v2\x13.skerry.v1.ScheduleR\bschedule\x12\x15\n" +
+	"\x05after\x18\xd7\x02 \x03(\tR\x05after\x122\n" +
+	"\x06status\x18\xd8\x02 \x01(\v2\x19.skerry.v1.WorkloadStatusR\x06status\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -3567,7 +3639,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x18\n" +
 	"\abackoff\x18\x02 \x01(\tR\abackoff\x12\x1f\n" +
 	"\vmax_backoff\x18\x03 \x01(\tR\n" +
-	"maxBackoff\"\xb3\x05\n" +
+	"maxBackoff\"\xf9\x05\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3589,7 +3661,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
 	"lost_since\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tlostSince\x12\x1f\n" +
 	"\vreplaced_by\x18\x12 \x01(\tR\n" +
-	"replacedBy\x1a9\n" +
+	"replacedBy\x12\x11\n" +
+	"\x03run\x18\xd4\x02 \x01(\x04R\x03run\x121\n" +
+	"\x05ended\x18\xd5\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x03\n" +
@@ -3837,7 +3911,10 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*Project)(nil),               // 49: skerry.v1.Project
 	(*Settings)(nil),              // 50: skerry.v1.Settings
 	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*NodeDuty)(nil),              // 52: skerry.v1.NodeDuty
+	(*RunToCompletion)(nil),       // 52: skerry.v1.RunToCompletion
+	(*Schedule)(nil),              // 53: skerry.v1.Schedule
+	(*WorkloadStatus)(nil),        // 54: skerry.v1.WorkloadStatus
+	(*NodeDuty)(nil),              // 55: skerry.v1.NodeDuty
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -3856,62 +3933,66 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	18, // 13: skerry.v1.Workload.place:type_name -> skerry.v1.Place
 	23, // 14: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
 	24, // 15: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	38, // 16: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
-	10, // 17: skerry.v1.Container.ports:type_name -> skerry.v1.Port
-	11, // 18: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
-	12, // 19: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	9,  // 20: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
-	39, // 21: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
-	14, // 22: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	15, // 23: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	16, // 24: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	19, // 25: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	19, // 26: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
-	20, // 27: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
-	21, // 28: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
-	21, // 29: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
-	22, // 30: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
-	19, // 31: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
-	40, // 32: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	51, // 33: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 34: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 35: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	26, // 36: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	28, // 37: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	51, // 38: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	1,  // 39: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 40: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	27, // 41: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	51, // 42: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	51, // 43: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	51, // 44: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	51, // 45: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 46: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 47: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	51, // 48: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 49: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 50: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 51: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 52: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	51, // 53: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	51, // 54: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	52, // 55: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	42, // 56: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 57: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	51, // 58: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 59: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	51, // 60: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 61: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 62: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 63: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 64: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	51, // 65: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 66: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	52, // 16: skerry.v1.Workload.run_to_completion:type_name -> skerry.v1.RunToCompletion
+	53, // 17: skerry.v1.Workload.schedule:type_name -> skerry.v1.Schedule
+	54, // 18: skerry.v1.Workload.status:type_name -> skerry.v1.WorkloadStatus
+	38, // 19: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	10, // 20: skerry.v1.Container.ports:type_name -> skerry.v1.Port
+	11, // 21: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
+	12, // 22: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
+	9,  // 23: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
+	39, // 24: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
+	14, // 25: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	15, // 26: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	16, // 27: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	19, // 28: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	19, // 29: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
+	20, // 30: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
+	21, // 31: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
+	21, // 32: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
+	22, // 33: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
+	19, // 34: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
+	40, // 35: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	51, // 36: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 37: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 38: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	26, // 39: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	28, // 40: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	51, // 41: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	51, // 42: skerry.v1.Placement.ended:type_name -> google.protobuf.Timestamp
+	1,  // 43: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 44: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 45: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	51, // 46: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	51, // 47: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	51, // 48: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	51, // 49: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 50: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 51: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	51, // 52: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 53: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 54: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 55: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 56: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	51, // 57: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	51, // 58: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	55, // 59: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	42, // 60: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 61: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	51, // 62: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 63: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	51, // 64: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 65: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 66: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 67: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 68: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	51, // 69: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 70: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -3920,6 +4001,7 @@ func file_skerry_v1_resource_proto_init() {
 		return
 	}
 	file_skerry_v1_duty_proto_init()
+	file_skerry_v1_forms_proto_init()
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_project_proto_init()
 	file_skerry_v1_settings_proto_init()

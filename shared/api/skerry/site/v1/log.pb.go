@@ -1100,7 +1100,10 @@ type Plan struct {
 	// Placements that give way to those of a higher priority.
 	Evict []*Eviction `protobuf:"bytes,220,rep,name=evict,proto3" json:"evict,omitempty"`
 	// Drains that are over.
-	EndDrains     []*EndDrain `protobuf:"bytes,320,rep,name=end_drains,json=endDrains,proto3" json:"end_drains,omitempty"`
+	EndDrains []*EndDrain `protobuf:"bytes,320,rep,name=end_drains,json=endDrains,proto3" json:"end_drains,omitempty"`
+	// Runs of jobs that are due, or have gone on for too long.
+	Due           []*RunDue  `protobuf:"bytes,340,rep,name=due,proto3" json:"due,omitempty"`
+	Over          []*RunOver `protobuf:"bytes,341,rep,name=over,proto3" json:"over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1184,6 +1187,20 @@ func (x *Plan) GetEndDrains() []*EndDrain {
 	return nil
 }
 
+func (x *Plan) GetDue() []*RunDue {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+func (x *Plan) GetOver() []*RunOver {
+	if x != nil {
+		return x.Over
+	}
+	return nil
+}
+
 // Eviction ends a placement to make room for one that waits.
 type Eviction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1261,7 +1278,11 @@ type NewPlacement struct {
 	// Refused unless it is the workload's present generation.
 	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Lost placement that it replaces, if any.
-	Replaces      string `protobuf:"bytes,4,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Replaces string `protobuf:"bytes,4,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// Node that it is for, of a workload with one on each.
+	Node string `protobuf:"bytes,340,opt,name=node,proto3" json:"node,omitempty"`
+	// Run that it is an attempt of, of a job.
+	Run           uint64 `protobuf:"varint,341,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1322,6 +1343,20 @@ func (x *NewPlacement) GetReplaces() string {
 		return x.Replaces
 	}
 	return ""
+}
+
+func (x *NewPlacement) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NewPlacement) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
 }
 
 // Assignment binds a pending placement to a node.
@@ -2788,7 +2823,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xce\x13\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xce\x13\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2873,7 +2908,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xe5\x02\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xbe\x03\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -2883,20 +2918,24 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\bpostpone\x18\x05 \x03(\v2\x1c.skerry.site.v1.PostponementR\bpostpone\x12/\n" +
 	"\x05evict\x18\xdc\x01 \x03(\v2\x18.skerry.site.v1.EvictionR\x05evict\x128\n" +
 	"\n" +
-	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\"\x88\x01\n" +
+	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\x12)\n" +
+	"\x03due\x18\xd4\x02 \x03(\v2\x16.skerry.site.v1.RunDueR\x03due\x12,\n" +
+	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vfor_project\x18\x03 \x01(\tR\n" +
 	"forProject\x12#\n" +
-	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\x80\x01\n" +
+	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xa8\x01\n" +
 	"\fNewPlacement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x1a\n" +
-	"\breplaces\x18\x04 \x01(\tR\breplaces\"\x89\x01\n" +
+	"\breplaces\x18\x04 \x01(\tR\breplaces\x12\x13\n" +
+	"\x04node\x18\xd4\x02 \x01(\tR\x04node\x12\x11\n" +
+	"\x03run\x18\xd5\x02 \x01(\x04R\x03run\"\x89\x01\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
@@ -3106,28 +3145,30 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*SealedSecret)(nil),          // 54: skerry.site.v1.SealedSecret
 	(*v1.Token)(nil),              // 55: skerry.v1.Token
 	(*EndDrain)(nil),              // 56: skerry.site.v1.EndDrain
-	(*v1.Decision)(nil),           // 57: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 58: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 59: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 60: skerry.v1.Condition
-	(v1.NodeState)(0),             // 61: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 62: skerry.v1.Image
-	(v1.VoterRole)(0),             // 63: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 64: skerry.v1.Placement
-	(*v1.Event)(nil),              // 65: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 66: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 67: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 68: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 69: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 70: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 71: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 72: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 73: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 74: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 75: skerry.site.v1.BrokenGlass
-	(*v1.Workload)(nil),           // 76: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 77: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 78: skerry.v1.AppliedResource
+	(*RunDue)(nil),                // 57: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 58: skerry.site.v1.RunOver
+	(*v1.Decision)(nil),           // 59: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 60: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 61: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 62: skerry.v1.Condition
+	(v1.NodeState)(0),             // 63: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 64: skerry.v1.Image
+	(v1.VoterRole)(0),             // 65: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 66: skerry.v1.Placement
+	(*v1.Event)(nil),              // 67: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 68: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 69: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 70: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 71: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 72: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 73: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 74: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 75: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 76: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 77: skerry.site.v1.BrokenGlass
+	(*v1.Workload)(nil),           // 78: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 79: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 80: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3180,53 +3221,55 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	12, // 47: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
 	8,  // 48: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
 	56, // 49: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	57, // 50: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	57, // 51: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 52: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 53: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 54: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	58, // 55: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	59, // 56: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	60, // 57: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 58: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	61, // 59: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	62, // 60: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	50, // 61: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	63, // 62: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 63: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 64: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	50, // 65: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 66: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 67: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 68: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	64, // 69: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	51, // 70: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	62, // 71: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	65, // 72: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 73: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 74: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	66, // 75: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	67, // 76: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	68, // 77: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	69, // 78: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 79: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	70, // 80: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	71, // 81: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	72, // 82: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	73, // 83: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	74, // 84: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	75, // 85: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	5,  // 86: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	76, // 87: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 88: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	77, // 89: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	78, // 90: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	51, // 91: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	57, // 50: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	58, // 51: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	59, // 52: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	59, // 53: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 54: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 55: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 56: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	60, // 57: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	61, // 58: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	62, // 59: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 60: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	63, // 61: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	64, // 62: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	50, // 63: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	65, // 64: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 65: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 66: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	50, // 67: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 68: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 69: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 70: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	66, // 71: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	51, // 72: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	64, // 73: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	67, // 74: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 75: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 76: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	68, // 77: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	69, // 78: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	70, // 79: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	71, // 80: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 81: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	72, // 82: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	73, // 83: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	74, // 84: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	75, // 85: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	76, // 86: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	77, // 87: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	5,  // 88: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	78, // 89: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 90: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	79, // 91: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	80, // 92: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	51, // 93: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	94, // [94:94] is the sub-list for method output_type
+	94, // [94:94] is the sub-list for method input_type
+	94, // [94:94] is the sub-list for extension type_name
+	94, // [94:94] is the sub-list for extension extendee
+	0,  // [0:94] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3243,6 +3286,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_audit_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
+	file_skerry_site_v1_runs_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
 		(*Entry_InitSite)(nil),
 		(*Entry_ApplyResources)(nil),
