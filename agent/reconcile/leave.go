@@ -9,8 +9,9 @@ import (
 
 // leaveTime is how long what others reach by name runs on after it has been told
 // to stop: every node has taken it out of its answers by then, and the answers
-// that were given before have ended (their time to live is a second).
-const leaveTime = 2 * time.Second
+// that were given before have ended (their time to live is a second). The rest is
+// for machines that are busy.
+const leaveTime = 3 * time.Second
 
 // leave makes others go elsewhere before the instance is told to end, so that
 // no request meets one that has ended. What nobody is sent to ends at once.

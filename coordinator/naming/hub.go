@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	// settle is how long changes gather; looking takes at most one part in
-	// lookShare of the time.
+	// settle is how long changes gather: longer where looking takes long, but
+	// never so long that what is to stop would be ended before all know.
 	settle    = 50 * time.Millisecond
-	lookShare = 20
+	maxSettle = 250 * time.Millisecond
+	lookShare = 10
 	// maxSteps and maxBytes of differences are kept for nodes that come back.
 	maxSteps = 1024
 	maxBytes = 4 << 20
@@ -71,7 +72,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.forget()
 			stateChanged = nil
 		}
-		pause := max(settle, lookShare*(h.clock.Elapsed()-begun))
+		pause := min(maxSettle, max(settle, lookShare*(h.clock.Elapsed()-begun)))
 		if err := env.Sleep(ctx, h.clock, pause); err != nil {
 			return err
 		}
