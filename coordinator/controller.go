@@ -83,9 +83,8 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 		if ctx.Err() != nil || !status.Serving || status.Term != term {
 			return
 		}
-		for node, at := range v.dispatcher.Heard() {
-			core.Heard(node, at)
-		}
+		core.SetPace(v.dispatcher.Pace())
+		v.dispatcher.Heard(core.Heard)
 		effects := core.Step(v.Env.Clock.Elapsed(), v.stamp().Time, v.store.View(), progressOf(status))
 		v.waiting.Store(&effects.Waiting)
 		for _, node := range effects.Probe {

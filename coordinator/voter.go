@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -44,8 +45,8 @@ import (
 	"skerry.dev/shared/wire"
 )
 
-// compressFrom this many bytes on orders are compressed.
-const compressFrom = 64 << 10
+// neverPacked: what is large in orders was packed once for all streams.
+const neverPacked = math.MaxInt
 
 // maxReport bounds one message of a node, with all that it knows of thousands of
 // placements.
@@ -220,7 +221,7 @@ func (v *Voter) serve() {
 	})
 	syncMux := http.NewServeMux()
 	syncMux.Handle(sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
-		connect.WithCompressMinBytes(compressFrom), v.nodes(api.Proved)))
+		connect.WithCompressMinBytes(neverPacked), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewEndpointServiceHandler(naming.Serve{
 		Hub: v.naming, Check: func(peer certs.Peer) error { return dispatcher.CheckNode(v.store.View(), peer) },
 	}, wire.Bounded(64<<10), v.nodes(api.Proved)))
@@ -342,10 +343,7 @@ func (v *Voter) isReplica(peer certs.Peer, id uint64) bool {
 }
 
 func (v *Voter) dialReplica(ctx context.Context, id uint64) (net.Conn, error) {
-	for _, node := range v.store.View().Nodes() {
-		if node.GetRaftId() != id {
-			continue
-		}
+	if node := v.store.View().NodeOfReplica(id); node != nil {
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			return nil, problem.New(problem.Forbidden, "Node/"+node.GetName(), "it was evicted from the site: its replica gets nothing any more")
 		}

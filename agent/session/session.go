@@ -18,14 +18,20 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/orders"
 	"skerry.dev/shared/sitetime"
 )
 
 const (
-	// heartbeatEvery is how often the coordinator hears of this node at least.
+	// heartbeatEvery is how often the coordinator hears of this node at least,
+	// unless it asks for less.
 	heartbeatEvery = 200 * time.Millisecond
-	// silence of the coordinator after which another one is looked for.
-	silence = 2 * time.Second
+	// maxPace is the most that it can ask for.
+	maxPace = 10 * time.Second
+	// silence of the coordinator after which another one is looked for; at least
+	// so many times the pace.
+	silence      = 2 * time.Second
+	silencePaces = 3
 	// helloTimeout bounds the wait for the first answer of a voter.
 	helloTimeout = time.Second
 	// askEvery is how often a voter is asked why there is no stream, at most.
@@ -78,11 +84,12 @@ type Session struct {
 	mu          sync.Mutex
 	coordinator string
 	lastContact time.Duration
+	pace        time.Duration
 }
 
 // New returns a session; Run makes it look for the coordinator.
 func New(config Config) *Session {
-	return &Session{Config: config, ordered: make(chan struct{}), lastContact: config.Env.Clock.Elapsed()}
+	return &Session{Config: config, ordered: make(chan struct{}), lastContact: config.Env.Clock.Elapsed(), pace: heartbeatEvery}
 }
 
 // Ordered is closed when the first orders of this process are in the ledger.
@@ -114,6 +121,19 @@ func (s *Session) lost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.coordinator = ""
+}
+
+// setPace takes over how long either side may be silent.
+func (s *Session) setPace(pace time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pace = min(max(heartbeatEvery, pace), maxPace)
+}
+
+func (s *Session) getPace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pace
 }
 
 // Run tries voter after voter, for ever, until ctx ends.
@@ -152,6 +172,7 @@ func (s *Session) sync(ctx context.Context, address string) error {
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream := client.Sync(streamCtx)
+	s.setPace(heartbeatEvery)
 	heard := make(chan struct{}, 1)
 	group.Go(func() error {
 		defer cancel()
@@ -180,7 +201,7 @@ func (s *Session) watchSilence(ctx context.Context, heard <-chan struct{}) error
 	for {
 		select {
 		case <-heard:
-			limit = silence
+			limit = max(silence, silencePaces*s.getPace())
 			timer.Reset(limit)
 		case <-timer.C():
 			return errors.New("nothing was heard from it")
@@ -191,11 +212,13 @@ func (s *Session) watchSilence(ctx context.Context, heard <-chan struct{}) error
 }
 
 func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse], address string, heard chan<- struct{}) error {
+	var reader orders.Reader
 	for {
 		message, err := stream.Receive()
 		if err != nil {
 			return err
 		}
+		s.setPace(message.GetPace().AsDuration())
 		select {
 		case heard <- struct{}{}:
 		default:
@@ -208,7 +231,11 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 			s.targets.Redirected(m.Redirect.GetAddress())
 			return errRedirected
 		case *sitev1.SyncResponse_Assignments:
-			if err := s.Ledger.Accept(m.Assignments); err != nil {
+			whole, err := reader.Read(message)
+			if err != nil {
+				return err
+			}
+			if err := s.Ledger.Accept(whole); err != nil {
 				return err
 			}
 			s.once.Do(func() { close(s.ordered) })
@@ -240,7 +267,7 @@ func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[
 			err = stream.Send(&sitev1.SyncRequest{ReportNumber: number, Message: &sitev1.SyncRequest_Report{Report: difference}})
 			number++
 		case <-timer.C():
-			timer.Reset(heartbeatEvery)
+			timer.Reset(s.getPace())
 			err = stream.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
 				Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.New(s.Env.Clock.Now())},
 			}})

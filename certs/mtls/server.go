@@ -23,8 +23,9 @@ const (
 	// that one machine that hangs or scans leaves room for the others.
 	maxHandshakes        = 512
 	maxHandshakesPerHost = 64
-	// maxConnections are open at once; further ones wait in the kernel.
-	maxConnections = 4096
+	// maxConnections are open at once; further ones wait in the kernel. A site has
+	// at most 10,000 nodes, each with one stream and now and then another call.
+	maxConnections = 16384
 	// maxStrangers are open at once on each protocol whose peers have proved
 	// nothing, maxStrangersPerHost of them with one host, each for at most
 	// strangerTime.

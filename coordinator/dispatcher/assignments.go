@@ -13,33 +13,46 @@ import (
 
 // Assignments are all that a node needs to go on alone.
 func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments {
-	site := view.Site()
-	orders := &sitev1.Assignments{
-		Order:             &sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()},
-		Peers:             view.Peers(),
+	orders := common(view)
+	orders.Peers = view.Peers()
+	proto.Merge(orders, own(view, surveyOf(view), name, term))
+	return orders
+}
+
+// common are the orders that are the same for all nodes, but for peers.
+func common(view *state.View) *sitev1.Assignments {
+	return &sitev1.Assignments{
 		Trust:             view.Trust(),
 		GossipKey:         view.GossipKey(),
 		Gossip:            view.Gossip().GetRing(),
-		RaftId:            view.Node(name).GetRaftId(),
-		Site:              site,
+		Site:              view.Site(),
 		SiteId:            view.SiteID(),
-		Record:            record(view.Node(name)),
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
 		Access:            view.AccessRecords(),
-		Renew:             view.MustRenew(view.Node(name)),
 		Retiring:          view.Retiring(),
 
 		AuthorityGeneration: view.AuthorityGeneration(),
+	}
+}
+
+// own are the orders of one node alone.
+func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assignments {
+	node := view.Node(name)
+	orders := &sitev1.Assignments{
+		Order:  &sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()},
+		RaftId: node.GetRaftId(),
+		Record: record(node),
+		Renew:  site.mustRenew(node),
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {
 		orders.Placements = append(orders.Placements, order(placement))
 		if digest := placement.GetImageDigest(); digest != "" && !wanted[digest] {
 			wanted[digest] = true
-			orders.Images = append(orders.Images, source(view, placement, digest))
+			orders.Images = append(orders.Images, site.source(view, placement, digest))
 		}
 	}
-	addKept(view, name, orders)
+	site.addKept(name, orders)
 	return orders
 }
 
@@ -65,14 +78,6 @@ func order(p *skerryv1.Placement) *skerryv1.Placement {
 		ImageDigest: p.GetImageDigest(),
 		Ended:       p.GetEnded(),
 	}
-}
-
-func source(view *state.View, placement *skerryv1.Placement, digest string) *sitev1.ImageSource {
-	source := &sitev1.ImageSource{Name: placement.GetSpec().GetContainer().GetImage(), Digest: digest}
-	if image := view.ImageByDigest(digest); image != nil {
-		source.Nodes = image.GetNodes()
-	}
-	return source
 }
 
 // Fingerprint of orders, apart from their index: equal ones are not sent

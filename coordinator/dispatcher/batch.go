@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
 
@@ -24,8 +26,15 @@ type report struct {
 	done   func(error)
 }
 
-// Run brings reports into the log until ctx ends.
+// Run brings reports into the log, and keeps orders up to date, until ctx ends.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.watch(ctx) })
+	group.Go(func() error { return d.bring(ctx) })
+	return group.Wait()
+}
+
+func (d *Dispatcher) bring(ctx context.Context) error {
 	for number := uint64(1); ; number++ {
 		select {
 		case first := <-d.reports:

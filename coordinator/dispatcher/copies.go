@@ -2,30 +2,25 @@ package dispatcher
 
 import (
 	"cmp"
+	"hash/fnv"
 	"slices"
 
-	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// maxCopies of each image are kept, so that it outlives the node that it was
-// loaded on.
-const maxCopies = 3
+const (
+	// maxCopies of each image are kept, so that it outlives the node that it was
+	// loaded on.
+	maxCopies = 3
+	// maxSources of an image are told to a node. On a large site thousands hold
+	// it, and each new one would change the orders of all others.
+	maxSources = 16
+)
 
 // addKept adds the images of which the node keeps a copy.
-func addKept(view *state.View, name string, orders *sitev1.Assignments) {
-	images := view.Images()
-	if len(images) == 0 {
-		return
-	}
-	ready := slices.DeleteFunc(view.Nodes(), func(n *skerryv1.Node) bool {
-		return n.GetState() != skerryv1.NodeState_NODE_STATE_READY
-	})
-	for _, image := range images {
-		if !slices.Contains(keepers(image, ready), name) {
-			continue
-		}
+func (s *survey) addKept(name string, orders *sitev1.Assignments) {
+	for _, image := range s.kept[name] {
 		known := slices.IndexFunc(orders.GetImages(), func(s *sitev1.ImageSource) bool {
 			return s.GetDigest() == image.GetDigest() && s.GetName() == image.GetName()
 		})
@@ -34,7 +29,7 @@ func addKept(view *state.View, name string, orders *sitev1.Assignments) {
 			continue
 		}
 		orders.Images = append(orders.Images, &sitev1.ImageSource{
-			Name: image.GetName(), Digest: image.GetDigest(), Nodes: image.GetNodes(), Keep: true,
+			Name: image.GetName(), Digest: image.GetDigest(), Nodes: s.sources[image], Keep: true,
 		})
 	}
 }
@@ -43,8 +38,9 @@ func addKept(view *state.View, name string, orders *sitev1.Assignments) {
 // voters, which are spread over the zones already.
 func keepers(image *skerryv1.Image, ready []*skerryv1.Node) []string {
 	rank := func(n *skerryv1.Node) int {
+		_, holds := slices.BinarySearch(image.GetNodes(), n.GetName())
 		switch {
-		case slices.Contains(image.GetNodes(), n.GetName()):
+		case holds:
 			return 0
 		case n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER:
 			return 1
@@ -52,12 +48,47 @@ func keepers(image *skerryv1.Image, ready []*skerryv1.Node) []string {
 			return 2
 		}
 	}
-	ranked := slices.SortedStableFunc(slices.Values(ready), func(a, b *skerryv1.Node) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.GetName(), b.GetName()))
-	})
-	var names []string
-	for _, n := range ranked[:min(len(ranked), maxCopies)] {
-		names = append(names, n.GetName())
+	var ranked [3][]string // by rank, each of them sorted as the nodes are
+	for _, n := range ready {
+		if r := rank(n); len(ranked[r]) < maxCopies {
+			ranked[r] = append(ranked[r], n.GetName())
+		}
 	}
+	names := slices.Concat(ranked[:]...)
+	return names[:min(len(names), maxCopies)]
+}
+
+// sourcesOf an image are nodes to fetch it from: all that hold it or, if those
+// are many, some of them that are ready. Which ones hangs on their names alone,
+// so that it stays the same while more come to hold it.
+func sourcesOf(image *skerryv1.Image, ready map[string]bool) []string {
+	if len(image.GetNodes()) <= maxSources {
+		return image.GetNodes()
+	}
+	type holder struct {
+		name  string
+		ready bool
+		hash  uint64
+	}
+	holders := make([]holder, 0, len(image.GetNodes()))
+	for _, name := range image.GetNodes() {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(name)) // never fails
+		holders = append(holders, holder{name: name, ready: ready[name], hash: h.Sum64()})
+	}
+	slices.SortFunc(holders, func(a, b holder) int {
+		if a.ready != b.ready {
+			if a.ready {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.name, b.name))
+	})
+	names := make([]string, 0, maxSources)
+	for _, h := range holders[:maxSources] {
+		names = append(names, h.name)
+	}
+	slices.Sort(names)
 	return names
 }

@@ -18,7 +18,7 @@ func TestKeepersAreHoldersThenVotersThenOthers(t *testing.T) {
 	}{
 		"nobody holds it":           {nil, []string{"d", "a", "b"}},
 		"one holds it":              {[]string{"e"}, []string{"e", "d", "a"}},
-		"a holder is not ready":     {[]string{"gone", "e"}, []string{"e", "d", "a"}},
+		"a holder is not ready":     {[]string{"e", "gone"}, []string{"e", "d", "a"}},
 		"more hold it than need to": {[]string{"a", "b", "c", "e"}, []string{"a", "b", "c"}},
 	} {
 		if got := keepers(&skerryv1.Image{Nodes: c.holders}, nodes); !slices.Equal(got, c.want) {

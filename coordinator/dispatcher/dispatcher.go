@@ -32,6 +32,13 @@ const (
 	// settle is how long changes gather before a node's orders are computed
 	// again, so that a burst of writes costs one computation.
 	settle = 5 * time.Millisecond
+	// paceEach open stream adds to the pace of all: 2 s with 5,000.
+	paceEach = 400 * time.Microsecond
+	// Messages of more than largeFrom bytes are sent to at most maxLarge nodes at
+	// once: when all come at the same moment, the peers for each of them are in
+	// memory while they are sent.
+	largeFrom = 32 << 10
+	maxLarge  = 32
 )
 
 // Log is what the dispatcher needs of the replicated log.
@@ -53,6 +60,8 @@ type Dispatcher struct {
 	clock   env.Clock
 	logger  *slog.Logger
 	reports chan report
+	hub     *hub
+	large   chan struct{}
 
 	mu    sync.Mutex
 	heard map[string]time.Duration
@@ -75,18 +84,25 @@ func New(log Log, store *state.Store, keeper *secrets.Keeper, clock env.Clock, l
 		clock:   clock,
 		logger:  logger,
 		reports: make(chan report, maxQueued),
+		hub:     newHub(store.View()),
+		large:   make(chan struct{}, maxLarge),
 		heard:   map[string]time.Duration{},
 		clocks:  map[string]Reading{},
 		Time:    func() *sitev1.SiteClock { return nil },
 	}
 }
 
-// Heard tells when each node was last heard, on the clock's elapsed time.
-func (d *Dispatcher) Heard() map[string]time.Duration {
+// Heard tells of each node when it was last heard, on the clock's elapsed time.
+func (d *Dispatcher) Heard(tell func(node string, at time.Duration)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.heard)
+	for node, at := range d.heard {
+		tell(node, at)
+	}
 }
+
+// Pace is how often a node is heard that has nothing to say.
+func (d *Dispatcher) Pace() time.Duration { return d.hub.pace() }
 
 // Clocks tells what each node's wall clock last showed.
 func (d *Dispatcher) Clocks() map[string]Reading {
@@ -131,6 +147,8 @@ func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1
 		dispatcher: d, peer: peer, node: peer.Name, term: status.Term, stream: stream,
 		wake: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
+	s.dirty.Store(true)
+	defer d.hub.enter(s)()
 	received := make(chan error, 1)
 	go func() {
 		// Ends with the call: Receive fails once the handler has returned.
@@ -178,10 +196,8 @@ func CheckNode(view *state.View, peer certs.Peer) error {
 
 func (d *Dispatcher) redirect(stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse], status consensus.Status) error {
 	redirect := &sitev1.SyncRedirect{}
-	for _, node := range d.store.View().Nodes() {
-		if status.Leader != 0 && node.GetRaftId() == status.Leader {
-			redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
-		}
+	if node := d.store.View().NodeOfReplica(status.Leader); node != nil {
+		redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
 	}
 	return stream.Send(&sitev1.SyncResponse{Message: &sitev1.SyncResponse_Redirect{Redirect: redirect}})
 }
@@ -197,7 +213,11 @@ type session struct {
 	acknowledged atomic.Uint64
 	// greeted is set once the node's own view has arrived.
 	greeted atomic.Bool
-	wake    chan struct{}
+	// dirty is set when the orders may have changed.
+	dirty atomic.Bool
+	wake  chan struct{}
+	// votes: the node holds a replica. It belongs to send.
+	votes bool
 	// failed holds why a report did not get into the log: the agent, which
 	// sends only what changes, begins anew with everything.
 	failed chan error
@@ -208,6 +228,12 @@ func (s *session) poke() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// outdated: the orders may have changed.
+func (s *session) outdated() {
+	s.dirty.Store(true)
+	s.poke()
 }
 
 // receive reads what the node sends until the stream ends.
@@ -223,7 +249,7 @@ func (s *session) receive(ctx context.Context) error {
 		case *sitev1.SyncRequest_Hello:
 			reported = m.Hello.GetReport()
 			s.greeted.Store(true)
-			s.poke()
+			s.outdated()
 		case *sitev1.SyncRequest_Heartbeat:
 			if m.Heartbeat.GetClock().IsValid() {
 				s.dispatcher.read(s.node, m.Heartbeat.GetClock().AsTime())
@@ -260,66 +286,6 @@ func (s *session) submit(ctx context.Context, reported *sitev1.NodeReport, numbe
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// send keeps the node's orders up to date until the stream or the term ends.
-func (s *session) send(ctx context.Context) error {
-	var last Fingerprint
-	var sentAt time.Duration
-	var acknowledged uint64
-	d := s.dispatcher
-	delivery := secrets.NewDelivery(d.secrets)
-	timer := d.clock.NewTimer(heartbeatEvery)
-	defer timer.Stop()
-	for {
-		status := d.log.Status()
-		if !status.Serving || status.Term != s.term {
-			return d.redirect(s.stream, status)
-		}
-		stateChanged, statusChanged := d.store.Changed(), d.log.Changed()
-		view := d.store.View()
-		gone, err := s.gone(view)
-		if err != nil {
-			return err
-		}
-		response := &sitev1.SyncResponse{Acknowledged: s.acknowledged.Load()}
-		if s.greeted.Load() {
-			orders := Assignments(view, s.node, s.term)
-			delivery.Add(view, s.node, orders)
-			if print := FingerprintOf(orders); print != last {
-				last = print
-				response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
-			}
-		}
-		due := d.clock.Elapsed()-sentAt >= heartbeatEvery
-		if response.Message != nil || response.Acknowledged != acknowledged || due {
-			if response.Message == nil {
-				response.Message = &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}
-			}
-			response.Clock = d.Time()
-			if err := s.stream.Send(response); err != nil {
-				return nil // the agent comes again
-			}
-			sentAt, acknowledged = d.clock.Elapsed(), response.Acknowledged
-		}
-		if gone != nil {
-			return gone
-		}
-		if err := env.Sleep(ctx, d.clock, settle); err != nil {
-			return nil
-		}
-		timer.Reset(max(0, heartbeatEvery-(d.clock.Elapsed()-sentAt)))
-		select {
-		case <-stateChanged:
-		case <-statusChanged:
-		case <-s.wake:
-		case <-timer.C():
-		case err := <-s.failed:
-			return err
-		case <-ctx.Done():
-			return nil
-		}
 	}
 }
 

@@ -9,8 +9,10 @@ type Config struct {
 
 	// SuspectAfter this long without a sign of life a node is called directly.
 	SuspectAfter time.Duration
-	// Grace for all nodes after the term began, before silence means anything.
-	Grace time.Duration
+	// Grace for all nodes after the term began, before silence means anything;
+	// GraceEach more for every node beyond the first hundred: each has to open a
+	// stream first.
+	Grace, GraceEach time.Duration
 	// JoinGrace for a node that joined during the term and was not heard yet.
 	JoinGrace time.Duration
 	// CallEvery is the least time between two direct calls of one node.
@@ -54,6 +56,7 @@ func Defaults(self string) Config {
 		Self:         self,
 		SuspectAfter: 800 * time.Millisecond,
 		Grace:        700 * time.Millisecond,
+		GraceEach:    2 * time.Millisecond,
 		JoinGrace:    5 * time.Second,
 		CallEvery:    250 * time.Millisecond,
 		CallLimit:    time.Second,

@@ -14,7 +14,10 @@ const longestWake = time.Second
 // one monotonic clock.
 type Core struct {
 	config Config
-	began  time.Duration
+	// suspectAfter is that of the configuration, for a site of few nodes.
+	suspectAfter time.Duration
+
+	began time.Duration
 	// started: the first step, which shows who was there before, is done.
 	started bool
 	nodes   map[string]*watch
@@ -28,7 +31,7 @@ type Core struct {
 // New core for a term of leadership that begins now.
 func New(config Config, now time.Duration) *Core {
 	return &Core{
-		config: config, began: now, nodes: map[string]*watch{}, times: timesCache{},
+		config: config, suspectAfter: config.SuspectAfter, began: now, nodes: map[string]*watch{}, times: timesCache{},
 		voters: voterControl{replicas: map[uint64]replicaWatch{}},
 	}
 }

@@ -8,6 +8,9 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
+// smallSite has so few nodes that all of them come back at once.
+const smallSite = 100
+
 // judgeNodes calls those that are in doubt, and tells the state who is lost
 // and who is back.
 func (s *step) judgeNodes() {
@@ -37,7 +40,7 @@ func (s *step) judgeNodes() {
 func (s *step) follow(node *skerryv1.Node) *watch {
 	w := s.nodes[node.GetName()]
 	if w == nil {
-		grace := s.config.Grace
+		grace := s.config.Grace + time.Duration(max(0, s.view.NodeCount()-smallSite))*s.config.GraceEach
 		if s.started {
 			grace = s.config.JoinGrace
 		}

@@ -91,6 +91,16 @@ func (w *watch) callAt() time.Duration {
 	return at
 }
 
+// SetPace tells how often nodes are heard that have nothing to say. On sites of
+// thousands that is less often, and silence means something only later; what
+// gossip loses is called at once all the same.
+func (c *Core) SetPace(pace time.Duration) {
+	c.config.SuspectAfter = max(c.suspectAfter, silentPaces*pace)
+}
+
+// silentPaces without a word put a node in doubt.
+const silentPaces = 4
+
 // Heard tells when a node was last heard from on its sync stream.
 func (c *Core) Heard(node string, at time.Duration) {
 	if w := c.nodes[node]; w != nil {

@@ -62,7 +62,7 @@ func (v *View) AuthorityGeneration() uint64 { return v.meta.authorityGeneration 
 // SHA-256 of their certificates.
 func (v *View) Issuers() map[[sha256.Size]byte]string {
 	issuers := map[[sha256.Size]byte]string{}
-	for _, node := range v.Nodes() {
+	for _, node := range v.Replicas() {
 		if hasReplica(node) && len(node.GetAuthority()) > 0 {
 			issuers[sha256.Sum256(node.GetAuthority())] = node.GetName()
 		}

@@ -121,13 +121,7 @@ func (x *tx) joinAgain(token *sitev1.TokenRecord, fingerprint []byte) (*sitev1.O
 }
 
 func (x *tx) mayVoteByDefault() bool {
-	voters := 0
-	for _, node := range nodes.list(x.Txn) {
-		if node.GetMayVote() && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
-			voters++
-		}
-	}
-	return voters < firstVoters
+	return len(nodes.by(x.Txn, byMayVote, "yes")) < firstVoters
 }
 
 func (x *tx) useToken(token *sitev1.TokenRecord, by string, fingerprint []byte) {

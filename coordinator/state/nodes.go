@@ -23,10 +23,30 @@ const (
 	maxIssuers = 64
 )
 
+// Indexes of nodes: a site has few that are in these, whatever its size.
+const (
+	byReplica = "replica"
+	byMayVote = "mayVote"
+)
+
 var nodes = table[*skerryv1.Node]{
-	name:    "nodes",
-	key:     func(n *skerryv1.Node) string { return n.GetName() },
+	name: "nodes",
+	key:  func(n *skerryv1.Node) string { return n.GetName() },
+	indexes: map[string]func(*skerryv1.Node) string{
+		byReplica: func(n *skerryv1.Node) string { return yes(n.GetRaftId() != 0) },
+		byMayVote: func(n *skerryv1.Node) string {
+			return yes(n.GetMayVote() && n.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED)
+		},
+	},
 	ordinal: nodesOrdinal,
+}
+
+// yes puts an object into an index, or not.
+func yes(in bool) string {
+	if in {
+		return "yes"
+	}
+	return ""
 }
 
 func aboutNode(name string) subject { return subject{kind: "Node", name: name, node: name} }

@@ -19,6 +19,7 @@ type Store struct {
 	db      *memdb.MemDB
 	meta    meta
 	events  []event
+	touched touched
 	changed chan struct{}
 	// view of this moment, made when somebody asks; nil again after each change.
 	view *View
@@ -63,9 +64,10 @@ type meta struct {
 	// accessRevision is the index of the last change of who may do what.
 	accessRevision uint64
 	counts         [tableCount]int
-	// placing is what PlacingIndex tells.
-	placing uint64
-	audit   auditMeta
+	// placing is what PlacingIndex tells, common and nodesAt are what CommonIndex
+	// and NodesIndex do.
+	placing, common, nodesAt uint64
+	audit                    auditMeta
 	// sum of the hashes of all objects.
 	sum uint64
 }
@@ -121,6 +123,7 @@ func (s *Store) publish(x *tx) {
 	s.meta = x.meta
 	s.view = nil
 	s.events = append(s.events[x.evicted:], x.events...)
+	s.touched = s.touched.with(x.index, x.nodesTouched)
 	s.wake()
 }
 
@@ -158,6 +161,8 @@ type tx struct {
 	events  []event
 	evicted int
 	oldest  []event
+	// nodesTouched are the nodes whose record or placements this entry changes.
+	nodesTouched map[string]bool
 	// hadAdmin: before this entry changed who may do what, somebody could.
 	hadAdmin bool
 	// usage of the nodes that this entry assigns placements to.

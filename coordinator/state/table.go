@@ -121,6 +121,7 @@ func (t table[T]) put(x *tx, object T) {
 		x.counts[t.ordinal]++
 	}
 	x.notePlacing(t.ordinal, before, object)
+	x.noteTouched(t.ordinal, before, object)
 	r := &row[T]{object: object, hash: x.hash(t.name, object)}
 	x.sum += r.hash
 	must(x.Insert(t.name, r))
@@ -138,6 +139,7 @@ func (t table[T]) remove(x *tx, key string) {
 	x.sum -= old.hash
 	x.counts[t.ordinal]--
 	x.notePlacing(t.ordinal, old.object, nil)
+	x.noteTouched(t.ordinal, old.object, nil)
 	must(x.Delete(t.name, old))
 }
 

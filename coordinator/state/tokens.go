@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	maxTokens    = 1000
+	// maxTokens: one for each node that a site can have.
+	maxTokens    = maxNodes
 	nodeRole     = "node"
 	operatorRole = "operator"
 )

@@ -19,6 +19,8 @@ type View struct {
 	txn    *memdb.Txn
 	meta   meta
 	events []event
+
+	touched touched
 }
 
 // View of the state now: between two changes it is the same for all who ask.
@@ -26,7 +28,7 @@ func (s *Store) View() *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.view == nil {
-		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events}
+		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events, touched: s.touched}
 	}
 	return s.view
 }
@@ -65,7 +67,7 @@ func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.txn, name) 
 
 // NodeOfReplica is the node that holds the replica of this ID, nil for none.
 func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
-	for _, node := range v.Nodes() {
+	for _, node := range v.Replicas() {
 		if id != 0 && node.GetRaftId() == id {
 			return node
 		}
@@ -73,28 +75,41 @@ func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
 	return nil
 }
 
+// Replicas are the nodes with a replica of the log, also removed ones.
+func (v *View) Replicas() []*skerryv1.Node { return nodes.by(v.txn, byReplica, "yes") }
+
+// NodeCount is how many nodes there are, also removed ones.
+func (v *View) NodeCount() int { return v.meta.counts[nodesOrdinal] }
+
 // Nodes of the site, also removed ones.
 func (v *View) Nodes() []*skerryv1.Node { return nodes.list(v.txn) }
 
 // Voters are the nodes that vote.
 func (v *View) Voters() []*skerryv1.Node {
-	return slices.DeleteFunc(v.Nodes(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
+	return slices.DeleteFunc(v.Replicas(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
 }
 
 // Peers are the nodes that were not removed, as other nodes need to know them.
 func (v *View) Peers() []*sitev1.Peer {
 	var peers []*sitev1.Peer
 	for _, n := range v.Nodes() {
-		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-			continue
+		if peer := PeerOf(n); peer != nil {
+			peers = append(peers, peer)
 		}
-		peers = append(peers, &sitev1.Peer{
-			Name: n.GetName(), Address: n.GetAddress(), GossipAddress: n.GetGossipAddress(),
-			Voter: n.GetVoter(), RaftId: n.GetRaftId(), Zone: n.GetZone(),
-			KeyFingerprint: n.GetKeyFingerprint(),
-		})
 	}
 	return peers
+}
+
+// PeerOf a node is what other nodes need to know of it; nil once it was removed.
+func PeerOf(n *skerryv1.Node) *sitev1.Peer {
+	if n == nil || n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		return nil
+	}
+	return &sitev1.Peer{
+		Name: n.GetName(), Address: n.GetAddress(), GossipAddress: n.GetGossipAddress(),
+		Voter: n.GetVoter(), RaftId: n.GetRaftId(), Zone: n.GetZone(),
+		KeyFingerprint: n.GetKeyFingerprint(),
+	}
 }
 
 // Workload of this name.

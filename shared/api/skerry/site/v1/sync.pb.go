@@ -312,6 +312,12 @@ type SyncResponse struct {
 	Acknowledged uint64 `protobuf:"varint,4,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Site time.
 	Clock *SiteClock `protobuf:"bytes,140,opt,name=clock,proto3" json:"clock,omitempty"`
+	// What belongs to `assignments` and is the same for all nodes; absent: as it
+	// was last on this stream.
+	Common *CommonOrders `protobuf:"bytes,380,opt,name=common,proto3" json:"common,omitempty"`
+	// How long either side may be silent on this stream; absent: 200 ms. Sites of
+	// thousands of nodes would do nothing else otherwise.
+	Pace *durationpb.Duration `protobuf:"bytes,381,opt,name=pace,proto3" json:"pace,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncResponse_Redirect
@@ -366,6 +372,20 @@ func (x *SyncResponse) GetClock() *SiteClock {
 	return nil
 }
 
+func (x *SyncResponse) GetCommon() *CommonOrders {
+	if x != nil {
+		return x.Common
+	}
+	return nil
+}
+
+func (x *SyncResponse) GetPace() *durationpb.Duration {
+	if x != nil {
+		return x.Pace
+	}
+	return nil
+}
+
 func (x *SyncResponse) GetMessage() isSyncResponse_Message {
 	if x != nil {
 		return x.Message
@@ -411,7 +431,7 @@ type SyncResponse_Redirect struct {
 
 type SyncResponse_Assignments struct {
 	// What the node must run, whole: what is not named is to be stopped and
-	// forgotten.
+	// forgotten. What is the same for all nodes is in `common`.
 	Assignments *Assignments `protobuf:"bytes,2,opt,name=assignments,proto3,oneof"`
 }
 
@@ -426,6 +446,71 @@ func (*SyncResponse_Assignments) isSyncResponse_Message() {}
 
 func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
 
+// CommonOrders are the parts of assignments that are the same for all nodes.
+type CommonOrders struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Assignments with these fields alone, but for peers; empty: as they were last
+	// on this stream.
+	Orders []byte `protobuf:"bytes,1,opt,name=orders,proto3" json:"orders,omitempty"`
+	// PeerBook, on top of what the stream carried before; empty: nothing changed.
+	Peers []byte `protobuf:"bytes,2,opt,name=peers,proto3" json:"peers,omitempty"`
+	// peers is packed with gzip.
+	Packed        bool `protobuf:"varint,3,opt,name=packed,proto3" json:"packed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommonOrders) Reset() {
+	*x = CommonOrders{}
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommonOrders) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommonOrders) ProtoMessage() {}
+
+func (x *CommonOrders) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommonOrders.ProtoReflect.Descriptor instead.
+func (*CommonOrders) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CommonOrders) GetOrders() []byte {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
+func (x *CommonOrders) GetPeers() []byte {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *CommonOrders) GetPacked() bool {
+	if x != nil {
+		return x.Packed
+	}
+	return false
+}
+
 type SyncRedirect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when there is no coordinator.
@@ -437,7 +522,7 @@ type SyncRedirect struct {
 
 func (x *SyncRedirect) Reset() {
 	*x = SyncRedirect{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +534,7 @@ func (x *SyncRedirect) String() string {
 func (*SyncRedirect) ProtoMessage() {}
 
 func (x *SyncRedirect) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +547,7 @@ func (x *SyncRedirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRedirect.ProtoReflect.Descriptor instead.
 func (*SyncRedirect) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SyncRedirect) GetCoordinator() string {
@@ -518,7 +603,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +615,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +628,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Assignments) GetOrder() *Order {
@@ -680,7 +765,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +777,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +790,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImageSource) GetName() string {
@@ -754,7 +839,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +851,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +864,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Peer) GetName() string {
@@ -852,14 +937,20 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x04seen\x18\x02 \x01(\v2\x15.skerry.site.v1.OrderR\x04seen\x122\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
-	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\xab\x02\n" +
+	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\x92\x03\n" +
 	"\fSyncResponse\x12\"\n" +
 	"\facknowledged\x18\x04 \x01(\x04R\facknowledged\x120\n" +
-	"\x05clock\x18\x8c\x01 \x01(\v2\x19.skerry.site.v1.SiteClockR\x05clock\x12:\n" +
+	"\x05clock\x18\x8c\x01 \x01(\v2\x19.skerry.site.v1.SiteClockR\x05clock\x125\n" +
+	"\x06common\x18\xfc\x02 \x01(\v2\x1c.skerry.site.v1.CommonOrdersR\x06common\x12.\n" +
+	"\x04pace\x18\xfd\x02 \x01(\v2\x19.google.protobuf.DurationR\x04pace\x12:\n" +
 	"\bredirect\x18\x01 \x01(\v2\x1c.skerry.site.v1.SyncRedirectH\x00R\bredirect\x12?\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1b.skerry.site.v1.AssignmentsH\x00R\vassignments\x12=\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"J\n" +
+	"\amessage\"T\n" +
+	"\fCommonOrders\x12\x16\n" +
+	"\x06orders\x18\x01 \x01(\fR\x06orders\x12\x14\n" +
+	"\x05peers\x18\x02 \x01(\fR\x05peers\x12\x16\n" +
+	"\x06packed\x18\x03 \x01(\bR\x06packed\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xef\x05\n" +
@@ -914,58 +1005,61 @@ func file_skerry_site_v1_sync_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_sync_proto_rawDescData
 }
 
-var file_skerry_site_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_skerry_site_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*Order)(nil),                 // 0: skerry.site.v1.Order
 	(*SyncRequest)(nil),           // 1: skerry.site.v1.SyncRequest
 	(*SyncHello)(nil),             // 2: skerry.site.v1.SyncHello
 	(*SyncHeartbeat)(nil),         // 3: skerry.site.v1.SyncHeartbeat
 	(*SyncResponse)(nil),          // 4: skerry.site.v1.SyncResponse
-	(*SyncRedirect)(nil),          // 5: skerry.site.v1.SyncRedirect
-	(*Assignments)(nil),           // 6: skerry.site.v1.Assignments
-	(*ImageSource)(nil),           // 7: skerry.site.v1.ImageSource
-	(*Peer)(nil),                  // 8: skerry.site.v1.Peer
-	(*NodeReport)(nil),            // 9: skerry.site.v1.NodeReport
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*SiteClock)(nil),             // 11: skerry.site.v1.SiteClock
-	(*v1.Placement)(nil),          // 12: skerry.v1.Placement
-	(*TrustVersion)(nil),          // 13: skerry.site.v1.TrustVersion
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*DeliveredSecret)(nil),       // 15: skerry.site.v1.DeliveredSecret
-	(*GossipRing)(nil),            // 16: skerry.site.v1.GossipRing
-	(*AccessRecords)(nil),         // 17: skerry.site.v1.AccessRecords
-	(*v1.Node)(nil),               // 18: skerry.v1.Node
-	(v1.VoterRole)(0),             // 19: skerry.v1.VoterRole
+	(*CommonOrders)(nil),          // 5: skerry.site.v1.CommonOrders
+	(*SyncRedirect)(nil),          // 6: skerry.site.v1.SyncRedirect
+	(*Assignments)(nil),           // 7: skerry.site.v1.Assignments
+	(*ImageSource)(nil),           // 8: skerry.site.v1.ImageSource
+	(*Peer)(nil),                  // 9: skerry.site.v1.Peer
+	(*NodeReport)(nil),            // 10: skerry.site.v1.NodeReport
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*SiteClock)(nil),             // 12: skerry.site.v1.SiteClock
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*v1.Placement)(nil),          // 14: skerry.v1.Placement
+	(*TrustVersion)(nil),          // 15: skerry.site.v1.TrustVersion
+	(*DeliveredSecret)(nil),       // 16: skerry.site.v1.DeliveredSecret
+	(*GossipRing)(nil),            // 17: skerry.site.v1.GossipRing
+	(*AccessRecords)(nil),         // 18: skerry.site.v1.AccessRecords
+	(*v1.Node)(nil),               // 19: skerry.v1.Node
+	(v1.VoterRole)(0),             // 20: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
 	3,  // 1: skerry.site.v1.SyncRequest.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	9,  // 2: skerry.site.v1.SyncRequest.report:type_name -> skerry.site.v1.NodeReport
+	10, // 2: skerry.site.v1.SyncRequest.report:type_name -> skerry.site.v1.NodeReport
 	0,  // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
-	9,  // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
-	10, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
-	11, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
-	5,  // 7: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
-	6,  // 8: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
-	3,  // 9: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	0,  // 10: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
-	12, // 11: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
-	7,  // 12: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
-	8,  // 13: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
-	13, // 14: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
-	14, // 15: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
-	15, // 16: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
-	16, // 17: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
-	17, // 18: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
-	18, // 19: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
-	19, // 20: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 21: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 22: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	10, // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
+	11, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
+	12, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
+	5,  // 7: skerry.site.v1.SyncResponse.common:type_name -> skerry.site.v1.CommonOrders
+	13, // 8: skerry.site.v1.SyncResponse.pace:type_name -> google.protobuf.Duration
+	6,  // 9: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
+	7,  // 10: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
+	3,  // 11: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	0,  // 12: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
+	14, // 13: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
+	8,  // 14: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
+	9,  // 15: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
+	15, // 16: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
+	13, // 17: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
+	16, // 18: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
+	17, // 19: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
+	18, // 20: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
+	19, // 21: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
+	20, // 22: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 23: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 24: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	24, // [24:25] is the sub-list for method output_type
+	23, // [23:24] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -995,7 +1089,7 @@ func file_skerry_site_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_sync_proto_rawDesc), len(file_skerry_site_v1_sync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,63 @@
+package dispatcher
+
+import (
+	"crypto/sha256"
+
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// survey is what the orders of single nodes need of the site as a whole. It costs
+// a look at every node, so it is made once for all of them.
+type survey struct {
+	issuers map[[sha256.Size]byte]string
+	// kept are the images that each node keeps, sources where each is to be had.
+	kept    map[string][]*skerryv1.Image
+	sources map[*skerryv1.Image][]string
+}
+
+func surveyOf(view *state.View) *survey {
+	s := &survey{issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{}}
+	images := view.Images()
+	if len(images) == 0 {
+		return s
+	}
+	var ready []*skerryv1.Node
+	isReady := map[string]bool{}
+	for _, n := range view.Nodes() {
+		if n.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+			ready = append(ready, n)
+			isReady[n.GetName()] = true
+		}
+	}
+	for _, image := range images {
+		s.sources[image] = sourcesOf(image, isReady)
+		for _, name := range keepers(image, ready) {
+			s.kept[name] = append(s.kept[name], image)
+		}
+	}
+	return s
+}
+
+// mustRenew tells whether the CA that issued a node's SVID issues no more.
+func (s *survey) mustRenew(node *skerryv1.Node) bool {
+	issuer := node.GetSvidIssuer()
+	if len(issuer) != sha256.Size {
+		return false
+	}
+	_, current := s.issuers[[sha256.Size]byte(issuer)]
+	return !current
+}
+
+// source of the image of a placement.
+func (s *survey) source(view *state.View, placement *skerryv1.Placement, digest string) *sitev1.ImageSource {
+	source := &sitev1.ImageSource{Name: placement.GetSpec().GetContainer().GetImage(), Digest: digest}
+	if image := view.ImageByDigest(digest); image != nil {
+		source.Nodes = s.sources[image]
+		if source.Nodes == nil { // it is newer than the survey
+			source.Nodes = sourcesOf(image, nil)
+		}
+	}
+	return source
+}
