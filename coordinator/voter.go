@@ -234,7 +234,8 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
 		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
 	join := api.Join{
-		Log: proposer{v}, Store: v.store, Authority: v.Authority, SiteTime: siteClock{v}, Rand: v.Env.Rand, Refused: v.refusals,
+		Log: proposer{v}, Store: v.store, Authority: v.Authority, Bundle: v.bundle, SiteTime: siteClock{v}, Rand: v.Env.Rand,
+		Refused: v.refusals,
 	}
 	syncMux.Handle(sitev1connect.NewBreakGlassServiceHandler(api.BreakGlass{Join: join}, wire.Bounded(64<<10), v.nodes(api.Proved)))
 	v.sync = syncMux

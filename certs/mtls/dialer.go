@@ -23,9 +23,10 @@ const (
 	// given up pingTimeout later: together below two seconds.
 	pingAfter   = 800 * time.Millisecond
 	pingTimeout = time.Second
-	// pingSyncAfter is for streams on which both sides say that they live, at the
-	// pace that the coordinator asks for.
-	pingSyncAfter = 15 * time.Second
+	// Streams of sync, on which both sides say that they live at the pace that the
+	// coordinator asks for, need no more than this.
+	pingSyncAfter   = 15 * time.Second
+	pingSyncTimeout = 5 * time.Second
 	// idleClient is how long a connection is kept that nobody uses. Each one is
 	// pinged all the time.
 	idleClient = time.Minute
@@ -202,16 +203,16 @@ func (c *outgoing) Read(p []byte) (int, error) {
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	after := pingAfter
+	after, timeout := pingAfter, pingTimeout
 	if protocol == Sync {
-		after = pingSyncAfter
+		after, timeout = pingSyncAfter, pingSyncTimeout
 	}
-	return httpClient(after, func(ctx context.Context, address string) (shielded, error) {
+	return httpClient(after, timeout, func(ctx context.Context, address string) (shielded, error) {
 		return d.learnAndDial(ctx, address, protocol, expect)
 	})
 }
 
-func httpClient(pingAfter time.Duration, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
+func httpClient(pingAfter, pingTimeout time.Duration, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
 	return &http.Client{
 		Transport: &http2.Transport{
 			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {

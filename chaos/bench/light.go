@@ -154,8 +154,9 @@ func (a *lightAgent) open(ctx context.Context, number int) error {
 func (a *lightAgent) run(ctx context.Context) error {
 	err := a.receive()
 	if ctx.Err() == nil {
-		a.fleet.ended.Add(1)
-		progress("the stream of %s ended: %v", a.name, err)
+		if a.fleet.ended.Add(1) == 1 {
+			progress("a stream ended, that of %s: %v", a.name, err)
+		}
 	}
 	return err
 }
@@ -171,6 +172,9 @@ func (a *lightAgent) receive() error {
 			a.fleet.acked.Add(1)
 		}
 		acked = message.GetAcknowledged()
+		if pace := message.GetPace(); pace != nil {
+			a.fleet.pace.Store(int64(pace.AsDuration()))
+		}
 		if orders := message.GetAssignments(); orders != nil {
 			if err := a.follow(orders); err != nil {
 				return err

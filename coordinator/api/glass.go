@@ -52,7 +52,7 @@ func (b BreakGlass) create(ctx context.Context, peer certs.Peer, req *sitev1.Cre
 		return nil, problem.New(problem.Invalid, "Operator/"+req.GetName(), "the certificate request is not usable: %w", err).WithField("csr")
 	}
 	authority := b.Authority()
-	if authority == nil || !trusts(view, authority) {
+	if authority == nil || !b.trusts(view, authority) {
 		return nil, problem.New(problem.Unavailable, "Operator/"+req.GetName(), "this coordinator's CA is not trusted by the site yet").
 			WithHint("try again in a few seconds")
 	}

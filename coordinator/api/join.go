@@ -21,8 +21,10 @@ type Join struct {
 	Store *state.Store
 	// Authority is the CA of this voter; nil while it has none.
 	Authority func() *certs.Authority
-	SiteTime  SiteTime
-	Rand      env.Rand
+	// Bundle is the newest of a view, verified.
+	Bundle   func(*state.View) (*certs.Bundle, error)
+	SiteTime SiteTime
+	Rand     env.Rand
 	// Refused counts refusals for the audit log.
 	Refused Refused
 }
@@ -60,7 +62,7 @@ func (j Join) join(ctx context.Context, req *sitev1.JoinRequest, from string) (*
 	// Walking the chain of trust costs a signature for each of its versions: not
 	// for somebody without a token.
 	authority := j.Authority()
-	if authority == nil || !trusts(j.Store.View(), authority) {
+	if authority == nil || !j.trusts(j.Store.View(), authority) {
 		return nil, problem.New(problem.Unavailable, "join", "this coordinator's CA is not trusted by the site yet").
 			WithHint("try again in a few seconds")
 	}
@@ -117,15 +119,15 @@ func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome
 	var err error
 	if node := outcome.GetNode(); node != nil {
 		leaf, err = authority.IssueNode(certs.NodeRequest{
-			Name: node.GetName(), PublicKey: key, Addresses: ownAddresses(view.Nodes(), node), Lifetime: view.Lifetimes().Node,
+			Name: node.GetName(), PublicKey: key, Addresses: ownAddresses(view, node), Lifetime: view.Lifetimes().Node,
 		}, now)
 		response.Role, response.Name, response.Node = "node", node.GetName(), node
 		response.GossipKey = view.GossipKey()
-		response.Peers = view.Peers()
+		response.Peers = view.FirstPeers()
 	} else {
 		leaf, err = authority.IssueOperatorFor(outcome.GetOperator(), key, now, view.Lifetimes().Operator)
 		response.Role, response.Name = "operator", outcome.GetOperator()
-		response.Peers = view.Peers()
+		response.Peers = view.FirstPeers()
 	}
 	if err != nil {
 		return nil, problem.New(problem.Internal, "join", "the SVID could not be issued: %w", err)
@@ -145,7 +147,7 @@ func (j Join) redirect(status consensus.Status) (*sitev1.JoinResponse, error) {
 }
 
 // trusts: the CA is in the newest trust version.
-func trusts(view *state.View, authority *certs.Authority) bool {
-	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
+func (j Join) trusts(view *state.View, authority *certs.Authority) bool {
+	bundle, err := j.Bundle(view)
 	return err == nil && bundle.Has(authority.Certificate())
 }

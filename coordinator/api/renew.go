@@ -135,7 +135,7 @@ func issueAgain(authority *certs.Authority, view *state.View, peer certs.Peer, k
 		return authority.IssueOperatorFor(peer.Name, key, now, view.Lifetimes().Operator)
 	}
 	return authority.IssueNode(certs.NodeRequest{
-		Name: peer.Name, PublicKey: key, Addresses: ownAddresses(view.Nodes(), view.Node(peer.Name)),
+		Name: peer.Name, PublicKey: key, Addresses: ownAddresses(view, view.Node(peer.Name)),
 		Lifetime: view.Lifetimes().Node,
 	}, now)
 }

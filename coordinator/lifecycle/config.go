@@ -9,12 +9,13 @@ type Config struct {
 
 	// SuspectAfter this long without a sign of life a node is called directly.
 	SuspectAfter time.Duration
-	// Grace for all nodes after the term began, before silence means anything;
-	// GraceEach more for every node beyond the first hundred: each has to open a
-	// stream first.
-	Grace, GraceEach time.Duration
+	// Grace for all nodes after the term began, before silence means anything.
+	Grace time.Duration
 	// JoinGrace for a node that joined during the term and was not heard yet.
 	JoinGrace time.Duration
+	// GraceEach is added to either for every node beyond the first hundred: each
+	// of them has to open a stream first.
+	GraceEach time.Duration
 	// CallEvery is the least time between two direct calls of one node.
 	CallEvery time.Duration
 	// CallLimit after which a direct call without result counts as not made.
@@ -56,8 +57,8 @@ func Defaults(self string) Config {
 		Self:         self,
 		SuspectAfter: 800 * time.Millisecond,
 		Grace:        700 * time.Millisecond,
-		GraceEach:    2 * time.Millisecond,
 		JoinGrace:    5 * time.Second,
+		GraceEach:    4 * time.Millisecond,
 		CallEvery:    250 * time.Millisecond,
 		CallLimit:    time.Second,
 		RestartGrace: 5 * time.Second,

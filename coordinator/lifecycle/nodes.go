@@ -40,10 +40,11 @@ func (s *step) judgeNodes() {
 func (s *step) follow(node *skerryv1.Node) *watch {
 	w := s.nodes[node.GetName()]
 	if w == nil {
-		grace := s.config.Grace + time.Duration(max(0, s.view.NodeCount()-smallSite))*s.config.GraceEach
+		grace := s.config.Grace
 		if s.started {
 			grace = s.config.JoinGrace
 		}
+		grace += time.Duration(max(0, s.view.NodeCount()-smallSite)) * s.config.GraceEach
 		w = newWatch(&s.config, s.now, grace)
 		s.nodes[node.GetName()] = w
 	}

@@ -3,7 +3,9 @@ package state
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"net"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -27,6 +29,8 @@ const (
 const (
 	byReplica = "replica"
 	byMayVote = "mayVote"
+	// byHost finds who is at a host.
+	byHost = "host"
 )
 
 var nodes = table[*skerryv1.Node]{
@@ -34,11 +38,29 @@ var nodes = table[*skerryv1.Node]{
 	key:  func(n *skerryv1.Node) string { return n.GetName() },
 	indexes: map[string]func(*skerryv1.Node) string{
 		byReplica: func(n *skerryv1.Node) string { return yes(n.GetRaftId() != 0) },
+		byHost:    func(n *skerryv1.Node) string { return hostKey(hostOf(n.GetAddress())) },
 		byMayVote: func(n *skerryv1.Node) string {
 			return yes(n.GetMayVote() && n.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED)
 		},
 	},
 	ordinal: nodesOrdinal,
+}
+
+// hostOf is the host of an address, or all of it.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// hostKey is equal for equal hosts: names without case, and IP addresses however
+// written.
+func hostKey(host string) string {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.String()
+	}
+	return strings.ToLower(host)
 }
 
 // yes puts an object into an index, or not.

@@ -100,6 +100,39 @@ func (v *View) Peers() []*sitev1.Peer {
 	return peers
 }
 
+// AtHost are the nodes that are not removed and are at a host, or called so.
+func (v *View) AtHost(host string) []*skerryv1.Node {
+	k := hostKey(host)
+	found := nodes.by(v.txn, byHost, k)
+	if named := v.Node(k); named != nil && !slices.Contains(found, named) {
+		found = append(found, named)
+	}
+	return slices.DeleteFunc(found, func(n *skerryv1.Node) bool { return n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED })
+}
+
+// FirstPeers are enough to find the site by: all of a small one, of a large one
+// those that hold a replica or may get one. The others come with the orders.
+func (v *View) FirstPeers() []*sitev1.Peer {
+	if v.NodeCount() <= maxFirstPeers {
+		return v.Peers()
+	}
+	first := v.Replicas()
+	for _, n := range nodes.by(v.txn, byMayVote, "yes") {
+		if n.GetRaftId() == 0 && len(first) < maxFirstPeers {
+			first = append(first, n)
+		}
+	}
+	var peers []*sitev1.Peer
+	for _, n := range first {
+		if peer := PeerOf(n); peer != nil {
+			peers = append(peers, peer)
+		}
+	}
+	return peers
+}
+
+const maxFirstPeers = 64
+
 // PeerOf a node is what other nodes need to know of it; nil once it was removed.
 func PeerOf(n *skerryv1.Node) *sitev1.Peer {
 	if n == nil || n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {

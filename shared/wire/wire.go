@@ -10,12 +10,17 @@ import (
 	"connectrpc.com/connect"
 )
 
+// packFrom this many bytes on an answer is packed: to pack a small one costs more
+// than it saves.
+const packFrom = 16 << 10
+
 // Bounded takes messages of at most size bytes. Connect alone unpacks a message
 // that is too large to its end, to tell how large it is: a gigabyte of zeros
 // fits in a megabyte and keeps a processor busy for seconds.
 func Bounded(size int) connect.HandlerOption {
 	return connect.WithHandlerOptions(
 		connect.WithReadMaxBytes(size),
+		connect.WithCompressMinBytes(packFrom),
 		connect.WithCompression("gzip",
 			func() connect.Decompressor { return &reader{most: int64(size) + 1} },
 			func() connect.Compressor { return gzip.NewWriter(io.Discard) }),
