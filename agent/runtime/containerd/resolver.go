@@ -69,6 +69,12 @@ func (d *Driver) makeBridge() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// A bridge that was not told its hardware address takes that of a container,
+	// and another one when that goes: what is under way to it is lost. The plugin
+	// tells it only when it gives the bridge its address.
+	if err := netlink.LinkSetHardwareAddr(link, link.Attrs().HardwareAddr); err != nil {
+		return 0, err
+	}
 	address := &netlink.Addr{IPNet: &net.IPNet{
 		IP: d.Gateway().AsSlice(), Mask: net.CIDRMask(d.network.subnet.Bits(), d.network.subnet.Addr().BitLen()),
 	}}
