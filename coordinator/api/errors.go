@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
@@ -64,19 +65,15 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	_ = connect.NewErrorWriter().Write(w, r, problem.ToConnect(err))
 }
 
-// outcomeError is the refusal that an outcome carries, nil for none.
+// outcomeError is the refusal that an outcome carries, nil for none. The audit
+// log has it already.
 func outcomeError(outcome *sitev1.Outcome) error {
-	if outcome.GetErrorKind() == "" {
-		return nil
+	err := state.Refusal(outcome)
+	var p *problem.Error
+	if errors.As(err, &p) {
+		p.Err = errRecorded
 	}
-	return &problem.Error{
-		Kind:    problem.Kind(outcome.GetErrorKind()),
-		Subject: outcome.GetDetail().GetSubject(),
-		Field:   outcome.GetDetail().GetField(),
-		Message: outcome.GetError(),
-		Hint:    outcome.GetDetail().GetHint(),
-		Err:     errRecorded,
-	}
+	return err
 }
 
 // strictJSON is Connect's JSON codec, but an unknown field is an error: a

@@ -162,6 +162,21 @@ func refusal(err error) *sitev1.Outcome {
 	}
 }
 
+// Refusal is the error that an outcome carries, the opposite of refusal; nil when
+// the entry was carried out.
+func Refusal(outcome *sitev1.Outcome) error {
+	if outcome.GetErrorKind() == "" {
+		return nil
+	}
+	return &problem.Error{
+		Kind:    problem.Kind(outcome.GetErrorKind()),
+		Subject: outcome.GetDetail().GetSubject(),
+		Field:   outcome.GetDetail().GetField(),
+		Message: outcome.GetError(),
+		Hint:    outcome.GetDetail().GetHint(),
+	}
+}
+
 // bounded cuts a text to at most limit bytes, at the border of a character.
 func bounded(text string, limit int) string {
 	if len(text) <= limit {

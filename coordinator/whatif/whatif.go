@@ -65,7 +65,7 @@ func Ask(store *state.Store, question *skerryv1.WhatIfRequest, apply *sitev1.App
 func (w *world) leave(nodes []string, until skerryv1.Duty) error {
 	for _, node := range nodes {
 		outcome := w.apply(&sitev1.Entry{Change: &sitev1.Entry_ChangeDuty{ChangeDuty: &sitev1.ChangeDuty{Node: node, Duty: until}}})
-		if err := refusal(outcome); err != nil {
+		if err := state.Refusal(outcome); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (w *world) join(name string, like *skerryv1.Machines, capacity *skerryv1.Ca
 			SecretHash: hash[:], KeyFingerprint: hash[:], Node: &skerryv1.Node{Name: name, Capacity: capacity},
 		}}},
 	} {
-		if err := refusal(w.apply(entry)); err != nil {
+		if err := state.Refusal(w.apply(entry)); err != nil {
 			return err
 		}
 	}
@@ -173,15 +173,5 @@ func (w *world) declare(change *sitev1.ApplyResources) ([]*skerryv1.AppliedResou
 		return nil, nil
 	}
 	outcome := w.apply(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: change}})
-	return outcome.GetApplied(), refusal(outcome)
-}
-
-func refusal(outcome *sitev1.Outcome) error {
-	if outcome.GetErrorKind() == "" {
-		return nil
-	}
-	return &problem.Error{
-		Kind: problem.Kind(outcome.GetErrorKind()), Subject: outcome.GetDetail().GetSubject(), Field: outcome.GetDetail().GetField(),
-		Message: outcome.GetError(), Hint: outcome.GetDetail().GetHint(),
-	}
+	return outcome.GetApplied(), state.Refusal(outcome)
 }
