@@ -250,11 +250,9 @@ func (v *View) Projects() []*skerryv1.Project {
 
 // Try tells what an entry would do now, and changes nothing.
 func (s *Store) Try(entry *sitev1.Entry) (*sitev1.Outcome, error) {
-	s.mu.Lock()
-	x := &tx{Txn: s.db.Snapshot().Txn(true), hasher: &hasher{}, meta: s.meta, oldest: s.events}
-	s.mu.Unlock()
+	fork := s.Fork()
+	x := fork.begin(fork.meta.index+1, stampOf(entry))
 	defer x.Abort()
-	x.index++
 	outcome, err := x.apply(entry)
 	if err == nil {
 		err = x.checkAdmin()
