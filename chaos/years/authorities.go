@@ -11,7 +11,7 @@ import (
 func (w *world) tend(lead *host, stamp sitetime.Stamp) {
 	w.report(stamp)
 	if w.bug != KeepAuthorities && authorities.RotationDue(w.store.View(), stamp.Time) {
-		w.apply(w.stamped(stamp, &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}))
+		w.apply(stamped(stamp, &sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}}))
 		w.rotations++
 	}
 	generation := w.store.View().AuthorityGeneration()
@@ -46,7 +46,7 @@ func (w *world) report(stamp sitetime.Stamp) {
 		}
 		batch.Reports = append(batch.Reports, &sitev1.NodeReport{Node: h.name, Facts: facts})
 	}
-	w.apply(w.stamped(stamp, &sitev1.Entry_StatusBatch{StatusBatch: batch}))
+	w.apply(stamped(stamp, &sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: batch}}))
 }
 
 // extend the chain of trust if that is due, by a voter that may sign.
@@ -65,7 +65,7 @@ func (w *world) extend(stamp sitetime.Stamp) {
 		}
 		next, err := certs.ExtendTrust(chain[len(chain)-1], h.node.Authority(), due.Change)
 		w.must(err)
-		w.apply(w.stamped(stamp, &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}))
+		w.apply(stamped(stamp, &sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}}))
 		for _, other := range w.hosts {
 			if other.on {
 				w.must(other.node.UpdateTrust(w.store.View().Trust()))

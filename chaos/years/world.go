@@ -152,7 +152,7 @@ func (w *world) join(h *host, founder *identity.Node, init *sitev1.InitSite) {
 		chain := w.store.View().Trust()
 		next, err := certs.ExtendTrust(chain[len(chain)-1], founder.Authority(), certs.TrustChange{Add: []*x509.Certificate{authority.Certificate()}})
 		w.must(err)
-		w.apply(w.stamped(founderStamp(w), &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}))
+		w.apply(stamped(founderStamp(w), &sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}}))
 	}
 	w.must(h.disk.WriteFile(filepath.Join(dir, "gossip.key"), init.GetGossipKey(), 0o600))
 	encoded, err := proto.Marshal(record)
@@ -160,10 +160,10 @@ func (w *world) join(h *host, founder *identity.Node, init *sitev1.InitSite) {
 	w.must(h.disk.WriteFile(filepath.Join(dir, "node.pb"), encoded, 0o600))
 	w.must(agent.KeepJoin(h.disk, stateDir, site, init.GetSiteId(), &sitev1.JoinResponse{Clock: founderStamp(w).Message()}))
 	secret := certs.Fingerprint(key.Public()) // any 32 bytes do
-	w.apply(w.stamped(founderStamp(w), &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+	w.apply(stamped(founderStamp(w), &sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
 		Token: &skerryv1.Token{Id: h.name, Role: "node", Name: h.name, Expires: timestamppb.New(w.now.Add(time.Hour))}, SecretHash: secret,
-	}}))
-	w.apply(w.stamped(founderStamp(w), &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{SecretHash: secret, KeyFingerprint: record.GetKeyFingerprint(), Node: record}}))
+	}}}))
+	w.apply(stamped(founderStamp(w), &sitev1.Entry{Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{SecretHash: secret, KeyFingerprint: record.GetKeyFingerprint(), Node: record}}}))
 	if h.votes {
 		w.index++
 		w.store.ApplyVoterChange(w.index, &sitev1.VoterChange{AddNode: h.name, AddRaftId: w.index, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER})
@@ -172,25 +172,10 @@ func (w *world) join(h *host, founder *identity.Node, init *sitev1.InitSite) {
 
 func founderStamp(w *world) sitetime.Stamp { return sitetime.Stamp{Time: w.now, Reference: w.now} }
 
-func (w *world) stamped(stamp sitetime.Stamp, change interface{}) *sitev1.Entry {
+// stamped puts site time on an entry.
+func stamped(stamp sitetime.Stamp, entry *sitev1.Entry) *sitev1.Entry {
 	m := stamp.Message()
-	entry := &sitev1.Entry{Time: m.GetTime(), Reference: m.GetReference(), TimeEra: m.GetEra()}
-	switch c := change.(type) {
-	case *sitev1.Entry_ExtendTrust:
-		entry.Change = c
-	case *sitev1.Entry_CreateToken:
-		entry.Change = c
-	case *sitev1.Entry_JoinSite:
-		entry.Change = c
-	case *sitev1.Entry_SetSiteTime:
-		entry.Change = c
-	case *sitev1.Entry_CheckHash:
-		entry.Change = c
-	case *sitev1.Entry_StatusBatch:
-		entry.Change = c
-	case *sitev1.Entry_RotateAuthorities:
-		entry.Change = c
-	}
+	entry.Time, entry.Reference, entry.TimeEra = m.GetTime(), m.GetReference(), m.GetEra()
 	return entry
 }
 
@@ -236,7 +221,7 @@ func (w *world) step(d time.Duration) {
 	view := w.store.View()
 	lead.node.SiteTime().Observe(view.Stamp())
 	stamp := lead.node.SiteTime().Advance(w.clocksOf(), 3)
-	w.apply(w.stamped(stamp, &sitev1.Entry_CheckHash{CheckHash: &sitev1.CheckHash{}}))
+	w.apply(stamped(stamp, &sitev1.Entry{Change: &sitev1.Entry_CheckHash{CheckHash: &sitev1.CheckHash{}}}))
 	w.tend(lead, stamp)
 	for _, h := range w.hosts {
 		if h.on {
@@ -268,7 +253,7 @@ func (w *world) set(to time.Time) {
 	chain := w.store.View().Trust()
 	next, err := certs.ExtendTrust(chain[len(chain)-1], lead.node.Authority(), certs.TrustChange{NextEra: true})
 	w.must(err)
-	w.apply(w.stamped(lead.node.SiteTime().Read(), &sitev1.Entry_SetSiteTime{SetSiteTime: &sitev1.SetSiteTime{Time: timestamppb.New(to), Version: next}}))
+	w.apply(stamped(lead.node.SiteTime().Read(), &sitev1.Entry{Change: &sitev1.Entry_SetSiteTime{SetSiteTime: &sitev1.SetSiteTime{Time: timestamppb.New(to), Version: next}}}))
 }
 
 // command is any command of the operator, as the command line does it.
