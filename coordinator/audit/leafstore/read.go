@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/mod/sumdb/tlog"
@@ -120,20 +119,4 @@ func (s *Store) walk(from, to uint64, begin, next func(*pebble.Iterator) bool, f
 		}
 	}
 	return errors.Join(iterator.Error(), iterator.Close())
-}
-
-// talk keeps what Pebble says about its compactions out of the log.
-type talk struct{ logger *slog.Logger }
-
-func (t talk) Infof(format string, args ...any) {
-	t.logger.Debug("pebble: " + fmt.Sprintf(format, args...))
-}
-
-func (t talk) Errorf(format string, args ...any) {
-	t.logger.Debug("pebble: " + fmt.Sprintf(format, args...))
-}
-
-// Fatalf halts the voter: the engine cannot go on.
-func (t talk) Fatalf(format string, args ...any) {
-	panic("pebble: " + fmt.Sprintf(format, args...))
 }

@@ -59,7 +59,7 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: talk{logger}})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: pebblelog.Quiet(logger)})
 	if err != nil {
 		return nil, problem.New(problem.Internal, dir, "the audit log's leaves cannot be opened: %w", err).
 			WithHint("move the directory away: the leaves come back from the other voters")

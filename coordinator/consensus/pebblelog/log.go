@@ -68,7 +68,7 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
 		FS:            fs,
 		Cache:         cache,
 		MemTableSize:  memtableBytes,
-		Logger:        &quiet{logger: logger},
+		Logger:        Quiet(logger),
 		EventListener: l.damage.listener(),
 	})
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // complainEvery is how often an error of the engine is told: it tries again at
@@ -19,6 +21,9 @@ type quiet struct {
 	complained time.Time
 	swallowed  int
 }
+
+// Quiet is what a voter's engines talk to.
+func Quiet(logger *slog.Logger) pebble.Logger { return &quiet{logger: logger} }
 
 func (q *quiet) Infof(format string, args ...any) {
 	q.logger.Debug("pebble: " + fmt.Sprintf(format, args...))
