@@ -35,7 +35,7 @@ func CheckLockOut(view *state.View, given []*skerryv1.AccessPolicy) error {
 	var verdict access.Verdict
 	var refused string
 	for _, operator := range records.GetOperators() {
-		if !slices.ContainsFunc(operator.GetGrants(), func(g *skerryv1.Grant) bool { return g.GetRole() == "admin" && g.GetProject() == "" }) {
+		if !state.IsAdmin(operator) {
 			continue
 		}
 		refused, verdict = firstRefused(judge, access.PrincipalOf("spiffe://"+view.Site()+"/operator/"+operator.GetName()))

@@ -37,15 +37,15 @@ func (x *tx) checkAdmin() error {
 
 func (x *tx) hasAdmin() bool {
 	for _, operator := range operators.list(x.Txn) {
-		if isAdmin(operator) {
+		if IsAdmin(operator) {
 			return true
 		}
 	}
 	return false
 }
 
-// isAdmin of the whole site.
-func isAdmin(operator *sitev1.OperatorRecord) bool {
+// IsAdmin of the whole site.
+func IsAdmin(operator *sitev1.OperatorRecord) bool {
 	for _, grant := range operator.GetGrants() {
 		if grant.GetRole() == adminRole && grant.GetProject() == "" {
 			return true
@@ -93,7 +93,7 @@ func (x *tx) changeGrants(change *sitev1.ChangeGrants) (*sitev1.Outcome, error) 
 	}
 	for _, grant := range change.GetRemove() {
 		if !hasGrant(present.GetGrants(), grant) {
-			return nil, problem.New(problem.NotFound, about, "it does not have the role %s", nameOf(grant)).
+			return nil, problem.New(problem.NotFound, about, "it does not have the role %s", RoleWords(grant)).
 				WithHint("skerry operator list shows who has which")
 		}
 	}
@@ -132,7 +132,8 @@ func hasGrant(grants []*skerryv1.Grant, wanted *skerryv1.Grant) bool {
 	return false
 }
 
-func nameOf(grant *skerryv1.Grant) string {
+// RoleWords name a role as people do: `operator in project shop`.
+func RoleWords(grant *skerryv1.Grant) string {
 	if grant.GetProject() == "" {
 		return grant.GetRole()
 	}
@@ -148,7 +149,7 @@ func namesOf(grants []*skerryv1.Grant) string {
 		if i > 0 {
 			text += ", "
 		}
-		text += nameOf(grant)
+		text += RoleWords(grant)
 	}
 	return text
 }

@@ -119,9 +119,9 @@ func (j *Judge) always(who Principal, verb string, object Object) string {
 	switch {
 	case verb == Locate && object.Kind == KindSite:
 		return "every operator of the site, whom no policy keeps from asking who coordinates"
-	case object.Kind == KindPolicy && held.hasForSite("admin"):
+	case object.Kind == KindPolicy && held.has(admin, ""):
 		return "role admin, which no policy keeps from policies"
-	case object.Kind == KindAudit && verb == Read && held.hasForSite("auditor"):
+	case object.Kind == KindAudit && verb == Read && held.has("auditor", ""):
 		return "role auditor, which no policy keeps from the audit log"
 	default:
 		return ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -20,7 +21,10 @@ import (
 var shipped embed.FS
 
 // Roles that an operator can have, each with a file of policies.
-var Roles = []string{"admin", "operator", "viewer", "auditor"}
+var Roles = []string{admin, "operator", "viewer", "auditor"}
+
+// admin covers all other roles.
+const admin = "admin"
 
 // Judge decides by the records of one revision. It never changes, and any
 // number of goroutines may ask it.
@@ -195,14 +199,20 @@ func (r *roles) in(scope string) cedar.Entity {
 	return r.site
 }
 
-// hasForSite tells whether the role is one for the whole site.
-func (r *roles) hasForSite(role string) bool {
-	for _, name := range r.names[""] {
-		if name == role {
-			return true
-		}
+// has tells whether the role is held in a project, there or in the whole site. No
+// project stands for the whole site.
+func (r *roles) has(role, project string) bool {
+	return slices.Contains(r.names[""], role) || slices.Contains(r.names[project], role)
+}
+
+// Covers tells whether an operator has a role itself, or is admin, where the grant
+// says: there or in the whole site.
+func (j *Judge) Covers(who Principal, grant *skerryv1.Grant) bool {
+	if who.Caller != skerryv1.Caller_CALLER_OPERATOR {
+		return false
 	}
-	return false
+	held := j.operators[who.Name]
+	return held != nil && (held.has(grant.GetRole(), grant.GetProject()) || held.has(admin, grant.GetProject()))
 }
 
 // words of roles in force, for people: `viewer, operator in project shop`.
