@@ -3,12 +3,9 @@ package mtls
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -32,8 +29,6 @@ const (
 	maxStrangers        = 64
 	maxStrangersPerHost = 48
 	strangerTime        = time.Minute
-	// acceptPause keeps a failing accept from spinning.
-	acceptPause = 100 * time.Millisecond
 )
 
 // Allow judges a peer that has been identified; nil admits it.
@@ -125,50 +120,9 @@ func (s *Server) route(protocol string, allow Allow) *route {
 // Serve takes connections until ctx ends; then it closes all of them and waits
 // for their handlers.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var open sync.WaitGroup
-	defer open.Wait()
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // Accept returns what matters
-	defer stop()
-	connections := make(chan struct{}, maxConnections)
-	for {
-		select {
-		case connections <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		conn, err := s.accept(ctx, listener)
-		if err != nil {
-			return err
-		}
-		open.Go(func() {
-			defer func() { <-connections }()
-			s.serveConn(ctx, conn)
-		})
-	}
-}
-
-// accept waits for the next connection. Errors that may pass, such as too many
-// open files, are logged and waited out.
-func (s *Server) accept(ctx context.Context, listener net.Listener) (net.Conn, error) {
-	for {
-		conn, err := listener.Accept()
-		switch {
-		case err == nil:
-			return conn, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, net.ErrClosed):
-			return nil, fmt.Errorf("the listener on %s was closed: %w", listener.Addr(), err)
-		}
+	return Accept(ctx, listener, maxConnections, func(err error) {
 		s.logger.Warn("a connection could not be accepted", "error", err)
-		select {
-		case <-time.After(acceptPause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+	}, s.serveConn)
 }
 
 // Recheck cuts the connections of all who do not count any more, after a change

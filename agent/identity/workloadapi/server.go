@@ -21,6 +21,7 @@ import (
 
 	"skerry.dev/agent/identity/workloads"
 	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
@@ -46,7 +47,6 @@ const (
 	checkEvery   = time.Second
 	idleTime     = 5 * time.Minute
 	writeTimeout = 10 * time.Second
-	acceptPause  = 100 * time.Millisecond
 )
 
 // Placement names one placement of this node.
@@ -115,28 +115,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return problem.New(problem.Internal, s.Dir, "the Workload API cannot listen: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // Accept returns what matters
-	defer stop()
-	slots := make(chan struct{}, maxConnections)
-	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		conn, err := s.accept(ctx, listener)
-		if err != nil {
-			return err
-		}
-		serving.Go(func() {
-			defer func() { <-slots }()
-			s.serve(ctx, conn)
-		})
-	}
+	return mtls.Accept(ctx, listener, maxConnections, func(err error) {
+		s.Logger.Warn("a connection to the Workload API could not be accepted", "error", err)
+	}, s.serve)
 }
 
 func (s *Server) listen(ctx context.Context) (net.Listener, error) {
@@ -157,26 +138,6 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
-}
-
-// accept waits for the next connection. Errors that may pass, such as too many
-// open files, are waited out.
-func (s *Server) accept(ctx context.Context, listener net.Listener) (net.Conn, error) {
-	for {
-		conn, err := listener.Accept()
-		switch {
-		case err == nil:
-			return conn, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, net.ErrClosed):
-			return nil, err
-		}
-		s.Logger.Warn("a connection to the Workload API could not be accepted", "error", err)
-		if err := env.Sleep(ctx, s.Env.Clock, acceptPause); err != nil {
-			return nil, err
-		}
-	}
 }
 
 // serve one connection for as long as its caller lives.
