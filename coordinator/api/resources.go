@@ -144,53 +144,55 @@ func (r resources) Delete(ctx context.Context, req *connect.Request[skerryv1.Del
 // listKind returns the resources of a kind, of one project unless it is empty,
 // with one name unless it is empty. Nodes and images belong to no project.
 func listKind(view *state.View, kind, project, name string) ([]*skerryv1.Resource, error) {
-	var out []*skerryv1.Resource
-	keep := func(resourceProject, resourceName string) bool {
-		return (project == "" || resourceProject == "" || project == resourceProject) && (name == "" || name == resourceName)
-	}
-	add := func(object manifest.Object) {
-		if keep(object.GetProject(), object.GetName()) {
-			out = append(out, manifest.Wrap(object))
-		}
-	}
-	switch kind {
-	case "AccessPolicy":
-		for _, p := range view.AccessPolicies() {
-			add(p)
-		}
-	case "Project":
-		for _, p := range view.Projects() {
-			add(p)
-		}
-	case "Settings":
-		add(view.Settings())
-	case "Workload":
-		for _, w := range view.Workloads() {
-			add(w)
-		}
-	case "Placement":
-		for _, p := range view.Placements() {
-			add(p)
-		}
-	case "Node":
-		for _, n := range view.Nodes() {
-			add(n)
-		}
-	case "Image":
-		for _, i := range view.Images() {
-			add(i)
-		}
-	case "Secret":
-		for _, record := range view.Secrets() {
-			if s := record.GetSecret(); keep(s.GetProject(), s.GetName()) {
-				out = append(out, &skerryv1.Resource{Kind: &skerryv1.Resource_Secret{Secret: s}})
-			}
-		}
-	default:
+	objects, known := objectsOf(view, kind)
+	if !known {
 		return nil, problem.New(problem.Invalid, "", "there is no kind %q", kind).
 			WithField("kind").WithHint("the kinds are %s", strings.Join(manifest.Kinds(), ", "))
 	}
+	var out []*skerryv1.Resource
+	for _, o := range objects {
+		if (project == "" || o.GetProject() == "" || project == o.GetProject()) && (name == "" || name == o.GetName()) {
+			out = append(out, manifest.Wrap(o))
+		}
+	}
 	return out, nil
+}
+
+// objectsOf a kind; false when there is no such kind.
+func objectsOf(view *state.View, kind string) ([]manifest.Object, bool) {
+	switch kind {
+	case "AccessPolicy":
+		return all(view.AccessPolicies()), true
+	case "Project":
+		return all(view.Projects()), true
+	case "Settings":
+		return []manifest.Object{view.Settings()}, true
+	case "Workload":
+		return all(view.Workloads()), true
+	case "Placement":
+		return all(view.Placements()), true
+	case "Node":
+		return all(view.Nodes()), true
+	case "Image":
+		return all(view.Images()), true
+	case "Secret":
+		var secrets []manifest.Object
+		for _, record := range view.Secrets() {
+			secrets = append(secrets, record.GetSecret())
+		}
+		return secrets, true
+	default:
+		return nil, false
+	}
+}
+
+// all of a list, whatever their kind.
+func all[T manifest.Object](list []T) []manifest.Object {
+	objects := make([]manifest.Object, 0, len(list))
+	for _, o := range list {
+		objects = append(objects, o)
+	}
+	return objects
 }
 
 func hasLabels(resource *skerryv1.Resource, labels map[string]string) bool {
