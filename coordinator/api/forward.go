@@ -38,7 +38,9 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceRotateGossipKeyProcedure:   true,
 	skerryv1connect.IdentityServiceRotateAuthoritiesProcedure: true,
 
-	skerryv1connect.NodeServiceChangeDutyProcedure: true,
+	skerryv1connect.NodeServiceRelabelNodeProcedure: true,
+	skerryv1connect.NodeServiceConfirmOffProcedure:  true,
+	skerryv1connect.NodeServiceChangeDutyProcedure:  true,
 
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 }

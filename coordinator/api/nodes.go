@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -87,4 +88,38 @@ func (n nodeService) mayTakeQuorum(change *sitev1.ChangeDuty) bool {
 	}
 	up, all := votersWithout(view, change.GetNode())
 	return 2*up <= all
+}
+
+// RelabelNode changes labels and zone of a node.
+func (n nodeService) RelabelNode(ctx context.Context, req *connect.Request[skerryv1.RelabelNodeRequest]) (*connect.Response[skerryv1.RelabelNodeResponse], error) {
+	msg := req.Msg
+	if len(msg.GetSet())+len(msg.GetRemove()) == 0 && msg.GetZone() == "" {
+		return nil, problem.New(problem.Invalid, "Node/"+msg.GetNode(), "there is nothing to change").
+			WithHint("skerry node label %s disk=ssd old- --zone rack-b", msg.GetNode())
+	}
+	outcome, err := n.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_RelabelNode{
+		RelabelNode: &sitev1.RelabelNode{Node: msg.GetNode(), Set: msg.GetSet(), Remove: msg.GetRemove(), Zone: msg.GetZone()},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&skerryv1.RelabelNodeResponse{Node: outcome.GetNode(), Freshness: n.freshness(n.Store.View(), true)}), nil
+}
+
+// ConfirmOff takes an operator's word that a machine is off.
+func (n nodeService) ConfirmOff(ctx context.Context, req *connect.Request[skerryv1.ConfirmOffRequest]) (*connect.Response[skerryv1.ConfirmOffResponse], error) {
+	response := &skerryv1.ConfirmOffResponse{}
+	for _, p := range n.Store.View().PlacementsOn(req.Msg.GetNode()) {
+		if state.IsStay(p.GetSpec()) {
+			response.Freed = append(response.Freed, p.GetName())
+		}
+	}
+	_, err := n.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_ConfirmOff{
+		ConfirmOff: &sitev1.ConfirmOff{Node: req.Msg.GetNode()},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	response.Freshness = n.freshness(n.Store.View(), true)
+	return connect.NewResponse(response), nil
 }

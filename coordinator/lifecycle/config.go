@@ -26,11 +26,6 @@ type Config struct {
 	// Misses direct calls that fail in a row make a node lost.
 	Misses int
 
-	// MassWindow, MassWait: when within MassWindow at least two nodes, more than
-	// a third of the site and not all in one zone, are lost, replacing what ran
-	// there waits for MassWait (SAFETY, rule 5). A MassWait of 0 turns it off.
-	MassWindow, MassWait time.Duration
-
 	// Settle is how long a node must have been back before what it said of its
 	// placements decides which of them are surplus: it may have said so before
 	// it was cut off.
@@ -63,8 +58,6 @@ func Defaults(self string) Config {
 		CallLimit:    time.Second,
 		RestartGrace: 5 * time.Second,
 		Misses:       2,
-		MassWindow:   10 * time.Second,
-		MassWait:     time.Minute,
 		Settle:       2 * time.Second,
 		VoterSettle:  time.Second,
 		VoterLag:     256,

@@ -125,10 +125,6 @@ type tried struct {
 
 // endDrains that are done, or take too long.
 func (p *planner) endDrains() {
-	wall := p.view.Time().AsTime()
-	if p.wall.After(wall) {
-		wall = p.wall
-	}
 	for _, node := range p.view.Nodes() {
 		if node.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
@@ -136,7 +132,7 @@ func (p *planner) endDrains() {
 		left, _ := state.Left(node, p.view.PlacementsOn(node.GetName()))
 		late := false
 		if deadline := node.GetDuty().GetDrain().GetDeadline(); deadline != nil {
-			wait := deadline.AsTime().Sub(wall)
+			wait := deadline.AsTime().Sub(p.siteNow())
 			late = wait <= 0
 			p.wakeAt(p.now + max(wait, time.Millisecond))
 		}

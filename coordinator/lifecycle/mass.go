@@ -7,6 +7,7 @@ import (
 	"time"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // loss of one node.
@@ -21,32 +22,34 @@ type mass struct {
 	until time.Duration
 	// lost nodes of so many in the site.
 	lost, site int
+	// window in which losses count as one.
+	window time.Duration
 }
 
 // findMass looks back from each loss, never ahead: the first losses are
 // handled at once, and only what is lost when too many are holds up the rest
 // (SAFETY, rule 5).
-func findMass(config Config, losses []loss, site int) mass {
-	found := mass{until: never, lost: len(losses), site: site}
-	if config.MassWait == 0 {
+func findMass(rule manifest.Losses, losses []loss, site int) mass {
+	found := mass{until: never, lost: len(losses), site: site, window: rule.Window}
+	if rule.Wait == 0 {
 		return found
 	}
 	slices.SortStableFunc(losses, func(a, b loss) int { return cmp.Compare(a.at, b.at) })
 	from := 0
 	for i, last := range losses {
-		for last.at-losses[from].at > config.MassWindow {
+		for last.at-losses[from].at > rule.Window {
 			from++
 		}
-		if isMass(losses[from:i+1], site) {
-			found.until = last.at + config.MassWait
+		if isMass(rule, losses[from:i+1], site) {
+			found.until = last.at + rule.Wait
 		}
 	}
 	return found
 }
 
-// isMass: two or more, more than a third, not all in one zone.
-func isMass(together []loss, site int) bool {
-	if len(together) < 2 || 3*len(together) <= site {
+// isMass: so many, more than a share of the site, not all in one zone.
+func isMass(rule manifest.Losses, together []loss, site int) bool {
+	if len(together) < max(2, rule.Nodes) || rule.Whole*len(together) <= rule.Part*site {
 		return false
 	}
 	return slices.ContainsFunc(together, func(l loss) bool { return l.zone != together[0].zone })
@@ -65,12 +68,12 @@ func (s *step) findMass() mass {
 			losses = append(losses, loss{zone: node.GetZone(), at: w.lost})
 		}
 	}
-	return findMass(s.config, losses, site)
+	return findMass(manifest.LossesOf(s.view.Settings()), losses, site)
 }
 
 // explain to people why so many placements are not replaced yet.
-func (m mass) explain(now time.Duration, window time.Duration, placements int) string {
+func (m mass) explain(now time.Duration, placements int) string {
 	return fmt.Sprintf("%d of %d nodes are lost, several of them within %s and in different zones: "+
 		"in case it is only the network, what ran there is replaced in %s (placements that wait: %d)",
-		m.lost, m.site, window, (m.until - now).Round(time.Second), placements)
+		m.lost, m.site, m.window, (m.until - now).Round(time.Second), placements)
 }

@@ -4,10 +4,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 func TestFindMass(t *testing.T) {
-	config := Defaults("n1")
+	rule := manifest.LossesOf(nil)
 	const s = time.Second
 	for _, test := range []struct {
 		name   string
@@ -27,13 +30,21 @@ func TestFindMass(t *testing.T) {
 		{"long ago and now", 5, []loss{{"a", -100 * s}, {"b", s}}, never},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := findMass(config, test.losses, test.site).until; got != test.want {
+			if got := findMass(rule, test.losses, test.site).until; got != test.want {
 				t.Errorf("replacing waits until %s, want %s", got, test.want)
 			}
 		})
 	}
-	config.MassWait = 0
-	if got := findMass(config, []loss{{"a", s}, {"b", s}}, 3).until; got != never {
+	half := manifest.LossesOf(&skerryv1.Settings{Losses: &skerryv1.Losses{Nodes: 3, Percent: 50, Window: "1s", Wait: "5s"}})
+	for want, losses := range map[time.Duration][]loss{
+		never: {{"a", s}, {"b", s}}, 6 * s: {{"a", s}, {"b", s}, {"b", s}}, 7 * s: {{"a", s}, {"b", 2 * s}, {"b", 2 * s}},
+	} {
+		if got := findMass(half, losses, 5).until; got != want {
+			t.Errorf("with settings, replacing waits until %s, want %s", got, want)
+		}
+	}
+	rule = manifest.LossesOf(&skerryv1.Settings{Losses: &skerryv1.Losses{Wait: "0s"}})
+	if got := findMass(rule, []loss{{"a", s}, {"b", s}}, 3).until; got != never {
 		t.Errorf("turned off, replacing waits until %s", got)
 	}
 }

@@ -49,12 +49,13 @@ func (s *step) planWorkloads() {
 		p.planWorkload(w)
 	}
 	if p.waiting > 0 {
-		s.effects.Waiting = p.mass.explain(s.now, s.config.MassWindow, p.waiting)
+		s.effects.Waiting = p.mass.explain(s.now, p.waiting)
 	}
 	p.endDrains()
+	p.trustAgain()
 	p.schedule(workloads, placements)
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
-		len(p.plan.GetEndDrains())+len(p.plan.GetDue())+len(p.plan.GetOver()) > 0 {
+		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver()) > 0 {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }

@@ -72,6 +72,9 @@ func (d *description) plan(plan *sitev1.Plan) {
 	for _, part := range plan.GetEndDrains() {
 		d.add("end drain", part.GetNode(), d.view.Node(part.GetNode()).GetResourceVersion())
 	}
+	for _, node := range plan.GetTrust() {
+		d.add("trust", node, d.view.Node(node).GetResourceVersion())
+	}
 	for _, part := range plan.GetEvict() {
 		d.add("evict", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}

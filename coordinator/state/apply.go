@@ -95,6 +95,10 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.statusBatch(change.StatusBatch)
 	case *sitev1.Entry_ChangeDuty:
 		return x.changeDuty(change.ChangeDuty)
+	case *sitev1.Entry_RelabelNode:
+		return x.relabelNode(change.RelabelNode)
+	case *sitev1.Entry_ConfirmOff:
+		return x.confirmOff(change.ConfirmOff)
 	case *sitev1.Entry_SetNodeState:
 		return x.setNodeState(change.SetNodeState)
 	case *sitev1.Entry_AddImage:

@@ -140,6 +140,11 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		leaf.Message = strings.ToLower(strings.TrimPrefix(n.GetState().String(), "NODE_STATE_"))
 	case *sitev1.Entry_ChangeDuty:
 		describeDuty(leaf, change.ChangeDuty)
+	case *sitev1.Entry_RelabelNode:
+		about(leaf, "label", "Node/"+change.RelabelNode.GetNode())
+		leaf.Message = bounded(labelChanges(change.RelabelNode), maxMessage)
+	case *sitev1.Entry_ConfirmOff:
+		about(leaf, "confirm-off", "Node/"+change.ConfirmOff.GetNode())
 	case *sitev1.Entry_AddImage:
 		about(leaf, "load", "Image/"+change.AddImage.GetImage().GetName())
 	case *sitev1.Entry_ExtendTrust:

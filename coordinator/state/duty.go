@@ -16,6 +16,7 @@ const (
 	isCordoned    = "it is cordoned"
 	isDrained     = "it is drained"
 	inMaintenance = "it is in maintenance"
+	isDistrusted  = "it was lost several times within an hour and is not trusted yet"
 )
 
 // WhyNoWork says why a node may not get a new placement of this workload now;
@@ -29,7 +30,8 @@ func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 	default:
 		return noSuchNode
 	}
-	if node.GetDuty() == nil {
+	distrusted := node.GetDistrust().GetUntil() != nil
+	if node.GetDuty() == nil && !distrusted {
 		return ""
 	}
 	switch {
@@ -39,8 +41,10 @@ func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 		return ""
 	case Leaves(node):
 		return isDrained
-	default:
+	case node.GetDuty() != nil:
 		return isCordoned
+	default:
+		return isDistrusted
 	}
 }
 

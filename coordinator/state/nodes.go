@@ -225,7 +225,7 @@ func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) 
 	default:
 		return nil, problem.New(problem.Invalid, "Node/"+old.GetName(), "there is no state %d", change.GetState()).WithField("state")
 	}
-	x.changeNodeState(old, change.GetState())
+	x.changeNodeState(x.judgeTrust(old, change.GetState()), change.GetState())
 	x.markPlacements(old.GetName(), change.GetState())
 	return &sitev1.Outcome{}, nil
 }

@@ -23,7 +23,7 @@ const (
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
-		len(plan.GetEndDrains()) + len(plan.GetDue()) + len(plan.GetOver())
+		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -56,6 +56,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	}
 	for _, part := range plan.GetEndDrains() {
 		count(x.endDrain(part))
+	}
+	for _, node := range plan.GetTrust() {
+		count(x.trustNode(node))
 	}
 	return &sitev1.Outcome{Rejected: rejected}, nil
 }

@@ -26,6 +26,8 @@ const (
 	drainLate = 30 * time.Second
 	// drainMisses in a row are looks without an answer: a coordinator may change.
 	drainMisses = 20
+	// defaultDrain is how long a drain may take.
+	defaultDrain = 10 * time.Minute
 )
 
 // drainOptions of a drain, or of the one that begins maintenance.
@@ -92,7 +94,7 @@ func returnCommand(a *app) *cobra.Command {
 
 func (o *drainOptions) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.DurationVar(&o.deadline, "deadline", 10*time.Minute, "give up after this `TIME`")
+	flags.DurationVar(&o.deadline, "deadline", defaultDrain, "give up after this `TIME`")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "show what would move and what cannot, and change nothing")
 	flags.BoolVar(&o.noWait, "no-wait", false, "begin, and do not wait for the end")
 	flags.StringVar(&o.reason, "reason", "", "`TEXT` that tells others why")

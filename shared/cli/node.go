@@ -27,7 +27,8 @@ func nodeCommand(a *app) *cobra.Command {
 	}
 	o.addStale(list)
 	o.output.add(list, true)
-	group.AddCommand(list, nodeEvictCommand(a), cordonCommand(a), uncordonCommand(a), drainCommand(a), maintenanceCommand(a), returnCommand(a))
+	group.AddCommand(list, nodeEvictCommand(a), cordonCommand(a), uncordonCommand(a), drainCommand(a), maintenanceCommand(a), returnCommand(a),
+		labelCommand(a), confirmOffCommand(a), replaceCommand(a))
 	return group
 }
 

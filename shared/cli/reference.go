@@ -111,7 +111,14 @@ func flagDefault(flag *pflag.Flag) string {
 	case "", "0", "false", "[]":
 		return ""
 	}
-	return " (default " + strings.TrimSuffix(flag.DefValue, "0m0s") + ")"
+	text := flag.DefValue
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return " (default " + text + ")"
 }
 
 func writeExamples(b *strings.Builder, cmd *cobra.Command) {

@@ -85,10 +85,14 @@ func nodeState(n *skerryv1.Node) string {
 
 // dutyOf a node as an addition to its state; empty when it is in service.
 func dutyOf(n *skerryv1.Node) string {
+	text := ""
 	if duty := n.GetDuty().GetDuty(); duty != skerryv1.Duty_DUTY_UNSPECIFIED {
-		return "," + dutyName(duty)
+		text = "," + dutyName(duty)
 	}
-	return ""
+	if n.GetDistrust().GetUntil() != nil {
+		text += ",distrusted"
+	}
+	return text
 }
 
 func dutyName(duty skerryv1.Duty) string {

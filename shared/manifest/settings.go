@@ -84,6 +84,7 @@ func (v *validator) settings(s *skerryv1.Settings) {
 		v.fail("name", "the settings are named %s", SettingsName).Hint = "a site has one of them"
 	}
 	v.scheduling(s.GetScheduling())
+	v.losses(s.GetLosses())
 	v.lifetime("lifetimes.node", s.GetLifetimes().GetNode(), nodeBounds)
 	v.lifetime("lifetimes.operator", s.GetLifetimes().GetOperator(), operatorBounds)
 	v.lifetime("lifetimes.workload", s.GetLifetimes().GetWorkload(), workloadBounds)

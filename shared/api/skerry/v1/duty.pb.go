@@ -86,6 +86,61 @@ func (Duty) EnumDescriptor() ([]byte, []int) {
 	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{0}
 }
 
+// Distrust of a node that was lost again and again.
+type Distrust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was lost within the last hour, oldest first; at most 8.
+	Lost []*timestamppb.Timestamp `protobuf:"bytes,1,rep,name=lost,proto3" json:"lost,omitempty"`
+	// It gets nothing new until then; unset: it is trusted.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Distrust) Reset() {
+	*x = Distrust{}
+	mi := &file_skerry_v1_duty_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Distrust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Distrust) ProtoMessage() {}
+
+func (x *Distrust) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_duty_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Distrust.ProtoReflect.Descriptor instead.
+func (*Distrust) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Distrust) GetLost() []*timestamppb.Timestamp {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+func (x *Distrust) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // NodeDuty is what an operator wants of a node, and since when.
 type NodeDuty struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -101,7 +156,7 @@ type NodeDuty struct {
 
 func (x *NodeDuty) Reset() {
 	*x = NodeDuty{}
-	mi := &file_skerry_v1_duty_proto_msgTypes[0]
+	mi := &file_skerry_v1_duty_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -113,7 +168,7 @@ func (x *NodeDuty) String() string {
 func (*NodeDuty) ProtoMessage() {}
 
 func (x *NodeDuty) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_duty_proto_msgTypes[0]
+	mi := &file_skerry_v1_duty_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -126,7 +181,7 @@ func (x *NodeDuty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeDuty.ProtoReflect.Descriptor instead.
 func (*NodeDuty) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{0}
+	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *NodeDuty) GetDuty() Duty {
@@ -175,7 +230,7 @@ type NodeDrain struct {
 
 func (x *NodeDrain) Reset() {
 	*x = NodeDrain{}
-	mi := &file_skerry_v1_duty_proto_msgTypes[1]
+	mi := &file_skerry_v1_duty_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -187,7 +242,7 @@ func (x *NodeDrain) String() string {
 func (*NodeDrain) ProtoMessage() {}
 
 func (x *NodeDrain) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_duty_proto_msgTypes[1]
+	mi := &file_skerry_v1_duty_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -200,7 +255,7 @@ func (x *NodeDrain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeDrain.ProtoReflect.Descriptor instead.
 func (*NodeDrain) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_duty_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *NodeDrain) GetStarted() *timestamppb.Timestamp {
@@ -242,7 +297,10 @@ var File_skerry_v1_duty_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_duty_proto_rawDesc = "" +
 	"\n" +
-	"\x14skerry/v1/duty.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n" +
+	"\x14skerry/v1/duty.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n" +
+	"\bDistrust\x12.\n" +
+	"\x04lost\x18\x01 \x03(\v2\x1a.google.protobuf.TimestampR\x04lost\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xa5\x01\n" +
 	"\bNodeDuty\x12#\n" +
 	"\x04duty\x18\x01 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
@@ -274,26 +332,29 @@ func file_skerry_v1_duty_proto_rawDescGZIP() []byte {
 }
 
 var file_skerry_v1_duty_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_skerry_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_skerry_v1_duty_proto_goTypes = []any{
 	(Duty)(0),                     // 0: skerry.v1.Duty
-	(*NodeDuty)(nil),              // 1: skerry.v1.NodeDuty
-	(*NodeDrain)(nil),             // 2: skerry.v1.NodeDrain
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Distrust)(nil),              // 1: skerry.v1.Distrust
+	(*NodeDuty)(nil),              // 2: skerry.v1.NodeDuty
+	(*NodeDrain)(nil),             // 3: skerry.v1.NodeDrain
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_skerry_v1_duty_proto_depIdxs = []int32{
-	0, // 0: skerry.v1.NodeDuty.duty:type_name -> skerry.v1.Duty
-	3, // 1: skerry.v1.NodeDuty.since:type_name -> google.protobuf.Timestamp
-	2, // 2: skerry.v1.NodeDuty.drain:type_name -> skerry.v1.NodeDrain
-	3, // 3: skerry.v1.NodeDrain.started:type_name -> google.protobuf.Timestamp
-	3, // 4: skerry.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
-	0, // 5: skerry.v1.NodeDrain.until:type_name -> skerry.v1.Duty
-	3, // 6: skerry.v1.NodeDrain.ended:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 0: skerry.v1.Distrust.lost:type_name -> google.protobuf.Timestamp
+	4, // 1: skerry.v1.Distrust.until:type_name -> google.protobuf.Timestamp
+	0, // 2: skerry.v1.NodeDuty.duty:type_name -> skerry.v1.Duty
+	4, // 3: skerry.v1.NodeDuty.since:type_name -> google.protobuf.Timestamp
+	3, // 4: skerry.v1.NodeDuty.drain:type_name -> skerry.v1.NodeDrain
+	4, // 5: skerry.v1.NodeDrain.started:type_name -> google.protobuf.Timestamp
+	4, // 6: skerry.v1.NodeDrain.deadline:type_name -> google.protobuf.Timestamp
+	0, // 7: skerry.v1.NodeDrain.until:type_name -> skerry.v1.Duty
+	4, // 8: skerry.v1.NodeDrain.ended:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_duty_proto_init() }
@@ -307,7 +368,7 @@ func file_skerry_v1_duty_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_duty_proto_rawDesc), len(file_skerry_v1_duty_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

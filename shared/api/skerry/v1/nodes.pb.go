@@ -24,6 +24,240 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type RelabelNodeRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Node   string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Set    map[string]string      `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Remove []string               `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`
+	// Empty: as it is.
+	Zone          string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelabelNodeRequest) Reset() {
+	*x = RelabelNodeRequest{}
+	mi := &file_skerry_v1_nodes_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelabelNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelabelNodeRequest) ProtoMessage() {}
+
+func (x *RelabelNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_nodes_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelabelNodeRequest.ProtoReflect.Descriptor instead.
+func (*RelabelNodeRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RelabelNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RelabelNodeRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *RelabelNodeRequest) GetRemove() []string {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *RelabelNodeRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *RelabelNodeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type RelabelNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Freshness     *Freshness             `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelabelNodeResponse) Reset() {
+	*x = RelabelNodeResponse{}
+	mi := &file_skerry_v1_nodes_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelabelNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelabelNodeResponse) ProtoMessage() {}
+
+func (x *RelabelNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_nodes_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelabelNodeResponse.ProtoReflect.Descriptor instead.
+func (*RelabelNodeResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RelabelNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RelabelNodeResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+type ConfirmOffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmOffRequest) Reset() {
+	*x = ConfirmOffRequest{}
+	mi := &file_skerry_v1_nodes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmOffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmOffRequest) ProtoMessage() {}
+
+func (x *ConfirmOffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_nodes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmOffRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmOffRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ConfirmOffRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ConfirmOffRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type ConfirmOffResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What may start elsewhere now.
+	Freed         []string   `protobuf:"bytes,1,rep,name=freed,proto3" json:"freed,omitempty"`
+	Freshness     *Freshness `protobuf:"bytes,2,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmOffResponse) Reset() {
+	*x = ConfirmOffResponse{}
+	mi := &file_skerry_v1_nodes_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmOffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmOffResponse) ProtoMessage() {}
+
+func (x *ConfirmOffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_nodes_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmOffResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmOffResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ConfirmOffResponse) GetFreed() []string {
+	if x != nil {
+		return x.Freed
+	}
+	return nil
+}
+
+func (x *ConfirmOffResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
 type ChangeDutyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -41,7 +275,7 @@ type ChangeDutyRequest struct {
 
 func (x *ChangeDutyRequest) Reset() {
 	*x = ChangeDutyRequest{}
-	mi := &file_skerry_v1_nodes_proto_msgTypes[0]
+	mi := &file_skerry_v1_nodes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -53,7 +287,7 @@ func (x *ChangeDutyRequest) String() string {
 func (*ChangeDutyRequest) ProtoMessage() {}
 
 func (x *ChangeDutyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_nodes_proto_msgTypes[0]
+	mi := &file_skerry_v1_nodes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -66,7 +300,7 @@ func (x *ChangeDutyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeDutyRequest.ProtoReflect.Descriptor instead.
 func (*ChangeDutyRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{0}
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ChangeDutyRequest) GetNode() string {
@@ -121,7 +355,7 @@ type ChangeDutyResponse struct {
 
 func (x *ChangeDutyResponse) Reset() {
 	*x = ChangeDutyResponse{}
-	mi := &file_skerry_v1_nodes_proto_msgTypes[1]
+	mi := &file_skerry_v1_nodes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +367,7 @@ func (x *ChangeDutyResponse) String() string {
 func (*ChangeDutyResponse) ProtoMessage() {}
 
 func (x *ChangeDutyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_nodes_proto_msgTypes[1]
+	mi := &file_skerry_v1_nodes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +380,7 @@ func (x *ChangeDutyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeDutyResponse.ProtoReflect.Descriptor instead.
 func (*ChangeDutyResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_nodes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ChangeDutyResponse) GetNode() *Node {
@@ -188,7 +422,27 @@ var File_skerry_v1_nodes_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_nodes_proto_rawDesc = "" +
 	"\n" +
-	"\x15skerry/v1/nodes.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16skerry/v1/access.proto\x1a\x14skerry/v1/duty.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x16skerry/v1/whatif.proto\"\xba\x01\n" +
+	"\x15skerry/v1/nodes.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16skerry/v1/access.proto\x1a\x14skerry/v1/duty.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x16skerry/v1/whatif.proto\"\xe5\x01\n" +
+	"\x12RelabelNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x128\n" +
+	"\x03set\x18\x02 \x03(\v2&.skerry.v1.RelabelNodeRequest.SetEntryR\x03set\x12\x16\n" +
+	"\x06remove\x18\x03 \x03(\tR\x06remove\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
+	"\x13RelabelNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x122\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"F\n" +
+	"\x11ConfirmOffRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"^\n" +
+	"\x12ConfirmOffResponse\x12\x14\n" +
+	"\x05freed\x18\x01 \x03(\tR\x05freed\x122\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"\xba\x01\n" +
 	"\x11ChangeDutyRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
 	"\x04duty\x18\x02 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
@@ -202,11 +456,16 @@ const file_skerry_v1_nodes_proto_rawDesc = "" +
 	"\x05stuck\x18\x03 \x03(\v2\x13.skerry.v1.StrandedR\x05stuck\x12-\n" +
 	"\apausing\x18\x05 \x03(\v2\x13.skerry.v1.StrandedR\apausing\x12\x1f\n" +
 	"\vonly_quorum\x18\x04 \x01(\bR\n" +
-	"onlyQuorum2v\n" +
+	"onlyQuorum2\xcf\x02\n" +
 	"\vNodeService\x12g\n" +
 	"\n" +
 	"ChangeDuty\x12\x1c.skerry.v1.ChangeDutyRequest\x1a\x1d.skerry.v1.ChangeDutyResponse\"\x1c¼\x18\x18\n" +
-	"\aoperate\x12\x04Node\"\x04node:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
+	"\aoperate\x12\x04Node\"\x04node:\x01\x01\x12j\n" +
+	"\vRelabelNode\x12\x1d.skerry.v1.RelabelNodeRequest\x1a\x1e.skerry.v1.RelabelNodeResponse\"\x1c¼\x18\x18\n" +
+	"\aoperate\x12\x04Node\"\x04node:\x01\x01\x12k\n" +
+	"\n" +
+	"ConfirmOff\x12\x1c.skerry.v1.ConfirmOffRequest\x1a\x1d.skerry.v1.ConfirmOffResponse\" ¼\x18\x1c\n" +
+	"\vconfirm-off\x12\x04Node\"\x04node:\x01\x01B*Z(skerry.dev/shared/api/skerry/v1;skerryv1b\x06proto3"
 
 var (
 	file_skerry_v1_nodes_proto_rawDescOnce sync.Once
@@ -220,30 +479,43 @@ func file_skerry_v1_nodes_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_nodes_proto_rawDescData
 }
 
-var file_skerry_v1_nodes_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_v1_nodes_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_skerry_v1_nodes_proto_goTypes = []any{
-	(*ChangeDutyRequest)(nil),   // 0: skerry.v1.ChangeDutyRequest
-	(*ChangeDutyResponse)(nil),  // 1: skerry.v1.ChangeDutyResponse
-	(Duty)(0),                   // 2: skerry.v1.Duty
-	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
-	(*Node)(nil),                // 4: skerry.v1.Node
-	(*Freshness)(nil),           // 5: skerry.v1.Freshness
-	(*Stranded)(nil),            // 6: skerry.v1.Stranded
+	(*RelabelNodeRequest)(nil),  // 0: skerry.v1.RelabelNodeRequest
+	(*RelabelNodeResponse)(nil), // 1: skerry.v1.RelabelNodeResponse
+	(*ConfirmOffRequest)(nil),   // 2: skerry.v1.ConfirmOffRequest
+	(*ConfirmOffResponse)(nil),  // 3: skerry.v1.ConfirmOffResponse
+	(*ChangeDutyRequest)(nil),   // 4: skerry.v1.ChangeDutyRequest
+	(*ChangeDutyResponse)(nil),  // 5: skerry.v1.ChangeDutyResponse
+	nil,                         // 6: skerry.v1.RelabelNodeRequest.SetEntry
+	(*Node)(nil),                // 7: skerry.v1.Node
+	(*Freshness)(nil),           // 8: skerry.v1.Freshness
+	(Duty)(0),                   // 9: skerry.v1.Duty
+	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(*Stranded)(nil),            // 11: skerry.v1.Stranded
 }
 var file_skerry_v1_nodes_proto_depIdxs = []int32{
-	2, // 0: skerry.v1.ChangeDutyRequest.duty:type_name -> skerry.v1.Duty
-	3, // 1: skerry.v1.ChangeDutyRequest.deadline:type_name -> google.protobuf.Duration
-	4, // 2: skerry.v1.ChangeDutyResponse.node:type_name -> skerry.v1.Node
-	5, // 3: skerry.v1.ChangeDutyResponse.freshness:type_name -> skerry.v1.Freshness
-	6, // 4: skerry.v1.ChangeDutyResponse.stuck:type_name -> skerry.v1.Stranded
-	6, // 5: skerry.v1.ChangeDutyResponse.pausing:type_name -> skerry.v1.Stranded
-	0, // 6: skerry.v1.NodeService.ChangeDuty:input_type -> skerry.v1.ChangeDutyRequest
-	1, // 7: skerry.v1.NodeService.ChangeDuty:output_type -> skerry.v1.ChangeDutyResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6,  // 0: skerry.v1.RelabelNodeRequest.set:type_name -> skerry.v1.RelabelNodeRequest.SetEntry
+	7,  // 1: skerry.v1.RelabelNodeResponse.node:type_name -> skerry.v1.Node
+	8,  // 2: skerry.v1.RelabelNodeResponse.freshness:type_name -> skerry.v1.Freshness
+	8,  // 3: skerry.v1.ConfirmOffResponse.freshness:type_name -> skerry.v1.Freshness
+	9,  // 4: skerry.v1.ChangeDutyRequest.duty:type_name -> skerry.v1.Duty
+	10, // 5: skerry.v1.ChangeDutyRequest.deadline:type_name -> google.protobuf.Duration
+	7,  // 6: skerry.v1.ChangeDutyResponse.node:type_name -> skerry.v1.Node
+	8,  // 7: skerry.v1.ChangeDutyResponse.freshness:type_name -> skerry.v1.Freshness
+	11, // 8: skerry.v1.ChangeDutyResponse.stuck:type_name -> skerry.v1.Stranded
+	11, // 9: skerry.v1.ChangeDutyResponse.pausing:type_name -> skerry.v1.Stranded
+	4,  // 10: skerry.v1.NodeService.ChangeDuty:input_type -> skerry.v1.ChangeDutyRequest
+	0,  // 11: skerry.v1.NodeService.RelabelNode:input_type -> skerry.v1.RelabelNodeRequest
+	2,  // 12: skerry.v1.NodeService.ConfirmOff:input_type -> skerry.v1.ConfirmOffRequest
+	5,  // 13: skerry.v1.NodeService.ChangeDuty:output_type -> skerry.v1.ChangeDutyResponse
+	1,  // 14: skerry.v1.NodeService.RelabelNode:output_type -> skerry.v1.RelabelNodeResponse
+	3,  // 15: skerry.v1.NodeService.ConfirmOff:output_type -> skerry.v1.ConfirmOffResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_nodes_proto_init() }
@@ -262,7 +534,7 @@ func file_skerry_v1_nodes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_nodes_proto_rawDesc), len(file_skerry_v1_nodes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

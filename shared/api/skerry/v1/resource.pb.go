@@ -2688,6 +2688,8 @@ type Node struct {
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
 	// What an operator wants of it; unset: it is in service.
 	Duty *NodeDuty `protobuf:"bytes,320,opt,name=duty,proto3" json:"duty,omitempty"`
+	// Whether it is trusted to stay; unset: it is.
+	Distrust *Distrust `protobuf:"bytes,321,opt,name=distrust,proto3" json:"distrust,omitempty"`
 	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs,
 	// when it is or was a voter.
 	JwtKey        []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
@@ -2924,6 +2926,13 @@ func (x *Node) GetWorkloadIssuers() [][]byte {
 func (x *Node) GetDuty() *NodeDuty {
 	if x != nil {
 		return x.Duty
+	}
+	return nil
+}
+
+func (x *Node) GetDistrust() *Distrust {
+	if x != nil {
+		return x.Distrust
 	}
 	return nil
 }
@@ -3696,7 +3705,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\x9c\t\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xce\t\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3734,7 +3743,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
-	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x12\x18\n" +
+	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x120\n" +
+	"\bdistrust\x18\xc1\x02 \x01(\v2\x13.skerry.v1.DistrustR\bdistrust\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -3915,6 +3925,7 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*Schedule)(nil),              // 53: skerry.v1.Schedule
 	(*WorkloadStatus)(nil),        // 54: skerry.v1.WorkloadStatus
 	(*NodeDuty)(nil),              // 55: skerry.v1.NodeDuty
+	(*Distrust)(nil),              // 56: skerry.v1.Distrust
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -3977,22 +3988,23 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	51, // 57: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
 	51, // 58: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
 	55, // 59: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	42, // 60: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 61: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	51, // 62: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 63: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	51, // 64: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 65: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 66: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 67: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 68: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	51, // 69: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 70: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	56, // 60: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
+	42, // 61: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 62: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	51, // 63: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 64: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	51, // 65: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 66: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 67: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 68: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 69: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	51, // 70: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 71: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }

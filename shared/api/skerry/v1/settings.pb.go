@@ -47,7 +47,9 @@ type Settings struct {
 	// How long identities live.
 	Lifetimes *Lifetimes `protobuf:"bytes,10,opt,name=lifetimes,proto3" json:"lifetimes,omitempty"`
 	// How the room of nodes is handed out.
-	Scheduling    *Scheduling `protobuf:"bytes,220,opt,name=scheduling,proto3" json:"scheduling,omitempty"`
+	Scheduling *Scheduling `protobuf:"bytes,220,opt,name=scheduling,proto3" json:"scheduling,omitempty"`
+	// How the site takes the loss of nodes.
+	Losses        *Losses `protobuf:"bytes,320,opt,name=losses,proto3" json:"losses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,6 +147,89 @@ func (x *Settings) GetScheduling() *Scheduling {
 	return nil
 }
 
+func (x *Settings) GetLosses() *Losses {
+	if x != nil {
+		return x.Losses
+	}
+	return nil
+}
+
+// Losses is how the site takes the loss of nodes. When many are lost at once it
+// is probably the network: then replacing what ran on them waits.
+type Losses struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes that must be lost for that, 2 to 1000. Default: 2.
+	Nodes uint32 `protobuf:"varint,1,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	// They must be more than so many percent of the site, 1 to 99. Default: a
+	// third.
+	Percent uint32 `protobuf:"varint,2,opt,name=percent,proto3" json:"percent,omitempty"`
+	// Losses within this time count as one, 1s to 1h. Default: `10s`.
+	Window string `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	// How long replacing waits then, 0s to 1h; `0s`: it never does. Default:
+	// `1m`.
+	Wait          string `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Losses) Reset() {
+	*x = Losses{}
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Losses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Losses) ProtoMessage() {}
+
+func (x *Losses) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Losses.ProtoReflect.Descriptor instead.
+func (*Losses) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Losses) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *Losses) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *Losses) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *Losses) GetWait() string {
+	if x != nil {
+		return x.Wait
+	}
+	return ""
+}
+
 // Scheduling is how the room of nodes is handed out. A change concerns what is
 // placed from then on.
 type Scheduling struct {
@@ -168,7 +253,7 @@ type Scheduling struct {
 
 func (x *Scheduling) Reset() {
 	*x = Scheduling{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -180,7 +265,7 @@ func (x *Scheduling) String() string {
 func (*Scheduling) ProtoMessage() {}
 
 func (x *Scheduling) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -193,7 +278,7 @@ func (x *Scheduling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scheduling.ProtoReflect.Descriptor instead.
 func (*Scheduling) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Scheduling) GetStrategy() string {
@@ -266,7 +351,7 @@ type Lifetimes struct {
 
 func (x *Lifetimes) Reset() {
 	*x = Lifetimes{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[2]
+	mi := &file_skerry_v1_settings_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +363,7 @@ func (x *Lifetimes) String() string {
 func (*Lifetimes) ProtoMessage() {}
 
 func (x *Lifetimes) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[2]
+	mi := &file_skerry_v1_settings_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +376,7 @@ func (x *Lifetimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lifetimes.ProtoReflect.Descriptor instead.
 func (*Lifetimes) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{2}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Lifetimes) GetNode() string {
@@ -326,7 +411,7 @@ var File_skerry_v1_settings_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n" +
+	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x03\n" +
 	"\bSettings\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -341,10 +426,16 @@ const file_skerry_v1_settings_proto_rawDesc = "" +
 	" \x01(\v2\x14.skerry.v1.LifetimesR\tlifetimes\x126\n" +
 	"\n" +
 	"scheduling\x18\xdc\x01 \x01(\v2\x15.skerry.v1.SchedulingR\n" +
-	"scheduling\x1a9\n" +
+	"scheduling\x12*\n" +
+	"\x06losses\x18\xc0\x02 \x01(\v2\x11.skerry.v1.LossesR\x06losses\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"d\n" +
+	"\x06Losses\x12\x14\n" +
+	"\x05nodes\x18\x01 \x01(\rR\x05nodes\x12\x18\n" +
+	"\apercent\x18\x02 \x01(\rR\apercent\x12\x16\n" +
+	"\x06window\x18\x03 \x01(\tR\x06window\x12\x12\n" +
+	"\x04wait\x18\x04 \x01(\tR\x04wait\"\x84\x02\n" +
 	"\n" +
 	"Scheduling\x12\x1a\n" +
 	"\bstrategy\x18\x01 \x01(\tR\bstrategy\x12\x1f\n" +
@@ -373,24 +464,26 @@ func file_skerry_v1_settings_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_settings_proto_rawDescData
 }
 
-var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_skerry_v1_settings_proto_goTypes = []any{
 	(*Settings)(nil),              // 0: skerry.v1.Settings
-	(*Scheduling)(nil),            // 1: skerry.v1.Scheduling
-	(*Lifetimes)(nil),             // 2: skerry.v1.Lifetimes
-	nil,                           // 3: skerry.v1.Settings.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*Losses)(nil),                // 1: skerry.v1.Losses
+	(*Scheduling)(nil),            // 2: skerry.v1.Scheduling
+	(*Lifetimes)(nil),             // 3: skerry.v1.Lifetimes
+	nil,                           // 4: skerry.v1.Settings.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_skerry_v1_settings_proto_depIdxs = []int32{
-	3, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
-	4, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
-	2, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
-	1, // 3: skerry.v1.Settings.scheduling:type_name -> skerry.v1.Scheduling
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
+	5, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
+	3, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
+	2, // 3: skerry.v1.Settings.scheduling:type_name -> skerry.v1.Scheduling
+	1, // 4: skerry.v1.Settings.losses:type_name -> skerry.v1.Losses
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_settings_proto_init() }
@@ -404,7 +497,7 @@ func file_skerry_v1_settings_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_settings_proto_rawDesc), len(file_skerry_v1_settings_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

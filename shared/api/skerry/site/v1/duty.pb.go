@@ -96,6 +96,122 @@ func (x *ChangeDuty) GetDeadline() *timestamppb.Timestamp {
 	return nil
 }
 
+// RelabelNode changes labels and zone of a node.
+type RelabelNode struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Node   string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Set    map[string]string      `protobuf:"bytes,2,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Remove []string               `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`
+	// Empty: as it is.
+	Zone          string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelabelNode) Reset() {
+	*x = RelabelNode{}
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelabelNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelabelNode) ProtoMessage() {}
+
+func (x *RelabelNode) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelabelNode.ProtoReflect.Descriptor instead.
+func (*RelabelNode) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_duty_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RelabelNode) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RelabelNode) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *RelabelNode) GetRemove() []string {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *RelabelNode) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+// ConfirmOff states that the machine of a lost node is off: what stays on it may
+// start elsewhere.
+type ConfirmOff struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmOff) Reset() {
+	*x = ConfirmOff{}
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmOff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmOff) ProtoMessage() {}
+
+func (x *ConfirmOff) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmOff.ProtoReflect.Descriptor instead.
+func (*ConfirmOff) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_duty_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ConfirmOff) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 // EndDrain of a node, because it is done or because it took too long.
 type EndDrain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -106,7 +222,7 @@ type EndDrain struct {
 
 func (x *EndDrain) Reset() {
 	*x = EndDrain{}
-	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -118,7 +234,7 @@ func (x *EndDrain) String() string {
 func (*EndDrain) ProtoMessage() {}
 
 func (x *EndDrain) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_duty_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_duty_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -131,7 +247,7 @@ func (x *EndDrain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrain.ProtoReflect.Descriptor instead.
 func (*EndDrain) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_duty_proto_rawDescGZIP(), []int{1}
+	return file_skerry_site_v1_duty_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EndDrain) GetNode() string {
@@ -151,7 +267,18 @@ const file_skerry_site_v1_duty_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
 	"\x04duty\x18\x02 \x01(\x0e2\x0f.skerry.v1.DutyR\x04duty\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
-	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\x1e\n" +
+	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\xbd\x01\n" +
+	"\vRelabelNode\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x126\n" +
+	"\x03set\x18\x02 \x03(\v2$.skerry.site.v1.RelabelNode.SetEntryR\x03set\x12\x16\n" +
+	"\x06remove\x18\x03 \x03(\tR\x06remove\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\" \n" +
+	"\n" +
+	"ConfirmOff\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x1e\n" +
 	"\bEndDrain\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04nodeB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
@@ -167,21 +294,25 @@ func file_skerry_site_v1_duty_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_duty_proto_rawDescData
 }
 
-var file_skerry_site_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_site_v1_duty_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_skerry_site_v1_duty_proto_goTypes = []any{
 	(*ChangeDuty)(nil),            // 0: skerry.site.v1.ChangeDuty
-	(*EndDrain)(nil),              // 1: skerry.site.v1.EndDrain
-	(v1.Duty)(0),                  // 2: skerry.v1.Duty
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*RelabelNode)(nil),           // 1: skerry.site.v1.RelabelNode
+	(*ConfirmOff)(nil),            // 2: skerry.site.v1.ConfirmOff
+	(*EndDrain)(nil),              // 3: skerry.site.v1.EndDrain
+	nil,                           // 4: skerry.site.v1.RelabelNode.SetEntry
+	(v1.Duty)(0),                  // 5: skerry.v1.Duty
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_skerry_site_v1_duty_proto_depIdxs = []int32{
-	2, // 0: skerry.site.v1.ChangeDuty.duty:type_name -> skerry.v1.Duty
-	3, // 1: skerry.site.v1.ChangeDuty.deadline:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 0: skerry.site.v1.ChangeDuty.duty:type_name -> skerry.v1.Duty
+	6, // 1: skerry.site.v1.ChangeDuty.deadline:type_name -> google.protobuf.Timestamp
+	4, // 2: skerry.site.v1.RelabelNode.set:type_name -> skerry.site.v1.RelabelNode.SetEntry
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_duty_proto_init() }
@@ -195,7 +326,7 @@ func file_skerry_site_v1_duty_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_duty_proto_rawDesc), len(file_skerry_site_v1_duty_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

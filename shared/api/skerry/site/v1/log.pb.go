@@ -80,6 +80,8 @@ type Entry struct {
 	//	*Entry_RecordExec
 	//	*Entry_RecordReads
 	//	*Entry_ChangeDuty
+	//	*Entry_RelabelNode
+	//	*Entry_ConfirmOff
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,6 +468,24 @@ func (x *Entry) GetChangeDuty() *ChangeDuty {
 	return nil
 }
 
+func (x *Entry) GetRelabelNode() *RelabelNode {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RelabelNode); ok {
+			return x.RelabelNode
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetConfirmOff() *ConfirmOff {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_ConfirmOff); ok {
+			return x.ConfirmOff
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -598,6 +618,14 @@ type Entry_ChangeDuty struct {
 	ChangeDuty *ChangeDuty `protobuf:"bytes,320,opt,name=change_duty,json=changeDuty,proto3,oneof"`
 }
 
+type Entry_RelabelNode struct {
+	RelabelNode *RelabelNode `protobuf:"bytes,321,opt,name=relabel_node,json=relabelNode,proto3,oneof"`
+}
+
+type Entry_ConfirmOff struct {
+	ConfirmOff *ConfirmOff `protobuf:"bytes,322,opt,name=confirm_off,json=confirmOff,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -661,6 +689,10 @@ func (*Entry_RecordExec) isEntry_Change() {}
 func (*Entry_RecordReads) isEntry_Change() {}
 
 func (*Entry_ChangeDuty) isEntry_Change() {}
+
+func (*Entry_RelabelNode) isEntry_Change() {}
+
+func (*Entry_ConfirmOff) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1101,6 +1133,8 @@ type Plan struct {
 	Evict []*Eviction `protobuf:"bytes,220,rep,name=evict,proto3" json:"evict,omitempty"`
 	// Drains that are over.
 	EndDrains []*EndDrain `protobuf:"bytes,320,rep,name=end_drains,json=endDrains,proto3" json:"end_drains,omitempty"`
+	// Nodes that are trusted again.
+	Trust []string `protobuf:"bytes,321,rep,name=trust,proto3" json:"trust,omitempty"`
 	// Runs of jobs that are due, or have gone on for too long.
 	Due           []*RunDue  `protobuf:"bytes,340,rep,name=due,proto3" json:"due,omitempty"`
 	Over          []*RunOver `protobuf:"bytes,341,rep,name=over,proto3" json:"over,omitempty"`
@@ -1183,6 +1217,13 @@ func (x *Plan) GetEvict() []*Eviction {
 func (x *Plan) GetEndDrains() []*EndDrain {
 	if x != nil {
 		return x.EndDrains
+	}
+	return nil
+}
+
+func (x *Plan) GetTrust() []string {
+	if x != nil {
+		return x.Trust
 	}
 	return nil
 }
@@ -2823,7 +2864,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xce\x13\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xd1\x14\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2870,7 +2911,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"recordExec\x12A\n" +
 	"\frecord_reads\x18\x99\x02 \x01(\v2\x1b.skerry.site.v1.RecordReadsH\x00R\vrecordReads\x12>\n" +
 	"\vchange_duty\x18\xc0\x02 \x01(\v2\x1a.skerry.site.v1.ChangeDutyH\x00R\n" +
-	"changeDutyB\b\n" +
+	"changeDuty\x12A\n" +
+	"\frelabel_node\x18\xc1\x02 \x01(\v2\x1b.skerry.site.v1.RelabelNodeH\x00R\vrelabelNode\x12>\n" +
+	"\vconfirm_off\x18\xc2\x02 \x01(\v2\x1a.skerry.site.v1.ConfirmOffH\x00R\n" +
+	"confirmOffB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2908,7 +2952,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xbe\x03\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xd5\x03\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -2918,7 +2962,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\bpostpone\x18\x05 \x03(\v2\x1c.skerry.site.v1.PostponementR\bpostpone\x12/\n" +
 	"\x05evict\x18\xdc\x01 \x03(\v2\x18.skerry.site.v1.EvictionR\x05evict\x128\n" +
 	"\n" +
-	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\x12)\n" +
+	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\x12\x15\n" +
+	"\x05trust\x18\xc1\x02 \x03(\tR\x05trust\x12)\n" +
 	"\x03due\x18\xd4\x02 \x03(\v2\x16.skerry.site.v1.RunDueR\x03due\x12,\n" +
 	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
@@ -3138,37 +3183,39 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RecordExec)(nil),            // 47: skerry.site.v1.RecordExec
 	(*RecordReads)(nil),           // 48: skerry.site.v1.RecordReads
 	(*ChangeDuty)(nil),            // 49: skerry.site.v1.ChangeDuty
-	(*TrustVersion)(nil),          // 50: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 51: skerry.v1.Node
-	(*v1.Grant)(nil),              // 52: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 53: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 54: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 55: skerry.v1.Token
-	(*EndDrain)(nil),              // 56: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 57: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 58: skerry.site.v1.RunOver
-	(*v1.Decision)(nil),           // 59: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 60: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 61: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 62: skerry.v1.Condition
-	(v1.NodeState)(0),             // 63: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 64: skerry.v1.Image
-	(v1.VoterRole)(0),             // 65: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 66: skerry.v1.Placement
-	(*v1.Event)(nil),              // 67: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 68: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 69: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 70: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 71: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 72: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 73: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 74: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 75: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 76: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 77: skerry.site.v1.BrokenGlass
-	(*v1.Workload)(nil),           // 78: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 79: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 80: skerry.v1.AppliedResource
+	(*RelabelNode)(nil),           // 50: skerry.site.v1.RelabelNode
+	(*ConfirmOff)(nil),            // 51: skerry.site.v1.ConfirmOff
+	(*TrustVersion)(nil),          // 52: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 53: skerry.v1.Node
+	(*v1.Grant)(nil),              // 54: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 55: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 56: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 57: skerry.v1.Token
+	(*EndDrain)(nil),              // 58: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 59: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 60: skerry.site.v1.RunOver
+	(*v1.Decision)(nil),           // 61: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 62: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 63: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 64: skerry.v1.Condition
+	(v1.NodeState)(0),             // 65: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 66: skerry.v1.Image
+	(v1.VoterRole)(0),             // 67: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 68: skerry.v1.Placement
+	(*v1.Event)(nil),              // 69: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 70: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 71: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 72: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 73: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 74: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 75: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 76: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 77: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 78: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 79: skerry.site.v1.BrokenGlass
+	(*v1.Workload)(nil),           // 80: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 81: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 82: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3205,71 +3252,73 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	47, // 31: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
 	48, // 32: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
 	49, // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
-	50, // 34: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 35: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	51, // 36: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	52, // 37: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	53, // 38: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	54, // 39: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	55, // 40: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 41: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	52, // 42: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	51, // 43: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 44: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 45: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 46: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 47: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 48: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	56, // 49: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	57, // 50: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	58, // 51: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	59, // 52: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	59, // 53: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 54: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 55: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 56: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	60, // 57: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	61, // 58: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	62, // 59: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 60: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	63, // 61: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	64, // 62: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	50, // 63: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	65, // 64: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 65: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 66: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	50, // 67: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 68: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 69: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 70: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	66, // 71: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	51, // 72: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	64, // 73: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	67, // 74: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 75: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 76: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	68, // 77: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	69, // 78: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	70, // 79: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	71, // 80: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 81: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	72, // 82: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	73, // 83: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	74, // 84: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	75, // 85: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	76, // 86: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	77, // 87: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	5,  // 88: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	78, // 89: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 90: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	79, // 91: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	80, // 92: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	51, // 93: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	94, // [94:94] is the sub-list for method output_type
-	94, // [94:94] is the sub-list for method input_type
-	94, // [94:94] is the sub-list for extension type_name
-	94, // [94:94] is the sub-list for extension extendee
-	0,  // [0:94] is the sub-list for field type_name
+	50, // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
+	51, // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
+	52, // 36: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 37: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	53, // 38: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	54, // 39: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	55, // 40: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	56, // 41: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	57, // 42: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 43: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	54, // 44: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	53, // 45: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 46: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 47: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 48: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 49: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 50: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	58, // 51: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	59, // 52: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	60, // 53: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	61, // 54: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	61, // 55: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 56: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 57: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 58: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	62, // 59: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	63, // 60: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	64, // 61: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 62: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	65, // 63: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	66, // 64: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	52, // 65: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	67, // 66: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 67: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 68: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	52, // 69: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 70: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 71: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 72: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	68, // 73: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	53, // 74: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	66, // 75: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	69, // 76: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 77: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 78: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	70, // 79: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	71, // 80: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	72, // 81: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	73, // 82: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 83: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	74, // 84: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	75, // 85: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	76, // 86: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	77, // 87: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	78, // 88: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	79, // 89: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	5,  // 90: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	80, // 91: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 92: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	81, // 93: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	82, // 94: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	53, // 95: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	96, // [96:96] is the sub-list for method output_type
+	96, // [96:96] is the sub-list for method input_type
+	96, // [96:96] is the sub-list for extension type_name
+	96, // [96:96] is the sub-list for extension extendee
+	0,  // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3320,6 +3369,8 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RecordExec)(nil),
 		(*Entry_RecordReads)(nil),
 		(*Entry_ChangeDuty)(nil),
+		(*Entry_RelabelNode)(nil),
+		(*Entry_ConfirmOff)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

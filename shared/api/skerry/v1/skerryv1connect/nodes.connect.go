@@ -36,6 +36,10 @@ const (
 const (
 	// NodeServiceChangeDutyProcedure is the fully-qualified name of the NodeService's ChangeDuty RPC.
 	NodeServiceChangeDutyProcedure = "/skerry.v1.NodeService/ChangeDuty"
+	// NodeServiceRelabelNodeProcedure is the fully-qualified name of the NodeService's RelabelNode RPC.
+	NodeServiceRelabelNodeProcedure = "/skerry.v1.NodeService/RelabelNode"
+	// NodeServiceConfirmOffProcedure is the fully-qualified name of the NodeService's ConfirmOff RPC.
+	NodeServiceConfirmOffProcedure = "/skerry.v1.NodeService/ConfirmOff"
 )
 
 // NodeServiceClient is a client for the skerry.v1.NodeService service.
@@ -43,6 +47,11 @@ type NodeServiceClient interface {
 	// ChangeDuty takes a node out of service, or back. What cannot be is refused
 	// at once.
 	ChangeDuty(context.Context, *connect.Request[v1.ChangeDutyRequest]) (*connect.Response[v1.ChangeDutyResponse], error)
+	// RelabelNode changes labels and zone. What runs is not touched.
+	RelabelNode(context.Context, *connect.Request[v1.RelabelNodeRequest]) (*connect.Response[v1.RelabelNodeResponse], error)
+	// ConfirmOff states that the machine of a lost node is off: what stays on it
+	// may start elsewhere.
+	ConfirmOff(context.Context, *connect.Request[v1.ConfirmOffRequest]) (*connect.Response[v1.ConfirmOffResponse], error)
 }
 
 // NewNodeServiceClient constructs a client for the skerry.v1.NodeService service. By default, it
@@ -62,12 +71,26 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("ChangeDuty")),
 			connect.WithClientOptions(opts...),
 		),
+		relabelNode: connect.NewClient[v1.RelabelNodeRequest, v1.RelabelNodeResponse](
+			httpClient,
+			baseURL+NodeServiceRelabelNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("RelabelNode")),
+			connect.WithClientOptions(opts...),
+		),
+		confirmOff: connect.NewClient[v1.ConfirmOffRequest, v1.ConfirmOffResponse](
+			httpClient,
+			baseURL+NodeServiceConfirmOffProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("ConfirmOff")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // nodeServiceClient implements NodeServiceClient.
 type nodeServiceClient struct {
-	changeDuty *connect.Client[v1.ChangeDutyRequest, v1.ChangeDutyResponse]
+	changeDuty  *connect.Client[v1.ChangeDutyRequest, v1.ChangeDutyResponse]
+	relabelNode *connect.Client[v1.RelabelNodeRequest, v1.RelabelNodeResponse]
+	confirmOff  *connect.Client[v1.ConfirmOffRequest, v1.ConfirmOffResponse]
 }
 
 // ChangeDuty calls skerry.v1.NodeService.ChangeDuty.
@@ -75,11 +98,26 @@ func (c *nodeServiceClient) ChangeDuty(ctx context.Context, req *connect.Request
 	return c.changeDuty.CallUnary(ctx, req)
 }
 
+// RelabelNode calls skerry.v1.NodeService.RelabelNode.
+func (c *nodeServiceClient) RelabelNode(ctx context.Context, req *connect.Request[v1.RelabelNodeRequest]) (*connect.Response[v1.RelabelNodeResponse], error) {
+	return c.relabelNode.CallUnary(ctx, req)
+}
+
+// ConfirmOff calls skerry.v1.NodeService.ConfirmOff.
+func (c *nodeServiceClient) ConfirmOff(ctx context.Context, req *connect.Request[v1.ConfirmOffRequest]) (*connect.Response[v1.ConfirmOffResponse], error) {
+	return c.confirmOff.CallUnary(ctx, req)
+}
+
 // NodeServiceHandler is an implementation of the skerry.v1.NodeService service.
 type NodeServiceHandler interface {
 	// ChangeDuty takes a node out of service, or back. What cannot be is refused
 	// at once.
 	ChangeDuty(context.Context, *connect.Request[v1.ChangeDutyRequest]) (*connect.Response[v1.ChangeDutyResponse], error)
+	// RelabelNode changes labels and zone. What runs is not touched.
+	RelabelNode(context.Context, *connect.Request[v1.RelabelNodeRequest]) (*connect.Response[v1.RelabelNodeResponse], error)
+	// ConfirmOff states that the machine of a lost node is off: what stays on it
+	// may start elsewhere.
+	ConfirmOff(context.Context, *connect.Request[v1.ConfirmOffRequest]) (*connect.Response[v1.ConfirmOffResponse], error)
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -95,10 +133,26 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("ChangeDuty")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceRelabelNodeHandler := connect.NewUnaryHandler(
+		NodeServiceRelabelNodeProcedure,
+		svc.RelabelNode,
+		connect.WithSchema(nodeServiceMethods.ByName("RelabelNode")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceConfirmOffHandler := connect.NewUnaryHandler(
+		NodeServiceConfirmOffProcedure,
+		svc.ConfirmOff,
+		connect.WithSchema(nodeServiceMethods.ByName("ConfirmOff")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skerry.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceChangeDutyProcedure:
 			nodeServiceChangeDutyHandler.ServeHTTP(w, r)
+		case NodeServiceRelabelNodeProcedure:
+			nodeServiceRelabelNodeHandler.ServeHTTP(w, r)
+		case NodeServiceConfirmOffProcedure:
+			nodeServiceConfirmOffHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,4 +164,12 @@ type UnimplementedNodeServiceHandler struct{}
 
 func (UnimplementedNodeServiceHandler) ChangeDuty(context.Context, *connect.Request[v1.ChangeDutyRequest]) (*connect.Response[v1.ChangeDutyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.NodeService.ChangeDuty is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) RelabelNode(context.Context, *connect.Request[v1.RelabelNodeRequest]) (*connect.Response[v1.RelabelNodeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.NodeService.RelabelNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) ConfirmOff(context.Context, *connect.Request[v1.ConfirmOffRequest]) (*connect.Response[v1.ConfirmOffResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.NodeService.ConfirmOff is not implemented"))
 }
