@@ -42,6 +42,9 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 		response.Subject = "Workload/" + name
 		response.Placements = readable(ctx, view.PlacementsOf(project, name))
 		response.Summary = workloadSummary(workload, response.Placements)
+		if !view.Rollout(project, name).Done() {
+			response.Summary += "; " + progress(view, workload).GetSummary()
+		}
 	default:
 		return nil, notFound(orKind(kind), name, project)
 	}

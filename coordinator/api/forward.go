@@ -43,6 +43,10 @@ var writes = map[string]bool{
 	skerryv1connect.NodeServiceChangeDutyProcedure:  true,
 
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
+
+	skerryv1connect.RolloutServiceSteerProcedure: true,
+	// It seals secrets, as an apply does.
+	skerryv1connect.PlanServicePlanProcedure: true,
 }
 
 // forward sends writes on to the coordinator. The request as the caller made

@@ -99,6 +99,8 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewNamingServiceHandler(names{s}, options...))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
 	mux.Handle(skerryv1connect.NewNodeServiceHandler(nodeService{s}, options...))
+	mux.Handle(skerryv1connect.NewRolloutServiceHandler(rollouts{s}, options...))
+	mux.Handle(skerryv1connect.NewPlanServiceHandler(plans{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))

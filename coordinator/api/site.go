@@ -162,6 +162,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		return nil, err
 	}
 	view, freshness := s.read(ctx, req.Msg.GetStale())
+	workloads := readable(ctx, view.Workloads())
 	response := &skerryv1.StatusResponse{
 		Site:          s.Site,
 		SiteId:        view.SiteID(),
@@ -169,7 +170,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		Coordinator:   s.coordinator().GetName(),
 		Freshness:     freshness,
 		Nodes:         readable(ctx, view.Nodes()),
-		Workloads:     uint32(len(readable(ctx, view.Workloads()))),
+		Workloads:     uint32(len(workloads)),
 		MissingVoters: s.missingVoters(),
 	}
 	placements := readable(ctx, view.Placements())
@@ -182,7 +183,8 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = append(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), findProblems(view, placements, response, s.Waiting())...)
+	response.Problems = slices.Concat(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
+		findProblems(view, placements, response, s.Waiting()))
 	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}

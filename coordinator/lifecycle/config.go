@@ -4,6 +4,9 @@ import "time"
 
 // Config of a core.
 type Config struct {
+	// Patient: no rollout ever fails. For trying out what would be, where time
+	// leaps.
+	Patient bool
 	// Self is the node that coordinates. It is never in doubt.
 	Self string
 

@@ -26,12 +26,14 @@ type Core struct {
 	waits   waits
 	tried   tried
 	times   timesCache
+	// rollouts under way, by workload.
+	rollouts map[string]*rolloutWatch
 }
 
 // New core for a term of leadership that begins now.
 func New(config Config, now time.Duration) *Core {
 	return &Core{
-		config: config, suspectAfter: config.SuspectAfter, began: now, nodes: map[string]*watch{}, times: timesCache{},
+		config: config, suspectAfter: config.SuspectAfter, began: now, nodes: map[string]*watch{}, times: timesCache{}, rollouts: map[string]*rolloutWatch{},
 		voters: voterControl{replicas: map[uint64]replicaWatch{}},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // maxTrials of one step find out whether something could move if it were gone.
@@ -50,11 +51,11 @@ func (s *sheet) moveAway() {
 			if s.mayGo(p) {
 				s.makeWay(p, isDrained)
 			}
-		case s.w.GetUpdate().GetStrategy() == recreate:
+		case s.w.GetUpdate().GetStrategy() == manifest.Recreate:
 			if s.fitsWithout(p, s.another(p)) {
 				s.makeWay(p, isDrained)
 			}
-		case moving < state.AtATime(s.w) && s.create(p):
+		case moving < state.AtATime(s.w) && s.create(p, s.followsStable(p)):
 			moving++
 		}
 	}
@@ -123,13 +124,27 @@ type tried struct {
 	inVain map[string]bool
 }
 
+// planned are placements as the plan leaves them.
+func (p *planner) planned(placements []*skerryv1.Placement) []*skerryv1.Placement {
+	left := make([]*skerryv1.Placement, 0, len(placements))
+	for _, placement := range placements {
+		if changed, ok := p.changed[placementKey(placement)]; ok {
+			placement = changed
+		}
+		if placement != nil {
+			left = append(left, placement)
+		}
+	}
+	return left
+}
+
 // endDrains that are done, or take too long.
 func (p *planner) endDrains() {
 	for _, node := range p.view.Nodes() {
 		if node.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
-		left, _ := state.Left(node, p.view.PlacementsOn(node.GetName()))
+		left, _ := state.Left(node, p.planned(p.view.PlacementsOn(node.GetName())))
 		late := false
 		if deadline := node.GetDuty().GetDrain().GetDeadline(); deadline != nil {
 			wait := deadline.AsTime().Sub(p.siteNow())

@@ -10,7 +10,7 @@ import (
 // might then run twice. What is lost goes on running there, if it does.
 func (s *sheet) replaceLost() {
 	for _, p := range s.counted() {
-		if !s.mustNotRunTwice(p) && s.givenUp(p) && !s.create(p) {
+		if !s.mustNotRunTwice(p) && s.givenUp(p) && !s.create(p, s.followsStable(p)) {
 			return
 		}
 	}
@@ -71,7 +71,7 @@ func (s *sheet) succeed() {
 			return
 		}
 		stops := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && p.GetReplacedBy() == ""
-		if stops && s.isOwn(p) && s.mayReturn(p.GetNode()) && !s.create(p) {
+		if stops && s.isOwn(p) && s.mayReturn(p.GetNode()) && !s.create(p, false) {
 			return
 		}
 	}

@@ -48,6 +48,7 @@ func (s *step) planWorkloads() {
 	for _, w := range workloads {
 		p.planWorkload(w)
 	}
+	p.forgetRollouts()
 	if p.waiting > 0 {
 		s.effects.Waiting = p.mass.explain(s.now, p.waiting)
 	}
@@ -55,13 +56,16 @@ func (s *step) planWorkloads() {
 	p.trustAgain()
 	p.schedule(workloads, placements)
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
-		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver()) > 0 {
+		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts()) > 0 {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }
 
 func (p *planner) planWorkload(w *skerryv1.Workload) {
-	s := &sheet{planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName())}
+	s := &sheet{
+		planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName()), rollout: p.view.Rollout(w.GetProject(), w.GetName()),
+	}
+	s.watchRollout()
 	switch {
 	case w.GetPerNode():
 		s.planPerNode()
@@ -72,6 +76,9 @@ func (p *planner) planWorkload(w *skerryv1.Workload) {
 	}
 	s.hold()
 	s.holdAfter()
+	if !manifest.IsJob(w) {
+		s.judge()
+	}
 }
 
 func (s *sheet) planReplicas() {

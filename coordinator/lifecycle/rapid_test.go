@@ -50,8 +50,9 @@ func newWorld(t *rapid.T) *world {
 func (w *world) event(t *rapid.T) {
 	name := rapid.SampledFrom(w.names()).Draw(t, "node")
 	node := w.nodes[name]
+	node.sickOf = "bad"
 	switch rapid.SampledFrom([]string{
-		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "pass", "pass", "pass",
+		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "steer", "steer", "pass", "pass", "pass",
 	}).Draw(t, "event") {
 	case "apply":
 		w.applyAny(t)
@@ -79,6 +80,11 @@ func (w *world) event(t *rapid.T) {
 		}
 	case "new term":
 		w.newTerm()
+	case "steer":
+		w.try(&sitev1.Entry{Change: &sitev1.Entry_SteerRollout{SteerRollout: &sitev1.SteerRollout{
+			Project: "default", Workload: rapid.SampledFrom(workloadNames).Draw(t, "workload"),
+			Action: skerryv1.SteerAction(rapid.IntRange(1, 5).Draw(t, "action")),
+		}}})
 	case "join":
 		if len(w.nodes) < 8 {
 			w.join(fmt.Sprintf("n%d", len(w.nodes)+1), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"))
@@ -105,19 +111,13 @@ func (w *world) event(t *rapid.T) {
 func (w *world) applyAny(t *rapid.T) {
 	name := rapid.SampledFrom(workloadNames).Draw(t, "workload")
 	replicas := rapid.IntRange(0, 5).Draw(t, "replicas")
-	changes := []func(*skerryv1.Workload){args(fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "template")))}
+	changes := []func(*skerryv1.Workload){args(rapid.SampledFrom([]string{"0", "1", "2", "bad"}).Draw(t, "template"))}
 	if name == "db" {
 		changes = append(changes, stays)
 	} else {
 		changes = append(changes, replaceAfter(rapid.SampledFrom([]string{"0s", "3s"}).Draw(t, "replace after")))
 	}
-	if rapid.IntRange(0, 3).Draw(t, "strategy") == 0 {
-		changes = append(changes, recreates)
-	} else {
-		changes = append(changes, func(x *skerryv1.Workload) {
-			x.Update = &skerryv1.Update{MaxUnavailable: uint32(rapid.IntRange(1, 3).Draw(t, "max unavailable"))}
-		})
-	}
+	changes = append(changes, updates(anyUpdate(t, name != "db")))
 	if rapid.IntRange(0, 3).Draw(t, "restricted") == 0 {
 		changes = append(changes, func(x *skerryv1.Workload) {
 			x.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "zone", In: []string{"a"}}}}
@@ -169,8 +169,10 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 	after := w.view()
 	for _, workload := range after.Workloads() {
 		had, has := countAll(before, workload), countAll(after, workload)
+		rollout := before.Rollout(workload.GetProject(), workload.GetName())
+		beside := rollout.Surge(workload, before.PlacementsOf(workload.GetProject(), workload.GetName()))
 		// What does not move after all counts again.
-		if len(plan.GetEndDrains()) == 0 && has > max(had, manifest.Wanted(workload)) {
+		if len(plan.GetEndDrains()) == 0 && has > max(had, manifest.Wanted(workload)+beside) {
 			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, manifest.Wanted(workload), has, w.describe())
 		}
 		for _, removal := range plan.GetRemove() {
@@ -235,13 +237,13 @@ func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Plac
 	}
 	replicas := manifest.Wanted(workload)
 	if removed.GetGeneration() != workload.GetGeneration() {
-		fewest := replicas - max(1, int(workload.GetUpdate().GetMaxUnavailable()))
-		if workload.GetUpdate().GetStrategy() != recreate && len(kept) < fewest {
+		fewest := replicas - state.MayMiss(workload)
+		if workload.GetUpdate().GetStrategy() != manifest.Recreate && len(kept) < fewest {
 			w.t.Fatalf("the update of %s leaves %d healthy of %d:\n%s", workload.GetName(), len(kept), replicas, w.describe())
 		}
 		return
 	}
-	if len(kept) < replicas {
+	if len(kept) < min(replicas, w.trusted(workload)) {
 		w.t.Fatalf("%s was healthy and ends, with %d healthy of %d:\n%s", removed.GetName(), len(kept), replicas, w.describe())
 	}
 	for _, p := range kept {
@@ -254,12 +256,47 @@ func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Plac
 	}
 }
 
+// trusted is how many of the newest template a workload may have.
+func (w *world) trusted(workload *skerryv1.Workload) int {
+	rollout := w.view().Rollout(workload.GetProject(), workload.GetName())
+	return rollout.Ahead(workload, w.view().PlacementsOf(workload.GetProject(), workload.GetName()), state.IsHealthy)
+}
+
+// anyUpdate that a workload may have; beside: it need not stop before it starts.
+func anyUpdate(t *rapid.T, beside bool) *skerryv1.Update {
+	u := &skerryv1.Update{
+		Strategy:       "rolling",
+		MaxUnavailable: uint32(rapid.IntRange(1, 3).Draw(t, "max unavailable")),
+		MinHealthy:     rapid.SampledFrom([]string{"0s", "1s"}).Draw(t, "min healthy"),
+		Deadline:       rapid.SampledFrom([]string{"4s", "10m"}).Draw(t, "deadline"),
+		AutoRollback:   rapid.Bool().Draw(t, "auto rollback"),
+	}
+	if !beside {
+		u.Strategy = rapid.SampledFrom([]string{"rolling", "recreate"}).Draw(t, "strategy")
+		return u
+	}
+	u.Strategy = rapid.SampledFrom([]string{"rolling", "rolling", "recreate", "canary", "blue-green"}).Draw(t, "strategy")
+	if u.GetStrategy() == "rolling" {
+		u.MaxSurge = uint32(rapid.IntRange(0, 2).Draw(t, "max surge"))
+		u.MaxUnavailable -= min(u.GetMaxUnavailable(), u.GetMaxSurge())
+	}
+	if u.GetStrategy() == "canary" {
+		u.Canary, u.PromoteAfter = uint32(rapid.IntRange(1, 3).Draw(t, "canary")), "2s"
+	}
+	return u
+}
+
 // mend everything and wait.
 func (w *world) mend() {
 	for _, name := range w.names() {
 		node := w.nodes[name]
-		node.off, node.cut, node.sick, node.deaf = false, false, false, false
 		w.duty(name, inService)
+		node.off, node.cut, node.sick, node.deaf, node.sickOf = false, false, false, false, ""
+	}
+	for _, name := range workloadNames {
+		w.try(&sitev1.Entry{Change: &sitev1.Entry_SteerRollout{SteerRollout: &sitev1.SteerRollout{
+			Project: "default", Workload: name, Action: skerryv1.SteerAction_STEER_ACTION_RESUME,
+		}}})
 	}
 	// A mass failure waits a minute.
 	w.pass(75 * time.Second)
@@ -281,12 +318,15 @@ func (w *world) wantConverged() {
 	for _, workload := range v.Workloads() {
 		all := v.PlacementsOf(workload.GetProject(), workload.GetName())
 		total += len(all)
-		if len(all) != manifest.Wanted(workload) {
+		// What finds no room beside the old ones waits.
+		waits := slices.ContainsFunc(all, func(p *skerryv1.Placement) bool { return p.GetNode() == "" })
+		rollout := v.Rollout(workload.GetProject(), workload.GetName())
+		if surplus := len(all) - manifest.Wanted(workload); surplus < 0 || surplus > 0 && (!waits || surplus > rollout.Surge(workload, all)) {
 			w.t.Fatalf("%s has %d placements, want %d:\n%s", workload.GetName(), len(all), manifest.Wanted(workload), w.describe())
 		}
-		pending := slices.ContainsFunc(all, func(p *skerryv1.Placement) bool { return p.GetNode() == "" })
 		for _, p := range all {
-			if p.GetGeneration() != workload.GetGeneration() && !pending {
+			// What minAvailable spares nothing of stays as it is.
+			if p.GetGeneration() != workload.GetGeneration() && !waits && state.MaySpare(workload, all) > 0 {
 				w.t.Fatalf("%s is of generation %d, not %d:\n%s", p.GetName(), p.GetGeneration(), workload.GetGeneration(), w.describe())
 			}
 		}

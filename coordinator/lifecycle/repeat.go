@@ -79,11 +79,15 @@ func (d *description) plan(plan *sitev1.Plan) {
 		d.add("evict", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
 	for _, part := range plan.GetCreate() {
-		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(), part.GetNode(), part.GetRun(),
+		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(), part.GetNode(), part.GetRun(), part.GetStable(),
 			d.versionOf(part.GetProject(), part.GetWorkload()))
 	}
 	for _, part := range plan.GetAssign() {
 		d.add("assign", part.GetPlacement(), part.GetNode(), d.version(part.GetProject(), part.GetPlacement()))
+	}
+	for _, part := range plan.GetRollouts() {
+		d.add("rollout", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetVerdict(), part.GetReason(),
+			d.view.Rollout(part.GetProject(), part.GetWorkload()).Newest.GetState())
 	}
 	for _, part := range plan.GetPostpone() {
 		d.add("postpone", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))

@@ -6,9 +6,8 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
-
-const recreate = "recreate"
 
 // update ends placements of old templates, so that others take their place.
 // What is on a lost node is replaced when that is, not before.
@@ -20,32 +19,41 @@ func (s *sheet) update() {
 			old = append(old, p)
 		}
 	}
-	if len(old) == 0 || !s.settled(counted) {
+	if len(old) == 0 || s.rollout.Paused() || s.rollout.Beside(s.w) || !s.settled(counted) {
 		return
 	}
-	if s.w.GetUpdate().GetStrategy() == recreate {
+	switch s.w.GetUpdate().GetStrategy() {
+	case manifest.Recreate:
 		s.retire(old)
-		return
+	case manifest.BlueGreen:
+		s.roll(counted, old, len(old))
+	default:
+		s.roll(counted, old, s.mayRoll(counted))
 	}
-	s.roll(counted, old)
 }
 
-// roll ends a few, so that never more than maxUnavailable are missing and as
-// many at most are on their way. An update that does not become healthy goes no
+// mayRoll is how many old ones may go at once, so that as many at most are
+// missing or on their way. An update that does not become healthy goes no
 // further than that.
-func (s *sheet) roll(counted, old []*skerryv1.Placement) {
-	limit := max(1, int(s.w.GetUpdate().GetMaxUnavailable()))
-	healthy, onTheirWay := 0, s.wanted()-len(counted)
+func (s *sheet) mayRoll(counted []*skerryv1.Placement) int {
+	onTheirWay := s.wanted() - len(counted)
 	for _, p := range counted {
-		switch {
-		case state.IsHealthy(p):
-			healthy++
-		case s.isCurrent(p):
+		if s.isCurrent(p) && !s.works(p) {
 			onTheirWay++
 		}
 	}
-	room, spare := max(0, limit-onTheirWay), max(0, healthy-(s.wanted()-limit))
-	var first, then []*skerryv1.Placement
+	return max(0, state.MayMiss(s.w)-onTheirWay)
+}
+
+// roll ends a few, those first that are not healthy anyway; never more healthy
+// ones than the workload can spare.
+func (s *sheet) roll(counted, old []*skerryv1.Placement, room int) {
+	var proven, first, then []*skerryv1.Placement
+	for _, p := range counted {
+		if !s.isCurrent(p) || s.works(p) {
+			proven = append(proven, p)
+		}
+	}
 	for _, p := range old {
 		if state.IsHealthy(p) {
 			then = append(then, p)
@@ -53,6 +61,8 @@ func (s *sheet) roll(counted, old []*skerryv1.Placement) {
 			first = append(first, p)
 		}
 	}
+	slices.SortStableFunc(then, func(a, b *skerryv1.Placement) int { return compareTruth(s.isStable(a), s.isStable(b)) })
+	spare := state.MaySpare(s.w, proven)
 	next := slices.Concat(first, then[:min(spare, len(then))])
 	s.retire(next[:min(room, len(next))])
 }
@@ -65,10 +75,16 @@ func (s *sheet) retire(old []*skerryv1.Placement) {
 	}
 }
 
+// isStable: it runs the last good template.
+func (s *sheet) isStable(p *skerryv1.Placement) bool {
+	stable := s.rollout.Stable
+	return stable != nil && stable.GetGeneration() <= p.GetGeneration() && p.GetGeneration() <= stable.GetLastGeneration()
+}
+
 // hold keeps new placements of a workload that is recreated from a node until
 // all old ones are gone.
 func (s *sheet) hold() {
-	if s.w.GetUpdate().GetStrategy() != recreate {
+	if s.w.GetUpdate().GetStrategy() != manifest.Recreate {
 		return
 	}
 	left := slices.ContainsFunc(s.all, func(p *skerryv1.Placement) bool {

@@ -15,13 +15,24 @@ import (
 // longest. What is on a node that is drained goes before others as healthy.
 func (s *sheet) removeSurplus() {
 	counted := s.counted()
-	surplus := len(counted) - s.wanted()
-	if surplus <= 0 || (s.wanted() > 0 && !s.settled(counted)) {
+	if !s.rollout.Beside(s.w) {
+		s.trim(counted, s.wanted()+s.rollout.Surge(s.w, s.all))
 		return
 	}
-	slices.SortStableFunc(counted, s.keepFirst)
-	for _, p := range counted[s.wanted():] {
-		if !s.remove(p, fmt.Sprintf("there are %d placements, and %d are asked for", len(counted), s.wanted())) {
+	// The new ones beside the old ones are none of these.
+	isOld := func(p *skerryv1.Placement) bool { return !s.isCurrent(p) }
+	s.trim(slices.DeleteFunc(slices.Clone(counted), isOld), s.rollout.Surge(s.w, s.all))
+	s.trim(slices.DeleteFunc(slices.Clone(counted), s.isCurrent), s.wanted())
+}
+
+// trim some placements to as many as there may be.
+func (s *sheet) trim(some []*skerryv1.Placement, most int) {
+	if len(some) <= most || (s.wanted() > 0 && !s.settled(some)) {
+		return
+	}
+	slices.SortStableFunc(some, s.keepFirst)
+	for _, p := range some[most:] {
+		if !s.remove(p, fmt.Sprintf("there are %d placements, and %d are asked for", len(some), most)) {
 			return
 		}
 	}
@@ -33,6 +44,7 @@ func (s *sheet) keepFirst(a, b *skerryv1.Placement) int {
 		compareTruth(s.lost(a), s.lost(b)),
 		compareTruth(s.leaves(a), s.leaves(b)),
 		-compareTruth(s.isCurrent(a), s.isCurrent(b)),
+		-compareTruth(s.isStable(a), s.isStable(b)),
 		-compareTruth(a.GetNode() != "", b.GetNode() != ""),
 		a.GetCreated().AsTime().Compare(b.GetCreated().AsTime()),
 		// web-9 is older than web-10.

@@ -13,6 +13,10 @@ type sheet struct {
 	*planner
 	w   *skerryv1.Workload
 	all []*skerryv1.Placement
+	// rollout of its newest template, and what was seen of it; nil when it is
+	// done.
+	rollout state.Rollout
+	watch   *rolloutWatch
 }
 
 // wanted is how many placements there should be.
@@ -47,10 +51,11 @@ func (s *sheet) remove(p *skerryv1.Placement, reason string) bool {
 	return true
 }
 
-// create one more placement, in place of another unless that is nil; false
-// when the plan or the site is full.
-func (s *sheet) create(replaced *skerryv1.Placement) bool {
-	if !s.add(&sitev1.NewPlacement{Replaces: replaced.GetName()}) {
+// create one more placement, in place of another unless that is nil; of the
+// newest template, or of the stable one. False when the plan or the site is
+// full.
+func (s *sheet) create(replaced *skerryv1.Placement, stable bool) bool {
+	if !s.add(&sitev1.NewPlacement{Replaces: replaced.GetName(), Stable: stable}) {
 		return false
 	}
 	if replaced != nil {
@@ -66,8 +71,12 @@ func (s *sheet) add(part *sitev1.NewPlacement) bool {
 	}
 	part.Project, part.Workload, part.Generation = s.w.GetProject(), s.w.GetName(), s.w.GetGeneration()
 	s.plan.Create = append(s.plan.Create, part)
+	generation := s.w.GetGeneration()
+	if part.GetStable() {
+		generation = s.rollout.Stable.GetLastGeneration()
+	}
 	s.all = append(s.all, &skerryv1.Placement{
-		Project: s.w.GetProject(), Workload: s.w.GetName(), Generation: s.w.GetGeneration(), Run: part.GetRun(),
+		Project: s.w.GetProject(), Workload: s.w.GetName(), Generation: generation, Run: part.GetRun(),
 		Desired: skerryv1.DesiredState_DESIRED_STATE_RUN, Spec: s.w,
 	})
 	return true
@@ -99,11 +108,40 @@ func (s *sheet) put(p *skerryv1.Placement, change func(*skerryv1.Placement)) {
 	s.all = kept
 }
 
-// addMissing fills up to the replicas.
+// addMissing fills up to the replicas, and to what an update may have beside
+// them: with as many of the newest template as it is trusted with, the rest with
+// the stable one.
 func (s *sheet) addMissing() {
-	for range state.Room(s.w, s.all) {
-		if !s.create(nil) {
+	room := state.Room(s.w, s.rollout, s.all)
+	if room == 0 {
+		return
+	}
+	ahead := s.ahead()
+	for range min(room, max(0, ahead)) {
+		if !s.create(nil, false) {
 			return
 		}
 	}
+	for range min(room-max(0, ahead), s.rollout.Behind(s.w, s.all)) {
+		if !s.create(nil, true) {
+			return
+		}
+	}
+}
+
+// followsStable: what takes the place of this one has the stable template,
+// because the newest one is not proven.
+func (s *sheet) followsStable(p *skerryv1.Placement) bool {
+	return !s.isCurrent(p) && !s.rollout.Done() && s.rollout.Goal() != nil && s.ahead() <= 0
+}
+
+// ahead is how many more placements may have the newest template.
+func (s *sheet) ahead() int {
+	ahead := s.rollout.Ahead(s.w, s.all, s.works)
+	for _, p := range s.counted() {
+		if s.isCurrent(p) {
+			ahead--
+		}
+	}
+	return ahead
 }

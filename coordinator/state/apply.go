@@ -73,6 +73,7 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 	if len(entry.GetRequestId()) > maxRequestID {
 		return nil, problem.New(problem.Invalid, "", "it is longer than %d bytes", maxRequestID).WithField("requestId")
 	}
+	x.by = bounded(entry.GetPrincipal(), maxPrincipal)
 	change := entry.GetChange()
 	if init, ok := change.(*sitev1.Entry_InitSite); ok {
 		return x.initSite(init.InitSite)
@@ -139,6 +140,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addCheckpoint(change.AddCheckpoint)
 	case *sitev1.Entry_RecordRefusals:
 		return x.recordRefusals(change.RecordRefusals)
+	case *sitev1.Entry_SteerRollout:
+		return x.steerRollout(change.SteerRollout)
 	case *sitev1.Entry_RecordExec:
 		return x.recordExec(change.RecordExec)
 	case *sitev1.Entry_RecordReads:

@@ -36,15 +36,18 @@ func (s *Store) OnLeaf(sink func(audit.Leaf)) { s.audit.sink = sink }
 
 // audited tells whether an entry becomes a leaf: all that people, programs and
 // nodes asked for, and what the coordinator declared about the site. What
-// nodes report and what the controllers plan follow from those; checkpoints
+// nodes report and what the controllers plan follow from those, but not that a
+// rollout failed or was promoted by itself; checkpoints
 // speak of the leaves themselves.
 func audited(entry *sitev1.Entry) bool {
 	if withoutAudit {
 		return false
 	}
 	switch entry.GetChange().(type) {
-	case *sitev1.Entry_StatusBatch, *sitev1.Entry_CheckHash, *sitev1.Entry_Plan, *sitev1.Entry_AddCheckpoint:
+	case *sitev1.Entry_StatusBatch, *sitev1.Entry_CheckHash, *sitev1.Entry_AddCheckpoint:
 		return false
+	case *sitev1.Entry_Plan:
+		return judges(entry.GetPlan())
 	default:
 		return true
 	}
@@ -184,6 +187,11 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		leaf.Message = bounded("key "+change.RevealSecret.GetKey(), maxMessage)
 	case *sitev1.Entry_SetSiteTime:
 		about(leaf, "set-site-time", "Site")
+	case *sitev1.Entry_Plan:
+		describeVerdicts(leaf, change.Plan)
+	case *sitev1.Entry_SteerRollout:
+		steer := change.SteerRollout
+		about(leaf, steerVerb(steer.GetAction()), resourcePath("Workload", steer.GetProject(), steer.GetWorkload()))
 	case *sitev1.Entry_RecordRefusals:
 		describeRefusals(leaf, change.RecordRefusals)
 	case *sitev1.Entry_RecordExec:

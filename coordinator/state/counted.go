@@ -12,8 +12,9 @@ import (
 // counted is what an entry needs to know of all placements of one workload, so
 // that a plan of thousands counts them once.
 type counted struct {
-	// room is how many more the workload may get; -1 when it is not known.
-	room int
+	// room is how many more the workload may get; -1 when it is not known. Of
+	// these so many may have the newest template, and so many the stable one.
+	room, ahead, behind int
 	// for these nodes there is one already; nil when it is not known.
 	nodes map[string]bool
 	// stays: some that have a node must not run twice. nil when it is not known.
@@ -32,15 +33,27 @@ func (x *tx) countedOf(k string) *counted {
 
 // takeRoom for one more placement. Within a plan nothing but creations follows
 // on the first one.
-func (x *tx) takeRoom(k string, w *skerryv1.Workload) bool {
+func (x *tx) takeRoom(k string, w *skerryv1.Workload, stable bool) bool {
 	c := x.countedOf(k)
 	if c.room < 0 {
-		c.room = Room(w, placements.by(x.Txn, byWorkload, k))
+		all, rollout := placements.by(x.Txn, byWorkload, k), x.rollout(k)
+		c.room, c.behind = Room(w, rollout, all), rollout.Behind(w, all)
+		c.ahead = rollout.Ahead(w, all, IsHealthy)
+		for _, p := range all {
+			if Counts(p) && p.GetGeneration() == w.GetGeneration() {
+				c.ahead--
+			}
+		}
 	}
-	if c.room == 0 {
+	side := &c.ahead
+	if stable {
+		side = &c.behind
+	}
+	if c.room == 0 || *side <= 0 {
 		return false
 	}
 	c.room--
+	*side--
 	return true
 }
 
@@ -72,7 +85,7 @@ func (x *tx) takeRoomFor(k string, w *skerryv1.Workload, part *sitev1.NewPlaceme
 	case manifest.IsJob(w):
 		return part.GetNode() == "" && x.takeAttempt(k, w, part.GetRun())
 	default:
-		return part.GetNode() == "" && part.GetRun() == 0 && x.takeRoom(k, w)
+		return part.GetNode() == "" && part.GetRun() == 0 && x.takeRoom(k, w, part.GetStable())
 	}
 }
 

@@ -70,10 +70,10 @@ func Counts(p *skerryv1.Placement) bool {
 }
 
 // Room is how many more placements the workload may get now, given all that
-// carry its name. Of one that stays, whatever may still run anywhere counts as
+// carry its name and how far its update is. Of one that stays, whatever may still run anywhere counts as
 // well: it must never run more often than it was asked for.
-func Room(w *skerryv1.Workload, all []*skerryv1.Placement) int {
-	room := manifest.Wanted(w)
+func Room(w *skerryv1.Workload, rollout Rollout, all []*skerryv1.Placement) int {
+	room := manifest.Wanted(w) + rollout.Surge(w, all)
 	for _, p := range all {
 		if Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && mustNotRunTwice(w, p)) {
 			room--

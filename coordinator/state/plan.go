@@ -23,7 +23,7 @@ const (
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
-		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver())
+		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -60,6 +60,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	for _, node := range plan.GetTrust() {
 		count(x.trustNode(node))
 	}
+	for _, part := range plan.GetRollouts() {
+		count(x.planRollout(part))
+	}
 	return &sitev1.Outcome{Rejected: rejected}, nil
 }
 
@@ -86,18 +89,27 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 }
 
 // needed: the placement is healthy, and without it fewer than its workload asks
-// for would be. The plan was made before this was so.
+// for would be, or fewer than it may go down to while it is updated. The plan
+// was made before this was so.
 func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
-	if !IsHealthy(p) || p.GetGeneration() != w.GetGeneration() || manifest.IsJob(w) || (w.GetPerNode() && !Hosts(nodes.get(x.Txn, p.GetNode()), w)) {
+	if !IsHealthy(p) || manifest.IsJob(w) || (w.GetPerNode() && !Hosts(nodes.get(x.Txn, p.GetNode()), w)) {
 		return false
 	}
-	others := 0
-	for _, other := range placements.by(x.Txn, byWorkload, key(w.GetProject(), w.GetName())) {
+	k := key(w.GetProject(), w.GetName())
+	all, rollout := placements.by(x.Txn, byWorkload, k), x.rollout(k)
+	if p.GetGeneration() != w.GetGeneration() {
+		return w.GetUpdate().GetStrategy() != manifest.Recreate && MaySpare(w, all) == 0
+	}
+	others, least := 0, manifest.Wanted(w)
+	if rollout.Beside(w) {
+		least = rollout.target(w)
+	}
+	for _, other := range all {
 		if other.GetName() != p.GetName() && IsHealthy(other) && other.GetGeneration() == w.GetGeneration() {
 			others++
 		}
 	}
-	return others < manifest.Wanted(w)
+	return others < least
 }
 
 func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
@@ -107,6 +119,12 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		return false
 	}
 	k := key(part.GetProject(), part.GetWorkload())
+	spec := templateOf(w)
+	if part.GetStable() {
+		if spec = x.rollout(k).stableSpec(spec); spec == nil {
+			return false
+		}
+	}
 	var replaced *skerryv1.Placement
 	if part.GetReplaces() != "" {
 		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
@@ -118,24 +136,23 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	} else if !x.takeRoomFor(k, w, part) {
 		return false
 	}
-	template := templateOf(w)
 	p := &skerryv1.Placement{
 		Kind:       "Placement",
 		Name:       placementName(w.GetName(), record.GetNextNumber()),
 		Project:    w.GetProject(),
 		Labels:     w.GetLabels(),
-		Generation: w.GetGeneration(),
+		Generation: spec.GetGeneration(),
 		Created:    x.time,
 		Workload:   w.GetName(),
 		Desired:    skerryv1.DesiredState_DESIRED_STATE_RUN,
-		Spec:       pinned(template, part.GetNode()),
+		Spec:       pinned(spec, part.GetNode()),
 		Run:        part.GetRun(),
 		Status:     &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_PENDING},
 	}
 	workloads.put(x, &sitev1.WorkloadRecord{Workload: w, NextNumber: record.GetNextNumber() + 1})
 	if replaced != nil {
 		if IsStay(w) {
-			p.Spec = pinned(template, replaced.GetNode())
+			p.Spec = pinned(spec, replaced.GetNode())
 		}
 		x.markReplaced(replaced, p.GetName())
 	}

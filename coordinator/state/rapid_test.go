@@ -69,10 +69,11 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 	node := rapid.SampledFrom([]string{"n1", "n2", "n3", "n4"}).Draw(r, "node")
 	placement := fmt.Sprintf("%s-%d", workload, rapid.IntRange(1, 5).Draw(r, "number"))
 	entry := &sitev1.Entry{}
-	switch rapid.IntRange(0, 14).Draw(r, "kind") {
+	switch rapid.IntRange(0, 16).Draw(r, "kind") {
 	case 0, 1:
 		w := testWorkload(workload, rapid.Uint32Range(0, 3).Draw(r, "replicas"), stays)
 		w.Container.Command = []string{rapid.SampledFrom([]string{"a", "b"}).Draw(r, "command")}
+		w.Update.AutoRollback = rapid.Bool().Draw(r, "auto rollback")
 		entry = applyEntry(w)
 	case 2:
 		kind := rapid.SampledFrom([]string{"Workload", "Placement"}).Draw(r, "kind of resource")
@@ -110,6 +111,11 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 		entry = grantEntry("admin", []*skerryv1.Grant{{Role: role}}, []*skerryv1.Grant{{Role: "viewer"}})
 	case 10:
 		entry = randomRevocation(r, node)
+	case 11:
+		entry.Change = &sitev1.Entry_SteerRollout{SteerRollout: &sitev1.SteerRollout{
+			Project: "default", Workload: workload, Action: skerryv1.SteerAction(rapid.IntRange(0, 5).Draw(r, "action")),
+			Generation: rapid.Uint64Range(0, 3).Draw(r, "back to"),
+		}}
 	default:
 		generation := s.store.View().Workload("default", workload).GetGeneration()
 		plan := &sitev1.Plan{BaseIndex: s.index - rapid.Uint64Range(0, min(4, s.index)).Draw(r, "age")}
@@ -120,6 +126,11 @@ func randomEntry(r *rapid.T, s *site) *sitev1.Entry {
 			plan.Create = append(plan.Create, replaces(workload, generation, placement))
 		case 2:
 			plan.Create = append(plan.Create, create(workload, generation), create(workload, generation))
+			plan.Create[0].Stable = rapid.Bool().Draw(r, "stable")
+			plan.Rollouts = append(plan.Rollouts, &sitev1.RolloutStep{
+				Project: "default", Workload: workload, Generation: generation,
+				Verdict: sitev1.RolloutVerdict(rapid.IntRange(0, 3).Draw(r, "verdict")), Reason: "a test",
+			})
 		default:
 			plan.Assign = append(plan.Assign, assign(placement, node))
 		}

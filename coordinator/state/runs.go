@@ -31,7 +31,7 @@ func (x *tx) settleJob(present *skerryv1.Workload, change *workloadChange) {
 		}
 		return
 	}
-	if present == nil || change.templateChanged {
+	if present == nil || !SameTemplate(present, change.next) {
 		x.replaceRuns(next)
 		x.startRun(next, nil)
 		return

@@ -29,6 +29,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Operators:   operators.list(v.txn),
 		Tokens:      tokens.list(v.txn),
 		Workloads:   workloads.list(v.txn),
+		Revisions:   revisions.list(v.txn),
 		Placements:  placements.list(v.txn),
 		Nodes:       nodes.list(v.txn),
 		Images:      images.list(v.txn),
@@ -132,6 +133,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	putAll(x, tokens, snapshot.GetTokens())
 	putAll(x, workloads, snapshot.GetWorkloads())
 	putAll(x, retired, snapshot.GetRetired())
+	putAll(x, revisions, snapshot.GetRevisions())
 	putAll(x, placements, snapshot.GetPlacements())
 	putAll(x, nodes, snapshot.GetNodes())
 	putAll(x, images, snapshot.GetImages())

@@ -93,6 +93,7 @@ func newDB() *memdb.MemDB {
 		policies.name:     policies.schema(),
 		projects.name:     projects.schema(),
 		settings.name:     settings.schema(),
+		revisions.name:    revisions.schema(),
 		secrets.name:      secrets.schema(),
 		secretKeys.name:   secretKeys.schema(),
 		recoveryKeys.name: recoveryKeys.schema(),
@@ -163,6 +164,8 @@ type tx struct {
 	oldest  []event
 	// nodesTouched are the nodes whose record or placements this entry changes.
 	nodesTouched map[string]bool
+	// by whom the entry was asked for.
+	by string
 	// hadAdmin: before this entry changed who may do what, somebody could.
 	hadAdmin bool
 	// usage of the nodes that this entry assigns placements to.

@@ -39,6 +39,7 @@ const (
 	secretKeysOrdinal
 	recoveryKeysOrdinal
 	settingsOrdinal
+	revisionsOrdinal
 	tableCount
 )
 

@@ -106,6 +106,7 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 		return nil, exhausted("workloads", maxWorkloads)
 	case record == nil:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: x.firstNumber(change.next)})
+		x.noteRevision(change.next)
 		x.inform(about, "WorkloadCreated", "%s of %s", inWords(change.next), change.next.GetContainer().GetImage())
 	case change.outcome == outcomeConfigured:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: record.GetNextNumber()})
@@ -114,7 +115,8 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 				inWords(change.next), change.next.GetContainer().GetImage())
 		}
 		if change.specChanged {
-			x.refreshPlacements(record.GetWorkload(), change)
+			x.noteRevision(change.next)
+			x.refreshPlacements(change.next)
 		}
 	}
 	return applied(change), nil
@@ -131,9 +133,8 @@ func applied(change workloadChange) *skerryv1.AppliedResource {
 type workloadChange struct {
 	outcome string
 	next    *skerryv1.Workload
-	// specChanged: something other than labels. templateChanged: what placements
-	// run, so that they must be made anew.
-	specChanged, templateChanged bool
+	// specChanged: something other than labels.
+	specChanged bool
 }
 
 // decide compares a workload with the present one, nil if there is none, and
@@ -166,8 +167,6 @@ func decide(present, given *skerryv1.Workload, index uint64, now *timestamppb.Ti
 	change := workloadChange{outcome: outcomeConfigured, next: next}
 	if !same {
 		change.specChanged = true
-		change.templateChanged = !proto.Equal(next.GetContainer(), present.GetContainer()) ||
-			!proto.Equal(next.GetHealth(), present.GetHealth()) || next.GetIdentity() != present.GetIdentity()
 		next.Generation++
 	}
 	next.Labels = labels
@@ -206,6 +205,9 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	if err := checkPlace(about, w.GetPlace()); err != nil {
 		return err
 	}
+	if err := checkUpdate(about, w); err != nil {
+		return err
+	}
 	if w.GetPriority() > maxPriority {
 		return invalid("priority", "it must be 0 to %d", maxPriority)
 	}
@@ -222,17 +224,18 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 }
 
 // refreshPlacements gives the new generation to placements that run nothing
-// yet, and to those of the generation before when what they run is the same.
+// yet, and to those that run the same already.
 // What stays on a lost node keeps its promise: it was made before, and whoever
 // knows that the machine is off deletes the placement and the node.
-func (x *tx) refreshPlacements(old *skerryv1.Workload, change workloadChange) {
-	next := change.next
+func (x *tx) refreshPlacements(next *skerryv1.Workload) {
+	record := revisions.get(x.Txn, key(next.GetProject(), next.GetName()))
 	template := templateOf(next)
 	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
 		if present.GetEnded() != nil {
 			continue
 		}
-		same := present.GetGeneration() == old.GetGeneration() && !change.templateChanged
+		runs := revisionOf(record, present.GetGeneration())
+		same := runs != nil && SameTemplate(runs.GetTemplate(), next)
 		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same) {
 			continue
 		}
@@ -291,6 +294,7 @@ func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outco
 		return nil, err
 	}
 	workloads.remove(x, key(project, name))
+	revisions.remove(x, key(project, name))
 	x.retire(record)
 	for _, p := range placements.by(x.Txn, byWorkload, key(project, name)) {
 		x.stop(p)

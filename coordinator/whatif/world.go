@@ -32,6 +32,7 @@ type world struct {
 func newWorld(store *state.Store, self string) *world {
 	config := lifecycle.Defaults(self)
 	config.Still = true
+	config.Patient = true
 	w := &world{store: store, core: lifecycle.New(config, 0), present: map[string]bool{}}
 	for _, p := range store.View().Placements() {
 		w.present[keyOf(p)] = true

@@ -46,6 +46,12 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedForesightServiceHandler
 	skerryv1connect.UnimplementedNodeServiceHandler
 	skerryv1connect.UnimplementedNamingServiceHandler
+	skerryv1connect.UnimplementedRolloutServiceHandler
+	skerryv1connect.UnimplementedPlanServiceHandler
+
+	// histories are answered one after the other, plan each time.
+	histories []*skerryv1.HistoryResponse
+	plan      *skerryv1.PlanResponse
 
 	// changed answers every change of a duty; look happens before each Get.
 	changed *skerryv1.ChangeDutyResponse
@@ -212,6 +218,8 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(s))
 	mux.Handle(skerryv1connect.NewNodeServiceHandler(s))
 	mux.Handle(skerryv1connect.NewNamingServiceHandler(s))
+	mux.Handle(skerryv1connect.NewRolloutServiceHandler(s))
+	mux.Handle(skerryv1connect.NewPlanServiceHandler(s))
 	return mux
 }
 

@@ -87,10 +87,26 @@ func place(p *skerryv1.Place) string {
 }
 
 func update(u *skerryv1.Update) string {
-	if u.GetStrategy() != "rolling" {
+	if u.GetStrategy() == manifest.Recreate {
 		return u.GetStrategy()
 	}
-	return fmt.Sprintf("rolling, at most %d missing", u.GetMaxUnavailable())
+	parts := []string{u.GetStrategy(), fmt.Sprintf("at most %d missing", u.GetMaxUnavailable())}
+	if u.GetMaxSurge() > 0 {
+		parts = append(parts, fmt.Sprintf("%d more", u.GetMaxSurge()))
+	}
+	if u.GetStrategy() == manifest.Canary {
+		parts = append(parts, fmt.Sprintf("%d first", u.GetCanary()))
+	}
+	if u.GetPromoteAfter() != "" {
+		parts = append(parts, "promoted "+map[bool]string{true: "by hand", false: "after " + u.GetPromoteAfter()}[u.GetPromoteAfter() == manifest.Manual])
+	}
+	if u.GetMinHealthy() != "" && u.GetMinHealthy() != "0s" {
+		parts = append(parts, "healthy for "+u.GetMinHealthy())
+	}
+	if u.GetAutoRollback() {
+		parts = append(parts, "rolled back when it fails")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func partition(p *skerryv1.Partition) string {

@@ -125,7 +125,6 @@ func badMachines(text string) error {
 		WithHint("write them as in --add 2x,cpu=8,mem=32Gi,zone=b")
 }
 
-// printForesight is shared with plan.
 func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
 	quorum := fmt.Sprintf("stands, %d of %s left", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
 	if !answer.GetQuorum() {
@@ -142,24 +141,29 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
 			applied = append(applied, subject(manifest.KindOf(result.GetResource()), oneLine(of.GetName()))+" "+oneLine(result.GetOutcome()))
 		}
 	}
-	moves := newTable("WORKLOAD", "PLACEMENT", "FROM", "TO")
-	for _, m := range answer.GetMoves() {
-		moves.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), orDash(m.GetTo()))
-	}
-	stranded := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
-	for _, s := range answer.GetStranded() {
-		stranded.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
-	}
-	pausing := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
-	for _, s := range answer.GetPausing() {
-		pausing.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
-	}
 	return errors.Join(
 		a.lines("Would be applied", applied),
-		section(a.Out, "Would move", moves),
-		section(a.Out, "Would pause", pausing),
-		section(a.Out, "Would not run", stranded),
+		section(a.Out, "Would move", moveTable(answer.GetMoves())),
+		section(a.Out, "Would pause", nodesOfStranded(answer.GetPausing())),
+		section(a.Out, "Would not run", nodesOfStranded(answer.GetStranded())),
 		a.verdict(answer))
+}
+
+func moveTable(moves []*skerryv1.Move) *table {
+	t := newTable("WORKLOAD", "PLACEMENT", "FROM", "TO")
+	for _, m := range moves {
+		t.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), orDash(m.GetTo()))
+	}
+	return t
+}
+
+// nodesOfStranded says also where they were.
+func nodesOfStranded(stranded []*skerryv1.Stranded) *table {
+	t := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
+	for _, s := range stranded {
+		t.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())
+	}
+	return t
 }
 
 func (a *app) lines(title string, lines []string) error {

@@ -54,6 +54,8 @@ type Client struct {
 	nodes      skerryv1connect.NodeServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
 	naming     skerryv1connect.NamingServiceClient
+	rollouts   skerryv1connect.RolloutServiceClient
+	plans      skerryv1connect.PlanServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 
@@ -76,6 +78,8 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.nodes = skerryv1connect.NewNodeServiceClient(c, placeholder, options...)
 	c.naming = skerryv1connect.NewNamingServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
+	c.rollouts = skerryv1connect.NewRolloutServiceClient(c, placeholder, options...)
+	c.plans = skerryv1connect.NewPlanServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
@@ -109,6 +113,12 @@ func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.f
 
 // Naming is the service that shows what DNS answers from.
 func (c *Client) Naming() skerryv1connect.NamingServiceClient { return c.naming }
+
+// Rollouts is the service that shows and steers changes of workloads' templates.
+func (c *Client) Rollouts() skerryv1connect.RolloutServiceClient { return c.rollouts }
+
+// Plans is the service that tells what an apply would do.
+func (c *Client) Plans() skerryv1connect.PlanServiceClient { return c.plans }
 
 // Audit is the service that reads the audit log.
 func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }

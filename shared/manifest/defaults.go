@@ -21,8 +21,7 @@ func Default(w *skerryv1.Workload) {
 	if w.Update == nil {
 		w.Update = &skerryv1.Update{}
 	}
-	set(&w.Update.Strategy, "rolling")
-	set(&w.Update.MaxUnavailable, 1)
+	defaultUpdate(w.Update)
 	if w.Place == nil {
 		w.Place = &skerryv1.Place{}
 	}

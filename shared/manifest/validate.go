@@ -89,8 +89,7 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	if w.GetHealth() != nil {
 		v.health(w.GetHealth(), w.GetContainer())
 	}
-	v.oneOf("update.strategy", w.GetUpdate().GetStrategy(), "rolling", "recreate")
-	v.between("update.maxUnavailable", w.GetUpdate().GetMaxUnavailable(), 1, maxReplicas)
+	v.update(w)
 	v.place(w)
 	v.between("priority", w.GetPriority(), 0, maxPriority)
 	v.minAvailable(w)

@@ -1530,13 +1530,32 @@ func (x *ExecCheck) GetCommand() []string {
 type Update struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `rolling` (default): a few at a time, the next when the last is healthy.
-	// `recreate`: all old ones are stopped first.
+	// `canary`: a few new ones beside the old ones, the rest as with rolling once
+	// it is promoted. `blue-green`: all new ones beside the old ones, which end
+	// once it is promoted. `recreate`: all old ones are stopped first.
 	Strategy string `protobuf:"bytes,1,opt,name=strategy,proto3" json:"strategy,omitempty"`
-	// How many placements may be missing during a rolling update, 1 to 1000.
-	// Default: 1.
+	// How many placements may be missing during an update, 0 to 10000. Default: 1;
+	// 0 with maxSurge.
 	MaxUnavailable uint32 `protobuf:"varint,2,opt,name=max_unavailable,json=maxUnavailable,proto3" json:"max_unavailable,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How many placements more than asked for there may be during a rolling
+	// update, 0 to 10000. What stays on its node takes none. Default: 0.
+	MaxSurge uint32 `protobuf:"varint,300,opt,name=max_surge,json=maxSurge,proto3" json:"max_surge,omitempty"`
+	// How long a new placement must be healthy without a break before it counts,
+	// 0s to 1h. A new coordinator counts afresh. Default: `0s`.
+	MinHealthy string `protobuf:"bytes,301,opt,name=min_healthy,json=minHealthy,proto3" json:"min_healthy,omitempty"`
+	// How long an update may make no progress before it has failed, 1s to 24h.
+	// Default: `10m`.
+	Deadline string `protobuf:"bytes,302,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// Go back to the last good template when an update fails.
+	AutoRollback bool `protobuf:"varint,303,opt,name=auto_rollback,json=autoRollback,proto3" json:"auto_rollback,omitempty"`
+	// How many new placements a canary update begins with, 1 to 10000. Default: 1.
+	Canary uint32 `protobuf:"varint,304,opt,name=canary,proto3" json:"canary,omitempty"`
+	// How long healthy new ones of canary and blue-green wait until they are
+	// promoted, 0s to 24h, or `manual`: for `skerry rollout promote`. Default:
+	// `manual` for canary, `0s` for blue-green.
+	PromoteAfter  string `protobuf:"bytes,305,opt,name=promote_after,json=promoteAfter,proto3" json:"promote_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Update) Reset() {
@@ -1581,6 +1600,48 @@ func (x *Update) GetMaxUnavailable() uint32 {
 		return x.MaxUnavailable
 	}
 	return 0
+}
+
+func (x *Update) GetMaxSurge() uint32 {
+	if x != nil {
+		return x.MaxSurge
+	}
+	return 0
+}
+
+func (x *Update) GetMinHealthy() string {
+	if x != nil {
+		return x.MinHealthy
+	}
+	return ""
+}
+
+func (x *Update) GetDeadline() string {
+	if x != nil {
+		return x.Deadline
+	}
+	return ""
+}
+
+func (x *Update) GetAutoRollback() bool {
+	if x != nil {
+		return x.AutoRollback
+	}
+	return false
+}
+
+func (x *Update) GetCanary() uint32 {
+	if x != nil {
+		return x.Canary
+	}
+	return 0
+}
+
+func (x *Update) GetPromoteAfter() string {
+	if x != nil {
+		return x.PromoteAfter
+	}
+	return ""
 }
 
 // Place constrains where placements may run.
@@ -3611,10 +3672,17 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\bTcpCheck\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\"%\n" +
 	"\tExecCheck\x12\x18\n" +
-	"\acommand\x18\x01 \x03(\tR\acommand\"M\n" +
+	"\acommand\x18\x01 \x03(\tR\acommand\"\x8f\x02\n" +
 	"\x06Update\x12\x1a\n" +
 	"\bstrategy\x18\x01 \x01(\tR\bstrategy\x12'\n" +
-	"\x0fmax_unavailable\x18\x02 \x01(\rR\x0emaxUnavailable\"\xbd\x02\n" +
+	"\x0fmax_unavailable\x18\x02 \x01(\rR\x0emaxUnavailable\x12\x1c\n" +
+	"\tmax_surge\x18\xac\x02 \x01(\rR\bmaxSurge\x12 \n" +
+	"\vmin_healthy\x18\xad\x02 \x01(\tR\n" +
+	"minHealthy\x12\x1b\n" +
+	"\bdeadline\x18\xae\x02 \x01(\tR\bdeadline\x12$\n" +
+	"\rauto_rollback\x18\xaf\x02 \x01(\bR\fautoRollback\x12\x17\n" +
+	"\x06canary\x18\xb0\x02 \x01(\rR\x06canary\x12$\n" +
+	"\rpromote_after\x18\xb1\x02 \x01(\tR\fpromoteAfter\"\xbd\x02\n" +
 	"\x05Place\x12\x16\n" +
 	"\x06spread\x18\x01 \x01(\tR\x06spread\x120\n" +
 	"\arequire\x18\x02 \x03(\v2\x16.skerry.v1.RequirementR\arequire\x120\n" +

@@ -82,6 +82,7 @@ type Entry struct {
 	//	*Entry_ChangeDuty
 	//	*Entry_RelabelNode
 	//	*Entry_ConfirmOff
+	//	*Entry_SteerRollout
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -486,6 +487,15 @@ func (x *Entry) GetConfirmOff() *ConfirmOff {
 	return nil
 }
 
+func (x *Entry) GetSteerRollout() *SteerRollout {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_SteerRollout); ok {
+			return x.SteerRollout
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -626,6 +636,10 @@ type Entry_ConfirmOff struct {
 	ConfirmOff *ConfirmOff `protobuf:"bytes,322,opt,name=confirm_off,json=confirmOff,proto3,oneof"`
 }
 
+type Entry_SteerRollout struct {
+	SteerRollout *SteerRollout `protobuf:"bytes,300,opt,name=steer_rollout,json=steerRollout,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -693,6 +707,8 @@ func (*Entry_ChangeDuty) isEntry_Change() {}
 func (*Entry_RelabelNode) isEntry_Change() {}
 
 func (*Entry_ConfirmOff) isEntry_Change() {}
+
+func (*Entry_SteerRollout) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1136,8 +1152,10 @@ type Plan struct {
 	// Nodes that are trusted again.
 	Trust []string `protobuf:"bytes,321,rep,name=trust,proto3" json:"trust,omitempty"`
 	// Runs of jobs that are due, or have gone on for too long.
-	Due           []*RunDue  `protobuf:"bytes,340,rep,name=due,proto3" json:"due,omitempty"`
-	Over          []*RunOver `protobuf:"bytes,341,rep,name=over,proto3" json:"over,omitempty"`
+	Due  []*RunDue  `protobuf:"bytes,340,rep,name=due,proto3" json:"due,omitempty"`
+	Over []*RunOver `protobuf:"bytes,341,rep,name=over,proto3" json:"over,omitempty"`
+	// What became of the newest templates of workloads.
+	Rollouts      []*RolloutStep `protobuf:"bytes,300,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1242,6 +1260,13 @@ func (x *Plan) GetOver() []*RunOver {
 	return nil
 }
 
+func (x *Plan) GetRollouts() []*RolloutStep {
+	if x != nil {
+		return x.Rollouts
+	}
+	return nil
+}
+
 // Eviction ends a placement to make room for one that waits.
 type Eviction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1323,7 +1348,9 @@ type NewPlacement struct {
 	// Node that it is for, of a workload with one on each.
 	Node string `protobuf:"bytes,340,opt,name=node,proto3" json:"node,omitempty"`
 	// Run that it is an attempt of, of a job.
-	Run           uint64 `protobuf:"varint,341,opt,name=run,proto3" json:"run,omitempty"`
+	Run uint64 `protobuf:"varint,341,opt,name=run,proto3" json:"run,omitempty"`
+	// It gets the last good template, while a newer one is not proven.
+	Stable        bool `protobuf:"varint,300,opt,name=stable,proto3" json:"stable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1398,6 +1425,13 @@ func (x *NewPlacement) GetRun() uint64 {
 		return x.Run
 	}
 	return 0
+}
+
+func (x *NewPlacement) GetStable() bool {
+	if x != nil {
+		return x.Stable
+	}
+	return false
 }
 
 // Assignment binds a pending placement to a node.
@@ -2293,7 +2327,8 @@ type Snapshot struct {
 	AuthorityGeneration uint64      `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
 	Audit               *AuditState `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
 	// Newest last; the oldest are forgotten.
-	BrokenGlass   []*BrokenGlass `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
+	BrokenGlass   []*BrokenGlass    `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
+	Revisions     []*RevisionRecord `protobuf:"bytes,300,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2562,6 +2597,13 @@ func (x *Snapshot) GetAudit() *AuditState {
 func (x *Snapshot) GetBrokenGlass() []*BrokenGlass {
 	if x != nil {
 		return x.BrokenGlass
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRevisions() []*RevisionRecord {
+	if x != nil {
+		return x.Revisions
 	}
 	return nil
 }
@@ -2864,7 +2906,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\xd1\x14\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\x97\x15\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2914,7 +2956,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"changeDuty\x12A\n" +
 	"\frelabel_node\x18\xc1\x02 \x01(\v2\x1b.skerry.site.v1.RelabelNodeH\x00R\vrelabelNode\x12>\n" +
 	"\vconfirm_off\x18\xc2\x02 \x01(\v2\x1a.skerry.site.v1.ConfirmOffH\x00R\n" +
-	"confirmOffB\b\n" +
+	"confirmOff\x12D\n" +
+	"\rsteer_rollout\x18\xac\x02 \x01(\v2\x1c.skerry.site.v1.SteerRolloutH\x00R\fsteerRolloutB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -2952,7 +2995,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xd5\x03\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\x8f\x04\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -2965,13 +3008,14 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"end_drains\x18\xc0\x02 \x03(\v2\x18.skerry.site.v1.EndDrainR\tendDrains\x12\x15\n" +
 	"\x05trust\x18\xc1\x02 \x03(\tR\x05trust\x12)\n" +
 	"\x03due\x18\xd4\x02 \x03(\v2\x16.skerry.site.v1.RunDueR\x03due\x12,\n" +
-	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\"\x88\x01\n" +
+	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\x128\n" +
+	"\brollouts\x18\xac\x02 \x03(\v2\x1b.skerry.site.v1.RolloutStepR\brollouts\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vfor_project\x18\x03 \x01(\tR\n" +
 	"forProject\x12#\n" +
-	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xa8\x01\n" +
+	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xc1\x01\n" +
 	"\fNewPlacement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -2980,7 +3024,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"generation\x12\x1a\n" +
 	"\breplaces\x18\x04 \x01(\tR\breplaces\x12\x13\n" +
 	"\x04node\x18\xd4\x02 \x01(\tR\x04node\x12\x11\n" +
-	"\x03run\x18\xd5\x02 \x01(\x04R\x03run\"\x89\x01\n" +
+	"\x03run\x18\xd5\x02 \x01(\x04R\x03run\x12\x17\n" +
+	"\x06stable\x18\xac\x02 \x01(\bR\x06stable\"\x89\x01\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
@@ -3049,7 +3094,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xba\f\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\f\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3092,7 +3137,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06gossip\x18\xa1\x01 \x01(\v2\x1b.skerry.site.v1.GossipStateR\x06gossip\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x120\n" +
 	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\x12?\n" +
-	"\fbroken_glass\x18\x84\x02 \x03(\v2\x1b.skerry.site.v1.BrokenGlassR\vbrokenGlass\"`\n" +
+	"\fbroken_glass\x18\x84\x02 \x03(\v2\x1b.skerry.site.v1.BrokenGlassR\vbrokenGlass\x12=\n" +
+	"\trevisions\x18\xac\x02 \x03(\v2\x1e.skerry.site.v1.RevisionRecordR\trevisions\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3185,37 +3231,40 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*ChangeDuty)(nil),            // 49: skerry.site.v1.ChangeDuty
 	(*RelabelNode)(nil),           // 50: skerry.site.v1.RelabelNode
 	(*ConfirmOff)(nil),            // 51: skerry.site.v1.ConfirmOff
-	(*TrustVersion)(nil),          // 52: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 53: skerry.v1.Node
-	(*v1.Grant)(nil),              // 54: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 55: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 56: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 57: skerry.v1.Token
-	(*EndDrain)(nil),              // 58: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 59: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 60: skerry.site.v1.RunOver
-	(*v1.Decision)(nil),           // 61: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 62: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 63: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 64: skerry.v1.Condition
-	(v1.NodeState)(0),             // 65: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 66: skerry.v1.Image
-	(v1.VoterRole)(0),             // 67: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 68: skerry.v1.Placement
-	(*v1.Event)(nil),              // 69: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 70: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 71: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 72: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 73: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 74: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 75: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 76: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 77: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 78: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 79: skerry.site.v1.BrokenGlass
-	(*v1.Workload)(nil),           // 80: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 81: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 82: skerry.v1.AppliedResource
+	(*SteerRollout)(nil),          // 52: skerry.site.v1.SteerRollout
+	(*TrustVersion)(nil),          // 53: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 54: skerry.v1.Node
+	(*v1.Grant)(nil),              // 55: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 56: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 57: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 58: skerry.v1.Token
+	(*EndDrain)(nil),              // 59: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 60: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 61: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 62: skerry.site.v1.RolloutStep
+	(*v1.Decision)(nil),           // 63: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 64: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 65: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 66: skerry.v1.Condition
+	(v1.NodeState)(0),             // 67: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 68: skerry.v1.Image
+	(v1.VoterRole)(0),             // 69: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 70: skerry.v1.Placement
+	(*v1.Event)(nil),              // 71: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 72: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 73: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 74: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 75: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 76: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 77: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 78: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 79: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 80: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 81: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 82: skerry.site.v1.RevisionRecord
+	(*v1.Workload)(nil),           // 83: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 84: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 85: skerry.v1.AppliedResource
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3254,71 +3303,74 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	49, // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
 	50, // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
 	51, // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
-	52, // 36: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 37: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	53, // 38: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	54, // 39: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	55, // 40: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	56, // 41: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	57, // 42: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 43: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	54, // 44: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	53, // 45: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 46: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 47: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 48: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 49: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 50: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	58, // 51: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	59, // 52: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	60, // 53: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	61, // 54: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	61, // 55: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 56: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 57: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 58: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	62, // 59: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	63, // 60: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	64, // 61: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 62: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	65, // 63: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	66, // 64: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	52, // 65: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	67, // 66: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 67: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 68: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	52, // 69: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 70: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 71: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 72: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	68, // 73: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	53, // 74: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	66, // 75: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	69, // 76: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 77: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 78: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	70, // 79: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	71, // 80: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	72, // 81: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	73, // 82: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 83: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	74, // 84: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	75, // 85: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	76, // 86: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	77, // 87: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	78, // 88: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	79, // 89: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	5,  // 90: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	80, // 91: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 92: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	81, // 93: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	82, // 94: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	53, // 95: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	52, // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
+	53, // 37: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 38: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	54, // 39: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	55, // 40: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	56, // 41: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	57, // 42: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	58, // 43: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27, // 44: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	55, // 45: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	54, // 46: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,  // 47: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10, // 48: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11, // 49: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12, // 50: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,  // 51: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	59, // 52: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	60, // 53: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	61, // 54: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	62, // 55: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	63, // 56: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	63, // 57: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14, // 58: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15, // 59: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16, // 60: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	64, // 61: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	65, // 62: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	66, // 63: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28, // 64: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	67, // 65: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	68, // 66: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	53, // 67: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	69, // 68: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28, // 69: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28, // 70: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	53, // 71: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,  // 72: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23, // 73: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24, // 74: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	70, // 75: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	54, // 76: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	68, // 77: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	71, // 78: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25, // 79: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24, // 80: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	72, // 81: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	73, // 82: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	74, // 83: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	75, // 84: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28, // 85: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	76, // 86: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	77, // 87: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	78, // 88: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	79, // 89: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	80, // 90: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	81, // 91: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	82, // 92: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	5,  // 93: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	83, // 94: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26, // 95: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	84, // 96: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	85, // 97: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	54, // 98: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	99, // [99:99] is the sub-list for method output_type
+	99, // [99:99] is the sub-list for method input_type
+	99, // [99:99] is the sub-list for extension type_name
+	99, // [99:99] is the sub-list for extension extendee
+	0,  // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3330,6 +3382,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
+	file_skerry_site_v1_rollout_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
 	file_skerry_site_v1_audit_proto_init()
@@ -3371,6 +3424,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_ChangeDuty)(nil),
 		(*Entry_RelabelNode)(nil),
 		(*Entry_ConfirmOff)(nil),
+		(*Entry_SteerRollout)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"fmt"
+
+	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// summaryOf a rollout, in one sentence.
+func summaryOf(r state.Rollout, w *skerryv1.Workload, p *skerryv1.RolloutProgress) string {
+	how := fmt.Sprintf("%d of %d new placements are healthy, %d old ones are left", p.GetUpdatedHealthy(), p.GetWanted(), p.GetOld())
+	newest := r.Newest
+	switch {
+	case newest == nil:
+		return ""
+	case r.Done():
+		return fmt.Sprintf("generation %d is good", newest.GetLastGeneration())
+	case newest.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED:
+		return fmt.Sprintf("the update to generation %d failed: %s", newest.GetLastGeneration(), newest.GetMessage())
+	case r.Paused():
+		return fmt.Sprintf("the update to generation %d is paused: %s", newest.GetLastGeneration(), how)
+	case p.GetWaitsForPromotion():
+		return fmt.Sprintf("the update to generation %d waits to be promoted: %d new placements are healthy beside %d old ones",
+			newest.GetLastGeneration(), p.GetUpdatedHealthy(), p.GetOld())
+	case newest.GetRollbackTo() != 0:
+		return fmt.Sprintf("generation %d goes back to the template of generation %d: %s", newest.GetLastGeneration(), newest.GetRollbackTo(), how)
+	default:
+		return fmt.Sprintf("generation %d is on its way: %s", newest.GetLastGeneration(), how)
+	}
+}
+
+// rolloutProblems of all workloads, at most so many.
+func rolloutProblems(view *state.View, workloads []*skerryv1.Workload) []string {
+	var found []string
+	for _, w := range workloads {
+		if text := rolloutProblem(view, w); text != "" && len(found) < maxProblems {
+			found = append(found, text)
+		}
+	}
+	return found
+}
+
+// rolloutProblem is what somebody should look at, and how; empty when nothing
+// is.
+func rolloutProblem(view *state.View, w *skerryv1.Workload) string {
+	r := view.Rollout(w.GetProject(), w.GetName())
+	if r.Done() {
+		return ""
+	}
+	p := progress(view, w)
+	of := fmt.Sprintf("workload %s: %s", w.GetName(), p.GetSummary())
+	name := w.GetName()
+	if w.GetProject() != defaultProject {
+		name += " -p " + w.GetProject()
+	}
+	switch {
+	case r.Newest.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED && r.Goal() != nil:
+		return of + ": skerry rollout abort " + name + " goes back"
+	case r.Newest.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED:
+		return of + ": skerry why " + name
+	case r.Paused():
+		return of + ": skerry rollout resume " + name
+	case p.GetWaitsForPromotion():
+		return of + ": skerry rollout promote " + name
+	default:
+		return ""
+	}
+}

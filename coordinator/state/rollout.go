@@ -1,0 +1,184 @@
+package state
+
+import (
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+)
+
+// Rollout is how the newest template of a workload reaches its placements. The
+// zero Rollout is of a workload that there is not.
+type Rollout struct {
+	// Newest template of the workload.
+	Newest *skerryv1.Revision
+	// Stable is the last good template before it, nil for none; it may be the
+	// same.
+	Stable *skerryv1.Revision
+}
+
+func rolloutOf(record *sitev1.RevisionRecord) Rollout {
+	all := record.GetRevisions()
+	if len(all) == 0 {
+		return Rollout{}
+	}
+	r := Rollout{Newest: all[len(all)-1]}
+	for _, earlier := range all[:len(all)-1] {
+		if earlier.GetState() == skerryv1.RevisionState_REVISION_STATE_GOOD {
+			r.Stable = earlier
+		}
+	}
+	return r
+}
+
+// Rollout of the workload's newest template.
+func (v *View) Rollout(project, workload string) Rollout {
+	return rolloutOf(revisions.get(v.txn, key(project, workload)))
+}
+
+func (x *tx) rollout(k string) Rollout { return rolloutOf(revisions.get(x.Txn, k)) }
+
+// Done: the newest template is good, so placements of others are left over.
+func (r Rollout) Done() bool {
+	return r.Newest == nil || r.Newest.GetState() == skerryv1.RevisionState_REVISION_STATE_GOOD
+}
+
+// Paused: nothing that works is changed until somebody resumes it.
+func (r Rollout) Paused() bool { return !r.Done() && r.Newest.GetPaused() }
+
+// Beside: new placements run beside the old ones, which stay until the new
+// template is promoted.
+func (r Rollout) Beside(w *skerryv1.Workload) bool {
+	strategy := w.GetUpdate().GetStrategy()
+	return (strategy == manifest.Canary || strategy == manifest.BlueGreen) && !r.Done() && !r.Newest.GetPromoted() && r.Goal() != nil
+}
+
+// target is how many new placements run beside the old ones.
+func (r Rollout) target(w *skerryv1.Workload) int {
+	if w.GetUpdate().GetStrategy() == manifest.Canary {
+		return min(manifest.Wanted(w), max(1, int(w.GetUpdate().GetCanary())))
+	}
+	return manifest.Wanted(w)
+}
+
+// Ahead is how many placements of the newest template there may be now, given
+// all that carry the workload's name. What is missing beyond that gets the
+// stable template, because the newest one is not proven. works tells which of
+// them count as healthy.
+func (r Rollout) Ahead(w *skerryv1.Workload, all []*skerryv1.Placement, works func(*skerryv1.Placement) bool) int {
+	wanted := manifest.Wanted(w)
+	if r.Done() || IsStay(w) || w.GetUpdate().GetStrategy() == manifest.Recreate || r.Goal() == nil {
+		return wanted
+	}
+	present, working := 0, 0
+	for _, p := range all {
+		if Counts(p) && p.GetGeneration() == w.GetGeneration() {
+			present++
+			if works(p) {
+				working++
+			}
+		}
+	}
+	switch {
+	case r.Paused():
+		return min(wanted, present)
+	case r.Beside(w):
+		return r.target(w)
+	default:
+		return min(wanted, working+max(1, int(w.GetUpdate().GetMaxUnavailable()+w.GetUpdate().GetMaxSurge())))
+	}
+}
+
+// Surge is how many placements more than asked for there may be now, given all
+// that carry the workload's name.
+func (r Rollout) Surge(w *skerryv1.Workload, all []*skerryv1.Placement) int {
+	if r.Done() || IsStay(w) || w.GetUpdate().GetStrategy() == manifest.Recreate {
+		return 0
+	}
+	if r.Beside(w) {
+		return r.target(w)
+	}
+	old := 0
+	for _, p := range all {
+		if Counts(p) && p.GetGeneration() != w.GetGeneration() {
+			old++
+		}
+	}
+	return min(old, int(w.GetUpdate().GetMaxSurge()))
+}
+
+// Goal of going back: the last good template, if it is another one than the
+// newest; nil when there is none. Without it nothing is at stake: the newest is
+// all there is, or known.
+func (r Rollout) Goal() *skerryv1.Revision {
+	if r.Stable == nil || SameTemplate(r.Stable.GetTemplate(), r.Newest.GetTemplate()) {
+		return nil
+	}
+	return r.Stable
+}
+
+// stableSpec is the workload with its last good template, nil when there is
+// none.
+func (r Rollout) stableSpec(w *skerryv1.Workload) *skerryv1.Workload {
+	stable := r.Goal()
+	if stable == nil {
+		return nil
+	}
+	spec := withTemplate(w, stable.GetTemplate())
+	spec.Generation = stable.GetLastGeneration()
+	return spec
+}
+
+// Behind is how many placements of the stable template may be added now, given
+// all that carry the workload's name: beside a canary as many as are asked for,
+// else what the new ones leave open.
+func (r Rollout) Behind(w *skerryv1.Workload, all []*skerryv1.Placement) int {
+	if r.Done() || r.Goal() == nil {
+		return 0
+	}
+	beside, room := r.Beside(w), manifest.Wanted(w)
+	for _, p := range all {
+		if Counts(p) && (!beside || p.GetGeneration() != w.GetGeneration()) {
+			room--
+		}
+	}
+	return max(0, room)
+}
+
+// MaySpare is how many healthy placements of a workload an update may end now,
+// given all that carry its name: both its maxUnavailable and its minAvailable
+// hold.
+func MaySpare(w *skerryv1.Workload, all []*skerryv1.Placement) int {
+	healthy := 0
+	for _, p := range all {
+		if IsHealthy(p) {
+			healthy++
+		}
+	}
+	return max(0, min(Spare(w, all, Unlimited), healthy-(manifest.Wanted(w)-MayMiss(w))))
+}
+
+// MayMiss is how many placements may be missing while the workload is updated.
+func MayMiss(w *skerryv1.Workload) int {
+	u := w.GetUpdate()
+	if u.GetMaxUnavailable() == 0 && u.GetMaxSurge() == 0 {
+		return 1
+	}
+	return int(u.GetMaxUnavailable())
+}
+
+// Serves tells whether a placement does its work for others: it is healthy, and
+// of a blue-green update it has the colour that is live.
+func (v *View) Serves(p *skerryv1.Placement) bool {
+	if !IsHealthy(p) {
+		return false
+	}
+	w := v.Workload(p.GetProject(), p.GetWorkload())
+	if w.GetUpdate().GetStrategy() != manifest.BlueGreen {
+		return true
+	}
+	r := v.Rollout(p.GetProject(), p.GetWorkload())
+	if r.Done() || r.Stable == nil {
+		return true
+	}
+	return r.Beside(w) != (p.GetGeneration() == w.GetGeneration())
+}
