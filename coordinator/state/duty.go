@@ -112,7 +112,7 @@ func (x *tx) checkDrain(node *skerryv1.Node) error {
 		}
 	}
 	return problem.New(problem.Conflict, "Node/"+node.GetName(), "no other node is in service: nothing of what it runs could go anywhere").
-		WithHint("put another node into service first (skerry uncordon NODE), or stop the whole site: skerry site stop")
+		WithHint("put another node into service first: skerry uncordon NODE, or let one join")
 }
 
 func because(what string, change *sitev1.ChangeDuty) string {
