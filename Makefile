@@ -102,7 +102,7 @@ chaos: prerequisites build ## real hosts, longer and harder than in make test (r
 
 BENCH ?= failover
 .PHONY: bench
-bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|replace|rollout|schedule|start|footprint|write (root)
+bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|place|replace|rollout|schedule|start|footprint|write (root)
 	@# What audit costs is measured against a binary that has none; it is for nothing else.
 	@if [ $(BENCH) = audit ]; then $(GOBUILD) -tags grpcnotrace,withoutaudit -o bin/skerry-withoutaudit ./agent/cmd/skerry; fi
 	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry

@@ -34,6 +34,22 @@ const (
 	maxAnswerHeader = 64 << 10
 	// maxFrame lets blobs and tars come in fewer system calls.
 	maxFrame = 1 << 20
+	// minFrame is the least that HTTP/2 allows as a bound.
+	minFrame = 16 << 10
+)
+
+// clientLimits of the connections of one protocol.
+type clientLimits struct {
+	pingAfter, pingTimeout time.Duration
+	// frame is the largest that the other side may send.
+	frame uint32
+}
+
+var (
+	callLimits = clientLimits{pingAfter: pingAfter, pingTimeout: pingTimeout, frame: maxFrame}
+	// The other side keeps room for the largest frame that it ever sent, for as
+	// long as a connection is open: on thousands of streams that adds up.
+	streamLimits = clientLimits{pingAfter: pingSyncAfter, pingTimeout: pingSyncTimeout, frame: minFrame}
 )
 
 // Dialer opens connections under one identity.
@@ -203,16 +219,16 @@ func (c *outgoing) Read(p []byte) (int, error) {
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	after, timeout := pingAfter, pingTimeout
+	limits := callLimits
 	if protocol == Sync {
-		after, timeout = pingSyncAfter, pingSyncTimeout
+		limits = streamLimits
 	}
-	return httpClient(after, timeout, func(ctx context.Context, address string) (shielded, error) {
+	return httpClient(limits, func(ctx context.Context, address string) (shielded, error) {
 		return d.learnAndDial(ctx, address, protocol, expect)
 	})
 }
 
-func httpClient(pingAfter, pingTimeout time.Duration, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
+func httpClient(limits clientLimits, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
 	return &http.Client{
 		Transport: &http2.Transport{
 			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {
@@ -222,11 +238,11 @@ func httpClient(pingAfter, pingTimeout time.Duration, dial func(ctx context.Cont
 				}
 				return withHeads(conn), nil
 			},
-			ReadIdleTimeout:    pingAfter,
-			PingTimeout:        pingTimeout,
+			ReadIdleTimeout:    limits.pingAfter,
+			PingTimeout:        limits.pingTimeout,
 			WriteByteTimeout:   writeTimeout,
 			IdleConnTimeout:    idleClient,
-			MaxReadFrameSize:   maxFrame,
+			MaxReadFrameSize:   limits.frame,
 			MaxHeaderListSize:  maxAnswerHeader,
 			DisableCompression: true,
 		},

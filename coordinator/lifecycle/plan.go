@@ -7,9 +7,9 @@ import (
 )
 
 // Bounds of one plan; what is left comes with the next one. The state takes
-// 8192 parts, of which the scheduler's are at most scheduler.MaxDecisions.
+// 12288 parts, of which the scheduler's are at most scheduler.MaxDecisions.
 const (
-	maxCreations = 1024
+	maxCreations = 4096
 	maxRemovals  = 1024
 	maxHeld      = 512
 	// maxRuns that begin, and that end, in one plan.

@@ -15,7 +15,7 @@ const (
 	// maxReasons of one verdict.
 	maxReasons = 8
 	// maxParts of one plan.
-	maxParts = 8192
+	maxParts = 12288
 )
 
 // plan carries out what the controllers decided. They decided on an older
