@@ -23,7 +23,7 @@ func (n names) Endpoints(ctx context.Context, req *connect.Request[skerryv1.Endp
 	response := &skerryv1.EndpointsResponse{Domain: endpoints.Domain(n.Site), Freshness: freshness}
 	call := guard.From(ctx)
 	for _, p := range wanted(view, req.Msg) {
-		e := naming.Endpoint(p, state.IsHealthy(p))
+		e := naming.Endpoint(p, view.Serves(p))
 		if e == nil || !call.May(access.Read, access.Object{Kind: "Placement", Project: p.GetProject(), Name: p.GetName(), Labels: p.GetLabels()}) {
 			continue
 		}

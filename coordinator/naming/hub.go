@@ -88,7 +88,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // look at the state as it is now.
 func (h *Hub) look(term uint64) {
 	view := h.store.View()
-	h.take(&sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()}, view.Placements(), state.IsHealthy)
+	h.take(&sitev1.Order{SiteEpoch: view.SiteEpoch(), Term: term, Index: view.Index()}, view.Placements(), view.Serves)
 }
 
 // take in what the coordinator of a term knows.
