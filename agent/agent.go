@@ -29,6 +29,7 @@ import (
 	"skerry.dev/agent/supervisor"
 	"skerry.dev/certs/mtls"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
@@ -75,8 +76,10 @@ type Agent struct {
 	voters     *reachable
 	local      *localapi.Server
 	execs      *spool.Spool
-	port       *mtls.Server
-	names      *names
+	// refusals and reads are what happened here while no voter was in reach.
+	refusals, reads *counts.Counts
+	port            *mtls.Server
+	names           *names
 	// toVoters makes calls on the protocol of sync.
 	toVoters connect.HTTPClient
 }
@@ -113,11 +116,14 @@ func (a *Agent) build() error {
 	}
 	a.ledger = opened
 	a.identity.KnowTime(sitetime.NewKeeper(a.Env.Clock, opened.Time(), a.Built))
+	if err := a.openCounts(); err != nil {
+		return err
+	}
 	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
 	a.supervisor = supervisor.New(supervisor.Config{
 		Secrets: secrets.New(a.identity.Name(), a.recipient),
-		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger,
+		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger, Refused: a.countResidency,
 		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
 	})
 	// One for all attempts: connections that were of no use stay open for a
@@ -148,7 +154,7 @@ func (a *Agent) build() error {
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
 		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
-		Names: a.names, Spool: a.execs, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
+		Names: a.names, Spool: a.execs, Refused: a.refusals, Reads: a.reads, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
 	a.identity.Records(a.onRecord)
 	a.port = a.server()
@@ -178,6 +184,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.enforceTrust(ctx) })
 	group.Go(func() error { return a.keepTime(ctx) })
 	group.Go(func() error { return a.untilEvicted(ctx, a.handOverExecs) })
+	group.Go(func() error { return a.handOverCounts(ctx) })
 	group.Go(func() error { return a.renewal.run(ctx) })
 	return group.Wait()
 }

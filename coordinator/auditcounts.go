@@ -5,15 +5,14 @@ import (
 
 	"connectrpc.com/connect"
 
-	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/problem"
 )
 
 // writeRefusals brings what was refused here into the log.
-func (v *Voter) writeRefusals(ctx context.Context) {
-	v.writeCounts(ctx, v.refusals, func(counted *sitev1.RecordRefusals) *sitev1.Entry {
+func (v *Voter) writeRefusals(ctx context.Context, from *counts.Counts) {
+	v.writeCounts(ctx, from, func(counted *sitev1.RecordRefusals) *sitev1.Entry {
 		return &sitev1.Entry{Change: &sitev1.Entry_RecordRefusals{RecordRefusals: counted}}
 	}, func(counted []*sitev1.RecordRefusals) *sitev1.ReportRefusalsRequest {
 		return &sitev1.ReportRefusalsRequest{Refusals: counted}
@@ -21,46 +20,29 @@ func (v *Voter) writeRefusals(ctx context.Context) {
 }
 
 // writeReads brings what logs were read here into the log.
-func (v *Voter) writeReads(ctx context.Context) {
-	v.writeCounts(ctx, v.reads, func(counted *sitev1.RecordRefusals) *sitev1.Entry {
-		return &sitev1.Entry{Change: &sitev1.Entry_RecordReads{RecordReads: readsOf(counted)}}
+func (v *Voter) writeReads(ctx context.Context, from *counts.Counts) {
+	v.writeCounts(ctx, from, func(counted *sitev1.RecordRefusals) *sitev1.Entry {
+		return &sitev1.Entry{Change: &sitev1.Entry_RecordReads{RecordReads: counts.Reads(counted)}}
 	}, func(counted []*sitev1.RecordRefusals) *sitev1.ReportRefusalsRequest {
 		report := &sitev1.ReportRefusalsRequest{}
 		for _, one := range counted {
-			report.Reads = append(report.Reads, readsOf(one))
+			report.Reads = append(report.Reads, counts.Reads(one))
 		}
 		return report
 	})
 }
 
-// readsOf are counts as reads: they have no reason.
-func readsOf(counted *sitev1.RecordRefusals) *sitev1.RecordReads {
-	reads := &sitev1.RecordReads{Principal: counted.GetPrincipal(), Node: counted.GetNode(), More: counted.GetMore()}
-	for _, one := range counted.GetRefusals() {
-		reads.Reads = append(reads.Reads, &skerryv1.AuditRead{Resource: one.GetResource(), Count: one.GetCount(), From: one.GetFrom()})
-	}
-	return reads
-}
-
-// countsOf is the way back.
-func countsOf(reads *sitev1.RecordReads) *sitev1.RecordRefusals {
-	counted := &sitev1.RecordRefusals{Principal: reads.GetPrincipal(), Node: reads.GetNode(), More: reads.GetMore()}
-	for _, one := range reads.GetReads() {
-		counted.Refusals = append(counted.Refusals, &skerryv1.AuditRefusal{Resource: one.GetResource(), Count: one.GetCount(), From: one.GetFrom()})
-	}
-	return counted
-}
-
 // writeCounts brings what was counted here into the log: one entry for each
 // principal. What cannot be written waits for the next time.
-func (v *Voter) writeCounts(ctx context.Context, counts *audit.Refusals, entry func(*sitev1.RecordRefusals) *sitev1.Entry,
+func (v *Voter) writeCounts(ctx context.Context, from *counts.Counts, entry func(*sitev1.RecordRefusals) *sitev1.Entry,
 	report func([]*sitev1.RecordRefusals) *sitev1.ReportRefusalsRequest) {
+	defer v.saveCounts(from)
 	if !v.node.Status().HasQuorum {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditTime)
 	defer cancel()
-	taken := counts.Take()
+	taken := from.Take()
 	for len(taken) > 0 && v.node.Status().Serving {
 		one := entry(taken[0])
 		one.RequestId, one.Principal = v.newID(), "coordinator"
@@ -75,7 +57,7 @@ func (v *Voter) writeCounts(ctx context.Context, counts *audit.Refusals, entry f
 		return
 	}
 	for _, one := range taken {
-		counts.Return(one)
+		from.Return(one)
 	}
 }
 
@@ -87,4 +69,30 @@ func (v *Voter) sendCounts(ctx context.Context, report *sitev1.ReportRefusalsReq
 	}
 	_, err := v.auditPeer(leader.GetName(), leader.GetAddress()).ReportRefusals(ctx, connect.NewRequest(report))
 	return err
+}
+
+// openCounts takes over what waited when this voter's last process ended.
+func (v *Voter) openCounts() error {
+	for _, of := range []struct {
+		counted *counts.Counts
+		suffix  string
+	}{{v.refusals, ".refusals"}, {v.reads, ".reads"}, {v.seenRefusals, ".seen-refusals"}, {v.seenReads, ".seen-reads"}} {
+		damaged, err := of.counted.Open(v.Env.FS, v.AuditDir+of.suffix)
+		if err != nil {
+			return err
+		}
+		if damaged != "" {
+			v.Logger.Error("counts for the audit log were damaged on disk and are missing in it", "kept", damaged)
+		}
+	}
+	return nil
+}
+
+// saveCounts keeps on this voter's disk what waits.
+func (v *Voter) saveCounts(all ...*counts.Counts) {
+	for _, counted := range all {
+		if err := counted.Save(); err != nil {
+			v.Logger.Warn("counts for the audit log could not be kept on disk", "error", err)
+		}
+	}
 }

@@ -23,14 +23,20 @@ const (
 // keepAudit looks after the audit log until ctx ends.
 func (v *Voter) keepAudit(ctx context.Context) error {
 	var wroteRefusals time.Duration
+	defer v.saveCounts(v.refusals, v.reads, v.seenRefusals, v.seenReads)
 	for {
 		if err := env.Sleep(ctx, v.Env.Clock, auditEvery); err != nil {
 			return err
 		}
+		if !v.node.Status().HasQuorum {
+			v.saveCounts(v.refusals, v.reads, v.seenRefusals, v.seenReads)
+		}
 		if now := v.Env.Clock.Elapsed(); now-wroteRefusals >= refusalsEvery {
 			wroteRefusals = now
-			v.writeRefusals(ctx)
-			v.writeReads(ctx)
+			v.writeRefusals(ctx, v.refusals)
+			v.writeReads(ctx, v.reads)
+			v.writeRefusals(ctx, v.seenRefusals)
+			v.writeReads(ctx, v.seenReads)
 		}
 		v.fillLeaves(ctx)
 		for _, step := range []func() error{

@@ -10,7 +10,9 @@ import (
 	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/throttle"
 )
 
 const (
@@ -65,20 +67,60 @@ func (a auditPeer) FetchLeaves(ctx context.Context, req *connect.Request[sitev1.
 	return connect.NewResponse(response), nil
 }
 
+// ReportRefusals takes over what a node has counted. It is on this voter's disk
+// before that node forgets it.
 func (a auditPeer) ReportRefusals(ctx context.Context, req *connect.Request[sitev1.ReportRefusalsRequest]) (*connect.Response[sitev1.ReportRefusalsResponse], error) {
-	if err := a.replica(ctx); err != nil {
-		return nil, err
+	node, leave, err := a.member(ctx)
+	if err != nil {
+		return nil, problem.ToConnect(err)
 	}
-	if !a.v.node.Status().Serving {
-		return nil, problem.ToConnect(problem.New(problem.Unavailable, "audit log", "%s is not the coordinator", a.v.Node))
+	defer leave()
+	refusals, reads := a.v.refusals, a.v.reads
+	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
+		refusals, reads = a.v.seenRefusals, a.v.seenReads
 	}
-	given := req.Msg.GetRefusals()
-	for _, one := range given[:min(len(given), maxReported)] {
-		a.v.refusals.Return(one)
+	// A voter may bring what was brought to it.
+	witness := func(said string) string {
+		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && said != "" {
+			return said
+		}
+		return node.GetName()
 	}
-	reads := req.Msg.GetReads()
-	for _, one := range reads[:min(len(reads), maxReported)] {
-		a.v.reads.Return(countsOf(one))
+	for _, one := range first(req.Msg.GetRefusals(), maxReported) {
+		one.Node = witness(one.GetNode())
+		refusals.Return(one)
+	}
+	for _, one := range first(req.Msg.GetReads(), maxReported) {
+		one.Node = witness(one.GetNode())
+		reads.Return(counts.OfReads(one))
+	}
+	for _, counted := range []*counts.Counts{refusals, reads} {
+		if err := counted.Save(); err != nil {
+			a.v.Logger.Warn("counts that came from a node could not be kept on disk", "node", node.GetName(), "error", err)
+		}
 	}
 	return connect.NewResponse(&sitev1.ReportRefusalsResponse{}), nil
+}
+
+func first[T any](all []T, most int) []T { return all[:min(len(all), most)] }
+
+// reportLimits of one node. What is above them waits on that node.
+var reportLimits = throttle.Limits{PerSecond: 50, Burst: 200, Running: 16, Callers: 8192}
+
+// member is the node of the site that calls the coordinator; it leaves when the
+// call is over.
+func (a auditPeer) member(ctx context.Context) (node *skerryv1.Node, leave func(), err error) {
+	peer, _ := mtls.PeerFrom(ctx) // the zero peer has no record
+	node = a.v.store.View().Node(peer.Name)
+	if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || !bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
+		return nil, nil, problem.New(problem.Forbidden, peer.ID.String(), "only nodes of the site may write what they saw")
+	}
+	if !a.v.node.Status().Serving {
+		return nil, nil, problem.New(problem.Unavailable, "audit log", "%s is not the coordinator", a.v.Node)
+	}
+	leave, _, err = a.v.reports.Enter("Node/" + node.GetName())
+	if err != nil {
+		return nil, nil, problem.New(problem.Unavailable, "audit log", "what this node brings has to wait: %w", err)
+	}
+	return node, leave, nil
 }

@@ -1,13 +1,11 @@
 package coordinator
 
 import (
-	"bytes"
 	"context"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
-	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -111,19 +109,16 @@ func (v *Voter) writeSpooled(ctx context.Context) error {
 // WriteExec lets voters write on behalf of those who called them, and other nodes
 // what they let happen while they were cut off. The entry names them as witness.
 func (a auditPeer) WriteExec(ctx context.Context, req *connect.Request[sitev1.WriteExecRequest]) (*connect.Response[sitev1.WriteExecResponse], error) {
-	peer, _ := mtls.PeerFrom(ctx) // the zero peer has no record
-	node := a.v.store.View().Node(peer.Name)
-	if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || !bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
-		return nil, problem.ToConnect(problem.New(problem.Forbidden, peer.ID.String(), "only nodes of the site may write what they saw"))
+	node, leave, err := a.member(ctx)
+	if err != nil {
+		return nil, problem.ToConnect(err)
 	}
-	if !a.v.node.Status().Serving {
-		return nil, problem.ToConnect(problem.New(problem.Unavailable, "audit log", "%s is not the coordinator", a.v.Node))
-	}
+	defer leave()
 	record := req.Msg.GetRecord()
 	if record.GetExec() == nil || record.GetPrincipal() == "" || record.GetRequestId() == "" {
 		return nil, problem.ToConnect(problem.New(problem.Invalid, "exec", "the record is not complete"))
 	}
-	record.Exec.Witness = peer.Name
+	record.Exec.Witness = node.GetName()
 	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
 		record.AccessRevision = 0 // it was decided from the ledger, and runs
 	}

@@ -37,11 +37,13 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 	"skerry.dev/shared/spool"
+	"skerry.dev/shared/throttle"
 	"skerry.dev/shared/wire"
 )
 
@@ -109,9 +111,14 @@ type Voter struct {
 	dispatcher *dispatcher.Dispatcher
 	naming     *naming.Hub
 	leaves     *leafstore.Store
-	refusals   *audit.Refusals
+	refusals   *counts.Counts
 	// reads are counted as refusals are.
-	reads *audit.Refusals
+	reads *counts.Counts
+	// seenRefusals and seenReads are those that other nodes tell of, apart, so that
+	// a node that makes them up takes no room from these.
+	seenRefusals, seenReads *counts.Counts
+	// reports bounds what one node brings into the audit log.
+	reports *throttle.Throttle
 	// spool holds execs that could not be brought into the log yet.
 	spool *spool.Spool
 	// signed are the newest checkpoints of each voter that this one ever saw.
@@ -155,11 +162,15 @@ func New(config Config) (*Voter, error) {
 		return nil, err
 	}
 	v.log = opened
-	v.refusals, v.reads = &audit.Refusals{Node: config.Node}, &audit.Refusals{Node: config.Node}
+	now := func() time.Time { return siteClock{v}.Read().Time }
+	for _, counted := range []**counts.Counts{&v.refusals, &v.reads, &v.seenRefusals, &v.seenReads} {
+		*counted = &counts.Counts{Node: config.Node, Now: now}
+	}
+	v.reports = throttle.New(reportLimits, config.Env.Clock)
 	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	if err := errors.Join(v.openSpool(), v.loadCheckpoints(), v.openReplica()); err != nil {
+	if err := errors.Join(v.openSpool(), v.openCounts(), v.loadCheckpoints(), v.openReplica()); err != nil {
 		return nil, errors.Join(err, v.leaves.Close(), opened.Close())
 	}
 	v.checkLeaves()
@@ -228,7 +239,7 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Bundle: v.bundle, Authority: v.Authority, JwtSigner: v.JwtSigner, Now: func() time.Time { return siteClock{v}.Read().Time },
 		Refused: func(node, from, procedure string, err error) {
-			api.CountRefusal(v.refusals, node, from, procedure, err)
+			counts.Refused(v.refusals, node, counts.HostOf(from), procedure, err)
 		},
 	}}, wire.Bounded(maxIssue), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
@@ -251,7 +262,7 @@ func (v *Voter) serve() {
 
 // nodes admits nodes to what is their own, and counts who asks for more.
 func (v *Voter) nodes(who func(context.Context) string) connect.Option {
-	return connect.WithInterceptors(api.Refusing(v.refusals, who), guard.New(guard.Config{
+	return connect.WithInterceptors(counts.Refusing(v.refusals, who), guard.New(guard.Config{
 		Who: nodeFrom, Bound: func(node string, object access.Object) bool { return graph.Bound(v.store.View(), node, object) },
 	}))
 }

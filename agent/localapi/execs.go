@@ -3,7 +3,6 @@ package localapi
 import (
 	"context"
 	"encoding/hex"
-	"net"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,6 +10,7 @@ import (
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/spool"
 )
 
@@ -28,16 +28,12 @@ func (s *Server) keepExec(ctx context.Context, address string, start *skerryv1.E
 	if project == "" {
 		project = "default"
 	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
-	}
 	var id [16]byte
 	if _, err := s.Rand.Read(id[:]); err != nil {
 		return err
 	}
 	encoded, err := proto.Marshal(&sitev1.ExecRecord{
-		RequestId: "exec-" + hex.EncodeToString(id[:]), Principal: peer.ID.String(), From: host,
+		RequestId: "exec-" + hex.EncodeToString(id[:]), Principal: peer.ID.String(), From: counts.HostOf(address),
 		Exec: &sitev1.RecordExec{
 			Project: project, Placement: start.GetPlacement(), Command: spool.CommandText(start.GetCommand()), Tty: start.GetTty(),
 			Witness: s.Node, Happened: timestamppb.New(s.SiteTime()),

@@ -18,6 +18,7 @@ import (
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 )
 
@@ -30,6 +31,8 @@ type fake struct {
 	spooled [][]byte
 	full    error
 	driver  runtime.Driver
+	refused counts.Counts
+	reads   counts.Counts
 }
 
 func (f *fake) Add(record []byte) error {
@@ -79,7 +82,8 @@ func newServer(change ...func(*fake)) *Server {
 	return New(Config{
 		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver, Names: f,
 		Conditions: func() []*skerryv1.Condition { return nil },
-		Spool:      f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
+		Refused: &f.refused, Reads: &f.reads,
+		Spool: f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
 		Clock: clock{}, Logger: slog.New(slog.DiscardHandler),
 	})
 }

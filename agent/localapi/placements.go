@@ -41,6 +41,7 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 	if err != nil {
 		return problem.ToConnect(err)
 	}
+	p.countLogs(ctx, req.Peer().Addr, req.Msg)
 	logs, err := p.Driver.Logs(ctx, id, runtime.LogOptions{Tail: int(req.Msg.GetTail()), Follow: req.Msg.GetFollow()})
 	if err != nil {
 		return problem.ToConnect(err)

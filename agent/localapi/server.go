@@ -19,6 +19,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/wire"
@@ -59,11 +60,14 @@ type Config struct {
 	Driver     runtime.Driver
 	Names      Names
 	// Spool keeps what must get into the audit log, durably.
-	Spool    Spool
-	SiteTime func() time.Time
-	Clock    env.Clock
-	Rand     env.Rand
-	Logger   *slog.Logger
+	Spool Spool
+	// Refused and Reads count, for the audit log, what is refused here and whose
+	// logs are read while no voter is in reach.
+	Refused, Reads counts.Counter
+	SiteTime       func() time.Time
+	Clock          env.Clock
+	Rand           env.Rand
+	Logger         *slog.Logger
 }
 
 // Server answers for one node.
@@ -77,7 +81,8 @@ type Server struct {
 // New returns a server; it starts nothing.
 func New(config Config) *Server {
 	s := &Server{Config: config}
-	options := []connect.HandlerOption{wire.Bounded(maxMessage), connect.WithInterceptors(guard.New(s.guard()))}
+	// What voters ask for somebody they count themselves.
+	options := []connect.HandlerOption{wire.Bounded(maxMessage), connect.WithInterceptors(counts.Refusing(callers{s}, caller), guard.New(s.guard()))}
 
 	operators := http.NewServeMux()
 	operators.Handle(skerryv1connect.NewResourceServiceHandler(resources{s}, options...))
@@ -155,6 +160,7 @@ func (s *Server) redirect(own http.Handler) http.Handler {
 			return
 		}
 		if err := s.checkKey(peer); err != nil {
+			counts.Refused(s.Refused, peer.ID.String(), counts.HostOf(r.RemoteAddr), r.URL.Path, err)
 			refuse(w, r, err)
 			return
 		}

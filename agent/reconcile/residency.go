@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -34,4 +36,24 @@ func (c *Core) outside(p *skerryv1.Placement) string {
 func (t *task) refuse() {
 	t.status.Phase = skerryv1.Phase_PHASE_FAILED
 	t.status.Message = shorten(t.outside)
+	t.refused = t.status.GetMessage()
+}
+
+// Refusal is one placement that was not started here.
+type Refusal struct{ Project, Name, Why string }
+
+// Refused are the placements that were refused since the last call, each once for
+// each reason.
+func (c *Core) Refused() []Refusal {
+	var refused []Refusal
+	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+		t := c.tasks[id]
+		if t.refused == t.told {
+			continue
+		}
+		if t.told = t.refused; t.told != "" {
+			refused = append(refused, Refusal{Project: t.desired.GetProject(), Name: t.desired.GetName(), Why: t.told})
+		}
+	}
+	return refused
 }

@@ -37,6 +37,11 @@ func TestANodeRefusesWhatMustBeKeptElsewhere(t *testing.T) {
 			if refused := status.GetPhase() == skerryv1.Phase_PHASE_FAILED; refused != (test.says != "") || status.GetMessage() != test.says || refused == (len(actions) > 0) {
 				t.Errorf("%d actions, %v, want %q", len(actions), status, test.says)
 			}
+			c.Step(0)
+			refused := c.Refused()
+			if again := c.Refused(); len(again) != 0 || (len(refused) == 1) != (test.says != "") || test.says != "" && refused[0] != (Refusal{"default", "db-1", test.says}) {
+				t.Errorf("it tells of %v, then of %v", refused, again)
+			}
 			// Moved to where it may be, it starts; what runs goes on when it is moved away.
 			c.Locate(&skerryv1.Node{Zone: "hall-a", Labels: map[string]string{"country": "no", "law": "gdpr"}})
 			c.Desire([]*skerryv1.Placement{p})

@@ -45,6 +45,8 @@ type task struct {
 	endNotBefore time.Duration
 	// outside: it must not run here, and why.
 	outside string
+	// refused is why it was not started, told what Refused has told of it.
+	refused, told string
 	// ended for good: its policy does not start it again.
 	over bool
 	// left: it was taken out of DNS before it is stopped.

@@ -47,6 +47,8 @@ type Config struct {
 	Ledger Ledger
 	Driver runtime.Driver
 	Images Images
+	// Refused is told what this node was ordered to start and must not.
+	Refused func(reconcile.Refusal)
 	// Secrets opens what containers name.
 	Secrets Secrets
 	Env     env.System
@@ -231,7 +233,11 @@ func (s *Supervisor) step() ([]reconcile.Action, time.Duration) {
 	if !s.looked || s.trouble != "" {
 		return nil, 0 // looking again goes on by itself
 	}
-	return s.core.Step(s.Env.Clock.Elapsed())
+	actions, wait := s.core.Step(s.Env.Clock.Elapsed())
+	for _, refusal := range s.core.Refused() {
+		s.Refused(refusal)
+	}
+	return actions, wait
 }
 
 func (s *Supervisor) perform(ctx context.Context, action reconcile.Action) {

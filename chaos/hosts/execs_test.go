@@ -5,6 +5,7 @@ package hosts
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -41,9 +42,30 @@ func TestACommandOnAPlainNodeThatWasCutOffIsInTheAuditLogAfterwards(t *testing.T
 	if out, err := cut.Command(t.Context(), nil, r.Binary, "exec", ran, "--address", cut.API(), "--", "echo", "alone"); err != nil || !strings.Contains(out, "alone") {
 		t.Fatalf("a command on the node that was cut off: %q %v", out, err)
 	}
+	// So is who read logs there, and across a restart of the agent.
+	if out, err := cut.Command(t.Context(), nil, r.Binary, "logs", ran, "--address", cut.API()); err != nil {
+		t.Fatalf("logs of the node that was cut off: %q %v", out, err)
+	}
+	await(t, r, "the count to be on the disk", patience, func(context.Context) error {
+		_, err := os.Stat(cut.StateDir() + "/reads.counts")
+		return err
+	})
+	if err := cut.KillAgent(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cut.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	await(t, r, "the reading of logs to be in the audit log", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "audit", "list", "--verb", "logs", "-o", "json")
+		if err == nil && (!strings.Contains(out, "Placement/default/"+ran) || !strings.Contains(out, cut.Name)) {
+			err = fmt.Errorf("it lists %s", out)
+		}
+		return err
+	})
 	await(t, r, "the command to be in the audit log", patience, func(ctx context.Context) error {
 		out, err := r.Skerry(ctx, nil, "audit", "list", "--verb", "exec")
 		if err == nil && (!strings.Contains(out, "Placement/default/"+ran) || !strings.Contains(out, "echo alone")) {

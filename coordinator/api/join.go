@@ -11,6 +11,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -37,7 +38,7 @@ func (j Join) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*co
 // Join uses up a token and issues an SVID. Only the coordinator does; another
 // voter names it.
 func (j Join) Join(ctx context.Context, req *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {
-	from := hostOf(req.Peer().Addr)
+	from := counts.HostOf(req.Peer().Addr)
 	response, err := j.join(ctx, req.Msg, from)
 	if err != nil {
 		countRefusal(j.Refused, "token", from, req.Spec().Procedure, err)

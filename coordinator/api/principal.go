@@ -11,6 +11,7 @@ import (
 	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/access"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/problem"
 )
 
@@ -56,7 +57,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 				peer, _ := mtls.PeerFrom(r.Context()) // nobody, if it shows no identity
 				principal = peer.ID.String()
 			}
-			countRefusal(s.Refused, principal, hostOf(r.RemoteAddr), r.URL.Path, err)
+			countRefusal(s.Refused, principal, counts.HostOf(r.RemoteAddr), r.URL.Path, err)
 			writeError(w, r, err)
 			return
 		}

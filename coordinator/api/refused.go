@@ -1,24 +1,21 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
-	"strings"
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
-	"skerry.dev/shared/problem"
+	"skerry.dev/shared/counts"
 )
 
 // fromHeader names the host of the caller for whom a voter forwards a call.
 const fromHeader = "Skerry-From"
 
 // Refused counts refusals, or reads, for the audit log.
-type Refused interface {
-	Count(principal string, refusal *skerryv1.AuditRefusal)
-}
+type Refused = counts.Counter
 
 // callerHost is the host of the connection, or, when a voter forwards, the one
 // that it names.
@@ -28,15 +25,7 @@ func callerHost(r *http.Request) string {
 			return named
 		}
 	}
-	return hostOf(r.RemoteAddr)
-}
-
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return host
+	return counts.HostOf(r.RemoteAddr)
 }
 
 // errRecorded marks a refusal that is in the audit log already, by the entry
@@ -48,24 +37,16 @@ func countRefusal(into Refused, principal, from, procedure string, err error) {
 	if errors.Is(err, errRecorded) {
 		return
 	}
-	kind := problem.KindOf(problem.FromConnect(err))
-	if kind != problem.Forbidden && kind != problem.Unauthenticated {
-		return
-	}
-	into.Count(principal, &skerryv1.AuditRefusal{
-		Reason: string(kind), Resource: calledFor(procedure), From: from, Message: messageOf(err),
-	})
+	counts.Refused(into, principal, from, procedure, err)
 }
 
-// calledFor is `ResourceService/Apply`.
-func calledFor(procedure string) string {
-	return strings.TrimPrefix(procedure[strings.LastIndex(procedure, ".")+1:], "/")
+// Proved is who calls on a protocol on which the chain of trust vouches for the
+// caller.
+func Proved(ctx context.Context) string {
+	peer, _ := mtls.PeerFrom(ctx) // the zero peer has no name
+	return peer.ID.String()
 }
 
-func messageOf(err error) string {
-	var p *problem.Error
-	if errors.As(problem.FromConnect(err), &p) {
-		return p.Message
-	}
-	return err.Error()
-}
+// Claimed stands for all who call where a certificate proves nothing: whoever is
+// refused there must not fill the audit log in the names of others.
+func Claimed(context.Context) string { return "renewal" }

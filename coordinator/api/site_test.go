@@ -31,6 +31,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/counts"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/sitetime"
@@ -52,8 +53,8 @@ type apiSite struct {
 	clocks  clocks
 	// recipient is the node's sealing key.
 	recipient *envelope.Recipient
-	refusals  *audit.Refusals
-	reads     *audit.Refusals
+	refusals  *counts.Counts
+	reads     *counts.Counts
 	execs     execLog
 }
 
@@ -93,7 +94,7 @@ func newAPISite(t *testing.T) *apiSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &audit.Refusals{Node: "n1"}, reads: &audit.Refusals{Node: "n1"}}
+	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &counts.Counts{Node: "n1"}, reads: &counts.Counts{Node: "n1"}}
 	leaves, err := leafstore.Open(vfs.NewMem(), "/audit", logger)
 	if err != nil {
 		t.Fatal(err)

@@ -72,8 +72,8 @@ func (s *Store) record(entry *sitev1.Entry, digest []byte, outcome *sitev1.Outco
 	}
 	if leaf.Result == "" {
 		leaf.Result = "ok"
-		if message := became(outcome); message != "" {
-			leaf.Message = message
+		if leaf.Message == "" { // what it asked for stays
+			leaf.Message = became(outcome)
 		}
 	}
 	s.addLeaf(leaf)

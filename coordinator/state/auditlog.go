@@ -62,7 +62,7 @@ func (x *tx) recordRefusals(change *sitev1.RecordRefusals) (*sitev1.Outcome, err
 // coordinator that says so.
 func describeRefusals(leaf *skerryv1.AuditEntry, change *sitev1.RecordRefusals) {
 	leaf.Verb, leaf.Principal = "refused", bounded(change.GetPrincipal(), maxPrincipal)
-	leaf.More = change.GetMore()
+	leaf.Witness, leaf.Happened, leaf.More = bounded(change.GetNode(), maxNodeName), change.GetHappened(), change.GetMore()
 	for _, r := range change.GetRefusals() {
 		if len(leaf.Refusals) == maxRefusals {
 			leaf.More += r.GetCount()

@@ -40,7 +40,7 @@ func (x *tx) recordReads(change *sitev1.RecordReads) (*sitev1.Outcome, error) {
 // that says so.
 func describeReads(leaf *skerryv1.AuditEntry, change *sitev1.RecordReads) {
 	leaf.Verb, leaf.Principal = "logs", bounded(change.GetPrincipal(), maxPrincipal)
-	leaf.Witness, leaf.More = bounded(change.GetNode(), maxNodeName), change.GetMore()
+	leaf.Witness, leaf.Happened, leaf.More = bounded(change.GetNode(), maxNodeName), change.GetHappened(), change.GetMore()
 	for _, r := range change.GetReads() {
 		if len(leaf.Reads) == maxReads {
 			leaf.More += r.GetCount()

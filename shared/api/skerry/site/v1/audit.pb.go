@@ -11,6 +11,7 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
@@ -377,7 +378,9 @@ type RecordRefusals struct {
 	Refusals  []*v1.AuditRefusal     `protobuf:"bytes,2,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	More      uint64                 `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	// Node that refused.
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// Site time as that node read it, when the first of them was refused.
+	Happened      *timestamppb.Timestamp `protobuf:"bytes,420,opt,name=happened,proto3" json:"happened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +443,58 @@ func (x *RecordRefusals) GetNode() string {
 	return ""
 }
 
+func (x *RecordRefusals) GetHappened() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Happened
+	}
+	return nil
+}
+
+// KeptCounts are those that wait on a node's disk.
+type KeptCounts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Counts        []*RecordRefusals      `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptCounts) Reset() {
+	*x = KeptCounts{}
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptCounts) ProtoMessage() {}
+
+func (x *KeptCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptCounts.ProtoReflect.Descriptor instead.
+func (*KeptCounts) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *KeptCounts) GetCounts() []*RecordRefusals {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 // ArchiveAudit lets voters delete the leaves below a number.
 type ArchiveAudit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -451,7 +506,7 @@ type ArchiveAudit struct {
 
 func (x *ArchiveAudit) Reset() {
 	*x = ArchiveAudit{}
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +518,7 @@ func (x *ArchiveAudit) String() string {
 func (*ArchiveAudit) ProtoMessage() {}
 
 func (x *ArchiveAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +531,7 @@ func (x *ArchiveAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchiveAudit.ProtoReflect.Descriptor instead.
 func (*ArchiveAudit) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{7}
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ArchiveAudit) GetSize() uint64 {
@@ -512,7 +567,7 @@ type AuditState struct {
 
 func (x *AuditState) Reset() {
 	*x = AuditState{}
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +579,7 @@ func (x *AuditState) String() string {
 func (*AuditState) ProtoMessage() {}
 
 func (x *AuditState) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +592,7 @@ func (x *AuditState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditState.ProtoReflect.Descriptor instead.
 func (*AuditState) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{8}
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AuditState) GetSize() uint64 {
@@ -590,7 +645,7 @@ type ExportRecord struct {
 
 func (x *ExportRecord) Reset() {
 	*x = ExportRecord{}
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +657,7 @@ func (x *ExportRecord) String() string {
 func (*ExportRecord) ProtoMessage() {}
 
 func (x *ExportRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +670,7 @@ func (x *ExportRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRecord.ProtoReflect.Descriptor instead.
 func (*ExportRecord) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{9}
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExportRecord) GetRecord() isExportRecord_Record {
@@ -692,7 +747,7 @@ type ExportHeader struct {
 
 func (x *ExportHeader) Reset() {
 	*x = ExportHeader{}
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[10]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +759,7 @@ func (x *ExportHeader) String() string {
 func (*ExportHeader) ProtoMessage() {}
 
 func (x *ExportHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[10]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +772,7 @@ func (x *ExportHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportHeader.ProtoReflect.Descriptor instead.
 func (*ExportHeader) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{10}
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExportHeader) GetSite() string {
@@ -779,7 +834,7 @@ type ExportEnd struct {
 
 func (x *ExportEnd) Reset() {
 	*x = ExportEnd{}
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[11]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +846,7 @@ func (x *ExportEnd) String() string {
 func (*ExportEnd) ProtoMessage() {}
 
 func (x *ExportEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_audit_proto_msgTypes[11]
+	mi := &file_skerry_site_v1_audit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +859,7 @@ func (x *ExportEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEnd.ProtoReflect.Descriptor instead.
 func (*ExportEnd) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{11}
+	return file_skerry_site_v1_audit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExportEnd) GetLeaves() uint64 {
@@ -818,7 +873,7 @@ var File_skerry_site_v1_audit_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/site/v1/audit.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x15skerry/v1/audit.proto\"X\n" +
+	"\x1askerry/site/v1/audit.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x15skerry/v1/audit.proto\"X\n" +
 	"\x12FetchLeavesRequest\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x16\n" +
@@ -841,12 +896,16 @@ const file_skerry_site_v1_audit_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x12\n" +
 	"\x04note\x18\x04 \x01(\tR\x04note\x12\x14\n" +
-	"\x05index\x18\x05 \x01(\x04R\x05index\"\x8b\x01\n" +
+	"\x05index\x18\x05 \x01(\x04R\x05index\"\xc4\x01\n" +
 	"\x0eRecordRefusals\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x123\n" +
 	"\brefusals\x18\x02 \x03(\v2\x17.skerry.v1.AuditRefusalR\brefusals\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\x04R\x04more\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04node\"6\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x127\n" +
+	"\bhappened\x18\xa4\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bhappened\"D\n" +
+	"\n" +
+	"KeptCounts\x126\n" +
+	"\x06counts\x18\x01 \x03(\v2\x1e.skerry.site.v1.RecordRefusalsR\x06counts\"6\n" +
 	"\fArchiveAudit\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\"\xa7\x01\n" +
@@ -892,7 +951,7 @@ func file_skerry_site_v1_audit_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_audit_proto_rawDescData
 }
 
-var file_skerry_site_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_skerry_site_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_skerry_site_v1_audit_proto_goTypes = []any{
 	(*FetchLeavesRequest)(nil),     // 0: skerry.site.v1.FetchLeavesRequest
 	(*FetchLeavesResponse)(nil),    // 1: skerry.site.v1.FetchLeavesResponse
@@ -901,37 +960,41 @@ var file_skerry_site_v1_audit_proto_goTypes = []any{
 	(*AddCheckpoint)(nil),          // 4: skerry.site.v1.AddCheckpoint
 	(*AuditCheckpoint)(nil),        // 5: skerry.site.v1.AuditCheckpoint
 	(*RecordRefusals)(nil),         // 6: skerry.site.v1.RecordRefusals
-	(*ArchiveAudit)(nil),           // 7: skerry.site.v1.ArchiveAudit
-	(*AuditState)(nil),             // 8: skerry.site.v1.AuditState
-	(*ExportRecord)(nil),           // 9: skerry.site.v1.ExportRecord
-	(*ExportHeader)(nil),           // 10: skerry.site.v1.ExportHeader
-	(*ExportEnd)(nil),              // 11: skerry.site.v1.ExportEnd
-	(*RecordReads)(nil),            // 12: skerry.site.v1.RecordReads
-	(*v1.AuditRefusal)(nil),        // 13: skerry.v1.AuditRefusal
-	(*TrustVersion)(nil),           // 14: skerry.site.v1.TrustVersion
-	(*WriteExecRequest)(nil),       // 15: skerry.site.v1.WriteExecRequest
-	(*WriteExecResponse)(nil),      // 16: skerry.site.v1.WriteExecResponse
+	(*KeptCounts)(nil),             // 7: skerry.site.v1.KeptCounts
+	(*ArchiveAudit)(nil),           // 8: skerry.site.v1.ArchiveAudit
+	(*AuditState)(nil),             // 9: skerry.site.v1.AuditState
+	(*ExportRecord)(nil),           // 10: skerry.site.v1.ExportRecord
+	(*ExportHeader)(nil),           // 11: skerry.site.v1.ExportHeader
+	(*ExportEnd)(nil),              // 12: skerry.site.v1.ExportEnd
+	(*RecordReads)(nil),            // 13: skerry.site.v1.RecordReads
+	(*v1.AuditRefusal)(nil),        // 14: skerry.v1.AuditRefusal
+	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
+	(*TrustVersion)(nil),           // 16: skerry.site.v1.TrustVersion
+	(*WriteExecRequest)(nil),       // 17: skerry.site.v1.WriteExecRequest
+	(*WriteExecResponse)(nil),      // 18: skerry.site.v1.WriteExecResponse
 }
 var file_skerry_site_v1_audit_proto_depIdxs = []int32{
 	6,  // 0: skerry.site.v1.ReportRefusalsRequest.refusals:type_name -> skerry.site.v1.RecordRefusals
-	12, // 1: skerry.site.v1.ReportRefusalsRequest.reads:type_name -> skerry.site.v1.RecordReads
+	13, // 1: skerry.site.v1.ReportRefusalsRequest.reads:type_name -> skerry.site.v1.RecordReads
 	5,  // 2: skerry.site.v1.AddCheckpoint.checkpoint:type_name -> skerry.site.v1.AuditCheckpoint
-	13, // 3: skerry.site.v1.RecordRefusals.refusals:type_name -> skerry.v1.AuditRefusal
-	5,  // 4: skerry.site.v1.AuditState.checkpoints:type_name -> skerry.site.v1.AuditCheckpoint
-	10, // 5: skerry.site.v1.ExportRecord.header:type_name -> skerry.site.v1.ExportHeader
-	11, // 6: skerry.site.v1.ExportRecord.end:type_name -> skerry.site.v1.ExportEnd
-	14, // 7: skerry.site.v1.ExportHeader.trust:type_name -> skerry.site.v1.TrustVersion
-	0,  // 8: skerry.site.v1.AuditPeerService.FetchLeaves:input_type -> skerry.site.v1.FetchLeavesRequest
-	2,  // 9: skerry.site.v1.AuditPeerService.ReportRefusals:input_type -> skerry.site.v1.ReportRefusalsRequest
-	15, // 10: skerry.site.v1.AuditPeerService.WriteExec:input_type -> skerry.site.v1.WriteExecRequest
-	1,  // 11: skerry.site.v1.AuditPeerService.FetchLeaves:output_type -> skerry.site.v1.FetchLeavesResponse
-	3,  // 12: skerry.site.v1.AuditPeerService.ReportRefusals:output_type -> skerry.site.v1.ReportRefusalsResponse
-	16, // 13: skerry.site.v1.AuditPeerService.WriteExec:output_type -> skerry.site.v1.WriteExecResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	14, // 3: skerry.site.v1.RecordRefusals.refusals:type_name -> skerry.v1.AuditRefusal
+	15, // 4: skerry.site.v1.RecordRefusals.happened:type_name -> google.protobuf.Timestamp
+	6,  // 5: skerry.site.v1.KeptCounts.counts:type_name -> skerry.site.v1.RecordRefusals
+	5,  // 6: skerry.site.v1.AuditState.checkpoints:type_name -> skerry.site.v1.AuditCheckpoint
+	11, // 7: skerry.site.v1.ExportRecord.header:type_name -> skerry.site.v1.ExportHeader
+	12, // 8: skerry.site.v1.ExportRecord.end:type_name -> skerry.site.v1.ExportEnd
+	16, // 9: skerry.site.v1.ExportHeader.trust:type_name -> skerry.site.v1.TrustVersion
+	0,  // 10: skerry.site.v1.AuditPeerService.FetchLeaves:input_type -> skerry.site.v1.FetchLeavesRequest
+	2,  // 11: skerry.site.v1.AuditPeerService.ReportRefusals:input_type -> skerry.site.v1.ReportRefusalsRequest
+	17, // 12: skerry.site.v1.AuditPeerService.WriteExec:input_type -> skerry.site.v1.WriteExecRequest
+	1,  // 13: skerry.site.v1.AuditPeerService.FetchLeaves:output_type -> skerry.site.v1.FetchLeavesResponse
+	3,  // 14: skerry.site.v1.AuditPeerService.ReportRefusals:output_type -> skerry.site.v1.ReportRefusalsResponse
+	18, // 15: skerry.site.v1.AuditPeerService.WriteExec:output_type -> skerry.site.v1.WriteExecResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_audit_proto_init() }
@@ -941,7 +1004,7 @@ func file_skerry_site_v1_audit_proto_init() {
 	}
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_trust_proto_init()
-	file_skerry_site_v1_audit_proto_msgTypes[9].OneofWrappers = []any{
+	file_skerry_site_v1_audit_proto_msgTypes[10].OneofWrappers = []any{
 		(*ExportRecord_Header)(nil),
 		(*ExportRecord_Leaf)(nil),
 		(*ExportRecord_End)(nil),
@@ -952,7 +1015,7 @@ func file_skerry_site_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_audit_proto_rawDesc), len(file_skerry_site_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

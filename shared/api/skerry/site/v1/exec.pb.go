@@ -289,7 +289,9 @@ type RecordReads struct {
 	Reads     []*v1.AuditRead        `protobuf:"bytes,2,rep,name=reads,proto3" json:"reads,omitempty"`
 	More      uint64                 `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	// Node that gave them.
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// Site time as that node read it, when the first of them was read.
+	Happened      *timestamppb.Timestamp `protobuf:"bytes,420,opt,name=happened,proto3" json:"happened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +354,13 @@ func (x *RecordReads) GetNode() string {
 	return ""
 }
 
+func (x *RecordReads) GetHappened() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Happened
+	}
+	return nil
+}
+
 var File_skerry_site_v1_exec_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_exec_proto_rawDesc = "" +
@@ -377,12 +386,13 @@ const file_skerry_site_v1_exec_proto_rawDesc = "" +
 	"\x06record\x18\x01 \x01(\v2\x1a.skerry.site.v1.ExecRecordR\x06record\"4\n" +
 	"\x11WriteExecResponse\x12\x1f\n" +
 	"\vjudge_again\x18\x01 \x01(\bR\n" +
-	"judgeAgain\"\x7f\n" +
+	"judgeAgain\"\xb8\x01\n" +
 	"\vRecordReads\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12*\n" +
 	"\x05reads\x18\x02 \x03(\v2\x14.skerry.v1.AuditReadR\x05reads\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\x04R\x04more\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04nodeB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x04node\x18\x04 \x01(\tR\x04node\x127\n" +
+	"\bhappened\x18\xa4\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bhappenedB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_exec_proto_rawDescOnce sync.Once
@@ -411,11 +421,12 @@ var file_skerry_site_v1_exec_proto_depIdxs = []int32{
 	0, // 1: skerry.site.v1.ExecRecord.exec:type_name -> skerry.site.v1.RecordExec
 	1, // 2: skerry.site.v1.WriteExecRequest.record:type_name -> skerry.site.v1.ExecRecord
 	6, // 3: skerry.site.v1.RecordReads.reads:type_name -> skerry.v1.AuditRead
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 4: skerry.site.v1.RecordReads.happened:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_exec_proto_init() }

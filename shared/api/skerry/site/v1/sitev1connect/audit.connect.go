@@ -50,7 +50,7 @@ type AuditPeerServiceClient interface {
 	// FetchLeaves gives leaves that a new replica lacks, with a proof.
 	FetchLeaves(context.Context, *connect.Request[v1.FetchLeavesRequest]) (*connect.Response[v1.FetchLeavesResponse], error)
 	// ReportRefusals brings what a voter refused, and whose logs it gave, to the
-	// coordinator.
+	// coordinator; and what another node did while it reached no voter.
 	ReportRefusals(context.Context, *connect.Request[v1.ReportRefusalsRequest]) (*connect.Response[v1.ReportRefusalsResponse], error)
 	// WriteExec lets the coordinator write who runs a command; it answers when
 	// that is in the log.
@@ -116,7 +116,7 @@ type AuditPeerServiceHandler interface {
 	// FetchLeaves gives leaves that a new replica lacks, with a proof.
 	FetchLeaves(context.Context, *connect.Request[v1.FetchLeavesRequest]) (*connect.Response[v1.FetchLeavesResponse], error)
 	// ReportRefusals brings what a voter refused, and whose logs it gave, to the
-	// coordinator.
+	// coordinator; and what another node did while it reached no voter.
 	ReportRefusals(context.Context, *connect.Request[v1.ReportRefusalsRequest]) (*connect.Response[v1.ReportRefusalsResponse], error)
 	// WriteExec lets the coordinator write who runs a command; it answers when
 	// that is in the log.

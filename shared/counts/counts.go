@@ -1,11 +1,17 @@
-package audit
+// Package counts keeps what happens too often to be written down one by one, such
+// as refusals, until it gets into the audit log: by principal, reason and
+// resource, bounded, and on disk while nobody takes it over.
+package counts
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -21,25 +27,32 @@ const (
 	Others = "others"
 )
 
-// Refusals counts what was refused, by principal, reason and resource, until
+// Counts counts what was refused, or read, by principal, reason and resource, until
 // it is written to the log. It is safe for concurrent use.
-type Refusals struct {
+type Counts struct {
 	// Node that refuses.
 	Node string
+	// Now is site time; nil when it does not matter.
+	Now func() time.Time
 
 	mu      sync.Mutex
 	waiting map[string]*sitev1.RecordRefusals
+	disk    disk
 }
 
 // Count adds one refusal.
-func (r *Refusals) Count(principal string, refusal *skerryv1.AuditRefusal) {
+func (r *Counts) Count(principal string, refusal *skerryv1.AuditRefusal) {
 	refusal.Count = max(1, refusal.GetCount())
-	r.Return(&sitev1.RecordRefusals{Principal: principal, Node: r.Node, Refusals: []*skerryv1.AuditRefusal{refusal}})
+	counted := &sitev1.RecordRefusals{Principal: principal, Node: r.Node, Refusals: []*skerryv1.AuditRefusal{refusal}}
+	if r.Now != nil {
+		counted.Happened = timestamppb.New(r.Now())
+	}
+	r.Return(counted)
 }
 
 // Return adds what was taken and could not be written, or came from another
 // voter.
-func (r *Refusals) Return(back *sitev1.RecordRefusals) {
+func (r *Counts) Return(back *sitev1.RecordRefusals) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.waiting == nil {
@@ -49,14 +62,21 @@ func (r *Refusals) Return(back *sitev1.RecordRefusals) {
 	if principal == "" {
 		principal = "anonymous"
 	}
-	if r.waiting[principal] == nil && len(r.waiting) >= maxPrincipals {
+	// What one node saw is not mixed with what another one did: the log names it.
+	of := principal + "\x00" + back.GetNode()
+	if r.waiting[of] == nil && len(r.waiting) >= maxPrincipals {
 		principal = Others
+		of = principal + "\x00" + r.Node
 	}
-	into := r.waiting[principal]
+	into := r.waiting[of]
 	if into == nil {
-		into = &sitev1.RecordRefusals{Principal: principal, Node: back.GetNode()}
-		r.waiting[principal] = into
+		into = &sitev1.RecordRefusals{Principal: principal, Node: cut(back.GetNode(), maxRefusedDetail), Happened: back.GetHappened()}
+		r.waiting[of] = into
 	}
+	if earlier(back.GetHappened(), into.GetHappened()) {
+		into.Happened = back.GetHappened()
+	}
+	r.disk.changed = true
 	into.More += back.GetMore()
 	for _, one := range back.GetRefusals() {
 		merge(into, one)
@@ -83,16 +103,29 @@ func merge(into *sitev1.RecordRefusals, one *skerryv1.AuditRefusal) {
 
 // Take removes all that waits and returns it, sorted by principal: one entry
 // for each.
-func (r *Refusals) Take() []*sitev1.RecordRefusals {
+func (r *Counts) Take() []*sitev1.RecordRefusals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var taken []*sitev1.RecordRefusals
-	for _, one := range r.waiting {
-		taken = append(taken, one)
-	}
+	taken := r.sorted()
+	r.disk.changed = r.disk.changed || len(taken) > 0
 	clear(r.waiting)
-	slices.SortFunc(taken, func(a, b *sitev1.RecordRefusals) int { return strings.Compare(a.GetPrincipal(), b.GetPrincipal()) })
 	return taken
+}
+
+// sorted is what waits. r.mu is held.
+func (r *Counts) sorted() []*sitev1.RecordRefusals {
+	var all []*sitev1.RecordRefusals
+	for _, one := range r.waiting {
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b *sitev1.RecordRefusals) int {
+		return cmp.Or(strings.Compare(a.GetPrincipal(), b.GetPrincipal()), strings.Compare(a.GetNode(), b.GetNode()))
+	})
+	return all
+}
+
+func earlier(a, b *timestamppb.Timestamp) bool {
+	return a != nil && (b == nil || a.AsTime().Before(b.AsTime()))
 }
 
 // cut keeps the log's strings valid and short.

@@ -1,4 +1,4 @@
-package audit
+package counts
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestAFloodOfRefusalsIsOneEntryOfEachPrincipal(t *testing.T) {
-	r := &Refusals{Node: "n1"}
+	r := &Counts{Node: "n1"}
 	for n := range 100_000 {
 		r.Count("spiffe://reef/operator/mallory", &skerryv1.AuditRefusal{
 			Reason: "forbidden", Resource: fmt.Sprintf("ResourceService/Call%d", n%50), From: "10.0.0.9",
@@ -33,7 +33,7 @@ func TestAFloodOfRefusalsIsOneEntryOfEachPrincipal(t *testing.T) {
 }
 
 func TestRefusalsOfManyPrincipalsTakeBoundedMemoryAndLoseNoCount(t *testing.T) {
-	r := &Refusals{}
+	r := &Counts{}
 	for n := range 10_000 {
 		r.Count(fmt.Sprintf("spiffe://reef/operator/o%d", n), &skerryv1.AuditRefusal{Reason: "forbidden", Resource: "x"})
 	}
