@@ -184,7 +184,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		}
 	}
 	response.Problems = slices.Concat(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
-		findProblems(view, placements, response, s.Waiting()))
+		findProblems(view, placements, response, s.Waiting()), trustRoom(view))
 	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}

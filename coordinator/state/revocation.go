@@ -12,7 +12,7 @@ import (
 )
 
 // maxRevoked keys; a version of the chain of trust carries each of them.
-const maxRevoked = maxTrust
+const maxRevoked = MaxTrust
 
 // revoke a key for good. It is in the state from this entry on; the coordinator
 // then writes it into the chain of trust, which every node has.

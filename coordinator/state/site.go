@@ -18,8 +18,8 @@ const (
 	maxSiteName = 255
 	// firstRaftID is the replica of the node that made the site.
 	firstRaftID = 1
-	// maxTrust versions; each is a change of the voters' CAs.
-	maxTrust = 10_000
+	// MaxTrust versions; each is a change of the voters' CAs.
+	MaxTrust = 10_000
 )
 
 // initSite makes the site: its first trust version, operator, node and voter.
@@ -77,8 +77,8 @@ func (x *tx) appendTrust(version *sitev1.TrustVersion) error {
 	if body.GetSite() != x.site {
 		return problem.New(problem.Invalid, "trust", "the version is of site %q, not %q", bounded(body.GetSite(), maxSiteName), x.site)
 	}
-	if len(x.trust) == maxTrust {
-		return exhausted("trust versions", maxTrust)
+	if len(x.trust) == MaxTrust {
+		return exhausted("trust versions", MaxTrust)
 	}
 	var previous []byte
 	if len(x.trust) > 0 {

@@ -10,7 +10,7 @@ import (
 
 // Refusal of a verdict: who may not do what, and why.
 func Refusal(who Principal, verb string, object Object, verdict Verdict) error {
-	message := fmt.Sprintf("%s may not %s %s", who, verb, object)
+	message := fmt.Sprintf("%s may not %s %s", who, doing(verb), object)
 	var because []string
 	for _, reason := range verdict.By {
 		because = append(because, reason.String()+" forbids it")
@@ -20,6 +20,14 @@ func Refusal(who Principal, verb string, object Object, verdict Verdict) error {
 	}
 	return problem.New(problem.Forbidden, object.Subject(), "%s: %s", message, strings.Join(because, ", ")).
 		WithHint("%s says what is missing; an administrator can grant it", explainCommand(verb, object))
+}
+
+// doing is a verb as it stands before what it is done to.
+func doing(verb string) string {
+	if verb == "logs" {
+		return "read the logs of"
+	}
+	return verb
 }
 
 // String is where the policy is: `policy shop (line 3)`.
