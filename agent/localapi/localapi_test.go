@@ -82,7 +82,7 @@ func newServer(change ...func(*fake)) *Server {
 	return New(Config{
 		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver, Names: f,
 		Conditions: func() []*skerryv1.Condition { return nil },
-		Refused: &f.refused, Reads: &f.reads,
+		Refused:    &f.refused, Reads: &f.reads,
 		Spool: f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
 		Clock: clock{}, Logger: slog.New(slog.DiscardHandler),
 	})
