@@ -198,6 +198,22 @@ func VerifyTrust(siteID string, chain []*sitev1.TrustVersion) (*Bundle, error) {
 	return bundle, nil
 }
 
+// Extend returns the bundle after more versions of its chain. What came before
+// was verified when the bundle was made.
+func (b *Bundle) Extend(versions []*sitev1.TrustVersion) (*Bundle, error) {
+	if b.version+uint64(len(versions)) > maxTrustVersions {
+		return nil, problem.New(problem.Invalid, "chain of trust", "it has %d versions, 1 to %d are possible", b.version+uint64(len(versions)), maxTrustVersions)
+	}
+	for _, version := range versions {
+		next, err := extendBundle(b, version, b.siteID)
+		if err != nil {
+			return nil, err
+		}
+		b = next
+	}
+	return b, nil
+}
+
 // extendBundle checks one version against the one before, nil for none.
 func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (*Bundle, error) {
 	body := &sitev1.TrustBody{}

@@ -48,6 +48,26 @@ func TestAChainIsWalkedFromItsID(t *testing.T) {
 	}
 }
 
+func TestABundleIsExtendedByWhatFollowsAlone(t *testing.T) {
+	a, b, c := newAuthority(t, "harbour"), newAuthority(t, "harbour"), newAuthority(t, "harbour")
+	chain := chainOf(t, a, b, c)
+	whole, err := VerifyTrust(SiteID(chain[0]), chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := VerifyTrust(SiteID(chain[0]), chain[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	extended, err := first.Extend(chain[1:])
+	if err != nil || extended.Version() != whole.Version() || string(extended.hash) != string(whole.hash) || len(extended.Authorities()) != 3 {
+		t.Errorf("%+v, %v", extended, err)
+	}
+	if _, err := first.Extend(chain[2:]); err == nil {
+		t.Error("a version was left out, and nobody noticed")
+	}
+}
+
 func TestVerifyTrustRefuses(t *testing.T) {
 	a, b, c := newAuthority(t, "harbour"), newAuthority(t, "harbour"), newAuthority(t, "harbour")
 	chain := chainOf(t, a, b, c)

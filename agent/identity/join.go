@@ -53,7 +53,7 @@ func Join(ctx context.Context, system env.System, options JoinOptions) (string, 
 				WithHint("skerry status shows which")
 		}
 	}
-	key, err := pending(system, dir)
+	key, err := Pending(system, dir)
 	if err != nil {
 		return "", err
 	}
@@ -61,25 +61,40 @@ func Join(ctx context.Context, system env.System, options JoinOptions) (string, 
 	if err != nil {
 		return "", err
 	}
+	if isNode {
+		return answer.GetName(), Joined(system, options.Token.SiteID, options.StateDir, key, answer, options.Keep)
+	}
 	bundle, err := check(options.Token.SiteID, options.Token.Role, answer)
 	if err != nil {
 		return "", err
 	}
-	if isNode {
-		err = storeNode(system.FS, dir, options, key, answer, bundle)
-	} else {
-		err = storeOperator(system.FS, dir, options.Address, key, answer, bundle)
-	}
-	if err != nil {
+	if err := storeOperator(system.FS, dir, options.Address, key, answer, bundle); err != nil {
 		return "", err
 	}
 	return answer.GetName(), system.FS.Remove(filepath.Join(dir, pendingKey))
 }
 
-// pending returns the key that an earlier attempt made, or a new one: the site
-// binds the token to the key, so an attempt that is repeated must have the
-// same.
-func pending(system env.System, dir string) (*ecdsa.PrivateKey, error) {
+// Joined takes over what the site answers to a node that joins, if it is usable.
+// keep stores what else the agent needs of it.
+func Joined(system env.System, siteID, stateDir string, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, keep func(*sitev1.JoinResponse) error) error {
+	dir := Dir(stateDir)
+	bundle, err := check(siteID, string(certs.RoleNode), answer)
+	if err != nil {
+		return err
+	}
+	if err := keep(answer); err != nil {
+		return err
+	}
+	if err := store(system.FS, dir, key, answer.GetSvid(), answer.GetTrust(), bundle, answer.GetGossipKey(), answer.GetNode()); err != nil {
+		return err
+	}
+	return system.FS.Remove(filepath.Join(dir, pendingKey))
+}
+
+// Pending returns the key that an earlier attempt to join left in dir, or a new
+// one: the site binds the token to the key, so an attempt that is repeated must
+// have the same.
+func Pending(system env.System, dir string) (*ecdsa.PrivateKey, error) {
 	name := filepath.Join(dir, pendingKey)
 	key, err := readKey(system.FS, name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -159,13 +174,6 @@ func check(siteID, role string, answer *sitev1.JoinResponse) (*certs.Bundle, err
 // begin to count. It does not know the site's time yet, and its own clock may be
 // years off in either direction; the token pins the site.
 var timeless time.Time
-
-func storeNode(files env.FS, dir string, options JoinOptions, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
-	if err := options.Keep(answer); err != nil {
-		return err
-	}
-	return store(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle, answer.GetGossipKey(), answer.GetNode())
-}
 
 func storeOperator(files env.FS, dir, address string, key *ecdsa.PrivateKey, answer *sitev1.JoinResponse, bundle *certs.Bundle) error {
 	if err := storeCredentials(files, dir, key, answer.GetSvid(), answer.GetTrust(), bundle); err != nil {

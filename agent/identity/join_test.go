@@ -163,6 +163,11 @@ func TestTrustIsOnlyEverExtended(t *testing.T) {
 		{"a longer one is taken over", func(t *testing.T, n *Node, known []*sitev1.TrustVersion) []*sitev1.TrustVersion {
 			return extend(t, extend(t, known, n.Authority(), "n3"), n.Authority(), "n4")
 		}, 4, false},
+		{"of a longer one only what follows is believed", func(t *testing.T, n *Node, known []*sitev1.TrustVersion) []*sitev1.TrustVersion {
+			longer := extend(t, known, n.Authority(), "n3")
+			longer[0] = &sitev1.TrustVersion{Body: []byte("forged")}
+			return longer
+		}, 3, false},
 		{"a fork is refused, though it is signed and longer", func(t *testing.T, n *Node, known []*sitev1.TrustVersion) []*sitev1.TrustVersion {
 			return extend(t, extend(t, known[:1], n.Authority(), "fork-2"), n.Authority(), "fork-3")
 		}, 2, true},

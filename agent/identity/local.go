@@ -31,7 +31,7 @@ func CreateLocalOperator(ctx context.Context, system env.System, options LocalOp
 	if err := checkUnused(system.FS, dir); err != nil {
 		return "", err
 	}
-	key, err := pending(system, dir)
+	key, err := Pending(system, dir)
 	if err != nil {
 		return "", err
 	}

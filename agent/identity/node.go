@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,7 +198,7 @@ func (n *Node) Trust() []*sitev1.TrustVersion {
 func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	bundle, err := continued(n.chain, n.bundle, chain)
+	chain, bundle, err := continued(n.chain, n.bundle, chain)
 	if err != nil || bundle == n.bundle {
 		return err
 	}
@@ -248,16 +249,19 @@ func (n *Node) OnRecord(peer certs.Peer) bool {
 	return known != nil && known(peer)
 }
 
-// continued returns the bundle of a chain that continues a known one; the known
-// bundle when it is not longer.
-func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*sitev1.TrustVersion) (*certs.Bundle, error) {
+// continued returns a known chain with what another one has more, and its
+// bundle; the known ones when that is not longer. Of the versions before, the last
+// one that is known names all by their hashes: they are not verified again.
+func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*sitev1.TrustVersion) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
 	if len(chain) <= len(known) {
-		return bundle, nil
+		return known, bundle, nil
 	}
 	if !proto.Equal(chain[len(known)-1], known[len(known)-1]) {
-		return nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
+		return nil, nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
 	}
-	return certs.VerifyTrust(bundle.SiteID(), chain)
+	more := chain[len(known):]
+	next, err := bundle.Extend(more)
+	return slices.Concat(known, more), next, err
 }
 
 // EnsureAuthority makes this node's CA, and the key that signs JWT-SVIDs beside

@@ -180,7 +180,7 @@ func loadTime(files env.FS, dir string) sitetime.Stamp {
 func (o *Operator) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	bundle, err := continued(o.chain, o.bundle, chain)
+	chain, bundle, err := continued(o.chain, o.bundle, chain)
 	if err != nil || bundle == o.bundle {
 		return err
 	}
