@@ -21,7 +21,7 @@ const clockAge = 10 * time.Second
 // stamp is the coordinator's next stamp, made from the voters' clocks.
 func (v *Voter) stamp() sitetime.Stamp {
 	view := v.store.View()
-	v.SiteTime.Observe(view.Stamp())
+	v.SiteTime.Reach(view.Stamp())
 	return v.SiteTime.Advance(v.votersClocks(view))
 }
 
@@ -61,7 +61,7 @@ func (v *Voter) clocks() map[string]time.Time {
 type siteClock struct{ v *Voter }
 
 func (s siteClock) Read() sitetime.Stamp {
-	s.v.SiteTime.Observe(s.v.store.View().Stamp())
+	s.v.SiteTime.Reach(s.v.store.View().Stamp())
 	return s.v.SiteTime.Read()
 }
 

@@ -70,6 +70,14 @@ func (c *Clock) Observe(stamp Stamp, elapsed time.Duration) {
 	c.last, c.at = stamp, elapsed
 }
 
+// Reach takes over a stamp of the log, of which nobody knows how old it is: it is
+// at least as late as that.
+func (c *Clock) Reach(stamp Stamp, elapsed time.Duration) {
+	if stamp.Newer(c.At(elapsed)) {
+		c.Observe(stamp, elapsed)
+	}
+}
+
 // Advance makes the next stamp; only the coordinator does. clocks are the wall
 // clocks of the voters that are known, voters is how many there are.
 //

@@ -61,6 +61,22 @@ func TestAnOperatorsWordBeginsAnEra(t *testing.T) {
 	}
 }
 
+// TestAnOldStampOfTheLogDoesNotStopTheClock: a voter applied it after it last
+// heard the coordinator, and looks at it when it is elected, long after.
+func TestAnOldStampOfTheLogDoesNotStopTheClock(t *testing.T) {
+	clock := begun()
+	inLog := Stamp{Time: noon.Add(time.Second), Reference: noon.Add(time.Second)}
+	clock.Reach(inLog, time.Minute)
+	if got := clock.At(time.Minute); !got.Time.Equal(noon.Add(time.Minute)) {
+		t.Errorf("after a minute it shows %s", got.Time)
+	}
+	ahead := Stamp{Time: noon.Add(time.Hour), Reference: noon}
+	clock.Reach(ahead, time.Minute)
+	if got := clock.At(time.Minute); !got.Time.Equal(ahead.Time) {
+		t.Errorf("the log is at %s, it shows %s", ahead.Time, got.Time)
+	}
+}
+
 // TestStampsNeverGoBackNorRunAhead lets a majority of the clocks do whatever
 // they like.
 func TestStampsNeverGoBackNorRunAhead(t *testing.T) {

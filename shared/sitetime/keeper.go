@@ -37,11 +37,18 @@ func (k *Keeper) Read() Stamp {
 	return k.time.At(k.clock.Elapsed())
 }
 
-// Observe takes over a stamp of the coordinator, or of the replicated state.
+// Observe takes over a stamp of the coordinator, made at this moment.
 func (k *Keeper) Observe(stamp Stamp) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.time.Observe(stamp, k.clock.Elapsed())
+}
+
+// Reach takes over a stamp of the replicated state.
+func (k *Keeper) Reach(stamp Stamp) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.time.Reach(stamp, k.clock.Elapsed())
 }
 
 // Forget drops what was known before an era began: stamps of the one before do
