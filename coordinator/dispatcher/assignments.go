@@ -11,7 +11,8 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// Assignments are all that a node needs to go on alone.
+// Assignments are all that a node needs to go on alone. One that was evicted gets
+// no keys: those of gossip may be new already.
 func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments {
 	orders := common(view)
 	orders.Peers = view.Peers()
@@ -23,8 +24,6 @@ func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments
 func common(view *state.View) *sitev1.Assignments {
 	return &sitev1.Assignments{
 		Trust:             view.Trust(),
-		GossipKey:         view.GossipKey(),
-		Gossip:            view.Gossip().GetRing(),
 		Site:              view.Site(),
 		SiteId:            view.SiteID(),
 		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
@@ -43,6 +42,9 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 		RaftId: node.GetRaftId(),
 		Record: record(node),
 		Renew:  site.mustRenew(node),
+	}
+	if node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+		orders.GossipKey, orders.Gossip = view.GossipKey(), view.Gossip().GetRing()
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {

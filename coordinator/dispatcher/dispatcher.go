@@ -289,16 +289,16 @@ func (s *session) submit(ctx context.Context, reported *sitev1.NodeReport, numbe
 	}
 }
 
-// gone is why a node that was removed since the stream began gets no more than
-// these orders: they tell its agent that it holds no replica any more, which is
-// so once the voters have changed. err is why it must not even get them.
-func (s *session) gone(view *state.View) (gone, err error) {
-	refused := CheckNode(view, s.peer)
-	node := view.Node(s.node)
+// Gone tells why a node that was removed since its stream began gets no more than
+// the orders of now: they tell its agent that it holds no replica any more, which
+// is so once the voters have changed. err is why it must not even get them.
+func Gone(view *state.View, peer certs.Peer) (gone, err error) {
+	refused := CheckNode(view, peer)
+	node := view.Node(peer.Name)
 	switch {
 	case refused == nil:
 		return nil, nil
-	case string(node.GetKeyFingerprint()) != string(s.peer.KeyFingerprint):
+	case string(node.GetKeyFingerprint()) != string(peer.KeyFingerprint):
 		return nil, refused
 	case node.GetRaftId() != 0:
 		return nil, nil

@@ -208,6 +208,18 @@ func TestANodeThatWasRemovedGetsNoOrdersButItsLast(t *testing.T) {
 	s.sync().wantEnd(problem.Forbidden)
 }
 
+func TestANodeThatWasRemovedGetsNoGossipKeys(t *testing.T) {
+	s := newTestSite(t)
+	if orders := Assignments(s.store.View(), "n2", 2); len(orders.GetGossipKey()) == 0 || orders.GetGossip() == nil {
+		t.Fatalf("a node of the site gets none either: %v", orders)
+	}
+	s.remove("n2")
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: key("next")}}})
+	if orders := Assignments(s.store.View(), "n2", 2); len(orders.GetGossipKey()) > 0 || orders.GetGossip() != nil {
+		t.Errorf("it was sent the keys of now: %v", orders.GetGossip())
+	}
+}
+
 func TestANodeWhoseNameAnotherOneGotIsToldNothing(t *testing.T) {
 	s := newTestSite(t)
 	s.changeVoters(&sitev1.VoterChange{RemoveNode: "n2", RemoveRaftId: 2})

@@ -42,7 +42,7 @@ func (s *session) send(ctx context.Context) error {
 		if s.greeted.Load() && s.dirty.Swap(false) {
 			view := d.store.View()
 			var err error
-			if gone, err = s.gone(view); err != nil {
+			if gone, err = Gone(view, s.peer); err != nil {
 				return err
 			}
 			s.addOrders(response, view, last)
