@@ -95,15 +95,16 @@ func (a *Agent) untilEvicted(ctx context.Context, run func(context.Context) erro
 func (a *Agent) evicted(ctx context.Context) error {
 	a.Logger.Error("this node was evicted from the site: it holds no replica, gossips no more, and runs only what stays on it",
 		"site", a.identity.Site())
-	if err := a.ledger.Accept(ownOrders(a.ledger.Current())); err != nil {
+	if err := a.ledger.Accept(OwnOrders(a.ledger.Current())); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// ownOrders are the last orders of a node that gets no more.
-func ownOrders(last *sitev1.Assignments) *sitev1.Assignments {
+// OwnOrders are the last orders of a node that was evicted: what stays on it,
+// and nothing that the site would want of it.
+func OwnOrders(last *sitev1.Assignments) *sitev1.Assignments {
 	orders := &sitev1.Assignments{}
 	if last != nil {
 		orders = proto.CloneOf(last)

@@ -6,7 +6,6 @@ import (
 
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 )
 
@@ -47,7 +46,7 @@ func (v *Voter) rotateGossip(ctx context.Context) error {
 // nextGossip is the next step; nil when there is none.
 func (v *Voter) nextGossip(view *state.View) *sitev1.Entry {
 	switch {
-	case view.Gossip().GetDue() && !evictedReplica(view):
+	case view.GossipDue():
 		key := make([]byte, gossipKeyBytes)
 		if _, err := v.Env.Rand.Read(key); err != nil {
 			return nil
@@ -59,18 +58,6 @@ func (v *Voter) nextGossip(view *state.View) *sitev1.Entry {
 		}}
 	}
 	return nil
-}
-
-// evictedReplica: a node that was evicted is still in the group. The log would
-// be sent to it if a replica did not know of the eviction yet, and with it the
-// new key.
-func evictedReplica(view *state.View) bool {
-	for _, node := range view.Nodes() {
-		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED && node.GetRaftId() != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (v *Voter) proposeGossip(ctx context.Context, entry *sitev1.Entry) {

@@ -371,20 +371,7 @@ func (v *Voter) dialReplica(ctx context.Context, id uint64) (net.Conn, error) {
 
 // OnRecord tells whether the state has a peer's key on record for its ID.
 func (v *Voter) OnRecord(peer certs.Peer) bool {
-	view := v.store.View()
-	switch peer.Role {
-	case certs.RoleNode:
-		node := view.Node(peer.Name)
-		return node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && sameKey(node.GetKeyFingerprint(), peer)
-	case certs.RoleOperator:
-		return sameKey(view.Operator(peer.Name).GetKeyFingerprint(), peer)
-	default:
-		return false
-	}
-}
-
-func sameKey(onRecord []byte, peer certs.Peer) bool {
-	return len(onRecord) > 0 && bytes.Equal(onRecord, peer.KeyFingerprint)
+	return v.store.View().OnRecord(peer)
 }
 
 // expectReplica admits the named node with the key that is on record, if one

@@ -29,6 +29,22 @@ func (v *View) GossipSettled() bool {
 	return true
 }
 
+// GossipDue tells whether a rotation is to begin: somebody who was evicted knows
+// the key. It waits while that node's replica is in the group: the log would be
+// sent to it if a replica did not know of the eviction yet, and with it the new
+// key.
+func (v *View) GossipDue() bool {
+	if !v.Gossip().GetDue() {
+		return false
+	}
+	for _, node := range v.Nodes() {
+		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED && node.GetRaftId() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // GossipNext tells whether a rotation has a step to go.
 func (v *View) GossipNext() bool {
 	ring := v.Gossip().GetRing().GetKeys()

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -42,6 +43,20 @@ func (v *View) Revoked() []*sitev1.Revocation { return v.meta.revoked }
 // IsRevoked tells whether a key was revoked, also when the chain of trust does
 // not say so yet.
 func (v *View) IsRevoked(fingerprint []byte) bool { return v.meta.isRevoked(fingerprint) }
+
+// OnRecord tells whether a peer's key is on record for its ID.
+func (v *View) OnRecord(peer certs.Peer) bool {
+	var key []byte
+	switch peer.Role {
+	case certs.RoleNode:
+		if node := v.Node(peer.Name); node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+			key = node.GetKeyFingerprint()
+		}
+	case certs.RoleOperator:
+		key = v.Operator(peer.Name).GetKeyFingerprint()
+	}
+	return len(key) > 0 && bytes.Equal(key, peer.KeyFingerprint)
+}
 
 // evictNode takes a node out of the site, whatever it runs. What may run
 // anywhere is forgotten, so that it starts elsewhere; what stays on the node
