@@ -48,6 +48,16 @@ const (
 	// IdentityBound: a node gets identities of what is bound to it, is to run, and
 	// asks for one.
 	IdentityBound Rule = "identities go where the placement is"
+	// RevokedOut: a revoked key counts nowhere in reach, within seconds.
+	RevokedOut Rule = "revoked keys count nowhere"
+	// KeysStay: who was evicted learns no key of gossip that was made since.
+	KeysStay Rule = "gossip keys stay in the site"
+	// NobodyOut: a CA is retired only when no SVID hangs on it.
+	NobodyOut Rule = "nobody is locked out"
+	// TimeRuns: site time never goes back, and no single clock moves it.
+	TimeRuns Rule = "site time runs"
+	// DiskFloor: a replica steps down before its disk is full.
+	DiskFloor Rule = "a replica steps down in time"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

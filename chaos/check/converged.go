@@ -39,6 +39,10 @@ func Unsettled(s Site) []string {
 func unsettledNodes(s Site) []string {
 	var out []string
 	for _, n := range s.Nodes {
+		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			out = append(out, fmt.Sprintf("node %s has not come back since it was evicted", n.GetName()))
+			continue
+		}
 		if n.GetState() != skerryv1.NodeState_NODE_STATE_READY {
 			out = append(out, fmt.Sprintf("node %s is %v", n.GetName(), n.GetState()))
 		}

@@ -19,6 +19,11 @@ func NewDecisions() *Decisions { return &Decisions{} }
 // Observe compares the state after an entry with the one before it.
 func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Workload, placements []*skerryv1.Placement) *Violation {
 	before, readyBefore := d.placements, d.ready
+	for _, n := range nodes {
+		if n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+			delete(readyBefore, n.GetName()) // somebody asked for its end
+		}
+	}
 	d.placements, d.ready = make(map[string]*skerryv1.Placement, len(placements)), make(map[string]bool, len(nodes))
 	for _, n := range nodes {
 		d.ready[n.GetName()] = n.GetState() == skerryv1.NodeState_NODE_STATE_READY

@@ -35,7 +35,8 @@ const (
 	Unmesh
 	// Poor makes the links of the targets late, lossy, reordering and doubling.
 	Poor
-	// ClockJump sets the wall clocks of the targets to something else.
+	// ClockJump sets the wall clocks of the targets to something else, until the
+	// end.
 	ClockJump
 	// Exit ends a running workload instance on each target by itself.
 	Exit
@@ -43,12 +44,24 @@ const (
 	// which that replica must never run again. Whoever carries it out leaves
 	// enough replicas for a majority.
 	BadDisk
+	// Evict the first target from the site. Whoever carries it out lets the machine
+	// join again at the end, made anew.
+	Evict
+	// RevokeOperator takes the key of a person who uses the site back; at the end
+	// the person gets another.
+	RevokeOperator
+	// RotateAuthorities and RotateGossip are what operators do now and then.
+	RotateAuthorities
+	RotateGossip
+	// DiskFull leaves less room than the floor on the disk of each target.
+	DiskFull
 )
 
 var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
-	BadDisk: "bad-disk",
+	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -114,6 +127,7 @@ var weights = []struct {
 }{
 	{Crash, 20}, {PowerOff, 12}, {Blackout, 3}, {Split, 16}, {Deaf, 7}, {Mute, 7},
 	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12}, {BadDisk, 6},
+	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6},
 }
 
 func single(rng *rand.Rand, site Site, at time.Duration) Fault {
@@ -121,6 +135,8 @@ func single(rng *rand.Rand, site Site, at time.Duration) Fault {
 	switch f.Kind {
 	case Blackout:
 		f.Hosts = all(site)
+	case Evict:
+		f.Hosts = some(rng, site, 1)
 	case Unmesh, Exit:
 		f.Hosts = some(rng, site, len(site.Zones))
 	case Split:

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"skerry.dev/agent/ledger"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"skerry.dev/agent/reconcile"
-	"skerry.dev/chaos/check"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -28,7 +28,6 @@ const (
 // session, as agent/supervisor and agent/session are in production.
 type node struct {
 	*process
-	ledger  *ledger.Ledger
 	core    *reconcile.Core
 	session *session
 	// alarm counts the timers that were set; only the last one counts.
@@ -45,12 +44,6 @@ type node struct {
 
 func newNode(p *process) *node {
 	a := &node{process: p, core: reconcile.New(), keeping: map[string]bool{}}
-	var err error
-	a.ledger, err = ledger.Open(p.host.disk, stateDir)
-	if err != nil {
-		p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
-		return a
-	}
 	if p.world.has(StopAll) {
 		for _, id := range slices.Sorted(maps.Keys(p.host.machine.running)) {
 			_ = p.host.machine.stop(id, 0) // planted: whether it works does not matter
@@ -61,10 +54,13 @@ func newNode(p *process) *node {
 			a.look()
 		}
 	}
+	p.agent = a
 	a.obey()
 	a.look()
 	p.every(lookEvery, a.look)
-	a.session = newSession(a)
+	if !p.self.Evicted() {
+		a.session = newSession(a)
+	}
 	p.every(keepEvery, a.keepCopies)
 	p.every(identityEvery, a.askForIdentities)
 	return a
@@ -75,6 +71,9 @@ func (a *node) accept(orders *sitev1.Assignments) error {
 	if err := a.ledger.Accept(orders); err != nil {
 		return err
 	}
+	a.gossip(orders)
+	a.updateTrust(orders.GetTrust())
+	a.followAuthorities(orders)
 	a.obey()
 	a.keepCopies()
 	return nil
@@ -211,7 +210,10 @@ func (a *node) fetch(digest string) error {
 	for _, source := range a.ledger.Current().GetImages() {
 		for _, node := range source.GetNodes() {
 			from := a.world.hostByName(node)
-			if source.GetDigest() == digest && a.world.net.reachable(a.host.index, from) && a.world.hosts[from].machine.holds(digest) {
+			if from < 0 || source.GetDigest() != digest || !a.world.net.reachable(a.host.index, from) {
+				continue
+			}
+			if other := a.world.hosts[from]; a.connects(other.process) && other.machine.holds(digest) {
 				a.host.machine.addImage(digest)
 				return nil
 			}
@@ -230,7 +232,7 @@ func (a *node) keepCopies() {
 		a.keeping[digest] = true
 		a.after(a.takes(durations[reconcile.Fetch]), func() {
 			delete(a.keeping, digest)
-			if a.fetch(digest) == nil {
+			if a.fetch(digest) == nil && a.session != nil {
 				a.session.changed()
 			}
 		})
@@ -243,8 +245,17 @@ func (a *node) facts() *sitev1.NodeFacts {
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
 	}
+	facts.GossipVersion = a.members.version
+	if a.full {
+		facts.Conditions = append(facts.Conditions, &skerryv1.Condition{Type: "DiskFull", Message: "there is no room for a log"})
+	}
+	if authority, generation := a.self.NewestAuthority(); authority != nil {
+		facts.Authority, facts.AuthorityGeneration = authority.Certificate().Raw, generation
+	}
+	facts.SvidIssuer, facts.WorkloadIssuers = a.issuer(), a.issuers()
+	facts.SvidExpires = timestamppb.New(a.leaf().NotAfter)
 	if raft := &a.host.raft; raft.id != 0 && raft.id == raft.halted {
-		facts.Conditions = []*skerryv1.Condition{{Type: "VoterHalted", Message: errDisk.Error()}}
+		facts.Conditions = append(facts.Conditions, &skerryv1.Condition{Type: "VoterHalted", Message: errDisk.Error()})
 	}
 	if a.world.has(Boast) {
 		facts.Capacity.CpuMilli *= 4

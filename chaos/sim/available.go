@@ -48,12 +48,7 @@ func (a *availability) look() {
 	if w.coordinatorHost() >= 0 || a.changing() {
 		a.served = now
 	}
-	var voters []int
-	for _, n := range w.newest.Nodes() {
-		if n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
-			voters = append(voters, w.hostByName(n.GetName()))
-		}
-	}
+	voters := w.voterHosts()
 	for x := range w.hosts {
 		for y := range w.hosts {
 			switch good := a.good(x, y); {
@@ -68,7 +63,21 @@ func (a *availability) look() {
 		w.violate(&check.Violation{Rule: check.Available, Message: fmt.Sprintf(
 			"nobody coordinates for %v, though %s can", now-a.served, hostNames(majority))})
 	}
+	w.revoked.look()
+	w.checkRoom()
 	w.kernel.after(availableEvery, a.look)
+}
+
+// voterHosts hold the replicas that vote. One that was evicted does not take part
+// any more, though it counts until it is replaced.
+func (w *world) voterHosts() []int {
+	var voters []int
+	for _, n := range w.newest.Nodes() {
+		if n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+			voters = append(voters, w.hostByName(n.GetName()))
+		}
+	}
+	return voters
 }
 
 // changing: a change of the voters has begun somewhere and not ended. Then two
@@ -84,7 +93,8 @@ func (a *availability) changing() bool {
 func (a *availability) good(x, y int) bool {
 	w := a.world
 	for _, h := range []*host{w.hosts[x], w.hosts[y]} {
-		if h.process == nil || h.process.voter == nil || h.raft.id != w.newest.Node(h.name).GetRaftId() {
+		node := w.newest.Node(h.name)
+		if h.process == nil || h.process.voter == nil || h.raft.id != node.GetRaftId() || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			return false
 		}
 	}

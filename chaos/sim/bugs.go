@@ -30,6 +30,18 @@ const (
 	MuteAudit Bug = "mute-audit"
 	// AnyIdentity: the voter that issues does not look who asks.
 	AnyIdentity Bug = "any-identity"
+	// OldTrust: nodes believe the chain of trust that they joined with.
+	OldTrust Bug = "old-trust"
+	// KeepAuthorities: no CA ever leaves the chain of trust.
+	KeepAuthorities Bug = "keep-authorities"
+	// LeakKeys: whoever was evicted goes on getting orders and the log.
+	LeakKeys Bug = "leak-keys"
+	// MuteIssuers: nodes do not say on which CAs identities hang.
+	MuteIssuers Bug = "mute-issuers"
+	// OwnClock: the coordinator stamps what its own clock says.
+	OwnClock Bug = "own-clock"
+	// NoFloor: nobody looks whether the disk has room.
+	NoFloor Bug = "no-floor"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

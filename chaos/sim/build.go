@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"skerry.dev/agent"
+	"skerry.dev/agent/identity"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
@@ -26,14 +25,15 @@ func newWorld(options Options) *world {
 	w := &world{
 		options: options, kernel: &kernel{},
 		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
-		logger: slog.New(slog.DiscardHandler),
+		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, time: &check.SiteTime{},
 	}
+	w.revoked = &revocations{world: w, keys: map[string]time.Duration{}}
 	if options.Log != nil {
 		w.logger = slog.New(slog.NewTextHandler(options.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	w.trace = newTrace(w.kernel)
 	w.hostRng, w.netRng, w.faultRng, w.clientRng = w.rngFor(1), w.rngFor(2), w.rngFor(3), w.rngFor(4)
-	w.secretRng = w.rngFor(5)
+	w.secretRng, w.keyRng, w.peopleRng = w.rngFor(5), w.rngFor(6), w.rngFor(7)
 	count := 3 + w.hostRng.IntN(5)
 	w.stats.Hosts = count
 	w.net = newNetwork(w.kernel, w.trace, w.netRng, count)
@@ -41,6 +41,9 @@ func newWorld(options Options) *world {
 	w.net.processUp = func(h int) bool { return w.hosts[h].process != nil }
 	for i := range count {
 		w.hosts = append(w.hosts, newHost(w, i))
+	}
+	for range w.hosts {
+		w.revoked.inReach = append(w.revoked.inReach, notGood)
 	}
 	w.real = w.capacities()
 	return w
@@ -52,7 +55,8 @@ func newHost(w *world, index int) *host {
 		fixed:      time.Duration(w.hostRng.Int64N(int64(1000 * time.Hour))),
 		rate:       1 + (w.hostRng.Float64()-0.5)/100,
 		wall:       time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
-		identities: map[string]bool{},
+		drift:      (w.hostRng.Float64() - 0.5) / 1000, // at most 500 ppm
+		identities: map[string][sha256.Size]byte{},
 	}
 	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug
@@ -71,7 +75,7 @@ func (w *world) hostByAddress(address string) int {
 func (h *host) record() *skerryv1.Node {
 	return &skerryv1.Node{
 		Name: h.name, Id: "id-" + h.name, Address: h.name + ":7600", GossipAddress: h.name + ":7601", Version: "1",
-		Zone: h.zone, KeyFingerprint: fingerprint(h.name),
+		Zone:     h.zone,
 		Capacity: &skerryv1.Capacity{CpuMilli: 2000, MemoryBytes: 2 << 30},
 	}
 }
@@ -81,8 +85,9 @@ func fingerprint(name string) []byte {
 	return sum[:]
 }
 
-func tokenHash(name string) []byte {
-	sum := sha256.Sum256([]byte("token of " + name))
+// tokenHash of the token for a name's life of this number.
+func tokenHash(name string, life int) []byte {
+	sum := sha256.Sum256([]byte(fmt.Sprintf("token %d of %s", life, name)))
 	return sum[:]
 }
 
@@ -114,7 +119,12 @@ func (w *world) found() error {
 	if err := consensus.Bootstrap(&h.raft, 1, state.New()); err != nil {
 		return err
 	}
-	if err := agent.KeepInit(h.disk, stateDir, w.initSite()); err != nil {
+	var err error
+	w.init, err = identity.InitSite(h.system(), identity.InitOptions{
+		Site: siteName, Operator: "op", Node: h.record(), StateDir: stateDir, Home: "/home",
+		Keep: func(init *sitev1.InitSite) error { return agent.KeepInit(h.disk, stateDir, init) },
+	})
+	if err != nil {
 		return err
 	}
 	h.member = true
@@ -127,32 +137,19 @@ func (w *world) found() error {
 	return nil
 }
 
-// initSite is what the first host's agent has on its disk from the beginning.
-func (w *world) initSite() *sitev1.InitSite {
-	body := encode(&sitev1.TrustBody{Site: siteName, Version: 1})
-	sum := sha256.Sum256(body)
-	node := w.hosts[0].record()
-	node.MayVote, node.Voter, node.RaftId = true, skerryv1.VoterRole_VOTER_ROLE_VOTER, 1
-	return &sitev1.InitSite{
-		Name: siteName, SiteId: hex.EncodeToString(sum[:]), Trust: &sitev1.TrustVersion{Body: body},
-		Operator: &sitev1.OperatorRecord{Name: "op", KeyFingerprint: fingerprint("op")},
-		Node:     node, GossipKey: make([]byte, 32),
-	}
-}
-
 // opening are the entries that make the site what it is before clients come.
 func (w *world) opening() []*sitev1.Entry {
-	entries := []*sitev1.Entry{{Change: &sitev1.Entry_InitSite{InitSite: w.initSite()}}}
+	entries := []*sitev1.Entry{{Change: &sitev1.Entry_InitSite{InitSite: w.init}}}
 	for _, name := range images {
 		entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{
 			Image: &skerryv1.Image{Kind: "Image", Name: name, Digest: imageDigest(name), Size: 1 << 20, Nodes: []string{w.hosts[0].name}},
 		}}})
 	}
 	for _, h := range w.hosts[1:] {
-		entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
-			Token:      &skerryv1.Token{Id: "token-" + h.name, Role: "node", Name: h.name, Expires: timestamppb.New(simulationStart.Add(1000 * time.Hour))},
-			SecretHash: tokenHash(h.name), Zone: h.zone,
-		}}})
+		entries = append(entries, h.token())
+	}
+	for n := range clients {
+		entries = append(entries, w.letIn(n+1)...)
 	}
 	for _, name := range staying {
 		entries = append(entries, applyEntry(stay(name, 1)))

@@ -19,6 +19,8 @@ const (
 	// clientThink is the mean pause between two requests of one client.
 	clientThink = 800 * time.Millisecond
 	project     = "default"
+	// refusedKey is how a node answers somebody whose key was revoked.
+	refusedKey = "refused"
 	// clientPrefix begins the request IDs of people.
 	clientPrefix = "client-"
 )
@@ -37,6 +39,9 @@ type request struct {
 	id    string
 	entry *sitev1.Entry
 	read  bool
+	// operator who asks, and the key that this person shows.
+	operator string
+	key      []byte
 	// acknowledgedBefore is the highest acknowledged index when a read began.
 	acknowledgedBefore uint64
 	tries              int
@@ -67,7 +72,7 @@ func (c *client) run() {
 
 func (c *client) choose() *request {
 	c.sent++
-	r := &request{id: fmt.Sprintf("%s%d-%d", clientPrefix, c.number, c.sent)}
+	r := &request{id: fmt.Sprintf("%s%d-%d", clientPrefix, c.number, c.sent), operator: operatorName(c.number), key: c.world.operators[c.number].key()}
 	switch pick := c.rng.IntN(10); {
 	case pick < 3:
 		r.read = true
@@ -79,7 +84,7 @@ func (c *client) choose() *request {
 	}
 	if r.entry != nil {
 		r.entry.RequestId = r.id
-		r.entry.Principal = fmt.Sprintf("spiffe://%s/operator/client-%d", siteName, c.number)
+		r.entry.Principal = fmt.Sprintf("spiffe://%s/operator/%s", siteName, r.operator)
 	}
 	return r
 }
@@ -125,6 +130,9 @@ func (c *client) try(r *request) {
 // answered holds the site to what it said.
 func (c *client) answered(r *request, a answer) {
 	w := c.world
+	if a.kind == refusedKey {
+		return
+	}
 	if r.read {
 		w.stats.Reads++
 		w.violate(w.log.Read(a.node, r.acknowledgedBefore, a.index))

@@ -45,6 +45,8 @@ func newCoordinator(v *voter, term uint64) *coordinator {
 	c.core = lifecycle.New(lifecycle.Defaults(v.host.name), v.host.elapsed())
 	v.world.trace.note(v.host.name, "serves term %d", term)
 	c.keepSecrets()
+	c.keepTrust()
+	c.keepGossip()
 	c.step()
 	return c
 }
@@ -97,7 +99,7 @@ func (c *coordinator) step() {
 	for _, node := range nodes {
 		c.core.Heard(node, c.heard[node])
 	}
-	effects := c.core.Step(c.host.elapsed(), c.host.now(), c.store.View(), progressOf(c.replica.Status()))
+	effects := c.core.Step(c.host.elapsed(), c.stamp().Time, c.store.View(), progressOf(c.replica.Status()))
 	for _, node := range effects.Probe {
 		c.probe(node)
 	}
@@ -121,6 +123,7 @@ func (c *coordinator) act(effects lifecycle.Effects, next int) {
 	}
 	if next == len(effects.Propose) {
 		c.acting = false
+		c.handOver(effects.HandOver)
 		changed := effects.Change != nil
 		if changed && c.replica.ChangeVoters(effects.Change) != nil {
 			c.wakeIn(afterFailure)
@@ -189,6 +192,9 @@ func (c *coordinator) probe(node string) {
 	c.world.kernel.after(probeTimeout, func() { finish(false) })
 	net := c.world.net
 	net.datagram(c.host.index, to, 'p', func() {
+		if !c.process.connects(c.world.hosts[to].process) {
+			return
+		}
 		net.datagram(to, c.host.index, 'q', func() { finish(true) })
 	})
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -24,7 +25,7 @@ const (
 // pendingReport waits for the log.
 type pendingReport struct {
 	report *sitev1.NodeReport
-	done   func()
+	done   func(ok bool)
 }
 
 // served is a voter's end of one agent's stream, as coordinator/dispatcher is
@@ -34,6 +35,8 @@ type served struct {
 	// lead is nil on a voter that only redirects.
 	lead         *coordinator
 	node         string
+	peer         certs.Peer
+	leaf         *x509.Certificate
 	stream       *stream
 	closed       bool
 	greeted      bool
@@ -50,10 +53,12 @@ type served struct {
 }
 
 // acceptSync takes the stream of an agent on a host.
-func acceptSync(h *host, node string, opened *stream) *served {
-	s := &served{process: h.process, node: node, stream: opened}
+func acceptSync(h *host, from *process, opened *stream) *served {
+	s := &served{process: h.process, node: from.host.name, leaf: from.leaf(), stream: opened}
 	v := h.process.voter
-	if v == nil || dispatcher.CheckNode(v.store.View(), certs.Peer{Name: node, KeyFingerprint: fingerprint(node)}) != nil {
+	peer, ok := h.process.admit(s.leaf)
+	s.peer = peer
+	if !ok || v == nil || dispatcher.CheckNode(v.store.View(), peer) != nil {
 		h.process.after(0, s.refuse)
 		return s
 	}
@@ -86,6 +91,8 @@ func (s *served) receive(message *sitev1.SyncRequest) {
 	s.lead.heard[s.node] = s.lead.host.elapsed()
 	var reported *sitev1.NodeReport
 	switch m := message.GetMessage().(type) {
+	case *sitev1.SyncRequest_Heartbeat:
+		s.lead.clocks[s.node] = reading{wall: m.Heartbeat.GetClock().AsTime(), heard: s.lead.host.elapsed()}
 	case *sitev1.SyncRequest_Hello:
 		reported = m.Hello.GetReport()
 		s.greeted = true
@@ -98,7 +105,11 @@ func (s *served) receive(message *sitev1.SyncRequest) {
 	}
 	reported.Node = s.node
 	number := message.GetReportNumber()
-	s.lead.reports = append(s.lead.reports, pendingReport{report: reported, done: func() {
+	s.lead.reports = append(s.lead.reports, pendingReport{report: reported, done: func(ok bool) {
+		if !ok { // the agent, which sends only what changes, begins anew
+			s.refuse()
+			return
+		}
 		s.acknowledged = max(number, s.acknowledged)
 		s.push()
 	}})
@@ -125,9 +136,7 @@ func (c *coordinator) commitReports() {
 	}, func(_ *sitev1.Outcome, ok bool) {
 		c.committing = false
 		for _, r := range batch {
-			if ok {
-				r.done()
-			}
+			r.done(ok)
 		}
 		c.commitReports()
 	})
@@ -149,6 +158,17 @@ func (s *served) tell() {
 	if s.over() {
 		return
 	}
+	gone, err := dispatcher.Gone(s.lead.store.View(), s.peer)
+	if s.process.world.has(LeakKeys) {
+		gone, err = nil, nil
+	}
+	if err != nil {
+		s.refuse()
+		return
+	}
+	if gone != nil {
+		defer s.refuse()
+	}
 	response := &sitev1.SyncResponse{Acknowledged: s.acknowledged}
 	if s.greeted {
 		orders := dispatcher.Assignments(s.lead.store.View(), s.node, s.lead.term)
@@ -165,6 +185,7 @@ func (s *served) tell() {
 		}
 		response.Message = &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}
 	}
+	response.Clock = s.lead.stamp().Message()
 	s.sentAt, s.told = now, s.acknowledged
 	s.send(response)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"skerry.dev/chaos/nemesis"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -88,10 +89,17 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 	case nemesis.Poor:
 		return in.count(w.net.bad, func(a, b int) bool { return slices.Contains(hosts, a) || slices.Contains(hosts, b) })
 	case nemesis.ClockJump:
-		for _, h := range hosts {
-			w.hosts[h].wall += time.Duration(rng.Int64N(int64(48*time.Hour))) - 24*time.Hour
-		}
-		return nil
+		return in.jump(hosts, rng)
+	case nemesis.Evict:
+		return in.evict(w.hosts[hosts[0]], rng)
+	case nemesis.RevokeOperator:
+		return in.revokeOperator(rng)
+	case nemesis.RotateAuthorities:
+		return in.rotate("rotate-cas", &sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}})
+	case nemesis.RotateGossip:
+		return in.rotate("rotate-gossip", w.rotateGossip())
+	case nemesis.DiskFull:
+		return in.fillDisks(hosts)
 	case nemesis.Exit:
 		for _, h := range hosts {
 			w.hosts[h].machine.exitOne(rng)
@@ -106,6 +114,68 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		return nil
 	}
 	panic(fmt.Sprintf("no injector for %v", kind))
+}
+
+// jumps of clocks: to 1970, ten years ahead, an hour or some hours off.
+func jump(now time.Time, rng *rand.Rand) time.Duration {
+	switch rng.IntN(5) {
+	case 0:
+		return -now.Sub(time.Unix(0, 0))
+	case 1:
+		return 10 * 365 * 24 * time.Hour
+	case 2:
+		return time.Hour
+	case 3:
+		return -time.Hour
+	default:
+		return time.Duration(rng.Int64N(int64(48*time.Hour))) - 24*time.Hour
+	}
+}
+
+// jump sets clocks wrong; at the end somebody sets them right. In most seeds one
+// clock at a time is wrong, so that most are right.
+func (in *injector) jump(hosts []int, rng *rand.Rand) func() {
+	w := in.world
+	wild := w.options.Seed%4 == 0
+	if wild {
+		w.time.Doubt()
+	} else {
+		hosts = hosts[:1]
+		if w.wrongClocks > 0 {
+			return nil
+		}
+	}
+	w.wrongClocks++
+	for _, h := range hosts {
+		host := w.hosts[h]
+		by := jump(host.now(), rng)
+		w.trace.note(host.name, "its clock jumps by %v", by)
+		host.wall, host.wrong = host.wall+by, host.wrong+1
+	}
+	return func() {
+		w.wrongClocks--
+		for _, h := range hosts {
+			if host := w.hosts[h]; host.wrong == 1 {
+				host.wall, host.wrong = 0, 0
+			} else {
+				host.wrong--
+			}
+		}
+	}
+}
+
+// fillDisks leaves less than the floor on the disks.
+func (in *injector) fillDisks(hosts []int) func() {
+	for _, h := range hosts {
+		if in.world.hosts[h].low++; in.world.hosts[h].low == 1 {
+			in.world.hosts[h].lowSince = in.world.kernel.now
+		}
+	}
+	return func() {
+		for _, h := range hosts {
+			in.world.hosts[h].low--
+		}
+	}
 }
 
 func (in *injector) down(hosts []int, down, up func(*host), wait func() time.Duration) func() {
@@ -161,12 +231,15 @@ func hostNames(hosts []int) string {
 // other replica is lost, and nothing else is wrong: a long cut on top of it would
 // only stop everything for as long as it lasts.
 func (w *world) canLoseReplica(host int) bool {
-	if w.injector.active > 0 {
+	if w.injector.active > 0 || w.evicting > 0 {
 		return false
 	}
 	voters := 0
 	for _, n := range w.newest.Nodes() {
 		h := w.hosts[w.hostByName(n.GetName())]
+		if h.low > 0 || n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED && n.GetRaftId() != 0 {
+			return false
+		}
 		if h.raft.fails || (h.raft.halted != 0 && h.raft.halted == n.GetRaftId()) {
 			return false
 		}

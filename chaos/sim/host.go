@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"crypto/sha256"
 	"fmt"
-	"skerry.dev/shared/envelope"
 	"time"
+
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/envelope"
 )
 
 const (
@@ -29,14 +32,18 @@ type host struct {
 	raft raftDisk
 	// leaves of the audit log.
 	leaves *leafDisk
-	// identities are sealed on the disk: of which placements there is one.
-	identities map[string]bool
+	// identities are sealed on the disk: of which placements there is one, with
+	// the SHA-256 of the CA that issued it.
+	identities map[string][sha256.Size]byte
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
 	machine   *machine
 
-	// wall is how far the wall clock is off.
-	wall time.Duration
+	// wall is how far the wall clock is off, drift how much it gains; wrong counts
+	// the faults that set it.
+	wall  time.Duration
+	drift float64
+	wrong int
 	// fixed is the arbitrary point from which elapsed time counts, another one
 	// at each boot.
 	fixed time.Duration
@@ -49,8 +56,17 @@ type host struct {
 	process         *process
 	// starts of a process, and boots of the host.
 	starts, boots int
-	// member: it has joined the site.
+	// member: it has joined the site. lives counts how often.
 	member bool
+	lives  int
+	// low: its disk is below the floor. lowSince when that began.
+	low      int
+	lowSince time.Duration
+}
+
+// system is what the product sees of the host.
+func (h *host) system() env.System {
+	return env.System{Clock: hostClock{h}, Rand: chance{h.world.keyRng}, FS: h.disk}
 }
 
 // joined tells whether the host belongs to the site.
@@ -65,7 +81,8 @@ func (h *host) elapsed() time.Duration {
 
 // now is the host's wall clock.
 func (h *host) now() time.Time {
-	return simulationStart.Add(h.world.kernel.now + h.wall)
+	gained := time.Duration(float64(h.world.kernel.now) * h.drift)
+	return simulationStart.Add(h.world.kernel.now + gained + h.wall)
 }
 
 // start begins a process unless a fault forbids it or one runs.

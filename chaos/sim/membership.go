@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -28,6 +30,9 @@ type membership struct {
 	// others gives the membership of another running node; nil when it does
 	// not run.
 	others func(host int) *membership
+	// ring of keys: the first one encrypts, each of them decrypts. version of it.
+	ring    [][]byte
+	version uint64
 	// changed tells that a member came or failed.
 	changed func(host int, alive bool)
 }
@@ -52,6 +57,27 @@ func newMembership(net *network, rng *rand.Rand, self, hosts int) *membership {
 	return &membership{net: net, rng: rng, self: self, peers: make([]member, hosts)}
 }
 
+// leave the pool.
+func (m *membership) leave() {
+	m.ring, m.version = nil, 0
+	clear(m.peers)
+}
+
+// talks tells whether two members understand each other.
+func (m *membership) talks(other *membership) bool {
+	return len(m.ring) > 0 && len(other.ring) > 0 && has(other.ring, m.ring[0]) && has(m.ring, other.ring[0])
+}
+
+func has(ring [][]byte, key []byte) bool {
+	return slices.ContainsFunc(ring, func(known []byte) bool { return bytes.Equal(known, key) })
+}
+
+// exchange a message and its answer with another member.
+func (m *membership) exchange(h int) bool {
+	other := m.others(h)
+	return m.net.exchange(m.self, h) && other != nil && m.talks(other)
+}
+
 // members are the hosts counted alive, without this one.
 func (m *membership) members() []int {
 	var hosts []int
@@ -65,6 +91,9 @@ func (m *membership) members() []int {
 
 // tick probes one member, tries one dead one, and forgets.
 func (m *membership) tick() {
+	if len(m.ring) == 0 {
+		return
+	}
 	now := m.net.kernel.now
 	for range m.peers {
 		m.next = (m.next + 1) % len(m.peers)
@@ -78,7 +107,7 @@ func (m *membership) tick() {
 		switch {
 		case p.state == dead && now-p.since >= forgetAfter:
 			*p = member{}
-		case p.state == dead && m.rng.IntN(4) == 0 && m.net.exchange(m.self, h):
+		case p.state == dead && m.rng.IntN(4) == 0 && m.exchange(h):
 			m.meet(h)
 		case p.state == alive && now-p.answered >= suspicion+probeEvery*time.Duration(len(m.peers)):
 			*p = member{state: dead, since: now}
@@ -88,12 +117,12 @@ func (m *membership) tick() {
 }
 
 func (m *membership) probe(h int) {
-	answers := m.net.exchange(m.self, h)
+	answers := m.exchange(h)
 	for _, through := range m.members() {
 		if answers {
 			break
 		}
-		answers = through != h && m.net.exchange(m.self, through) && m.net.exchange(through, h)
+		answers = through != h && m.exchange(through) && m.others(through).exchange(h)
 	}
 	if !answers {
 		return
@@ -107,7 +136,7 @@ func (m *membership) probe(h int) {
 // join contacts a host directly: both know each other then, and what the other
 // knows. It tells whether that worked.
 func (m *membership) join(h int) bool {
-	if h == m.self || !m.net.exchange(m.self, h) {
+	if h == m.self || !m.exchange(h) {
 		return false
 	}
 	return m.meet(h)
@@ -116,7 +145,7 @@ func (m *membership) join(h int) bool {
 // meet makes two running nodes exchange what they know.
 func (m *membership) meet(h int) bool {
 	other := m.others(h)
-	if other == nil {
+	if other == nil || !m.talks(other) {
 		return false
 	}
 	m.see(h)

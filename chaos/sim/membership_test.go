@@ -18,6 +18,7 @@ func pool(hosts int) (*kernel, *network, []*membership) {
 		all[h] = newMembership(n, rand.New(rand.NewPCG(2, uint64(h))), h, hosts)
 		all[h].others = func(host int) *membership { return all[host] }
 		all[h].changed = func(int, bool) {}
+		all[h].ring = [][]byte{{1}}
 		var tick func()
 		tick = func() { all[h].tick(); k.after(probeEvery, tick) }
 		k.after(0, tick)

@@ -1,14 +1,17 @@
 package sim
 
 import (
-	"fmt"
+	"crypto/x509"
+	"errors"
 	"math/rand/v2"
 	"time"
 
-	"skerry.dev/agent"
 	"skerry.dev/agent/gossip"
+	"skerry.dev/agent/identity"
+	"skerry.dev/agent/ledger"
+	"skerry.dev/certs"
+	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
-
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -30,16 +33,34 @@ type process struct {
 	rng     *rand.Rand
 	dead    bool
 	members *membership
-	agent   *node
+	ledger  *ledger.Ledger
+	// self is who this node is; nil before it joined. judged are the certificates
+	// of others.
+	self   *identity.Node
+	judged map[*x509.Certificate]judgement
+	// issued is who issued the SVID, as was found out with a version of the chain of
+	// trust.
+	issued struct {
+		leaf    *x509.Certificate
+		version uint64
+		by      []byte
+	}
+	began time.Duration
+	// askedWhy is when somebody was asked why this node is refused; renewing: its
+	// SVID is being renewed; left: the site has evicted it; ordered: orders have
+	// come; full: there is no room for a log.
+	askedWhy                      time.Duration
+	renewing, left, ordered, full bool
+	agent                         *node
 	// voter is nil while the host has no replica.
 	voter *voter
 }
 
 func newProcess(h *host) *process {
-	p := &process{host: h, world: h.world, rng: h.world.rngFor(1000 + uint64(h.index)*1_000_000 + uint64(h.starts))}
+	p := &process{host: h, world: h.world, began: h.world.kernel.now, rng: h.world.rngFor(1000 + uint64(h.index)*1_000_000 + uint64(h.starts))}
 	p.members = newMembership(h.world.net, p.rng, h.index, len(h.world.hosts))
 	p.members.others = func(host int) *membership {
-		if other := h.world.hosts[host].process; other != nil && other.host.joined() {
+		if other := h.world.hosts[host].process; other != nil && other.ordered && !other.left {
 			return other.members
 		}
 		return nil
@@ -63,19 +84,60 @@ func (p *process) every(d time.Duration, do func()) {
 }
 
 func (p *process) boot() {
-	if raft := &p.host.raft; raft.id != 0 && raft.id != raft.halted {
-		p.voter = newVoter(p)
-	}
-	if !p.host.joined() {
+	self, err := identity.Load(p.host.system(), identity.Dir(stateDir))
+	if errors.Is(err, identity.ErrNone) {
 		p.join()
 		return
 	}
+	if err == nil {
+		p.ledger, err = ledger.Open(p.host.disk, stateDir)
+	}
+	if err != nil {
+		p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
+		return
+	}
+	p.knowSelf(self)
+	p.look()
+	p.startReplica()
 	p.run()
+}
+
+// startReplica runs the replica whose log is on the host, unless it must not run.
+func (p *process) startReplica() {
+	raft := &p.host.raft
+	if p.voter != nil || p.full || raft.id == 0 || raft.id == raft.halted || p.self.Evicted() {
+		return
+	}
+	if err := p.self.EnsureAuthority(0); err != nil {
+		p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
+		return
+	}
+	p.voter = newVoter(p)
 }
 
 // run begins what every node of the site does.
 func (p *process) run() {
 	p.agent = newNode(p)
+	p.leaveIfEvicted()
+	p.updateTrust(p.ledger.Current().GetTrust())
+	p.every(roomEvery, p.look)
+	p.every(lookAtSVID, func() {
+		if p.self.Due() {
+			p.renew()
+		}
+	})
+}
+
+// gossip begins with the first orders of this process, and goes on with the keys
+// of each that follow (agent/gossip.go).
+func (p *process) gossip(orders *sitev1.Assignments) {
+	if ring := orders.GetGossip(); len(ring.GetKeys()) > 0 && !p.left {
+		p.members.ring, p.members.version = ring.GetKeys(), ring.GetVersion()
+	}
+	if p.ordered {
+		return
+	}
+	p.ordered = true
 	p.every(probeEvery, p.members.tick)
 	rejoin := gossip.NewRejoin()
 	p.every(rejoinEvery, func() { p.rejoin(rejoin) })
@@ -83,6 +145,9 @@ func (p *process) run() {
 
 // rejoin calls the peers that are missing in the pool, as agent/gossip does.
 func (p *process) rejoin(rejoin *gossip.Rejoin) {
+	if p.left {
+		return
+	}
 	alive := map[string]bool{p.host.name: true}
 	for _, h := range p.members.members() {
 		alive[hostName(h)] = true
@@ -120,6 +185,9 @@ func (p *process) poolChanged(host int, alive bool) {
 // runReplica starts, keeps or ends the replica that the site's orders name.
 func (p *process) runReplica(id uint64) {
 	disk := &p.host.raft
+	if p.self.Evicted() {
+		id = 0
+	}
 	if id == disk.id {
 		return
 	}
@@ -136,7 +204,7 @@ func (p *process) runReplica(id uint64) {
 	}
 	disk.id, disk.memLog = id, newMemLog()
 	p.world.trace.note(p.host.name, "replica %d begins", id)
-	p.voter = newVoter(p)
+	p.startReplica()
 }
 
 // hostOfReplica is where a replica runs, as far as this process knows; -1 when
@@ -159,61 +227,24 @@ func (p *process) hostOfReplica(id uint64) int {
 
 // peers of the ledger.
 func (p *process) peers() []*sitev1.Peer {
-	if p.agent == nil {
+	if p.ledger == nil {
 		return nil
 	}
-	return p.agent.ledger.Current().GetPeers()
-}
-
-// join asks the first host, again and again, to be let in.
-func (p *process) join() {
-	const founder = 0
-	node := p.host.record()
-	entry := &sitev1.Entry{
-		RequestId: fmt.Sprintf("join-%s-%d", p.host.name, p.world.kernel.now), Principal: "token",
-		Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{
-			SecretHash: tokenHash(p.host.name), KeyFingerprint: fingerprint(p.host.name), Node: node,
-		}},
-	}
-	net := p.world.net
-	net.datagram(p.host.index, founder, 'j', func() {
-		voter := p.world.hosts[founder].process.voter
-		if voter == nil || voter.lead == nil {
-			return
-		}
-		voter.propose(entry, func(c consensus.Completion) {
-			if c.Err != nil || c.Outcome.GetErrorKind() != "" {
-				return // its operator tries again
-			}
-			view := voter.store.View()
-			net.datagram(founder, p.host.index, 'J', func() {
-				p.joined(view.SiteID(), &sitev1.JoinResponse{Peers: view.Peers(), Trust: view.Trust(), GossipKey: view.GossipKey()})
-			})
-		})
-	})
-	p.after(time.Second, func() {
-		if !p.host.joined() {
-			p.join()
-		}
-	})
-}
-
-func (p *process) joined(siteID string, response *sitev1.JoinResponse) {
-	if p.dead || p.host.joined() {
-		return
-	}
-	if err := agent.KeepJoin(p.host.disk, stateDir, siteName, siteID, response); err != nil {
-		panic("the first ledger cannot be written: " + err.Error())
-	}
-	p.world.trace.note(p.host.name, "joined the site")
-	p.host.member = true
-	p.run()
+	return p.ledger.Current().GetPeers()
 }
 
 // serveClient answers a request of a client on this host, here or by
 // forwarding it once.
 func (p *process) serveClient(r *request, done func(answer)) {
 	unavailable := answer{unavailable: true, node: p.host.name}
+	if p.self == nil || p.left {
+		done(unavailable)
+		return
+	}
+	if p.self.Bundle().Revoked(r.key) != "" {
+		done(answer{kind: refusedKey, node: p.host.name})
+		return
+	}
 	if r.read && p.voter != nil {
 		p.read(done)
 		return
@@ -240,6 +271,8 @@ func (p *process) serveClient(r *request, done func(answer)) {
 		other := p.world.hosts[to].process
 		reply := func(a answer) { net.datagram(to, from, a.index, func() { once(a) }) }
 		switch {
+		case !p.connects(other):
+			reply(answer{unavailable: true, node: other.host.name})
 		case r.read && other.voter != nil:
 			other.read(reply)
 		case other.voter != nil && other.voter.lead != nil:
@@ -274,6 +307,10 @@ func (p *process) commit(r *request, done func(answer)) {
 	p.after(time.Duration(p.rng.Int64N(int64(workTime))), func() {
 		if p.voter == nil {
 			done(answer{unavailable: true, node: p.host.name})
+			return
+		}
+		if view := p.voter.store.View(); r.operator != "" && !view.OnRecord(certs.Peer{Role: certs.RoleOperator, Name: r.operator, KeyFingerprint: r.key}) {
+			done(answer{kind: refusedKey, node: p.host.name})
 			return
 		}
 		early := p.world.has(EarlyAck)

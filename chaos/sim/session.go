@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	realsession "skerry.dev/agent/session"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/sitetime"
 )
 
 // The times of the real shell (agent/session).
@@ -39,21 +40,30 @@ func newSession(a *node) *session {
 func (s *session) connect() {
 	s.address = s.targets.Next(s.peers(), s.host.name)
 	to := s.world.hostByAddress(s.address)
+	if s.left {
+		return
+	}
 	if to < 0 {
 		s.pause()
 		return
 	}
 	var far *served
 	accept := func(opened *stream) func() {
-		far = acceptSync(s.world.hosts[to], s.host.name, opened)
+		far = acceptSync(s.world.hosts[to], s.process, opened)
 		far.deliver = s.receive
 		return far.end
 	}
 	s.world.net.dial(s.host.index, to, accept, func(opened *stream) {
-		if s.dead {
+		if s.dead || s.left {
 			return
 		}
 		if opened == nil {
+			s.pause()
+			return
+		}
+		if _, ok := s.admit(far.process.leaf()); !ok {
+			opened.close(0)
+			s.askWhy(to)
 			s.pause()
 			return
 		}
@@ -63,6 +73,9 @@ func (s *session) connect() {
 
 func (s *session) pause() {
 	s.stream, s.to = nil, nil
+	if s.left {
+		return
+	}
 	s.after(s.targets.Pause(s.rng.Uint64()), s.connect)
 }
 
@@ -133,6 +146,9 @@ func (s *session) receive(from *served, response *sitev1.SyncResponse) {
 		return
 	}
 	s.heard, s.limit = s.world.kernel.now, silence
+	if response.GetClock() != nil { // before the orders: they may ask for a new CA
+		s.self.SiteTime().Observe(sitetime.FromMessage(response.GetClock()))
+	}
 	switch m := response.GetMessage().(type) {
 	case *sitev1.SyncResponse_Redirect:
 		s.targets.Redirected(m.Redirect.GetAddress())
@@ -142,6 +158,9 @@ func (s *session) receive(from *served, response *sitev1.SyncResponse) {
 		if err := s.accept(m.Assignments); err != nil {
 			s.world.trace.note(s.host.name, "orders from %s refused: %v", s.address, err)
 			s.hangUp()
+			return
+		}
+		if s.left || s.to != from {
 			return
 		}
 	}
@@ -156,6 +175,7 @@ func (s *session) hangUp() {
 // closed is told when the stream broke by itself.
 func (s *session) closed(which *stream) {
 	if s.stream == which && !s.dead {
+		s.askWhy(which.ends[1].host)
 		s.pause()
 	}
 }

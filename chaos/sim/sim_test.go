@@ -147,6 +147,12 @@ func TestPlantedBugs(t *testing.T) {
 		{MuteAudit, nil, []check.Rule{check.AuditLog}},
 		{AnyIdentity, nil, []check.Rule{check.IdentityBound}},
 		{NoRejoin, longCut(), []check.Rule{check.Converges}},
+		{OldTrust, evictions(), []check.Rule{check.RevokedOut}},
+		{KeepAuthorities, evictions(), []check.Rule{check.Converges}},
+		{LeakKeys, evictions(), []check.Rule{check.KeysStay}},
+		{MuteIssuers, rotations(), []check.Rule{check.NobodyOut}},
+		{OwnClock, wrongClocks(), []check.Rule{check.TimeRuns}},
+		{NoFloor, nil, []check.Rule{check.DiskFloor}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {
 			for seed := range uint64(tries) {
@@ -179,6 +185,33 @@ func manyBlackouts() []nemesis.Fault {
 	var plan []nemesis.Fault
 	for at := time.Second; at < faultTime; at += 30 * time.Second {
 		plan = append(plan, nemesis.Fault{At: at, For: time.Second, Kind: nemesis.Blackout, Hosts: []int{0, 1, 2}, Seed: uint64(at)})
+	}
+	return plan
+}
+
+// evictions of one host after the other, each for a while.
+func evictions() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for i := range 3 {
+		plan = append(plan, nemesis.Fault{At: time.Second + time.Duration(i)*2*time.Minute, For: time.Minute, Kind: nemesis.Evict, Hosts: []int{i}})
+	}
+	return plan
+}
+
+// rotations of the CAs, each long after the one before.
+func rotations() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for at := time.Second; at < faultTime; at += time.Minute {
+		plan = append(plan, nemesis.Fault{At: at, For: time.Second, Kind: nemesis.RotateAuthorities, Hosts: []int{0}})
+	}
+	return plan
+}
+
+// wrongClocks: that of the coordinator is wrong for most of the time.
+func wrongClocks() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for at := time.Second; at < faultTime; at += time.Minute {
+		plan = append(plan, nemesis.Fault{At: at, For: 50 * time.Second, Kind: nemesis.ClockJump, Leader: true, Seed: uint64(at)})
 	}
 	return plan
 }

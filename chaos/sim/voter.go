@@ -1,19 +1,21 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/certs"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 const (
@@ -51,6 +53,10 @@ type voter struct {
 	lead *coordinator
 	// keeper of secrets.
 	keeper *secrets.Keeper
+	// trusted is the newest bundle that was verified.
+	trusted *certs.Bundle
+	// clocks are the wall clocks of the nodes as they last told them.
+	clocks map[string]reading
 }
 
 type readyRead struct {
@@ -63,7 +69,7 @@ func newVoter(p *process) *voter {
 	v := &voter{
 		process: p, host: p.host, world: p.world, store: state.New(),
 		waiting: map[string][]func(consensus.Completion){}, reads: map[uint64]func(uint64){},
-		heard: map[string]time.Duration{},
+		heard: map[string]time.Duration{}, clocks: map[string]reading{},
 		// Another range after each start, so that late answers to questions
 		// of the process before are not taken for new ones.
 		readID: uint64(p.host.starts) << 32,
@@ -189,11 +195,11 @@ func (v *voter) send(messages []*raftpb.Message) {
 			panic("a raft message cannot be encoded: " + err.Error())
 		}
 		to := v.process.hostOfReplica(m.GetTo())
-		if to < 0 || to == v.host.index {
+		if to < 0 || to == v.host.index || !v.maySend(to) {
 			v.world.trace.fold('u', m.GetTo())
 			continue
 		}
-		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.host.index, data) })
+		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.process, data) })
 		if !v.world.net.reachable(v.host.index, to) {
 			v.unreachable(m.GetTo())
 		}
@@ -223,28 +229,63 @@ func (v *voter) reportSnapshot(id uint64, ok bool) {
 }
 
 // receive takes in a message of another replica.
-func (p *process) receive(from int, data []byte) {
+func (p *process) receive(from *process, data []byte) {
 	if p == nil || p.voter == nil || p.voter.gone() {
+		return
+	}
+	peer, ok := p.admit(from.leaf())
+	if _, back := from.admit(p.leaf()); !ok || !back {
 		return
 	}
 	m := &raftpb.Message{}
 	if err := proto.Unmarshal(data, m); err != nil {
 		panic("a raft message does not parse: " + err.Error())
 	}
-	if m.GetTo() != p.host.raft.id || p.hostOfReplica(m.GetFrom()) != from {
+	if m.GetTo() != p.host.raft.id || !p.isReplica(peer, m.GetFrom()) {
 		return // for a replica that was here before, or from one that is not of the site
 	}
 	p.voter.replica.Step(m)
 	p.voter.wake()
 }
 
+// isReplica is coordinator.Voter.isReplica.
+func (p *process) isReplica(peer certs.Peer, id uint64) bool {
+	view := p.voter.store.View()
+	if view.IsRevoked(peer.KeyFingerprint) {
+		return false
+	}
+	if node := view.Node(peer.Name); node.GetRaftId() == id && bytes.Equal(node.GetKeyFingerprint(), peer.KeyFingerprint) {
+		return true
+	}
+	return slices.ContainsFunc(p.peers(), func(known *sitev1.Peer) bool {
+		key := known.GetKeyFingerprint()
+		return known.GetName() == peer.Name && known.GetRaftId() == id && (len(key) == 0 || bytes.Equal(key, peer.KeyFingerprint))
+	})
+}
+
+// maySend tells whether a replica may still be told anything (Voter.dialReplica):
+// not when its node was evicted.
+func (v *voter) maySend(to int) bool {
+	view := v.store.View()
+	node, other := view.Node(hostName(to)), v.world.hosts[to].process
+	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		return v.world.has(LeakKeys)
+	}
+	return other.leaf() == nil || !view.IsRevoked(certs.Fingerprint(other.leaf().PublicKey))
+}
+
 // propose commits an entry; done is called once, unless the process dies.
 func (v *voter) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
 	id := entry.GetRequestId()
 	if len(v.waiting[id]) == 0 {
-		// The coordinator stamps; agreement on site time comes later.
 		entry = proto.Clone(entry).(*sitev1.Entry)
-		entry.Time = v.stamp()
+		made := v.stamp()
+		if v.last.Serving {
+			known, voters := v.votersClocks(v.store.View())
+			v.world.violate(v.world.time.Made(made.Time, simulationStart.Add(v.world.kernel.now), 2*len(known) > voters))
+		}
+		stamp := made.Message()
+		entry.Time, entry.Reference, entry.TimeEra = stamp.GetTime(), stamp.GetReference(), stamp.GetEra()
 		if err := v.replica.Propose(entry); err != nil {
 			done(consensus.Completion{RequestID: id, Err: err})
 			return
@@ -304,14 +345,4 @@ func (v *voter) end() {
 		v.lead.stop()
 		v.lead = nil
 	}
-}
-
-// stamp is the time of an entry, as coordinator.Voter gives it: this host's
-// clock, but never before the last stamp.
-func (v *voter) stamp() *timestamppb.Timestamp {
-	now, last := v.host.now(), v.store.View().Time().AsTime()
-	if now.Before(last) {
-		now = last
-	}
-	return timestamppb.New(now)
 }

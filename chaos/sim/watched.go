@@ -79,6 +79,8 @@ func (m watched) Restore(data []byte) error {
 func (w *world) advanced(view *state.View) {
 	w.newest = view
 	w.stats.Applied = view.Index()
+	w.revoked.applied(view)
+	w.violate(w.time.Stamped(view.Time().AsTime(), view.Stamp().Era))
 	nodes, placements := view.Nodes(), view.Placements()
 	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))
 	w.violate(check.Fits(w.real, bound(placements)))

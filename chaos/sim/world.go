@@ -13,6 +13,7 @@ import (
 	"skerry.dev/chaos/check"
 	"skerry.dev/chaos/nemesis"
 	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -83,7 +84,7 @@ type world struct {
 
 	// One stream of chance for each concern, so that more draws of one do not
 	// change the others.
-	secretRng, hostRng, netRng, faultRng, clientRng *rand.Rand
+	secretRng, keyRng, peopleRng, hostRng, netRng, faultRng, clientRng *rand.Rand
 
 	log       *check.Log
 	leaders   *check.Leaders
@@ -91,11 +92,22 @@ type world struct {
 	truth     *check.Hosts
 	decisions *check.Decisions
 	leaves    *check.Leaves
+	revoked   *revocations
+	time      *check.SiteTime
+	// evicting counts the nodes that are on their way out and back.
+	evicting int
+	// wrongClocks counts the faults that set clocks wrong.
+	wrongClocks int
+	// init is the entry that opened the log; operators are the keys of the people.
+	init      *sitev1.InitSite
+	operators map[int]*operator
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
 	newest   *state.View
 	injector *injector
+	// available is nil until faults begin.
+	available *availability
 
 	// quiet: clients are done, faults are over.
 	quiet       bool
@@ -153,7 +165,8 @@ func (w *world) run() {
 	}
 	w.trace.note("site", "is up, faults begin")
 	w.injector = &injector{world: w}
-	newAvailability(w).look()
+	w.available = newAvailability(w)
+	w.available.look()
 	end := w.kernel.now + w.options.Faults
 	w.injector.plan(w.schedule(end))
 	for i := range clients {
@@ -226,5 +239,5 @@ func (w *world) unsettled() []string {
 			}
 		}
 	}
-	return slices.Concat(check.Unsettled(site), w.unsettledSecrets(), w.withoutIdentity())
+	return slices.Concat(check.Unsettled(site), w.unsettledSecrets(), w.withoutIdentity(), w.unsettledTrust())
 }

@@ -1,0 +1,45 @@
+package check
+
+import "time"
+
+const (
+	// timeSlack is how far site time may be ahead of true time without anybody's
+	// word, timeTolerated how far right clocks and drift take it.
+	timeSlack, timeTolerated = time.Hour, 10 * time.Second
+)
+
+// SiteTime follows the stamps of the log (SAFETY, rule 14).
+type SiteTime struct {
+	last time.Time
+	era  uint64
+	// doubtful: a majority of the voters' clocks has been wrong once.
+	doubtful bool
+}
+
+// Doubt tells that a majority of the clocks is wrong: then site time follows them
+// as far as it may.
+func (s *SiteTime) Doubt() { s.doubtful = true }
+
+// Stamped tells of a stamp in the log, as the state has it.
+func (s *SiteTime) Stamped(stamp time.Time, era uint64) *Violation {
+	last, before := s.last, s.era
+	s.last, s.era = stamp, era
+	if era < before || era == before && stamp.Before(last) {
+		return violated(TimeRuns, "it goes back from %s to %s", last.Format(time.RFC3339Nano), stamp.Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+// Made tells of a stamp that a coordinator has just made, and what the time really
+// is. most: it knows the clocks of most voters; without them it may be late, by as
+// long as everything was off.
+func (s *SiteTime) Made(stamp, truth time.Time, most bool) *Violation {
+	off := stamp.Sub(truth)
+	switch {
+	case off > timeSlack+timeTolerated:
+		return violated(TimeRuns, "it is %s ahead, of its own", off)
+	case !s.doubtful && (off > timeTolerated || most && off < -timeTolerated):
+		return violated(TimeRuns, "it is off by %s, though most clocks are right", off)
+	}
+	return nil
+}

@@ -1,0 +1,29 @@
+package check
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTrust(t *testing.T) {
+	newer := func(key []byte) bool { return key[0] == 2 }
+	for _, test := range []struct {
+		name string
+		got  *Violation
+		want Rule
+	}{
+		{"a moment may pass until a key is refused", Refused("n1", "node/n2", false, 4*time.Second), ""},
+		{"a revoked key that is refused", Refused("n1", "node/n2", true, time.Minute), ""},
+		{"a revoked key that still counts", Refused("n1", "node/n2", false, 6*time.Second), RevokedOut},
+		{"keys of before", Learnt("n2", [][]byte{{1}}, newer), ""},
+		{"a key of afterwards", Learnt("n2", [][]byte{{1}, {2}}, newer), KeysStay},
+		{"a CA that nothing hangs on", Retired("CA n1", ""), ""},
+		{"a CA that something hangs on", Retired("CA n1", "n3"), NobodyOut},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := first(test.got); got != test.want {
+				t.Errorf("broke %q, want %q", got, test.want)
+			}
+		})
+	}
+}
