@@ -30,7 +30,7 @@ const (
 	MuteAudit Bug = "mute-audit"
 	// AnyIdentity: the voter that issues does not look who asks.
 	AnyIdentity Bug = "any-identity"
-	// OldTrust: nodes believe the chain of trust that they joined with.
+	// OldTrust: nodes go on believing the chain of trust of the beginning.
 	OldTrust Bug = "old-trust"
 	// KeepAuthorities: no CA ever leaves the chain of trust.
 	KeepAuthorities Bug = "keep-authorities"

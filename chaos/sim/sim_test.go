@@ -149,7 +149,6 @@ func TestPlantedBugs(t *testing.T) {
 		{NoRejoin, longCut(), []check.Rule{check.Converges}},
 		{OldTrust, evictions(), []check.Rule{check.RevokedOut}},
 		{KeepAuthorities, evictions(), []check.Rule{check.Converges}},
-		{LeakKeys, evictions(), []check.Rule{check.KeysStay}},
 		{MuteIssuers, rotations(), []check.Rule{check.NobodyOut}},
 		{OwnClock, wrongClocks(), []check.Rule{check.TimeRuns}},
 		{NoFloor, nil, []check.Rule{check.DiskFloor}},

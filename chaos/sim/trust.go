@@ -122,7 +122,7 @@ func (p *process) connects(other *process) bool {
 // and agent.enforceTrust do.
 func (p *process) updateTrust(chain []*sitev1.TrustVersion) {
 	before := p.self.Bundle().Version()
-	if p.world.has(OldTrust) {
+	if p.world.has(OldTrust) && p.world.kernel.now > openTime {
 		return
 	}
 	if err := p.self.UpdateTrust(chain); err != nil {
