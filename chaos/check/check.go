@@ -58,6 +58,18 @@ const (
 	TimeRuns Rule = "site time runs"
 	// DiskFloor: a replica steps down before its disk is full.
 	DiskFloor Rule = "a replica steps down in time"
+	// Priority: only what has a lower priority gives way, and nothing that stays.
+	Priority Rule = "priorities"
+	// MinAvailable: the site itself does not go below what a workload was promised.
+	MinAvailable Rule = "what is promised is available"
+	// OutOfService: a node that is cordoned or drained gets nothing new.
+	OutOfService Rule = "out of service"
+	// DrainEnds: a drain ends, or is given up in time.
+	DrainEnds Rule = "drains end"
+	// Residency: what must be kept somewhere runs nowhere else.
+	Residency Rule = "residency"
+	// Quota: a project does not ask for more than it may.
+	Quota Rule = "quotas"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

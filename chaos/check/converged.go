@@ -21,6 +21,8 @@ type Site struct {
 	Starts func(instance string) int
 	// Members that each node's gossip counts alive, without itself.
 	Members map[string][]string
+	// May tells whether a placement may run on a node; nil when all may.
+	May func(*skerryv1.Node, *skerryv1.Placement) bool
 	// Needs of a placement.
 	Needs func(*skerryv1.Placement) Needs
 }
@@ -111,6 +113,9 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 // roomFor names a node that a pending placement would fit.
 func roomFor(s Site, p *skerryv1.Placement) string {
 	for _, n := range s.Nodes {
+		if s.May != nil && !s.May(n, p) {
+			continue
+		}
 		bound := []Bound{{Node: n.GetName(), Name: p.GetName(), Needs: s.Needs(p)}}
 		for _, other := range s.Placements {
 			if other.GetNode() == n.GetName() {

@@ -11,7 +11,12 @@ import (
 type Decisions struct {
 	placements map[string]*skerryv1.Placement
 	ready      map[string]bool
+	// excused placements may end by the next entry, whatever else holds.
+	excused map[string]bool
 }
+
+// Excuse placements that the next entry ends for a reason that other rules judge.
+func (d *Decisions) Excuse(names map[string]bool) { d.excused = names }
 
 // NewDecisions returns a watcher that has seen nothing.
 func NewDecisions() *Decisions { return &Decisions{} }
@@ -40,6 +45,7 @@ func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Worklo
 			healthy[p.GetProject()+"/"+p.GetWorkload()]++
 		}
 	}
+	defer func() { d.excused = nil }()
 	return d.ended(before, readyBefore, wanted, healthy)
 }
 
@@ -49,7 +55,7 @@ func (d *Decisions) ended(before map[string]*skerryv1.Placement, ready map[strin
 ) *Violation {
 	for key, was := range before {
 		now := d.placements[key]
-		if was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+		if d.excused[was.GetName()] || was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue
 		}
 		name := was.GetProject() + "/" + was.GetWorkload()

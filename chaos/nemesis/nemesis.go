@@ -55,13 +55,16 @@ const (
 	RotateGossip
 	// DiskFull leaves less room than the floor on the disk of each target.
 	DiskFull
+	// Drain takes the first target out of service, by a drain or otherwise, until the
+	// end.
+	Drain
 )
 
 var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
-	RotateGossip: "rotate-gossip", DiskFull: "disk-full",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -127,7 +130,7 @@ var weights = []struct {
 }{
 	{Crash, 20}, {PowerOff, 12}, {Blackout, 3}, {Split, 16}, {Deaf, 7}, {Mute, 7},
 	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12}, {BadDisk, 6},
-	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6},
+	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6}, {Drain, 8},
 }
 
 func single(rng *rand.Rand, site Site, at time.Duration) Fault {
@@ -135,7 +138,7 @@ func single(rng *rand.Rand, site Site, at time.Duration) Fault {
 	switch f.Kind {
 	case Blackout:
 		f.Hosts = all(site)
-	case Evict:
+	case Evict, Drain:
 		f.Hosts = some(rng, site, 1)
 	case Unmesh, Exit:
 		f.Hosts = some(rng, site, len(site.Zones))

@@ -65,6 +65,7 @@ func (a *availability) look() {
 	}
 	w.revoked.look()
 	w.checkRoom()
+	w.lookAtDrains()
 	w.kernel.after(availableEvery, a.look)
 }
 

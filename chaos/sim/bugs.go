@@ -42,6 +42,14 @@ const (
 	OwnClock Bug = "own-clock"
 	// NoFloor: nobody looks whether the disk has room.
 	NoFloor Bug = "no-floor"
+	// MixPriorities: what is urgent is written down as if it were not.
+	MixPriorities Bug = "mix-priorities"
+	// LoseKeepIn, LoseMinAvailable, LoseQuota and LoseDuty: what people ask for gets
+	// lost on its way to the log.
+	LoseKeepIn       Bug = "lose-keep-in"
+	LoseMinAvailable Bug = "lose-min-available"
+	LoseQuota        Bug = "lose-quota"
+	LoseDuty         Bug = "lose-duty"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

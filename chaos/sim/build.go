@@ -25,7 +25,7 @@ func newWorld(options Options) *world {
 	w := &world{
 		options: options, kernel: &kernel{},
 		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
-		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, time: &check.SiteTime{},
+		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}
 	w.revoked = &revocations{world: w, keys: map[string]time.Duration{}}
 	if options.Log != nil {
@@ -44,6 +44,7 @@ func newWorld(options Options) *world {
 	}
 	for range w.hosts {
 		w.revoked.inReach = append(w.revoked.inReach, notGood)
+		w.late = append(w.late, notGood)
 	}
 	w.real = w.capacities()
 	return w
@@ -151,6 +152,7 @@ func (w *world) opening() []*sitev1.Entry {
 	for n := range clients {
 		entries = append(entries, w.letIn(n+1)...)
 	}
+	entries = append(entries, w.quota())
 	for _, name := range staying {
 		entries = append(entries, applyEntry(stay(name, 1)))
 	}

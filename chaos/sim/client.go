@@ -146,7 +146,7 @@ func (c *client) answered(r *request, a answer) {
 // names of the workloads that clients change. Those that stay are applied once,
 // at the beginning.
 var (
-	changing = []string{"web", "api", "cache", "port", "big"}
+	changing = []string{"web", "api", "cache", "port", "big", vault}
 	staying  = []string{"edge-a", "edge-b"}
 )
 
@@ -165,11 +165,12 @@ func (c *client) workload(name string) *skerryv1.Workload {
 	w := newWorkload(name)
 	w.Replicas = proto.Uint32(uint32(c.rng.IntN(len(c.world.hosts) + 1)))
 	w.Container.Image = images[c.rng.IntN(len(images))]
+	c.world.promised(w)
 	switch name {
 	case "port":
 		w.Container.Ports = []*skerryv1.Port{{Name: "http", Port: 80, HostPort: 8080, Protocol: "tcp"}}
 	case "big":
-		w.Container.Resources.Memory = "700Mi"
+		w.Container.Resources.Memory, w.Container.Resources.Cpu = "700Mi", "1200m"
 	case "cache":
 		w.Update.MaxUnavailable = 2
 	case "api":

@@ -98,6 +98,10 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		return in.rotate("rotate-cas", &sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}})
 	case nemesis.RotateGossip:
 		return in.rotate("rotate-gossip", w.rotateGossip())
+	case nemesis.Drain:
+		return in.takeOut(w.hosts[hosts[0]], []skerryv1.Duty{
+			skerryv1.Duty_DUTY_CORDONED, skerryv1.Duty_DUTY_DRAINED, skerryv1.Duty_DUTY_DRAINED, skerryv1.Duty_DUTY_MAINTENANCE,
+		}[rng.IntN(4)])
 	case nemesis.DiskFull:
 		return in.fillDisks(hosts)
 	case nemesis.Exit:

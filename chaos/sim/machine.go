@@ -10,6 +10,7 @@ import (
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/model"
+	"skerry.dev/chaos/check"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 )
@@ -63,6 +64,9 @@ func (m *machine) follow(id string, state runtime.State) {
 	case state == runtime.Running:
 		m.running[id] = true
 		w.trace.note(m.host.name, "%s runs", id)
+		if workload == project+"."+vault || workload == vault {
+			w.violate(check.Kept(id, m.host.zone, vaultZones))
+		}
 		w.violate(w.truth.Started(m.host.name, id, workload, stayLimit(workload)))
 	case m.running[id]:
 		delete(m.running, id)

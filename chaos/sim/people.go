@@ -120,10 +120,11 @@ func (w *world) mayEvict(h *host) bool {
 // again.
 func (in *injector) evict(h *host, rng *rand.Rand) func() {
 	w := in.world
-	if !w.mayEvict(h) {
+	if w.busy[h.name] || !w.mayEvict(h) {
 		return nil
 	}
 	w.evicting++
+	w.busy[h.name] = true
 	id := fmt.Sprintf("evict-%s-%d", h.name, w.kernel.now)
 	evicted := false
 	refused := false
@@ -137,6 +138,7 @@ func (in *injector) evict(h *host, rng *rand.Rand) func() {
 		case refused:
 			in.active--
 			w.evicting--
+			delete(w.busy, h.name)
 		case !evicted || w.newest.Node(h.name).GetRaftId() != 0:
 			w.kernel.after(time.Second, rejoin)
 		default:
@@ -163,6 +165,7 @@ func (in *injector) remake(h *host, id string) {
 				}
 				in.active--
 				w.evicting--
+				delete(w.busy, h.name)
 			}
 			wait()
 		})

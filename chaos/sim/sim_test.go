@@ -151,6 +151,11 @@ func TestPlantedBugs(t *testing.T) {
 		{KeepAuthorities, evictions(), []check.Rule{check.Converges}},
 		{MuteIssuers, rotations(), []check.Rule{check.NobodyOut}},
 		{OwnClock, wrongClocks(), []check.Rule{check.TimeRuns}},
+		{MixPriorities, exits(), []check.Rule{check.Priority}},
+		{LoseKeepIn, exits(), []check.Rule{check.Residency}},
+		{LoseMinAvailable, exits(), []check.Rule{check.MinAvailable}},
+		{LoseQuota, exits(), []check.Rule{check.Quota}},
+		{LoseDuty, drains(), []check.Rule{check.OutOfService}},
 		{NoFloor, nil, []check.Rule{check.DiskFloor}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {
@@ -202,6 +207,20 @@ func rotations() []nemesis.Fault {
 	var plan []nemesis.Fault
 	for at := time.Second; at < faultTime; at += time.Minute {
 		plan = append(plan, nemesis.Fault{At: at, For: time.Second, Kind: nemesis.RotateAuthorities, Hosts: []int{0}})
+	}
+	return plan
+}
+
+// exits: hardly anything goes wrong.
+func exits() []nemesis.Fault {
+	return []nemesis.Fault{{At: time.Second, For: time.Second, Kind: nemesis.Exit, Hosts: []int{0}}}
+}
+
+// drains of one host after the other.
+func drains() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for i := range 10 {
+		plan = append(plan, nemesis.Fault{At: time.Duration(i)*time.Minute + time.Second, For: 50 * time.Second, Kind: nemesis.Drain, Hosts: []int{i % 3}})
 	}
 	return plan
 }

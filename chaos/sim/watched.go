@@ -36,7 +36,11 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		entry = proto.CloneOf(entry)
 		entry.Time = timestamppb.New(m.host.now())
 	}
+	plan, before := entry.GetPlan(), m.Store.View()
 	outcome := m.Store.Apply(index, entry)
+	if first && plan != nil {
+		m.world.judgePlan(before, m.Store.View(), plan)
+	}
 	if first {
 		m.world.trace.note("log", "%d %s -> %s%d rejected", index, describe(entry), outcome.GetErrorKind(), outcome.GetRejected())
 	}
@@ -80,6 +84,7 @@ func (w *world) advanced(view *state.View) {
 	w.newest = view
 	w.stats.Applied = view.Index()
 	w.revoked.applied(view)
+	w.judgeQuota(view)
 	w.violate(w.time.Stamped(view.Time().AsTime(), view.Stamp().Era))
 	nodes, placements := view.Nodes(), view.Placements()
 	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))

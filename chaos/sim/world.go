@@ -96,6 +96,10 @@ type world struct {
 	time      *check.SiteTime
 	// evicting counts the nodes that are on their way out and back.
 	evicting int
+	// outOfService are the nodes that somebody has taken out of it, busy those with
+	// which somebody is at work; late is since when a drain should have ended.
+	outOfService, busy map[string]bool
+	late               []time.Duration
 	// wrongClocks counts the faults that set clocks wrong.
 	wrongClocks int
 	// init is the entry that opened the log; operators are the keys of the people.
@@ -225,6 +229,9 @@ func (w *world) unsettled() []string {
 		return []string{"there is no coordinator"}
 	}
 	site := check.Site{
+		May: func(n *skerryv1.Node, p *skerryv1.Placement) bool {
+			return state.WhyNoWork(n, p.GetSpec()) == "" && state.MeetsRequirements(n, p.GetSpec())
+		},
 		Nodes: w.newest.Nodes(), Workloads: w.newest.Workloads(), Placements: w.newest.Placements(), Needs: needsOf,
 		Starts: w.truth.Starts, Running: map[string][]string{}, Members: map[string][]string{},
 	}
