@@ -264,7 +264,7 @@ func (r *run) against(t *testing.T, nodes map[string]*httptest.Server, args ...s
 		r.clock = &fakeClock{}
 	}
 	if r.ctx == nil {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		r.ctx = ctx
 	}
