@@ -72,6 +72,20 @@ func TestACordonedNodeKeepsItsOwn(t *testing.T) {
 	s.want("agent-1 on n1", "agent-2 on n2")
 }
 
+func TestASuccessorOnANodeWaitsUntilTheOtherIsGone(t *testing.T) {
+	s := newSite(t, 2)
+	s.applyWorkload(onEachNode())
+	s.pass(time.Second)
+	s.nodes["n1"].deaf = true
+	s.delete("Placement", "agent-1")
+	s.pass(time.Second)
+	s.want("agent-1 on n1, stops, replaced by agent-3", "agent-2 on n2",
+		"agent-3 pending: it stays on its node, and its predecessor may still run: it waits until that is gone")
+	s.nodes["n1"].deaf = false
+	s.pass(time.Second)
+	s.want("agent-2 on n2", "agent-3 on n1")
+}
+
 func TestOneOnEachNodeTakesTheRoomOfTheQuota(t *testing.T) {
 	s := newSite(t, 2)
 	quota := uint32(2)

@@ -88,6 +88,9 @@ func Room(w *skerryv1.Workload, rollout Rollout, all []*skerryv1.Placement) int 
 // still there.
 func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
 	free, waits := manifest.Wanted(w), mustNotRunTwice(w, such)
+	if w.GetPerNode() {
+		free = 1 // on the node that it is for
+	}
 	for _, p := range all {
 		if p.GetNode() == "" || p.GetEnded() != nil || (w.GetPerNode() && p.GetNode() != pinOf(such)) {
 			continue

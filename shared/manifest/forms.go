@@ -88,6 +88,9 @@ func (v *validator) job(w *skerryv1.Workload) {
 		v.duration(field+".deadline", job.GetDeadline(), time.Second, longest)
 	}
 	v.duration(field+".ttl", job.GetTtl(), 0, longest)
+	if w.GetMinAvailable() != "" {
+		v.fail("minAvailable", "a job ends by itself: nothing of it must stay healthy").Hint = "leave it out"
+	}
 	if w.GetRestart().GetPolicy() == "always" {
 		v.fail("restart.policy", "a job that always starts again never ends").Hint = "leave it out, or on-failure to try again in place"
 	}
