@@ -42,7 +42,7 @@ const (
 	OwnClock Bug = "own-clock"
 	// NoFloor: nobody looks whether the disk has room.
 	NoFloor Bug = "no-floor"
-	// MixPriorities: what is urgent is written down as if it were not.
+	// MixPriorities: what nobody called urgent is written down as if it were.
 	MixPriorities Bug = "mix-priorities"
 	// LoseKeepIn, LoseMinAvailable, LoseQuota and LoseDuty: what people ask for gets
 	// lost on its way to the log.

@@ -30,11 +30,9 @@ var vaultZones = []string{"zone-0", "zone-1"}
 
 // promised writes down what people want of a workload beside its replicas.
 func (w *world) promised(workload *skerryv1.Workload) {
-	priority := priorityOf(workload.GetName())
-	if w.has(MixPriorities) {
-		priority = urgentPriority - priority
+	if workload.GetName() == urgent {
+		workload.Priority = urgentPriority
 	}
-	workload.Priority = priority
 	if workload.GetName() == vault && !w.has(LoseKeepIn) {
 		workload.Place.KeepIn = []*skerryv1.Requirement{{Label: "zone", In: vaultZones}}
 	}
@@ -46,8 +44,9 @@ func (w *world) promised(workload *skerryv1.Workload) {
 	}
 }
 
-func priorityOf(workload string) uint32 {
-	if workload == urgent {
+// priorityOf a workload, as people asked for it.
+func (w *world) priorityOf(workload string) uint32 {
+	if workload == urgent && !w.has(MixPriorities) {
 		return urgentPriority
 	}
 	return 0
@@ -84,7 +83,7 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 			continue
 		}
 		excused[victim.GetName()] = true
-		w.violate(check.GaveWay(victim, priorityOf(victim.GetWorkload()), waits.GetName(), priorityOf(waits.GetWorkload()), slices.Contains(staying, victim.GetWorkload())))
+		w.violate(check.GaveWay(victim, w.priorityOf(victim.GetWorkload()), waits.GetName(), w.priorityOf(waits.GetWorkload()), slices.Contains(staying, victim.GetWorkload())))
 	}
 	for _, part := range plan.GetRemove() {
 		if part.GetDrain() {

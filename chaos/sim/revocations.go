@@ -143,8 +143,13 @@ func (w *world) inReach(host int) bool {
 	good := func(a, b int) bool {
 		return w.net.reachable(a, b) && w.net.quality(a, b) == healthy && w.net.quality(b, a) == healthy
 	}
-	majority := w.available.majority(w.voterHosts(), w.kernel.now)
-	return good(host, at) && slices.Contains(majority, at)
+	voters, with := w.voterHosts(), 0
+	for _, v := range voters {
+		if w.available.good(at, v) {
+			with++
+		}
+	}
+	return good(host, at) && 2*with > len(voters)
 }
 
 // unsettledTrust lists what is not in order with identities.
