@@ -24,6 +24,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 const (
@@ -239,6 +240,7 @@ func (s *session) outdated() {
 // receive reads what the node sends until the stream ends.
 func (s *session) receive(ctx context.Context) error {
 	for {
+		wire.Await(ctx)
 		message, err := s.stream.Receive()
 		if err != nil {
 			return nil // how a stream ends does not matter: the agent comes again
