@@ -2,6 +2,7 @@ package whatif
 
 import (
 	"fmt"
+	"slices"
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -55,16 +56,20 @@ func single(view *state.View) []loss {
 	return append(zones, nodes...)
 }
 
+// waitsAlready tells what has no node as things are: no loss is to blame for it.
+func waitsAlready(s *skerryv1.Stranded) bool { return s.GetNode() == "" && s.GetPlacement() != "" }
+
 // damage in one sentence; empty when there is none.
 func damage(answer *skerryv1.WhatIfResponse) string {
-	switch lost := len(answer.GetStranded()); {
+	runs := slices.DeleteFunc(slices.Clone(answer.GetStranded()), waitsAlready)
+	switch lost := len(runs); {
 	case !answer.GetQuorum():
 		return fmt.Sprintf("%d of %d voters would be left: no quorum, so no changes and no replacing", answer.GetVotersLeft(), answer.GetVoters())
 	case lost == 1:
-		s := answer.GetStranded()[0]
+		s := runs[0]
 		return fmt.Sprintf("a placement of %s would not run: %s", s.GetWorkload(), s.GetWhy())
 	case lost > 1:
-		s := answer.GetStranded()[0]
+		s := runs[0]
 		return fmt.Sprintf("%d placements would not run, such as one of %s: %s", lost, s.GetWorkload(), s.GetWhy())
 	}
 	return ""

@@ -219,7 +219,7 @@ func TestWhichLossesASiteSurvives(t *testing.T) {
 	h.running(work("web", 4, "100m", nil), work("db", 1, "100m", func(w *skerryv1.Workload) {
 		stays(w)
 		w.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "name", In: []string{"n4"}}}}
-	}))
+	}), work("larger-than-the-site", 2, "64", nil)) // it runs nowhere now: no loss is to blame
 	weak, all := Survives(h.store)
 	var got []string
 	for _, w := range weak {

@@ -146,7 +146,7 @@ func (o *drainOptions) foresee(cmd *cobra.Command, node string) error {
 		if err != nil {
 			return err
 		}
-		return o.printForesight(answer)
+		return o.printForesight(answer, "cannot move as things are")
 	})
 }
 

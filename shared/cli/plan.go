@@ -74,7 +74,11 @@ func (o *planOptions) print(answer *skerryv1.PlanResponse) error {
 			}
 		}
 	}
-	err := errors.Join(section(o.Out, "Would move", moveTable(answer.GetMoves())), section(o.Out, "Would not run", nodesOfStranded(answer.GetStranded())))
+	hit, waiting := parted(answer.GetStranded())
+	err := errors.Join(
+		section(o.Out, "Would move", moveTable(answer.GetMoves())),
+		section(o.Out, "Would not run", nodesOfStranded(hit)),
+		section(o.Out, waitsAnyway, strandedTable(waiting)))
 	if !answer.GetSettled() {
 		_, more := fmt.Fprint(o.Out, "\nIt did not come to rest: what is shown is how far it got.\n")
 		err = errors.Join(err, more)

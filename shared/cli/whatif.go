@@ -61,7 +61,7 @@ func (o *whatifOptions) run(cmd *cobra.Command, _ []string) error {
 		if o.output.isData() {
 			return o.output.write(o.Out, answer)
 		}
-		return o.printForesight(answer)
+		return o.printForesight(answer, "would not run")
 	})
 }
 
@@ -125,7 +125,24 @@ func badMachines(text string) error {
 		WithHint("write them as in --add 2x,cpu=8,mem=32Gi,zone=b")
 }
 
-func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
+// waitsAnyway is the title of what the question is not to blame for.
+const waitsAnyway = "Has no node now, and would have none"
+
+// parted takes what has no node as things are apart from what would be hit.
+func parted(all []*skerryv1.Stranded) (hit, waiting []*skerryv1.Stranded) {
+	for _, s := range all {
+		if s.GetNode() == "" && s.GetPlacement() != "" { // a new one has no name yet
+			waiting = append(waiting, s)
+		} else {
+			hit = append(hit, s)
+		}
+	}
+	return hit, waiting
+}
+
+// printForesight shows an answer; unable is what is said of placements that find
+// no place, as in `would not run`.
+func (a *app) printForesight(answer *skerryv1.WhatIfResponse, unable string) error {
 	quorum := fmt.Sprintf("stands, %d of %s left", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
 	if !answer.GetQuorum() {
 		quorum = fmt.Sprintf("LOST, %d of %s left: nothing could be changed", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
@@ -135,6 +152,7 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
 	if err := f.write(a.Out); err != nil {
 		return err
 	}
+	hit, waiting := parted(answer.GetStranded())
 	var applied []string
 	for _, result := range answer.GetApplied() {
 		if of := inside(result.GetResource()); of != nil {
@@ -145,8 +163,9 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse) error {
 		a.lines("Would be applied", applied),
 		section(a.Out, "Would move", moveTable(answer.GetMoves())),
 		section(a.Out, "Would pause", nodesOfStranded(answer.GetPausing())),
-		section(a.Out, "Would not run", nodesOfStranded(answer.GetStranded())),
-		a.verdict(answer))
+		section(a.Out, strings.ToUpper(unable[:1])+unable[1:], nodesOfStranded(hit)),
+		section(a.Out, waitsAnyway, strandedTable(waiting)),
+		a.verdict(answer, len(hit), unable))
 }
 
 func moveTable(moves []*skerryv1.Move) *table {
@@ -174,13 +193,13 @@ func (a *app) lines(title string, lines []string) error {
 	return err
 }
 
-func (a *app) verdict(answer *skerryv1.WhatIfResponse) error {
+func (a *app) verdict(answer *skerryv1.WhatIfResponse, hit int, unable string) error {
 	text := "Everything that runs now would run on."
 	switch {
 	case !answer.GetSettled():
 		text = "It did not come to rest: what is shown is how far it got."
-	case len(answer.GetStranded()) > 0:
-		text = plural(len(answer.GetStranded()), "placement") + " would not run."
+	case hit > 0:
+		text = plural(hit, "placement") + " " + unable + "."
 	}
 	_, err := fmt.Fprintf(a.Out, "\n%s\n", text)
 	return err

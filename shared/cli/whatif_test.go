@@ -50,6 +50,40 @@ Would not run:
 	}
 }
 
+func TestWhatWaitsAlreadyIsNotBlamedOnTheLoss(t *testing.T) {
+	site := harbour()
+	site.foresight = &skerryv1.WhatIfResponse{
+		Quorum: true, Voters: 3, VotersLeft: 2, Settled: true, Freshness: site.freshness,
+		Stranded: []*skerryv1.Stranded{{Project: "default", Workload: "big", Placement: "big-1", Why: "no node fits: 2 nodes without 4000m CPU free"}},
+	}
+	expect(t, site, "whatif --lose node-1", 0, `
+Quorum:  stands, 2 of 3 voters left
+
+Has no node now, and would have none:
+  WORKLOAD  PLACEMENT  WHY
+  big       big-1      no node fits: 2 nodes without 4000m CPU free
+
+Everything that runs now would run on.
+`, "")
+}
+
+func TestADryRunDoesNotSayThatWhatStaysWouldNotRun(t *testing.T) {
+	site := harbour()
+	site.foresight = &skerryv1.WhatIfResponse{
+		Quorum: true, Voters: 3, VotersLeft: 3, Settled: true, Freshness: site.freshness,
+		Stranded: []*skerryv1.Stranded{{Project: "default", Workload: "db", Placement: "db-1", Node: "node-1", Why: "it stays on its node and runs on there"}},
+	}
+	expect(t, site, "drain node-1 --dry-run", 0, `
+Quorum:  stands, 3 of 3 voters left
+
+Cannot move as things are:
+  WORKLOAD  PLACEMENT  NODE    WHY
+  db        db-1       node-1  it stays on its node and runs on there
+
+1 placement cannot move as things are.
+`, "")
+}
+
 func TestMachinesThatAreNotDescribed(t *testing.T) {
 	for _, text := range []string{"", "2x", "cpu=8", "x,cpu=8,mem=1Gi", "-1x,cpu=8,mem=1Gi", "cpu=,mem=1Gi", "cpu=8,mem=1Gi,fast"} {
 		if got, err := parseMachines(text); err == nil || !strings.Contains(err.Error(), "does not describe machines") {
