@@ -73,8 +73,8 @@ func (s siteClock) Median() (time.Time, bool) {
 	return low, ok
 }
 
-// Set proposes an operator's word for the time.
-func (s siteClock) Set(ctx context.Context, entry *sitev1.Entry, to time.Time) (*sitev1.Outcome, error) {
+// Set proposes an operator's word for the time, or the median if none was named.
+func (s siteClock) Set(ctx context.Context, entry *sitev1.Entry, to time.Time, median bool) (*sitev1.Outcome, error) {
 	signer := s.v.Authority()
 	view := s.v.store.View()
 	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
@@ -90,6 +90,6 @@ func (s siteClock) Set(ctx context.Context, entry *sitev1.Entry, to time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	entry.Change = &sitev1.Entry_SetSiteTime{SetSiteTime: &sitev1.SetSiteTime{Time: timestamppb.New(to), Version: next}}
+	entry.Change = &sitev1.Entry_SetSiteTime{SetSiteTime: &sitev1.SetSiteTime{Time: timestamppb.New(to), Version: next, Median: median}}
 	return s.v.Propose(ctx, entry)
 }

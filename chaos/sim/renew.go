@@ -138,6 +138,6 @@ func (s siteClock) Read() sitetime.Stamp {
 }
 func (s siteClock) Clocks() map[string]time.Time { return nil }
 func (s siteClock) Median() (time.Time, bool)    { return time.Time{}, false }
-func (s siteClock) Set(context.Context, *sitev1.Entry, time.Time) (*sitev1.Outcome, error) {
+func (s siteClock) Set(context.Context, *sitev1.Entry, time.Time, bool) (*sitev1.Outcome, error) {
 	return nil, errBlocks
 }

@@ -31,8 +31,9 @@ type SiteTime interface {
 	Clocks() map[string]time.Time
 	// Median of the voters' clocks; false when too few are known.
 	Median() (time.Time, bool)
-	// Set proposes an operator's word for the time; entry lacks the change.
-	Set(ctx context.Context, entry *sitev1.Entry, to time.Time) (*sitev1.Outcome, error)
+	// Set proposes an operator's word for the time, or the median if none was
+	// named; entry lacks the change.
+	Set(ctx context.Context, entry *sitev1.Entry, to time.Time, median bool) (*sitev1.Outcome, error)
 }
 
 // siteTimes implements skerry.v1.SiteTimeService on the coordinator.
@@ -94,8 +95,8 @@ func timeProblems(response *skerryv1.GetSiteTimeResponse, now, median time.Time,
 }
 
 func (s siteTimes) SetSiteTime(ctx context.Context, req *connect.Request[skerryv1.SetSiteTimeRequest]) (*connect.Response[skerryv1.SetSiteTimeResponse], error) {
-	to, known := req.Msg.GetTime().AsTime(), true
-	if req.Msg.GetTime() == nil {
+	to, known, median := req.Msg.GetTime().AsTime(), true, req.Msg.GetTime() == nil
+	if median {
 		to, known = s.SiteTime.Median()
 	}
 	if !known {
@@ -109,18 +110,19 @@ func (s siteTimes) SetSiteTime(ctx context.Context, req *connect.Request[skerryv
 	if err := withinAuthorities(s.Store.View(), to); err != nil {
 		return nil, err
 	}
-	before := s.SiteTime.Read().Time
 	entry := s.entry(ctx, req.Msg.GetRequestId())
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	outcome, err := s.SiteTime.Set(ctx, entry, to)
+	outcome, err := s.SiteTime.Set(ctx, entry, to, median)
 	if err == nil {
 		err = outcomeError(outcome)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&skerryv1.SetSiteTimeResponse{Before: timestamppb.New(before), After: timestamppb.New(to)}), nil
+	return connect.NewResponse(&skerryv1.SetSiteTimeResponse{
+		Before: outcome.GetSiteTimeSet().GetBefore(), After: outcome.GetSiteTimeSet().GetAfter(),
+	}), nil
 }
 
 // withinAuthorities refuses a time at which a CA of the site has ended, or would

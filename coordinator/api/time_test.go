@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
@@ -45,9 +46,9 @@ func (c *clocks) Median() (time.Time, bool) {
 	return low, ok
 }
 
-func (c *clocks) Set(_ context.Context, by *sitev1.Entry, to time.Time) (*sitev1.Outcome, error) {
+func (c *clocks) Set(_ context.Context, by *sitev1.Entry, to time.Time, _ bool) (*sitev1.Outcome, error) {
 	c.set, c.by = to, by
-	return &sitev1.Outcome{}, nil
+	return &sitev1.Outcome{SiteTimeSet: &sitev1.SiteTimeSet{Before: timestamppb.New(c.stamp.Time), After: timestamppb.New(to)}}, nil
 }
 
 // What is issued counts by site time, whatever the host's clock says.

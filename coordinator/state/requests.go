@@ -99,7 +99,8 @@ func (h *hasher) asked(entry *sitev1.Entry, change proto.Message) (digest, sum [
 func identity(entry *sitev1.Entry) *sitev1.Entry {
 	asked := &sitev1.Entry{Change: entry.GetChange()}
 	// Secrets are sealed anew each time that they are sent: of those only names,
-	// keys and sizes count.
+	// keys and sizes count. Of site time it is what the operator named: the rest
+	// the coordinator makes anew each time.
 	switch change := entry.GetChange().(type) {
 	case *sitev1.Entry_ApplyResources:
 		asked.Change = &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: change.ApplyResources.GetResources()}}
@@ -107,6 +108,12 @@ func identity(entry *sitev1.Entry) *sitev1.Entry {
 		asked.Change = &sitev1.Entry_AddSecretKey{AddSecretKey: &sitev1.AddSecretKey{}}
 	case *sitev1.Entry_AddRecoveryKey:
 		asked.Change = &sitev1.Entry_AddRecoveryKey{AddRecoveryKey: &sitev1.AddRecoveryKey{Key: change.AddRecoveryKey.GetKey()}}
+	case *sitev1.Entry_SetSiteTime:
+		named := &sitev1.SetSiteTime{Time: change.SetSiteTime.GetTime()}
+		if change.SetSiteTime.GetMedian() {
+			named = &sitev1.SetSiteTime{Median: true}
+		}
+		asked.Change = &sitev1.Entry_SetSiteTime{SetSiteTime: named}
 	}
 	return asked
 }

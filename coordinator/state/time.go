@@ -43,7 +43,7 @@ func (x *tx) setSiteTime(change *sitev1.SetSiteTime) (*sitev1.Outcome, error) {
 	if !to.IsValid() || to.GetSeconds() <= 0 {
 		return nil, problem.New(problem.Invalid, "site time", "it must be a time after 1970").WithField("time")
 	}
-	before := x.time.AsTime()
+	before := x.time
 	if err := x.appendTrust(change.GetVersion()); err != nil {
 		return nil, err
 	}
@@ -51,8 +51,8 @@ func (x *tx) setSiteTime(change *sitev1.SetSiteTime) (*sitev1.Outcome, error) {
 	x.time, x.reference = to, to
 	x.followAgain()
 	x.warn(subject{kind: "Site", name: x.site}, "SiteTimeSet", "site time was set from %s to %s, %s",
-		before.Format(time.RFC3339), to.AsTime().Format(time.RFC3339), shift(to.AsTime().Sub(before)))
-	return &sitev1.Outcome{}, nil
+		before.AsTime().Format(time.RFC3339), to.AsTime().Format(time.RFC3339), shift(to.AsTime().Sub(before.AsTime())))
+	return &sitev1.Outcome{SiteTimeSet: &sitev1.SiteTimeSet{Before: before, After: to}}, nil
 }
 
 func shift(by time.Duration) string {

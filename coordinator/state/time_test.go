@@ -66,3 +66,55 @@ func TestAnOperatorsWordMovesSiteTimeAlsoBack(t *testing.T) {
 		t.Errorf("after a snapshot site time is %v", got)
 	}
 }
+
+// The coordinator signs a new version of the chain of trust and reads the clocks
+// anew each time that it is asked.
+func TestWhoSetsSiteTimeAgainIsToldTheFirstResult(t *testing.T) {
+	to := time.Date(2001, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		name           string
+		first, again   *sitev1.SetSiteTime
+		isTheSameAgain bool
+	}{
+		{"a time", &sitev1.SetSiteTime{Time: timestamppb.New(to)}, &sitev1.SetSiteTime{Time: timestamppb.New(to)}, true},
+		{"another time", &sitev1.SetSiteTime{Time: timestamppb.New(to)}, &sitev1.SetSiteTime{Time: timestamppb.New(to.Add(time.Second))}, false},
+		{
+			"the clocks, a second later", &sitev1.SetSiteTime{Time: timestamppb.New(to), Median: true},
+			&sitev1.SetSiteTime{Time: timestamppb.New(to.Add(time.Second)), Median: true}, true,
+		},
+		{
+			"the clocks, then a time", &sitev1.SetSiteTime{Time: timestamppb.New(to), Median: true},
+			&sitev1.SetSiteTime{Time: timestamppb.New(to)}, false,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSite(t, 1)
+			entry := func(change *sitev1.SetSiteTime) *sitev1.Entry {
+				trust := s.store.View().Trust()
+				last := sha256.Sum256(trust[len(trust)-1].GetBody())
+				body, err := proto.Marshal(&sitev1.TrustBody{
+					Site: s.store.View().Site(), Version: uint64(len(trust)) + 1, Previous: last[:], TimeEra: s.store.View().Stamp().Era + 1,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				change.Version = &sitev1.TrustVersion{Body: body}
+				return &sitev1.Entry{RequestId: "r1", Change: &sitev1.Entry_SetSiteTime{SetSiteTime: change}}
+			}
+			first := s.ok(entry(test.first)).GetSiteTimeSet()
+			if before := first.GetBefore().AsTime(); before.Year() != 1970 || !first.GetAfter().AsTime().Equal(to) {
+				t.Errorf("it was told %v, want to %s", first, to)
+			}
+			if !test.isTheSameAgain {
+				s.refused("conflict", entry(test.again))
+				return
+			}
+			if got := s.ok(entry(test.again)).GetSiteTimeSet(); !proto.Equal(got, first) {
+				t.Errorf("it was told %v, then %v", first, got)
+			}
+			if stamp := s.store.View().Stamp(); !stamp.Time.Equal(to) || stamp.Era != 1 {
+				t.Errorf("site time is %v", stamp)
+			}
+		})
+	}
+}

@@ -2804,7 +2804,9 @@ type Outcome struct {
 	Rejected uint32 `protobuf:"varint,8,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	// Who may do what has changed since the coordinator judged it: judge it again
 	// and repeat the entry. Nothing was changed, and the request is not done.
-	JudgeAgain    bool `protobuf:"varint,120,opt,name=judge_again,json=judgeAgain,proto3" json:"judge_again,omitempty"`
+	JudgeAgain bool `protobuf:"varint,120,opt,name=judge_again,json=judgeAgain,proto3" json:"judge_again,omitempty"`
+	// For SetSiteTime.
+	SiteTimeSet   *SiteTimeSet `protobuf:"bytes,480,opt,name=site_time_set,json=siteTimeSet,proto3" json:"site_time_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2900,6 +2902,13 @@ func (x *Outcome) GetJudgeAgain() bool {
 		return x.JudgeAgain
 	}
 	return false
+}
+
+func (x *Outcome) GetSiteTimeSet() *SiteTimeSet {
+	if x != nil {
+		return x.SiteTimeSet
+	}
+	return nil
 }
 
 var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
@@ -3151,7 +3160,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x17.skerry.site.v1.OutcomeR\aoutcome\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\fR\x06digest\"\xb8\x02\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\"\xfa\x02\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"error_kind\x18\x01 \x01(\tR\terrorKind\x12\x14\n" +
@@ -3163,7 +3172,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\boperator\x18\a \x01(\tR\boperator\x12\x1a\n" +
 	"\brejected\x18\b \x01(\rR\brejected\x12\x1f\n" +
 	"\vjudge_again\x18x \x01(\bR\n" +
-	"judgeAgainB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"judgeAgain\x12@\n" +
+	"\rsite_time_set\x18\xe0\x03 \x01(\v2\x1b.skerry.site.v1.SiteTimeSetR\vsiteTimeSetB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_log_proto_rawDescOnce sync.Once
@@ -3265,112 +3275,114 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*v1.Workload)(nil),           // 83: skerry.v1.Workload
 	(*v1.ErrorDetail)(nil),        // 84: skerry.v1.ErrorDetail
 	(*v1.AppliedResource)(nil),    // 85: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 86: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
-	28, // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	28, // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
-	1,  // 2: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
-	3,  // 3: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
-	4,  // 4: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
-	5,  // 5: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
-	6,  // 6: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
-	7,  // 7: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
-	13, // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
-	17, // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
-	18, // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
-	19, // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
-	20, // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
-	29, // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
-	30, // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
-	31, // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
-	32, // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
-	33, // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
-	34, // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
-	35, // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
-	36, // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
-	37, // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
-	38, // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
-	39, // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
-	40, // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
-	41, // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
-	42, // 26: skerry.site.v1.Entry.rotate_authorities:type_name -> skerry.site.v1.RotateAuthorities
-	43, // 27: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
-	44, // 28: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
-	45, // 29: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
-	46, // 30: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
-	47, // 31: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
-	48, // 32: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
-	49, // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
-	50, // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
-	51, // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
-	52, // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
-	53, // 37: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 38: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	54, // 39: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	55, // 40: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	56, // 41: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	57, // 42: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	58, // 43: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27, // 44: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	55, // 45: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	54, // 46: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,  // 47: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10, // 48: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11, // 49: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12, // 50: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,  // 51: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	59, // 52: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	60, // 53: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	61, // 54: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	62, // 55: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	63, // 56: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	63, // 57: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14, // 58: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15, // 59: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16, // 60: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	64, // 61: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	65, // 62: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	66, // 63: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28, // 64: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	67, // 65: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	68, // 66: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	53, // 67: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	69, // 68: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28, // 69: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28, // 70: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	53, // 71: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,  // 72: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23, // 73: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24, // 74: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	70, // 75: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	54, // 76: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	68, // 77: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	71, // 78: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25, // 79: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24, // 80: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	72, // 81: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	73, // 82: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	74, // 83: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	75, // 84: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28, // 85: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	76, // 86: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	77, // 87: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	78, // 88: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	79, // 89: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	80, // 90: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	81, // 91: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	82, // 92: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	5,  // 93: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	83, // 94: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26, // 95: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	84, // 96: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	85, // 97: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	54, // 98: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	99, // [99:99] is the sub-list for method output_type
-	99, // [99:99] is the sub-list for method input_type
-	99, // [99:99] is the sub-list for extension type_name
-	99, // [99:99] is the sub-list for extension extendee
-	0,  // [0:99] is the sub-list for field type_name
+	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	28,  // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
+	1,   // 2: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
+	3,   // 3: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
+	4,   // 4: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
+	5,   // 5: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
+	6,   // 6: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
+	7,   // 7: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
+	13,  // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
+	17,  // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
+	18,  // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
+	19,  // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
+	20,  // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
+	29,  // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
+	30,  // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
+	31,  // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
+	32,  // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
+	33,  // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
+	34,  // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
+	35,  // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
+	36,  // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
+	37,  // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
+	38,  // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
+	39,  // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
+	40,  // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
+	41,  // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
+	42,  // 26: skerry.site.v1.Entry.rotate_authorities:type_name -> skerry.site.v1.RotateAuthorities
+	43,  // 27: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
+	44,  // 28: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
+	45,  // 29: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
+	46,  // 30: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
+	47,  // 31: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
+	48,  // 32: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
+	49,  // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
+	50,  // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
+	51,  // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
+	52,  // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
+	53,  // 37: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 38: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	54,  // 39: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	55,  // 40: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	56,  // 41: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	57,  // 42: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	58,  // 43: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 44: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	55,  // 45: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	54,  // 46: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 47: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 48: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 49: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 50: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 51: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	59,  // 52: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	60,  // 53: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	61,  // 54: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	62,  // 55: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	63,  // 56: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	63,  // 57: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 58: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 59: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 60: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	64,  // 61: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	65,  // 62: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	66,  // 63: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 64: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	67,  // 65: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	68,  // 66: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	53,  // 67: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	69,  // 68: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 69: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 70: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	53,  // 71: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 72: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 73: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 74: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	70,  // 75: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	54,  // 76: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	68,  // 77: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	71,  // 78: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 79: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 80: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	72,  // 81: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	73,  // 82: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	74,  // 83: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	75,  // 84: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 85: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	76,  // 86: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	77,  // 87: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	78,  // 88: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	79,  // 89: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	80,  // 90: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	81,  // 91: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	82,  // 92: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	5,   // 93: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	83,  // 94: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 95: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	84,  // 96: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	85,  // 97: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	54,  // 98: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	86,  // 99: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	100, // [100:100] is the sub-list for method output_type
+	100, // [100:100] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }

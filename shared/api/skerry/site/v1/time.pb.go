@@ -95,7 +95,10 @@ type SetSiteTime struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// The version of the chain of trust that says so to those who were away.
-	Version       *TrustVersion `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Version *TrustVersion `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The operator named no time: it is the median of the voters' clocks. Who
+	// repeats the request means the same, whatever the clocks show by then.
+	Median        bool `protobuf:"varint,480,opt,name=median,proto3" json:"median,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +147,66 @@ func (x *SetSiteTime) GetVersion() *TrustVersion {
 	return nil
 }
 
+func (x *SetSiteTime) GetMedian() bool {
+	if x != nil {
+		return x.Median
+	}
+	return false
+}
+
+// SiteTimeSet is what became of it.
+type SiteTimeSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	After         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SiteTimeSet) Reset() {
+	*x = SiteTimeSet{}
+	mi := &file_skerry_site_v1_time_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SiteTimeSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SiteTimeSet) ProtoMessage() {}
+
+func (x *SiteTimeSet) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_time_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SiteTimeSet.ProtoReflect.Descriptor instead.
+func (*SiteTimeSet) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_time_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SiteTimeSet) GetBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *SiteTimeSet) GetAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 var File_skerry_site_v1_time_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_time_proto_rawDesc = "" +
@@ -152,10 +215,14 @@ const file_skerry_site_v1_time_proto_rawDesc = "" +
 	"\tSiteClock\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x128\n" +
 	"\treference\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x10\n" +
-	"\x03era\x18\x03 \x01(\x04R\x03era\"u\n" +
+	"\x03era\x18\x03 \x01(\x04R\x03era\"\x8e\x01\n" +
 	"\vSetSiteTime\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x126\n" +
-	"\aversion\x18\x02 \x01(\v2\x1c.skerry.site.v1.TrustVersionR\aversionB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\aversion\x18\x02 \x01(\v2\x1c.skerry.site.v1.TrustVersionR\aversion\x12\x17\n" +
+	"\x06median\x18\xe0\x03 \x01(\bR\x06median\"s\n" +
+	"\vSiteTimeSet\x122\n" +
+	"\x06before\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\x120\n" +
+	"\x05after\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05afterB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_time_proto_rawDescOnce sync.Once
@@ -169,23 +236,26 @@ func file_skerry_site_v1_time_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_time_proto_rawDescData
 }
 
-var file_skerry_site_v1_time_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_site_v1_time_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_skerry_site_v1_time_proto_goTypes = []any{
 	(*SiteClock)(nil),             // 0: skerry.site.v1.SiteClock
 	(*SetSiteTime)(nil),           // 1: skerry.site.v1.SetSiteTime
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
-	(*TrustVersion)(nil),          // 3: skerry.site.v1.TrustVersion
+	(*SiteTimeSet)(nil),           // 2: skerry.site.v1.SiteTimeSet
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*TrustVersion)(nil),          // 4: skerry.site.v1.TrustVersion
 }
 var file_skerry_site_v1_time_proto_depIdxs = []int32{
-	2, // 0: skerry.site.v1.SiteClock.time:type_name -> google.protobuf.Timestamp
-	2, // 1: skerry.site.v1.SiteClock.reference:type_name -> google.protobuf.Timestamp
-	2, // 2: skerry.site.v1.SetSiteTime.time:type_name -> google.protobuf.Timestamp
-	3, // 3: skerry.site.v1.SetSiteTime.version:type_name -> skerry.site.v1.TrustVersion
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 0: skerry.site.v1.SiteClock.time:type_name -> google.protobuf.Timestamp
+	3, // 1: skerry.site.v1.SiteClock.reference:type_name -> google.protobuf.Timestamp
+	3, // 2: skerry.site.v1.SetSiteTime.time:type_name -> google.protobuf.Timestamp
+	4, // 3: skerry.site.v1.SetSiteTime.version:type_name -> skerry.site.v1.TrustVersion
+	3, // 4: skerry.site.v1.SiteTimeSet.before:type_name -> google.protobuf.Timestamp
+	3, // 5: skerry.site.v1.SiteTimeSet.after:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_time_proto_init() }
@@ -200,7 +270,7 @@ func file_skerry_site_v1_time_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_time_proto_rawDesc), len(file_skerry_site_v1_time_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
