@@ -3,11 +3,13 @@ package api
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"skerry.dev/coordinator/secrets"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/envelope"
@@ -208,33 +210,18 @@ func (s secretService) RemoveRecoveryKey(ctx context.Context, req *connect.Reque
 	return connect.NewResponse(&skerryv1.RemoveRecoveryKeyResponse{}), nil
 }
 
-// RecoverSecrets takes the site's key back, sealed to nodes with a replica.
-// Whether it is the right key is found out by the node that opens it.
+// RecoverSecrets takes the site's key back, sealed to nodes with a replica. The
+// coordinator opens what is for itself and seals it to the others.
 func (s secretService) RecoverSecrets(ctx context.Context, req *connect.Request[skerryv1.RecoverSecretsRequest]) (*connect.Response[skerryv1.RecoverSecretsResponse], error) {
 	if len(req.Msg.GetKeys()) == 0 {
 		return nil, problem.New(problem.Invalid, "secret key", "there is no key to take back").WithField("keys").
 			WithHint("skerry secret recover makes the request out of a recovery key")
 	}
-	byVersion := map[uint64]*sitev1.WrapSecretKey{}
-	var order []uint64
-	for _, key := range req.Msg.GetKeys() {
-		node := s.Store.View().Node(key.GetNode())
-		if node == nil || !bytes.Equal(node.GetSealingKey(), key.GetPublicKey()) {
-			return nil, problem.New(problem.Conflict, "Node/"+key.GetNode(), "it has another sealing key").WithHint("try again")
-		}
-		if key.GetNode() == s.Node && !s.Secrets.Fits(s.Store.View(), key.GetVersion(), key.GetSealed()) {
-			return nil, problem.New(problem.Conflict, "secret key", "what was handed back for version %d does not open on the coordinator", key.GetVersion()).
-				WithHint("was the recovery key made by this site?")
-		}
-		if byVersion[key.GetVersion()] == nil {
-			byVersion[key.GetVersion()] = &sitev1.WrapSecretKey{Version: key.GetVersion()}
-			order = append(order, key.GetVersion())
-		}
-		byVersion[key.GetVersion()].Add = append(byVersion[key.GetVersion()].Add,
-			&sitev1.KeyWrap{Node: key.GetNode(), PublicKey: key.GetPublicKey(), Sealed: key.GetSealed()})
+	entries, err := s.recovered(s.Store.View(), req.Msg.GetKeys())
+	if err != nil {
+		return nil, err
 	}
-	for _, version := range order {
-		entry := &sitev1.Entry{Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: byVersion[version]}}
+	for _, entry := range entries {
 		if _, err := s.commit(ctx, "", entry); err != nil {
 			return nil, err
 		}
@@ -244,4 +231,32 @@ func (s secretService) RecoverSecrets(ctx context.Context, req *connect.Request[
 			WithHint("try again: another node may have become the coordinator")
 	}
 	return connect.NewResponse(&skerryv1.RecoverSecretsResponse{}), nil
+}
+
+// recovered are the entries that take back all versions that were handed in: all
+// of them, or none.
+func (s secretService) recovered(view *state.View, keys []*skerryv1.RecoveredKey) ([]*sitev1.Entry, error) {
+	own := map[uint64][]byte{}
+	var versions []uint64
+	for _, key := range keys {
+		node := view.Node(key.GetNode())
+		if node == nil || !bytes.Equal(node.GetSealingKey(), key.GetPublicKey()) {
+			return nil, problem.New(problem.Conflict, "Node/"+key.GetNode(), "it has another sealing key").WithHint("try again")
+		}
+		if !slices.Contains(versions, key.GetVersion()) {
+			versions = append(versions, key.GetVersion())
+		}
+		if key.GetNode() == s.Node {
+			own[key.GetVersion()] = key.GetSealed()
+		}
+	}
+	var entries []*sitev1.Entry
+	for _, version := range versions {
+		entry, err := s.Secrets.Recovered(view, version, own[version])
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
 }

@@ -339,3 +339,41 @@ func TestTamperedSecretsAreRefusedByName(t *testing.T) {
 		})
 	}
 }
+
+// Another voter could tell only when it is the coordinator, which is too late.
+func TestWhatIsHandedBackForOtherVotersIsSealedAnew(t *testing.T) {
+	s := secretsSite(t)
+	second, err := envelope.NewRecipient(env.NewSystem().Rand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.report("n2", second.Public())
+	s.voter("n2")
+	view := s.store.View()
+	key, err := s.recipient.Open(envelope.SiteKeyPlace(view.SiteID(), 1, "node", "n1"), view.SecretKeys()[0].GetWraps()[0].GetSealed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.StdEncoding.EncodeToString
+	handed := func(recipient *envelope.Recipient, node string, key []byte) string {
+		sealed, err := envelope.SealTo(recipient.Public(), envelope.SiteKeyPlace(view.SiteID(), 1, "node", node), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`{"version":1,"node":%q,"publicKey":%q,"sealed":%q}`, node, b64(recipient.Public()), b64(sealed))
+	}
+	wrong := handed(second, "n2", make([]byte, 32))
+	s.refused(recoverSecrets, `{"keys":[`+wrong+`]}`, "failed_precondition", "does not open on the coordinator")
+	s.must(recoverSecrets, `{"keys":[`+handed(s.recipient, "n1", key)+`,`+wrong+`]}`)
+	for _, wrap := range s.store.View().SecretKeys()[0].GetWraps() {
+		if wrap.GetNode() != "n2" {
+			continue
+		}
+		opened, err := second.Open(envelope.SiteKeyPlace(view.SiteID(), 1, "node", "n2"), wrap.GetSealed())
+		if err != nil || !bytes.Equal(opened, key) {
+			t.Errorf("n2 opens %x, %v: not the site's key", opened, err)
+		}
+		return
+	}
+	t.Error("nothing is sealed to n2")
+}

@@ -59,18 +59,6 @@ func (k *Keeper) CanOpen(view *state.View) bool {
 	return err == nil
 }
 
-// Fits tells whether a wrap that is handed in for this voter opens, and holds the
-// version of the site's key that it says.
-func (k *Keeper) Fits(view *state.View, version uint64, sealed []byte) bool {
-	for _, record := range view.SecretKeys() {
-		if record.GetVersion() == version {
-			key, err := k.own.Open(envelope.SiteKeyPlace(view.SiteID(), version, "node", k.node), sealed)
-			return err == nil && bytes.Equal(envelope.Check(key), record.GetCheck())
-		}
-	}
-	return false
-}
-
 // Able are the voters, without this one, to whom versions of the site's key are
 // sealed that this voter cannot open.
 func (k *Keeper) Able(view *state.View) []uint64 {

@@ -157,6 +157,29 @@ func (k *Keeper) wrap(view *state.View, version *sitev1.SecretKey) (*sitev1.Entr
 	return &sitev1.Entry{Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: change}}, nil
 }
 
+// Recovered is the entry that takes back a version of the site's key, which was
+// handed in sealed to this voter. It is sealed anew to all nodes with a replica:
+// what was handed in for others only they could check, when it is needed.
+func (k *Keeper) Recovered(view *state.View, version uint64, sealed []byte) (*sitev1.Entry, error) {
+	key, err := k.own.Open(envelope.SiteKeyPlace(view.SiteID(), version, "node", k.node), sealed)
+	known := slices.ContainsFunc(view.SecretKeys(), func(record *sitev1.SecretKey) bool {
+		return record.GetVersion() == version && err == nil && bytes.Equal(envelope.Check(key), record.GetCheck())
+	})
+	if !known {
+		return nil, problem.New(problem.Conflict, "secret key", "what was handed back for version %d does not open on the coordinator", version).
+			WithHint("was the recovery key made by this site? If it was, try again: another node may have become the coordinator")
+	}
+	change := &sitev1.WrapSecretKey{Version: version}
+	for _, node := range Replicas(view) {
+		wrap, err := wrapFor(view.SiteID(), version, holder{node: node.GetName(), public: node.GetSealingKey()}, key)
+		if err != nil {
+			return nil, err
+		}
+		change.Add = append(change.Add, wrap)
+	}
+	return &sitev1.Entry{Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: change}}, nil
+}
+
 // rewrap is the entry that puts data keys under the present version; nil when
 // all are.
 func (k *Keeper) rewrap(view *state.View, present uint64) *sitev1.Entry {
