@@ -137,8 +137,8 @@ func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error 
 	if lifetime == 0 {
 		lifetime = certs.AuthorityLifetime
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.writing.Lock()
+	defer n.writing.Unlock()
 	if n.authority != nil && n.generation >= generation {
 		return n.ensureJwtKey()
 	}
@@ -149,10 +149,12 @@ func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error 
 	if err := n.writeAuthority(generation, authority); err != nil {
 		return err
 	}
+	n.mu.Lock()
 	if n.authority != nil && (n.previous == nil || n.bundle.Has(n.authority.Certificate())) {
 		n.previous = n.authority
 	}
 	n.authority, n.generation = authority, generation
+	n.mu.Unlock()
 	return errors.Join(n.forgetAuthorities(), n.ensureJwtKey())
 }
 

@@ -64,7 +64,7 @@ func (n *Node) readJwtKey(generation uint64) (*certs.JwtSigner, error) {
 	return certs.NewJwtSigner(key)
 }
 
-// ensureJwtKey makes one for the rotation of this node's CA. n.mu is held.
+// ensureJwtKey makes one for the rotation of this node's CA. n.writing is held.
 func (n *Node) ensureJwtKey() error {
 	if n.jwt.newest != nil && n.jwt.generation >= n.generation {
 		return nil
@@ -80,10 +80,12 @@ func (n *Node) ensureJwtKey() error {
 	if err := writeKey(n.fs, n.jwtFile(n.generation), key); err != nil {
 		return err
 	}
+	n.mu.Lock()
 	if n.jwt.newest != nil && n.bundle.JwtKey(certs.JwtKeyID(n.jwt.newest.Public())) != nil {
 		n.jwt.previous = n.jwt.newest
 	}
 	n.jwt.newest, n.jwt.generation = signer, n.generation
+	n.mu.Unlock()
 	return n.forgetJwtKeys()
 }
 

@@ -54,6 +54,10 @@ type Node struct {
 	// time is the site's.
 	time *sitetime.Keeper
 
+	// writing is held by whoever changes what is on disk, from reading what is
+	// there to keeping what was written. mu is never held over the disk: each
+	// handshake reads what it guards.
+	writing   sync.Mutex
 	mu        sync.RWMutex
 	cert      tls.Certificate
 	chain     []*sitev1.TrustVersion
@@ -196,15 +200,18 @@ func (n *Node) Trust() []*sitev1.TrustVersion {
 // UpdateTrust takes over a longer chain of trust, durably. A chain that is not
 // longer changes nothing; one that is broken or of another site is an error.
 func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	chain, bundle, err := continued(n.chain, n.bundle, chain)
-	if err != nil || bundle == n.bundle {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	known := n.Bundle()
+	chain, bundle, err := continued(n.Trust(), known, chain)
+	if err != nil || bundle == known {
 		return err
 	}
 	if err := storeTrust(n.fs, n.dir, chain, bundle); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.chain, n.bundle = chain, bundle
 	close(n.changed)
 	n.changed = make(chan struct{})
@@ -271,8 +278,8 @@ func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 	if lifetime == 0 {
 		lifetime = certs.AuthorityLifetime
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.writing.Lock()
+	defer n.writing.Unlock()
 	if n.authority != nil {
 		return n.ensureJwtKey()
 	}
@@ -283,7 +290,9 @@ func (n *Node) EnsureAuthority(lifetime time.Duration) error {
 	if err := storeAuthority(n.fs, n.dir, authority); err != nil {
 		return err
 	}
+	n.mu.Lock()
 	n.authority = authority
+	n.mu.Unlock()
 	return n.ensureJwtKey()
 }
 

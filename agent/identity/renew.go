@@ -121,10 +121,12 @@ func take(who Renewable, before *tls.Certificate, answer *sitev1.RenewResponse) 
 
 // Renewed implements Renewable.
 func (n *Node) Renewed(svid [][]byte) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	cert, err := storeSVID(n.fs, n.dir, n.cert, svid)
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	cert, err := storeSVID(n.fs, n.dir, *n.Certificate(), svid)
 	if err == nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		n.cert = cert
 	}
 	return err
