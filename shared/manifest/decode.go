@@ -19,6 +19,32 @@ type decoder struct {
 	listed map[protoreflect.FullName]bool
 	// hide what is written: the document is a secret.
 	hide bool
+	// zeros are written out in the document.
+	zeros []zero
+}
+
+// zero is a 0 that stands in the document, where leaving it out looks the same.
+type zero struct {
+	node    *yaml.Node
+	path    string
+	message protoreflect.Message
+	field   protoreflect.FieldDescriptor
+}
+
+// defaulted refuses each 0 in whose place a default has come: who writes 0 does
+// not mean 1.
+func (d *decoder) defaulted() {
+	for _, z := range d.zeros {
+		became := z.message.Get(z.field).Uint()
+		if became == 0 {
+			continue
+		}
+		p := d.report(z.node, z.path, "it must be at least 1")
+		p.Hint = fmt.Sprintf("leave it out for %d", became)
+		if z.path == "update.maxUnavailable" {
+			p.Hint += ", or give maxSurge beside it, so that new placements start before old ones end"
+		}
+	}
 }
 
 // report notes a problem; the caller may add a hint to it.
@@ -69,6 +95,9 @@ func (d *decoder) field(node *yaml.Node, path string, message protoreflect.Messa
 	default:
 		if value, ok := d.scalar(node, path, field); ok {
 			message.Set(field, value)
+			if field.Kind() == protoreflect.Uint32Kind && value.Uint() == 0 {
+				d.zeros = append(d.zeros, zero{node, path, message, field})
+			}
 		}
 	}
 }

@@ -62,8 +62,10 @@ func (v *validator) form(w *skerryv1.Workload) {
 	switch {
 	case w.GetPerNode() && IsJob(w):
 		v.fail("perNode", "a workload either has one placement on each node or runs to completion").Hint = "leave one of them out"
-	case w.Replicas != nil && (w.GetPerNode() || IsJob(w)):
-		v.fail("replicas", "a workload with a number of replicas neither has one on each node nor runs to completion").Hint =
+	case w.Replicas != nil && w.GetPerNode():
+		v.fail("replicas", "with perNode there is one placement on each node, not a number of them").Hint = "leave one of them out"
+	case w.Replicas != nil && IsJob(w):
+		v.fail("replicas", "a workload with a number of replicas does not run to completion").Hint =
 			"leave replicas out; a job has completions and parallelism"
 	case w.GetPerNode() && w.GetPartition().GetMode() != Stay:
 		v.fail("partition.mode", "what runs on each node stays there").Hint = "leave it out"

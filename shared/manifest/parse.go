@@ -128,6 +128,7 @@ func (r *reader) document(root *yaml.Node) {
 		return
 	}
 	kind.fill(object)
+	d.defaulted()
 	resource := Wrap(object)
 	r.wrong(root, check(resource))
 	r.once(root, object)

@@ -44,14 +44,23 @@ func (v *validator) update(w *skerryv1.Workload) {
 		v.fail("update.deadline", "%s is over before a placement could have been healthy for %s", u.GetDeadline(), u.GetMinHealthy())
 	}
 	beside := u.GetStrategy() == Canary || u.GetStrategy() == BlueGreen
-	v.canary(u, beside)
+	v.canary(w, beside)
 	v.surge(w, beside)
+	if IsJob(w) && u.GetStrategy() != Rolling {
+		v.fail("update.strategy", "a job is not updated: another template is another run").Hint = "leave it out"
+	}
 }
 
-func (v *validator) canary(u *skerryv1.Update, beside bool) {
-	if u.GetStrategy() == Canary {
+func (v *validator) canary(w *skerryv1.Workload, beside bool) {
+	u, replicas := w.GetUpdate(), w.GetReplicas()
+	switch {
+	case u.GetStrategy() == Canary:
 		v.between("update.canary", u.GetCanary(), 1, maxReplicas)
-	} else if u.GetCanary() != 0 {
+		if replicas > 0 && u.GetCanary() > replicas && u.GetCanary() <= maxReplicas {
+			v.fail("update.canary", "an update cannot begin with %d new placements of %d replicas", u.GetCanary(), replicas).Hint =
+				"ask for at most as many as there are replicas; strategy: blue-green begins with all of them"
+		}
+	case u.GetCanary() != 0:
 		v.fail("update.canary", "only the strategy canary takes it").Hint = "leave it out, or write strategy: canary"
 	}
 	switch {
@@ -67,8 +76,12 @@ func (v *validator) canary(u *skerryv1.Update, beside bool) {
 func (v *validator) surge(w *skerryv1.Workload, beside bool) {
 	u := w.GetUpdate()
 	field, how := "update.strategy", u.GetStrategy()+" runs new placements beside the old ones"
+	if u.GetStrategy() == Recreate && u.GetMaxSurge() > 0 {
+		v.fail("update.maxSurge", "recreate ends all old placements before it starts new ones").Hint = "leave it out, or write strategy: rolling"
+		return
+	}
 	if !beside {
-		if u.GetMaxSurge() == 0 || u.GetStrategy() == Recreate {
+		if u.GetMaxSurge() == 0 {
 			return
 		}
 		field, how = "update.maxSurge", "it runs new placements beside the old ones"
