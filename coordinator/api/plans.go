@@ -40,7 +40,11 @@ func (p plans) Plan(ctx context.Context, req *connect.Request[skerryv1.PlanReque
 	}
 	answer := &skerryv1.PlanResponse{Settled: foreseen.GetSettled(), Freshness: freshness}
 	for _, applied := range foreseen.GetApplied() {
-		answer.Resources = append(answer.Resources, planned(before, applied))
+		next := planned(before, applied)
+		if !guard.From(ctx).May(access.Read, present(before, next.GetKind(), next.GetProject(), next.GetName())) {
+			next.Changes = nil // they tell what was there
+		}
+		answer.Resources = append(answer.Resources, next)
 	}
 	may := func(project, workload string) bool {
 		return guard.From(ctx).May(access.Read, present(before, "Workload", project, workload))

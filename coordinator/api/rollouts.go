@@ -69,15 +69,17 @@ func (r rollouts) Steer(ctx context.Context, req *connect.Request[skerryv1.Steer
 
 // becomes is what a workload would be after it was steered.
 func becomes(view *state.View, w *skerryv1.Workload, msg *skerryv1.SteerRequest) *skerryv1.Workload {
-	action := msg.GetAction()
-	if action != skerryv1.SteerAction_STEER_ACTION_ROLL_BACK && action != skerryv1.SteerAction_STEER_ACTION_ABORT {
-		return w
-	}
 	to := view.Rollout(w.GetProject(), w.GetName()).Goal()
-	for _, r := range view.Revisions(w.GetProject(), w.GetName()) {
-		if g := msg.GetGeneration(); r.GetGeneration() <= g && g <= r.GetLastGeneration() {
-			to = r
+	switch msg.GetAction() {
+	case skerryv1.SteerAction_STEER_ACTION_ABORT: // whatever generation it names
+	case skerryv1.SteerAction_STEER_ACTION_ROLL_BACK:
+		for _, r := range view.Revisions(w.GetProject(), w.GetName()) {
+			if g := msg.GetGeneration(); r.GetGeneration() <= g && g <= r.GetLastGeneration() {
+				to = r
+			}
 		}
+	default:
+		return w
 	}
 	if to == nil {
 		return w // the state refuses it

@@ -144,3 +144,55 @@ func TestAPlanTellsWhatAnApplyWouldChangeAndChangesNothing(t *testing.T) {
 		t.Errorf("somebody else gets %v", got.body)
 	}
 }
+
+func TestNobodyGoesBackToWhatTheyMayNotApply(t *testing.T) {
+	s := goodWeb(t)
+	mia, kim := operator("mia"), s.joins("kim", &skerryv1.Grant{Role: "operator"})
+	mounts := strings.Replace(workload("web", ""), `"image":"site.local/web:1"`,
+		`"image":"site.local/web:1","mounts":[{"target":"/host","hostPath":"/var/lib/skerry"}]`, 1)
+	if got := s.call(&mia, apply, resourcesOf(mounts)); got.code() != "" {
+		t.Fatalf("it is not taken: %v", got.body)
+	}
+	s.commit(&sitev1.Entry{Change: &sitev1.Entry_DeleteResource{DeleteResource: &sitev1.DeleteResource{Kind: "Placement", Project: "default", Name: "web-1"}}})
+	s.commit(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{{
+		Node: "n1", Placements: []*sitev1.PlacementReport{{Project: "default", Placement: "web-1", Gone: true}},
+	}}}}})
+	s.commit(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: &sitev1.Plan{BaseIndex: s.store.View().Index(), Create: []*sitev1.NewPlacement{{
+		Project: "default", Workload: "web", Generation: 2,
+	}}}}})
+	s.verdict(2, sitev1.RolloutVerdict_ROLLOUT_VERDICT_GOOD)
+	if got := s.call(&kim, apply, web2("")); got.code() != "" {
+		t.Fatalf("it is not taken: %v", got.body)
+	}
+	for _, body := range []string{
+		`{"name":"web","action":"STEER_ACTION_ROLL_BACK"}`,
+		`{"name":"web","action":"STEER_ACTION_ROLL_BACK","generation":"2"}`,
+		`{"name":"web","action":"STEER_ACTION_ABORT"}`,
+		`{"name":"web","action":"STEER_ACTION_ABORT","generation":"1"}`,
+	} {
+		if got := s.call(&kim, steer, body); got.code() != "permission_denied" {
+			t.Errorf("%s: %v", body, got.body)
+		}
+	}
+	if got := s.call(&mia, steer, `{"name":"web","action":"STEER_ACTION_ABORT"}`); got.code() != "" {
+		t.Errorf("whoever may: %v", got.body)
+	}
+}
+
+// TestAPlanShowsNobodyWhatTheyMayNotRead: who may only apply learns what would
+// become of it, not what was there.
+func TestAPlanShowsNobodyWhatTheyMayNotRead(t *testing.T) {
+	s := goodWeb(t)
+	mia, kim := operator("mia"), s.joins("kim")
+	if got := s.call(&mia, apply, policyBody("pipeline", `permit (principal == Operator::"kim", action == Action::"apply", resource is Workload);`)); got.code() != "" {
+		t.Fatal(got.body)
+	}
+	got := s.call(&kim, plan, web2(""))
+	if got.code() != "" {
+		t.Fatalf("it gave %v", got.body)
+	}
+	answer, _ := json.Marshal(got.body)
+	if strings.Contains(string(answer), "web:1") || !strings.Contains(string(answer), `"outcome":"configured"`) {
+		t.Errorf("the plan is %s", answer)
+	}
+}

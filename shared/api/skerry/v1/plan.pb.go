@@ -156,7 +156,8 @@ type PlannedResource struct {
 	Name    string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// `created`, `configured` or `unchanged`.
 	Outcome string `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Fields that would change; those of a secret are sizes, never values.
+	// Fields that would change; those of a secret are sizes, never values. None
+	// when the caller may not read what is there.
 	Changes []*FieldChange `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Running placements would be replaced by new ones.
 	Replaces      bool `protobuf:"varint,6,opt,name=replaces,proto3" json:"replaces,omitempty"`
