@@ -220,3 +220,16 @@ func TestTheLossOfANodeInMaintenanceIsNoFailure(t *testing.T) {
 		}
 	}
 }
+
+func TestAJobWithoutRoomForAllAttemptsLeavesANodeAllTheSame(t *testing.T) {
+	s := newSite(t, 2)
+	s.applyWorkload(job(6, 6, asksFor("500m")))
+	s.pass(3 * time.Second)
+	if got := s.healthy("load"); got != 4 {
+		t.Fatalf("%d run:\n%s", got, s.describe())
+	}
+	s.duty("n2", drained, time.Hour)
+	s.pass(10 * time.Second)
+	s.wantDuty("n2", drained, "nothing runs on it any more")
+	s.wantRun("run 1 is under way: succeeded 0/6")
+}

@@ -13,8 +13,12 @@ const Unlimited = math.MaxInt32
 // Spare is how many healthy placements of a workload may be ended now, given
 // all that carry its name: afterwards as many are healthy as its minAvailable
 // asks for. Of a workload that asks for nothing, so many may be missing as
-// otherwise says. What is not healthy helps nobody, and may be ended always.
+// otherwise says; of a job all, whose attempts are made anew. What is not healthy
+// helps nobody, and may be ended always.
 func Spare(w *skerryv1.Workload, all []*skerryv1.Placement, otherwise int) int {
+	if manifest.IsJob(w) {
+		return Unlimited
+	}
 	wanted := manifest.Wanted(w)
 	least := wanted - otherwise
 	if w.GetMinAvailable() != "" {
