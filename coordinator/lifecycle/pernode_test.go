@@ -106,3 +106,30 @@ func TestOneOnEachNodeTakesTheRoomOfTheQuota(t *testing.T) {
 		t.Errorf("%d placements are counted", got)
 	}
 }
+
+func TestAnUpdateIsNotHeldAgainstNodesThatAreAway(t *testing.T) {
+	for name, away := range map[string]struct{ go_, back func(*site) }{
+		"in maintenance": {func(s *site) { s.duty("n3", maintenance) }, func(s *site) { s.duty("n3", inService) }},
+		"lost":           {func(s *site) { s.nodes["n3"].off = true }, func(s *site) { s.nodes["n3"].off = false }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, 3)
+			next := func(change ...func(*skerryv1.Workload)) *skerryv1.Workload {
+				w := onEachNode(append(change, updates(&skerryv1.Update{AutoRollback: true, Deadline: "20s"}))...)
+				w.Name = "web"
+				return w
+			}
+			s.applyWorkload(next())
+			s.pass(5 * time.Second)
+			s.wantHistory("1 good")
+			away.go_(s)
+			s.pass(5 * time.Second)
+			s.applyWorkload(next(args("next")))
+			s.pass(time.Minute)
+			s.wantHistory("1 good, 2 rolling")
+			away.back(s)
+			s.pass(30 * time.Second)
+			s.wantHistory("1 good, 2 good")
+		})
+	}
+}

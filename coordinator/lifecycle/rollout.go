@@ -126,8 +126,27 @@ func (s *sheet) changes() bool {
 // census of a workload's placements.
 type census struct {
 	current, working, old int
-	// ailing is one that does not work.
+	// away of the old and of the current ones are on nodes that are.
+	oldAway, away int
+	// ailing is one that does not work, for whatever other reason.
 	ailing *skerryv1.Placement
+}
+
+// excused: what is missing is missing because of nodes that are away, and nothing
+// of the rest may be changed or is left to be.
+func (t census) excused(mayMiss int) bool {
+	away := t.oldAway + t.away
+	return away > 0 && t.ailing == nil && (t.old == t.oldAway || away >= mayMiss)
+}
+
+// away: its node is lost, or it waits for one that is out of service. That says
+// nothing about its template.
+func (s *sheet) away(p *skerryv1.Placement) bool {
+	if p.GetNode() != "" {
+		return s.lost(p)
+	}
+	node := state.PinnedTo(p.GetSpec())
+	return node != "" && state.WhyNoWork(s.view.Node(node), p.GetSpec()) != ""
 }
 
 func (s *sheet) count() census {
@@ -136,9 +155,14 @@ func (s *sheet) count() census {
 		switch {
 		case !s.isCurrent(p):
 			t.old++
+			if s.away(p) {
+				t.oldAway++
+			}
 			continue
 		case s.works(p):
 			t.working++
+		case s.away(p):
+			t.away++
 		default:
 			t.ailing = p
 		}
@@ -172,10 +196,10 @@ func (s *sheet) judgeBeside(t census) {
 }
 
 // judgeProgress fails what makes none within its deadline. What is paused, or
-// held back because half of the site is missing, has time.
+// held back because nodes are missing, has time.
 func (s *sheet) judgeProgress(t census) {
 	w := s.watch
-	if t.working > w.best || t.old < w.fewest || s.rollout.Paused() || s.now < s.mass.until {
+	if t.working > w.best || t.old < w.fewest || s.rollout.Paused() || s.now < s.mass.until || t.excused(state.MayMiss(s.w)) {
 		w.best, w.fewest, w.progress = max(w.best, t.working), min(w.fewest, t.old), s.now
 	}
 	if s.config.Patient || s.wanted() == 0 || s.rollout.Newest.GetState() != skerryv1.RevisionState_REVISION_STATE_ROLLING {
