@@ -61,7 +61,7 @@ func (s *sheet) roll(counted, old []*skerryv1.Placement, room int) {
 			first = append(first, p)
 		}
 	}
-	slices.SortStableFunc(then, func(a, b *skerryv1.Placement) int { return compareTruth(s.isStable(a), s.isStable(b)) })
+	slices.SortStableFunc(then, func(a, b *skerryv1.Placement) int { return compareTruth(s.rollout.IsStable(a), s.rollout.IsStable(b)) })
 	spare := state.MaySpare(s.w, proven)
 	next := slices.Concat(first, then[:min(spare, len(then))])
 	s.retire(next[:min(room, len(next))])
@@ -73,12 +73,6 @@ func (s *sheet) retire(old []*skerryv1.Placement) {
 			return
 		}
 	}
-}
-
-// isStable: it runs the last good template.
-func (s *sheet) isStable(p *skerryv1.Placement) bool {
-	stable := s.rollout.Stable
-	return stable != nil && stable.GetGeneration() <= p.GetGeneration() && p.GetGeneration() <= stable.GetLastGeneration()
 }
 
 // hold keeps new placements of a workload that is recreated from a node until

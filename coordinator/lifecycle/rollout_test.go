@@ -389,3 +389,19 @@ func TestWhateverIsRolledOutEndsWell(t *testing.T) {
 		}
 	})
 }
+
+func TestAThirdColourLeavesTheSecondInTheDark(t *testing.T) {
+	u := &skerryv1.Update{Strategy: "blue-green", PromoteAfter: "manual"}
+	s := rolled(t, u)
+	s.update(u, "second")
+	s.pass(5 * time.Second)
+	s.check = func() {
+		if got := s.serving(); got != "map[1:3]" {
+			t.Errorf("by generation %s serve", got)
+		}
+	}
+	s.update(u, "third")
+	s.check()
+	s.pass(5 * time.Second)
+	s.wantHistory("1 good, 2 replaced, 3 rolling")
+}

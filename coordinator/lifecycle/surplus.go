@@ -44,7 +44,7 @@ func (s *sheet) keepFirst(a, b *skerryv1.Placement) int {
 		compareTruth(s.lost(a), s.lost(b)),
 		compareTruth(s.leaves(a), s.leaves(b)),
 		-compareTruth(s.isCurrent(a), s.isCurrent(b)),
-		-compareTruth(s.isStable(a), s.isStable(b)),
+		-compareTruth(s.rollout.IsStable(a), s.rollout.IsStable(b)),
 		-compareTruth(a.GetNode() != "", b.GetNode() != ""),
 		a.GetCreated().AsTime().Compare(b.GetCreated().AsTime()),
 		// web-9 is older than web-10.

@@ -180,5 +180,13 @@ func (v *View) Serves(p *skerryv1.Placement) bool {
 	if r.Done() || r.Stable == nil {
 		return true
 	}
-	return r.Beside(w) != (p.GetGeneration() == w.GetGeneration())
+	if r.Beside(w) {
+		return r.IsStable(p) // what was beside it before never was live
+	}
+	return p.GetGeneration() == w.GetGeneration()
+}
+
+// IsStable tells whether a placement runs the last good template.
+func (r Rollout) IsStable(p *skerryv1.Placement) bool {
+	return r.Stable != nil && r.Stable.GetGeneration() <= p.GetGeneration() && p.GetGeneration() <= r.Stable.GetLastGeneration()
 }
