@@ -49,6 +49,7 @@ func (x *tx) setSiteTime(change *sitev1.SetSiteTime) (*sitev1.Outcome, error) {
 	}
 	x.timeEra++
 	x.time, x.reference = to, to
+	x.moveTimes(to.AsTime().Sub(before.AsTime()))
 	x.followAgain()
 	x.warn(subject{kind: "Site", name: x.site}, "SiteTimeSet", "site time was set from %s to %s, %s",
 		before.AsTime().Format(time.RFC3339), to.AsTime().Format(time.RFC3339), shift(to.AsTime().Sub(before.AsTime())))

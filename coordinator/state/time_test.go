@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 func stamped(at, reference time.Time, era uint64) *sitev1.Entry {
@@ -90,15 +91,7 @@ func TestWhoSetsSiteTimeAgainIsToldTheFirstResult(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSite(t, 1)
 			entry := func(change *sitev1.SetSiteTime) *sitev1.Entry {
-				trust := s.store.View().Trust()
-				last := sha256.Sum256(trust[len(trust)-1].GetBody())
-				body, err := proto.Marshal(&sitev1.TrustBody{
-					Site: s.store.View().Site(), Version: uint64(len(trust)) + 1, Previous: last[:], TimeEra: s.store.View().Stamp().Era + 1,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				change.Version = &sitev1.TrustVersion{Body: body}
+				change.Version = s.nextEra()
 				return &sitev1.Entry{RequestId: "r1", Change: &sitev1.Entry_SetSiteTime{SetSiteTime: change}}
 			}
 			first := s.ok(entry(test.first)).GetSiteTimeSet()
@@ -117,4 +110,59 @@ func TestWhoSetsSiteTimeAgainIsToldTheFirstResult(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatLastsAWhileLastsAsLongWhenTimeIsSet: nothing waits for years, or ends
+// at once, because site time was wrong.
+func TestWhatLastsAWhileLastsAsLongWhenTimeIsSet(t *testing.T) {
+	for name, by := range map[string]time.Duration{"back": -10 * 365 * 24 * time.Hour, "ahead": 10 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, 2)
+			s.setTime(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+			for range distrustFrom {
+				s.setState("n2", skerryv1.NodeState_NODE_STATE_LOST)
+				s.setState("n2", skerryv1.NodeState_NODE_STATE_READY)
+			}
+			drain := duty("n2", skerryv1.Duty_DUTY_DRAINED)
+			drain.GetChangeDuty().Deadline = timestamppb.New(s.store.View().Time().AsTime().Add(time.Minute))
+			s.ok(drain)
+			s.ok(applyEntry(testWorkload("load", 1, completes)))
+			s.want(0, creates(&sitev1.NewPlacement{Project: "default", Workload: "load", Generation: 1, Run: 1}))
+			s.want(0, assigns(assign("load-1", "n1")))
+			s.report("n1", "load-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_FAILED, Revision: 1}, false)
+			times := func() []time.Time {
+				node, run := s.store.View().Node("n2"), s.store.View().Workload("default", "load").GetStatus().GetRuns()[0]
+				return []time.Time{
+					node.GetDistrust().GetUntil().AsTime(), node.GetDistrust().GetLost()[0].AsTime(), node.GetDuty().GetDrain().GetDeadline().AsTime(),
+					run.GetStarted().AsTime(), run.GetFailedAt().AsTime(), s.store.View().Placement("default", "load-1").GetEnded().AsTime(),
+				}
+			}
+			before := times()
+			s.setTime(s.store.View().Time().AsTime().Add(by))
+			for i, at := range times() {
+				if !at.Equal(before[i].Add(by)) {
+					t.Errorf("number %d was %s and is %s", i, before[i], at)
+				}
+			}
+		})
+	}
+}
+
+func (s *site) setTime(to time.Time) {
+	s.t.Helper()
+	s.ok(&sitev1.Entry{Change: &sitev1.Entry_SetSiteTime{SetSiteTime: &sitev1.SetSiteTime{Time: timestamppb.New(to), Version: s.nextEra()}}})
+}
+
+// nextEra of site time is a version of the chain of trust.
+func (s *site) nextEra() *sitev1.TrustVersion {
+	s.t.Helper()
+	trust := s.store.View().Trust()
+	last := sha256.Sum256(trust[len(trust)-1].GetBody())
+	body, err := proto.Marshal(&sitev1.TrustBody{
+		Site: s.store.View().Site(), Version: uint64(len(trust)) + 1, Previous: last[:], TimeEra: s.store.View().Stamp().Era + 1,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &sitev1.TrustVersion{Body: body}
 }
