@@ -108,6 +108,12 @@ func (x *tx) deleteImage(name string, version uint64) (*sitev1.Outcome, error) {
 				WithHint("change or delete the workload first")
 		}
 	}
+	for _, p := range placements.list(x.Txn) {
+		if p.GetSpec().GetContainer().GetImage() == name && mayStart(p) {
+			return nil, problem.New(problem.Conflict, "Image/"+name, "placement %s uses it", p.GetName()).
+				WithHint("wait until the update of workload %s is over, or delete the placement", p.GetWorkload())
+		}
+	}
 	images.remove(x, name)
 	x.inform(subject{kind: "Image", name: name}, "ImageDeleted", "%s", image.GetDigest())
 	return &sitev1.Outcome{}, nil

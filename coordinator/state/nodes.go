@@ -259,7 +259,8 @@ func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, er
 		return nil, err
 	}
 	for _, p := range placements.by(x.Txn, byNode, name) {
-		if old.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+		ended := p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN // only its logs are there
+		if old.GetState() == skerryv1.NodeState_NODE_STATE_READY && !ended {
 			return nil, problem.New(problem.Conflict, "Node/"+name, "it still runs %s", p.GetName()).
 				WithHint("delete what it runs, or switch it off and wait until it is lost; skerry node evict %s does not wait", name)
 		}

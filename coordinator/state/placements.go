@@ -69,6 +69,12 @@ func Counts(p *skerryv1.Placement) bool {
 	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetReplacedBy() == "" && p.GetEnded() == nil
 }
 
+// mayStart tells whether a placement runs, or may yet start again as its workload
+// was.
+func mayStart(p *skerryv1.Placement) bool {
+	return p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetEnded() == nil
+}
+
 // Room is how many more placements the workload may get now, given all that
 // carry its name and how far its update is. Of one that stays, whatever may still run anywhere counts as
 // well: it must never run more often than it was asked for.

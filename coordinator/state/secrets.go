@@ -207,7 +207,7 @@ func usersOf(txn *memdb.Txn, project, secret string) []secretUser {
 		}
 	}
 	for _, p := range placements.list(txn) {
-		if p.GetProject() == project && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && names(p.GetSpec().GetContainer()) {
+		if p.GetProject() == project && mayStart(p) && names(p.GetSpec().GetContainer()) {
 			users = append(users, secretUser{"placement " + p.GetName(), p.GetSpec().GetContainer()})
 		}
 	}

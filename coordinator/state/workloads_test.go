@@ -1,6 +1,7 @@
 package state
 
 import (
+	"strings"
 	"testing"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -50,5 +51,35 @@ func TestAskingForAnIdentityMakesPlacementsAnew(t *testing.T) {
 	}
 	if got := s.store.View().Workload("default", "web"); got.GetGeneration() != 2 || !got.GetIdentity() {
 		t.Errorf("the workload is %v", got)
+	}
+}
+
+func TestAnImageThatMayStartAgainIsNotDeleted(t *testing.T) {
+	s := newSite(t, 1)
+	second := func(w *skerryv1.Workload) { w.Container.Image = "site.local/web:2" }
+	s.ok(applyEntry(testWorkload("web", 1)))
+	s.want(0, creates(create("web", 1)))
+	s.want(0, assigns(assign("web-1", "n1")))
+	s.ok(applyEntry(testWorkload("web", 1, second)))
+	if outcome := s.refused("conflict", deleteEntry("Image", "site.local/web:1")); !strings.Contains(outcome.GetError(), "placement web-1 uses it") {
+		t.Errorf("%q", outcome.GetError())
+	}
+	s.want(0, removes(remove("web-1")))
+	s.ok(deleteEntry("Image", "site.local/web:1"))
+}
+
+// TestWhatHasEndedHoldsNothing: only its logs are there.
+func TestWhatHasEndedHoldsNothing(t *testing.T) {
+	s := newSite(t, 2)
+	s.ok(applyEntry(testWorkload("load", 1, completes)))
+	s.want(0, creates(&sitev1.NewPlacement{Project: "default", Workload: "load", Generation: 1, Run: 1}))
+	s.want(0, assigns(assign("load-1", "n2")))
+	s.refused("conflict", deleteEntry("Node", "n2"))
+	s.report("n2", "load-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_STOPPED, Revision: 1}, false)
+	s.ok(applyEntry(testWorkload("load", 1, completes, func(w *skerryv1.Workload) { w.Container.Image = "site.local/web:2" })))
+	s.ok(deleteEntry("Image", "site.local/web:1"))
+	s.ok(deleteEntry("Node", "n2"))
+	if p := s.store.View().Placement("default", "load-1"); p != nil {
+		t.Errorf("%s is still there", p.GetName())
 	}
 }
