@@ -201,7 +201,7 @@ func (s *site) declared(t *testing.T) string {
 
 // observed are the fields that the site itself changes all the time.
 var observed = []string{"freshness", "status", "state", "lostSince", "conditions", "stateSince", "resourceVersion", "capacity", "version",
-	"sealingKey", "gossipVersion", "issuer", "identityUntil"}
+	"sealingKey", "gossipVersion", "issuer", "identityUntil", "distrust"}
 
 func withoutStatus(t *testing.T, body string) string {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -94,18 +95,18 @@ func (s *testSite) token(role, name string) certs.Token {
 	secret := sha256.Sum256([]byte(s.init.GetName() + role + name))
 	token := certs.Token{Site: s.init.GetName(), SiteID: s.init.GetSiteId(), Role: role, Secret: secret[:]}
 	hash := sha256.Sum256(secret[:])
-	entry := &sitev1.Entry{RequestId: "token-" + role + name, Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+	entry := &sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
 		Token:      &skerryv1.Token{Id: "t-" + role + name, Role: role, Name: name, Expires: timestamppb.New(time.Now().Add(time.Hour))},
 		SecretHash: hash[:],
 	}}}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	for {
+	for try := 0; ; try++ {
+		entry.RequestId = fmt.Sprintf("token-%s%s-%d", role, name, try)
 		outcome, err := s.voter.Propose(ctx, proto.CloneOf(entry))
 		if err == nil && outcome.GetErrorKind() == "" {
 			return token
 		}
-		entry.RequestId += "'"
 		if env.Sleep(ctx, env.NewSystem().Clock, time.Millisecond) != nil {
 			s.t.Fatalf("the token could not be made: %v %v", outcome, err)
 		}
