@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,14 +34,22 @@ type lightAgent struct {
 	cert  *tls.Certificate
 	trust *certs.Bundle
 
+	fleet  *fleet
+	index  int
+	client *http.Client
+
+	// mu is held while something is sent.
 	mu     sync.Mutex
 	stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]
 	number uint64
-	// revision counts its reports.
-	revision uint64
-	running  map[string]bool
 
-	fleet *fleet
+	// What follows belongs to the goroutine that reads the stream.
+
+	// revision counts what it reported of its placements.
+	revision uint64
+	running  map[string]*sitev1.PlacementReport
+	// heard: its first report was acknowledged.
+	heard bool
 }
 
 // fleet is all light agents of a site.
@@ -52,6 +61,7 @@ type fleet struct {
 	placed    atomic.Int64
 	delivered atomic.Int64 // when the last placement came, in nanoseconds
 	ended     atomic.Int64
+	refused   atomic.Int64
 	// pace is how often the site wants to hear each node.
 	pace atomic.Int64
 }
@@ -109,10 +119,12 @@ func (f *fleet) join(ctx context.Context, token, name string, number int) (*ligh
 	if err != nil {
 		return nil, err
 	}
-	return &lightAgent{
-		name: answer.Msg.GetName(), trust: bundle, fleet: f, running: map[string]bool{},
+	a := &lightAgent{
+		name: answer.Msg.GetName(), trust: bundle, fleet: f, index: number, running: map[string]*sitev1.PlacementReport{},
 		cert: &tls.Certificate{Certificate: answer.Msg.GetSvid(), PrivateKey: key, Leaf: leaf},
-	}, nil
+	}
+	a.client = (&mtls.Dialer{Net: f.net, Source: a}).HTTPClient(mtls.Sync, mtls.ExpectNode(""))
+	return a, nil
 }
 
 // lightNode describes a machine at an address that nobody has.
@@ -128,50 +140,71 @@ func lightCapacity() *skerryv1.Capacity {
 	return &skerryv1.Capacity{CpuMilli: 8000, MemoryBytes: 32 << 30, DiskBytes: 1 << 40}
 }
 
-// open the stream and say what there is.
-func (a *lightAgent) open(ctx context.Context, number int) error {
-	dialer := &mtls.Dialer{Net: a.fleet.net, Source: a}
-	client := sitev1connect.NewSyncServiceClient(dialer.HTTPClient(mtls.Sync, mtls.ExpectNode("")), "https://"+a.fleet.address,
-		connect.WithReadMaxBytes(64<<20))
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stream = client.Sync(ctx)
-	node := lightNode(a.name, number)
-	a.number = 1
-	if err := a.stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
-		Node: a.name, Report: &sitev1.NodeReport{Node: a.name, Facts: &sitev1.NodeFacts{
-			Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(), Version: node.GetVersion(),
-			SvidExpires: timestamppb.New(a.cert.Leaf.NotAfter),
-		}},
-	}}}); err != nil && !errors.Is(err, io.EOF) {
-		return err
+// open a stream, as agents do: again and again, and begin with all there is. It
+// returns the first answer.
+func (a *lightAgent) open(ctx context.Context) (*sitev1.SyncResponse, error) {
+	for begun := time.Now(); ; {
+		first, err := a.dial(ctx)
+		if err == nil || ctx.Err() != nil || time.Since(begun) > placePatience {
+			return first, err
+		}
+		if a.fleet.refused.Add(1) == 1 {
+			progress("a stream did not open, that of %s: %v", a.name, err)
+		}
+		if err := sleep(ctx, openAgain); err != nil {
+			return nil, err
+		}
 	}
-	_, err := a.stream.Receive() // says why, if it ended
-	return err
 }
 
-// run follows orders until the stream ends; one that ends too early is an error.
-func (a *lightAgent) run(ctx context.Context) error {
-	err := a.receive()
-	if ctx.Err() == nil {
+func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
+	client := sitev1connect.NewSyncServiceClient(a.client, "https://"+a.fleet.address, connect.WithReadMaxBytes(64<<20))
+	stream := client.Sync(ctx)
+	node := lightNode(a.name, a.index)
+	report := &sitev1.NodeReport{Node: a.name, Facts: &sitev1.NodeFacts{
+		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(), Version: node.GetVersion(),
+		SvidExpires: timestamppb.New(a.cert.Leaf.NotAfter),
+	}}
+	for _, running := range a.running {
+		report.Placements = append(report.Placements, running)
+	}
+	if err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
+		Node: a.name, Report: report,
+	}}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	first, err := stream.Receive() // says why, if it ended
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stream, a.number = stream, 1
+	return first, nil
+}
+
+// run follows orders until ctx ends, on one stream after the other.
+func (a *lightAgent) run(ctx context.Context, message *sitev1.SyncResponse) error {
+	for {
+		err := a.receive(message)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if a.fleet.ended.Add(1) == 1 {
 			progress("a stream ended, that of %s: %v", a.name, err)
 		}
-	}
-	return err
-}
-
-func (a *lightAgent) receive() error {
-	acked := uint64(0)
-	for {
-		message, err := a.stream.Receive()
-		if err != nil {
+		if message, err = a.open(ctx); err != nil {
 			return err
 		}
-		if acked == 0 && message.GetAcknowledged() > 0 {
+	}
+}
+
+func (a *lightAgent) receive(message *sitev1.SyncResponse) error {
+	for {
+		if !a.heard && message.GetAcknowledged() > 0 {
+			a.heard = true
 			a.fleet.acked.Add(1)
 		}
-		acked = message.GetAcknowledged()
 		if pace := message.GetPace(); pace != nil {
 			a.fleet.pace.Store(int64(pace.AsDuration()))
 		}
@@ -180,6 +213,10 @@ func (a *lightAgent) receive() error {
 				return err
 			}
 		}
+		var err error
+		if message, err = a.stream.Receive(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -187,20 +224,19 @@ func (a *lightAgent) receive() error {
 // left.
 func (a *lightAgent) follow(orders *sitev1.Assignments) error {
 	report := &sitev1.NodeReport{Node: a.name}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, p := range orders.GetPlacements() {
 		key := p.GetProject() + "/" + p.GetName()
-		a.revision++
-		status := &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Revision: a.revision, Started: timestamppb.Now(),
-			Address: "10.88.0.2"}
+		wanted, running := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN, a.running[key] != nil
 		switch {
-		case p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && !a.running[key]:
-			a.running[key] = true
+		case wanted && !running:
+			a.revision++
+			a.running[key] = &sitev1.PlacementReport{Project: p.GetProject(), Placement: p.GetName(), Status: &skerryv1.PlacementStatus{
+				Phase: skerryv1.Phase_PHASE_RUNNING, Revision: a.revision, Started: timestamppb.Now(), Address: "10.88.0.2",
+			}}
 			a.fleet.placed.Add(1)
 			a.fleet.delivered.Store(time.Now().UnixNano())
-			report.Placements = append(report.Placements, &sitev1.PlacementReport{Project: p.GetProject(), Placement: p.GetName(), Status: status})
-		case p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN && a.running[key]:
+			report.Placements = append(report.Placements, a.running[key])
+		case !wanted && running:
 			delete(a.running, key)
 			report.Placements = append(report.Placements, &sitev1.PlacementReport{Project: p.GetProject(), Placement: p.GetName(), Gone: true})
 		}
@@ -208,15 +244,17 @@ func (a *lightAgent) follow(orders *sitev1.Assignments) error {
 	if len(report.GetPlacements()) == 0 {
 		return nil
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.number++
 	return a.stream.Send(&sitev1.SyncRequest{ReportNumber: a.number, Message: &sitev1.SyncRequest_Report{Report: report}})
 }
 
-// beat is heard.
-func (a *lightAgent) beat() error {
+// beat is heard. Whether the stream has ended shows where it is read.
+func (a *lightAgent) beat() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.stream.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
+	_ = a.stream.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
 		Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.Now()},
 	}})
 }
@@ -228,9 +266,7 @@ func (f *fleet) beat(ctx context.Context) error {
 		pace := time.Duration(f.pace.Load())
 		begun := time.Now()
 		for range max(1, int(int64(len(f.agents))*int64(beatEvery)/int64(pace))) {
-			if err := f.agents[next].beat(); err != nil {
-				return err
-			}
+			f.agents[next].beat()
 			next = (next + 1) % len(f.agents)
 		}
 		if err := sleep(ctx, beatEvery-time.Since(begun)); err != nil {
@@ -239,8 +275,12 @@ func (f *fleet) beat(ctx context.Context) error {
 	}
 }
 
-// beatEvery is how often some agents are heard.
-const beatEvery = 10 * time.Millisecond
+const (
+	// beatEvery is how often some agents are heard.
+	beatEvery = 10 * time.Millisecond
+	// openAgain is how long an agent waits after a stream that did not open.
+	openAgain = time.Second
+)
 
 func (s *placing) await(ctx context.Context, what string, reached func() bool) error {
 	for begun := time.Now(); !reached(); {

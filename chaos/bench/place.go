@@ -175,18 +175,20 @@ func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
 func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64, error) {
 	cpu, begun := s.coordinator.cpu(), time.Now()
 	if err := each(ctx, placeDialers, len(s.fleet.agents), func(_ context.Context, i int) error {
-		return s.fleet.agents[i].open(ctx, i)
+		first, err := s.fleet.agents[i].open(ctx)
+		if err == nil {
+			streams.Go(func() error { return s.fleet.agents[i].run(ctx, first) })
+		}
+		return err
 	}); err != nil {
 		return 0, err
-	}
-	for _, a := range s.fleet.agents {
-		streams.Go(func() error { return a.run(ctx) })
 	}
 	streams.Go(func() error { return s.fleet.beat(ctx) })
 	if err := s.await(ctx, "the nodes' first reports", func() bool { return int(s.fleet.acked.Load()) == len(s.fleet.agents) }); err != nil {
 		return 0, err
 	}
-	progress("%d streams are open after %.1f s, %.2f s of the coordinator's CPU", len(s.fleet.agents), time.Since(begun).Seconds(), s.coordinator.cpu()-cpu)
+	progress("%d streams are open after %.1f s, %.2f s of the coordinator's CPU; %d came again, %d attempts failed", len(s.fleet.agents),
+		time.Since(begun).Seconds(), s.coordinator.cpu()-cpu, s.fleet.ended.Load(), s.fleet.refused.Load())
 	if err := sleep(ctx, 10*time.Second); err != nil {
 		return 0, err
 	}
