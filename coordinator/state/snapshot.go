@@ -81,7 +81,7 @@ func (s *Store) Restore(data []byte) error {
 	defer s.mu.Unlock()
 	s.db, s.meta, s.events, s.requests = restored.db, restored.meta, restored.events, restored.requests
 	s.audit.frontier = restored.audit.frontier
-	s.view = nil
+	s.view, s.nodes = nil, nil
 	s.touched = touched{after: restored.meta.index}
 	s.wake()
 	return nil

@@ -23,6 +23,8 @@ type Store struct {
 	changed chan struct{}
 	// view of this moment, made when somebody asks; nil again after each change.
 	view *View
+	// nodes is what the views since the last change of a node share.
+	nodes *nodeList
 
 	// requests belong to the applying goroutine alone.
 	requests requests

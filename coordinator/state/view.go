@@ -2,6 +2,7 @@ package state
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,6 +22,16 @@ type View struct {
 	events []event
 
 	touched touched
+	nodes   *nodeList
+}
+
+// nodeList is all nodes, listed when somebody first asks: by many in each step of
+// the controllers, while the nodes rarely change. The views of a state between
+// two changes of nodes share it.
+type nodeList struct {
+	at   uint64
+	once sync.Once
+	all  []*skerryv1.Node
 }
 
 // View of the state now: between two changes it is the same for all who ask.
@@ -28,7 +39,10 @@ func (s *Store) View() *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.view == nil {
-		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events, touched: s.touched}
+		if s.nodes == nil || s.nodes.at != s.meta.nodesAt {
+			s.nodes = &nodeList{at: s.meta.nodesAt}
+		}
+		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events, touched: s.touched, nodes: s.nodes}
 	}
 	return s.view
 }
@@ -82,7 +96,10 @@ func (v *View) Replicas() []*skerryv1.Node { return nodes.by(v.txn, byReplica, "
 func (v *View) NodeCount() int { return v.meta.counts[nodesOrdinal] }
 
 // Nodes of the site, also removed ones.
-func (v *View) Nodes() []*skerryv1.Node { return nodes.list(v.txn) }
+func (v *View) Nodes() []*skerryv1.Node {
+	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.txn) })
+	return slices.Clone(v.nodes.all)
+}
 
 // Voters are the nodes that vote.
 func (v *View) Voters() []*skerryv1.Node {
