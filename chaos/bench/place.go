@@ -258,7 +258,7 @@ func (s *placing) committed(ctx context.Context, w *skerryv1.Workload, begun tim
 	missing := ""
 	for took := time.Duration(0); ; {
 		if missing != "" {
-			got, err := s.client.Resources().Get(ctx, connect.NewRequest(&skerryv1.GetRequest{Kind: "Placement", Project: w.GetProject(), Name: missing}))
+			got, err := askAgain(ctx, s.client.Resources().Get, &skerryv1.GetRequest{Kind: "Placement", Project: w.GetProject(), Name: missing})
 			if err != nil {
 				return 0, err
 			}
@@ -296,7 +296,7 @@ func (s *placing) committed(ctx context.Context, w *skerryv1.Workload, begun tim
 }
 
 func (s *placing) placements(ctx context.Context, w *skerryv1.Workload) ([]*skerryv1.Placement, error) {
-	listed, err := s.client.Resources().List(ctx, connect.NewRequest(&skerryv1.ListRequest{Kind: "Placement", Project: w.GetProject()}))
+	listed, err := askAgain(ctx, s.client.Resources().List, &skerryv1.ListRequest{Kind: "Placement", Project: w.GetProject()})
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func (s *placing) placements(ctx context.Context, w *skerryv1.Workload) ([]*sker
 // healthy waits until the site knows of every placement that it runs.
 func (s *placing) healthy(ctx context.Context, n int, begun time.Time) (time.Duration, error) {
 	for time.Since(begun) < placePatience {
-		status, err := s.client.Site().Status(ctx, connect.NewRequest(&skerryv1.StatusRequest{}))
+		status, err := askAgain(ctx, s.client.Site().Status, &skerryv1.StatusRequest{})
 		if err != nil {
 			return 0, err
 		}
@@ -328,9 +328,9 @@ func (s *placing) healthy(ctx context.Context, n int, begun time.Time) (time.Dur
 
 // remove the workload and wait until nothing of it is left.
 func (s *placing) remove(ctx context.Context, w *skerryv1.Workload) error {
-	if _, err := s.client.Resources().Delete(ctx, connect.NewRequest(&skerryv1.DeleteRequest{
+	if _, err := askAgain(ctx, s.client.Resources().Delete, &skerryv1.DeleteRequest{
 		RequestId: fmt.Sprintf("delete-%d", time.Now().UnixNano()), Kind: "Workload", Project: w.GetProject(), Name: w.GetName(),
-	})); err != nil {
+	}); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -344,4 +344,18 @@ func (s *placing) remove(ctx context.Context, w *skerryv1.Workload) error {
 		}
 	}
 	return fmt.Errorf("placements of %s are left %s after it was deleted", w.GetName(), placePatience)
+}
+
+// askAgain while no answer comes: on a machine that is busy a connection of the
+// operator's may be given up. Writes carry a request ID.
+func askAgain[Q, A any](ctx context.Context, call func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), q *Q) (*connect.Response[A], error) {
+	for begun := time.Now(); ; {
+		answer, err := call(ctx, connect.NewRequest(q))
+		if connect.CodeOf(err) != connect.CodeUnavailable || time.Since(begun) > placePatience {
+			return answer, err
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
