@@ -233,7 +233,7 @@ func (v *Voter) serve() {
 	syncMux := http.NewServeMux()
 	path, streams := sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
 		connect.WithCompressMinBytes(neverPacked), v.nodes(api.Proved))
-	syncMux.Handle(path, wire.Patient(streams))
+	syncMux.Handle(path, wire.Pieces(wire.Patient(streams)))
 	syncMux.Handle(sitev1connect.NewEndpointServiceHandler(naming.Serve{
 		Hub: v.naming, Check: func(peer certs.Peer) error { return dispatcher.CheckNode(v.store.View(), peer) },
 	}, wire.Bounded(64<<10), v.nodes(api.Proved)))
