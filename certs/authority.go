@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -149,13 +150,15 @@ func (a *Authority) IssueOperatorFor(name string, publicKey any, now time.Time, 
 
 // IssueWorkload issues the SVID of one placement of a workload and returns it
 // in DER. All placements of a workload have the same SPIFFE ID, each a key of
-// its own.
-func (a *Authority) IssueWorkload(project, workload string, publicKey any, now time.Time, lifetime time.Duration) ([]byte, error) {
+// its own. It names the node that runs it by the fingerprint of that one's key,
+// host: when the site revokes that key it takes this SVID no more.
+func (a *Authority) IssueWorkload(project, workload string, host []byte, publicKey any, now time.Time, lifetime time.Duration) ([]byte, error) {
 	template, err := a.leaf(RoleWorkload, project+"/"+workload, now, lifetime)
 	if err != nil {
 		return nil, err
 	}
 	template.Subject.CommonName = workload // both together may be longer than a name may be
+	template.Subject.SerialNumber = hex.EncodeToString(host)
 	return x509.CreateCertificate(a.rand, template, a.cert, publicKey, a.key)
 }
 

@@ -41,7 +41,7 @@ func TestAClaimLooksAtTheKeyAndAtRevocationsAlone(t *testing.T) {
 			return a.IssueOperator("mara", newKey(t).Public(), today)
 		}), ""},
 		"a workload's": {issue(a, func(a *Authority) ([]byte, error) {
-			return a.IssueWorkload("default", "web", newKey(t).Public(), today, time.Hour)
+			return a.IssueWorkload("default", "web", nil, newKey(t).Public(), today, time.Hour)
 		}), "only nodes and operators"},
 		"one of another site":          {issueNode(t, other, "n1", today), "of site reef"},
 		"a CA's":                       {a.Certificate(), "not an X.509-SVID"},

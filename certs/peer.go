@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ type Peer struct {
 	Name string
 	// KeyFingerprint is the SHA-256 of the public key (SubjectPublicKeyInfo).
 	KeyFingerprint []byte
+	// HostFingerprint is, of a workload, that of the node that it was issued to.
+	HostFingerprint []byte
 }
 
 // ErrUnknownAuthority is within the error about a certificate that no CA of the
@@ -67,6 +70,10 @@ func VerifyPeer(chain []*x509.Certificate, bundle *Bundle, now time.Time) (Peer,
 	}
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	peer.KeyFingerprint = sum[:]
+	if peer.Role == RoleWorkload {
+		// Whatever else there is was not issued for a node that could be revoked.
+		peer.HostFingerprint, _ = hex.DecodeString(leaf.Subject.SerialNumber)
+	}
 	return peer, bundle.CheckKey(peer)
 }
 

@@ -24,8 +24,13 @@ var ErrRevoked = errors.New("was revoked")
 // counts again.
 func (b *Bundle) Revoked(fingerprint []byte) string { return b.revoked[string(fingerprint)] }
 
-// CheckKey refuses a peer whose key was revoked.
+// CheckKey refuses a peer whose key was revoked, and a workload with what was
+// issued for it on a node that was evicted.
 func (b *Bundle) CheckKey(peer Peer) error {
+	if host := b.Revoked(peer.HostFingerprint); host != "" {
+		return problem.New(problem.Forbidden, peer.ID.String(), "its SVID was issued on a node that was evicted, %s, and %w",
+			strings.TrimPrefix(host, "node/"), ErrRevoked).WithHint("on the nodes of the site the workload gets another one by itself")
+	}
 	subject := b.Revoked(peer.KeyFingerprint)
 	if subject == "" {
 		return nil

@@ -161,3 +161,45 @@ func keys(of map[int]bool) []int {
 	}
 	return all
 }
+
+func TestWhatAWorkloadGotOnAnEvictedNodeCountsNoMore(t *testing.T) {
+	a := newAuthority(t, "harbour")
+	evicted, stays := issueNode(t, a, "n2", today), issueNode(t, a, "n3", today)
+	first, err := FirstTrust("harbour", a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := next(t, first, a, TrustChange{Revoke: []*sitev1.Revocation{revocation("node/n2", evicted)}})
+	before, err := VerifyTrust(SiteID(first), []*sitev1.TrustVersion{first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := before.Extend([]*sitev1.TrustVersion{second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		host   []byte
+		bundle *Bundle
+		counts bool
+	}{
+		{"before the eviction", Fingerprint(evicted.PublicKey), before, true},
+		{"after it", Fingerprint(evicted.PublicKey), after, false},
+		{"that of another node", Fingerprint(stays.PublicKey), after, true},
+		{"that names no node", nil, after, true},
+	} {
+		der, err := a.IssueWorkload("default", "web", test.host, newKey(t).Public(), today, WorkloadLifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = VerifyPeer([]*x509.Certificate{leaf}, test.bundle, today)
+		if (err == nil) != test.counts || err != nil && !errors.Is(err, ErrRevoked) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}

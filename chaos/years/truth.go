@@ -17,7 +17,7 @@ func (w *world) valid(hosts ...*host) {
 			continue
 		}
 		w.counts("the CA of "+h.name, h.node.Authority().Certificate(), h.node.Bundle())
-		der, err := h.node.Authority().IssueWorkload("default", "web", newKey(w, h.system().Rand).Public(), h.node.Now(), certs.WorkloadLifetime)
+		der, err := h.node.Authority().IssueWorkload("default", "web", nil, newKey(w, h.system().Rand).Public(), h.node.Now(), certs.WorkloadLifetime)
 		w.must(err)
 		leaf, err := x509.ParseCertificate(der)
 		w.must(err)

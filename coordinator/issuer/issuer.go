@@ -77,7 +77,7 @@ func (i Issuer) issue(ctx context.Context, peer certs.Peer, requests []*sitev1.S
 	response := &sitev1.IssueSvidsResponse{}
 	for _, request := range requests {
 		issued := &sitev1.IssuedSvid{}
-		if leaf, err := i.one(authority, view, peer.Name, request); err != nil {
+		if leaf, err := i.one(authority, view, peer, request); err != nil {
 			issued.Refused = err.Error()
 			refused(err)
 		} else {
@@ -115,8 +115,8 @@ func (i Issuer) ready(ctx context.Context) (*certs.Authority, *state.View, error
 		WithHint("try another voter")
 }
 
-func (i Issuer) one(authority *certs.Authority, view *state.View, node string, request *sitev1.SvidRequest) ([]byte, error) {
-	placement, err := Entitled(view, node, request.GetProject(), request.GetPlacement())
+func (i Issuer) one(authority *certs.Authority, view *state.View, node certs.Peer, request *sitev1.SvidRequest) ([]byte, error) {
+	placement, err := Entitled(view, node.Name, request.GetProject(), request.GetPlacement())
 	if err != nil {
 		return nil, err
 	}
@@ -124,5 +124,5 @@ func (i Issuer) one(authority *certs.Authority, view *state.View, node string, r
 	if err != nil {
 		return nil, problem.New(problem.Invalid, subject(request.GetPlacement()), "the certificate request is not usable: %w", err)
 	}
-	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), key, i.Now(), view.Lifetimes().Workload)
+	return authority.IssueWorkload(placement.GetProject(), placement.GetWorkload(), node.KeyFingerprint, key, i.Now(), view.Lifetimes().Workload)
 }

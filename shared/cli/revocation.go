@@ -65,8 +65,9 @@ func nodeEvictCommand(a *app) *cobra.Command {
 more, and its connections are cut. A node that is cut off learns of it when it is
 back, before anything else.
 
-What its workloads had to prove who they are counts until it expires. skerry ca
-rotate ends that within seconds of the last node that has taken part.
+What its workloads had to prove who they are the site takes no more either;
+other workloads do until it expires. skerry ca rotate ends that within seconds
+of the last node that has taken part.
 
 Its replicas start elsewhere. What stays on it (partition.mode: stay) is started
 nowhere else, because it may still run there; when the machine is off for good,

@@ -146,7 +146,7 @@ func TestWhoIsNotRenewed(t *testing.T) {
 		"another key under an operator's":   {pose(t, away, func(a *certs.Authority, key any) ([]byte, error) { return a.IssueOperator("admin", key, time.Now()) }), "another key"},
 		// In its handshake: how the client hears of it depends on who writes first.
 		"a workload": {pose(t, away, func(a *certs.Authority, key any) ([]byte, error) {
-			return a.IssueWorkload("default", "web", key, time.Now(), time.Hour)
+			return a.IssueWorkload("default", "web", nil, key, time.Now(), time.Hour)
 		}), ""},
 	} {
 		renewed, err := identity.Renew(t.Context(), env.NewSystem(), c.who, []string{site.address}, true)

@@ -102,7 +102,7 @@ func (n *testNode) rotate() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	der, err := n.authority.IssueWorkload("default", "web", key.Public(), time.Now(), time.Hour)
+	der, err := n.authority.IssueWorkload("default", "web", nil, key.Public(), time.Now(), time.Hour)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -142,13 +142,13 @@ func TestWhatIsNotWhatWasAskedForIsNotTaken(t *testing.T) {
 }
 
 // reissue gives another certificate for the same key.
-func (s *testSite) reissue(issue func(string, string, any, time.Time, time.Duration) ([]byte, error), of *sitev1.IssuedSvid, workload string) [][]byte {
+func (s *testSite) reissue(issue func(string, string, []byte, any, time.Time, time.Duration) ([]byte, error), of *sitev1.IssuedSvid, workload string) [][]byte {
 	s.t.Helper()
 	leaf, err := x509.ParseCertificate(of.GetSvid()[0])
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	der, err := issue("default", workload, leaf.PublicKey, s.now, time.Hour)
+	der, err := issue("default", workload, nil, leaf.PublicKey, s.now, time.Hour)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func (s *testSite) Ask(_ context.Context, request *sitev1.IssueSvidsRequest) (*s
 		if err != nil {
 			return nil, err
 		}
-		leaf, err := s.authority.IssueWorkload(r.GetProject(), r.GetPlacement()[:len(r.GetPlacement())-2], key, s.now, s.lifetime)
+		leaf, err := s.authority.IssueWorkload(r.GetProject(), r.GetPlacement()[:len(r.GetPlacement())-2], nil, key, s.now, s.lifetime)
 		if err != nil {
 			return nil, err
 		}
