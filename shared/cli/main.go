@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"skerry.dev/shared/problem"
 )
@@ -115,7 +116,29 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 		WithHint("usage: %s; more with --help", cmd.UseLine())
 }
 
-func flagProblem(cmd *cobra.Command, err error) error { return usage(cmd, "%s", err.Error()) }
+func flagProblem(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if number := (*strconv.NumError)(nil); errors.As(err, &invalid) && errors.As(err, &number) {
+		return usage(cmd, "--%s takes %s, not %q", invalid.GetFlag().Name, numberText(invalid.GetFlag().Value.Type(), number), invalid.GetValue())
+	}
+	return usage(cmd, "%s", err.Error())
+}
+
+// numberText says which numbers a flag takes.
+func numberText(kind string, wrong *strconv.NumError) string {
+	switch {
+	case errors.Is(wrong, strconv.ErrRange):
+		return "a smaller number"
+	case strings.HasPrefix(kind, "uint"):
+		return "a whole number from 0 on"
+	case strings.HasPrefix(kind, "int"):
+		return "a whole number"
+	case kind == "bool":
+		return "true or false"
+	default:
+		return "a number"
+	}
+}
 
 // Args refuses fewer than low or more than high arguments, with a hint that
 // shows the usage. A negative high means any number.

@@ -126,16 +126,16 @@ func (o *secretKeys) rotate(cmd *cobra.Command, _ []string) error {
 			}
 			if state.GetBehind() != last {
 				last = state.GetBehind()
-				if _, err := fmt.Fprintf(o.Err, "%d of %d secrets are under version %d\n", total-min(total, last), total, answer.GetVersion()); err != nil {
+				if _, err := fmt.Fprintf(o.Err, "%d of %s under version %d\n", total-min(total, last), plural(int(total), "secret"), answer.GetVersion()); err != nil {
 					return err
 				}
 			}
 			if err := env.Sleep(ctx, o.Clock, rotateEvery); err != nil {
-				return problem.New(problem.Timeout, "secret key", "%d secrets are not under version %d yet", last, answer.GetVersion()).
+				return problem.New(problem.Timeout, "secret key", "not under version %[2]d yet: %[1]s", plural(int(last), "secret"), answer.GetVersion()).
 					WithHint("the site goes on by itself: skerry secret keys")
 			}
 		}
-		_, err = fmt.Fprintf(o.Out, "the site's key for secrets is version %d; %d secrets are under it\n", answer.GetVersion(), total)
+		_, err = fmt.Fprintf(o.Out, "the site's key for secrets is version %d; under it: %s\n", answer.GetVersion(), plural(int(total), "secret"))
 		return err
 	})
 }
