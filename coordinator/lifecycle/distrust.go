@@ -23,7 +23,9 @@ func (p *planner) trustAgain() {
 		}
 		wait := until.AsTime().Sub(p.siteNow())
 		if wait <= 0 {
-			p.plan.Trust = append(p.plan.Trust, node.GetName())
+			if len(p.plan.GetTrust()) < maxServed {
+				p.plan.Trust = append(p.plan.Trust, node.GetName())
+			}
 			continue
 		}
 		p.wakeAt(p.now + wait)

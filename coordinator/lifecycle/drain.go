@@ -151,7 +151,7 @@ func (p *planner) endDrains() {
 			late = wait <= 0
 			p.wakeAt(p.now + max(wait, time.Millisecond))
 		}
-		if len(left) == 0 || late {
+		if (len(left) == 0 || late) && len(p.plan.GetEndDrains()) < maxServed {
 			p.plan.EndDrains = append(p.plan.EndDrains, &sitev1.EndDrain{Node: node.GetName()})
 		}
 	}

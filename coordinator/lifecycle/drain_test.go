@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -232,4 +233,17 @@ func TestAJobWithoutRoomForAllAttemptsLeavesANodeAllTheSame(t *testing.T) {
 	s.pass(10 * time.Second)
 	s.wantDuty("n2", drained, "nothing runs on it any more")
 	s.wantRun("run 1 is under way: succeeded 0/6")
+}
+
+func TestTheEndOfManyDrainsFitsIntoPlans(t *testing.T) {
+	s := newSite(t, maxServed+2)
+	for n := 2; n <= maxServed+2; n++ {
+		s.duty(fmt.Sprintf("n%d", n), drained)
+	}
+	view := s.view()
+	p := &planner{step: &step{Core: s.core, now: s.now, wall: s.wall(), view: view}, plan: &sitev1.Plan{}}
+	p.endDrains()
+	if got := len(p.plan.GetEndDrains()); got != maxServed {
+		t.Errorf("one plan ends %d drains, want %d", got, maxServed)
+	}
 }

@@ -14,6 +14,8 @@ const (
 	maxHeld      = 512
 	// maxRuns that begin, and that end, in one plan.
 	maxRuns = 64
+	// maxServed nodes whose drains end, and that are trusted again, in one plan.
+	maxServed = 256
 	// maxPlacements of the site, as the state has it.
 	maxPlacements = 100_000
 )
