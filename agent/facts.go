@@ -147,6 +147,11 @@ func (f *facts) look(ctx context.Context) {
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}
+	if run, err := probe.Run(); err != nil {
+		f.Logger.Warn("whether the machine was switched off will not be known", "error", err)
+	} else {
+		next.Run = run
+	}
 	next.SealingKey = f.recipient.Public()
 	f.mu.Lock()
 	next.GossipVersion = f.current.GetGossipVersion() // it may have changed meanwhile

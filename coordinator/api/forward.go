@@ -42,6 +42,9 @@ var writes = map[string]bool{
 	skerryv1connect.NodeServiceConfirmOffProcedure:  true,
 	skerryv1connect.NodeServiceChangeDutyProcedure:  true,
 
+	skerryv1connect.PowerServiceStopSiteProcedure:  true,
+	skerryv1connect.PowerServiceStartSiteProcedure: true,
+
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 
 	skerryv1connect.RolloutServiceSteerProcedure: true,

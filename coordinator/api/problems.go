@@ -23,6 +23,9 @@ func findProblems(view *state.View, placements []*skerryv1.Placement, status *sk
 		found = append(found, waiting)
 	}
 	for _, node := range nodes {
+		if view.Stop().GetStopped() != nil && node.GetState() == skerryv1.NodeState_NODE_STATE_LOST {
+			continue // it was switched off
+		}
 		found = append(found, nodeProblems(node)...)
 	}
 	for _, w := range view.Workloads() {
@@ -31,6 +34,9 @@ func findProblems(view *state.View, placements []*skerryv1.Placement, status *sk
 		}
 	}
 	for _, p := range placements {
+		if view.Stop() != nil && p.GetNode() == "" {
+			continue // it waits for the start
+		}
 		if text := placementProblem(nodes, p); text != "" {
 			found = append(found, text)
 		}

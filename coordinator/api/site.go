@@ -172,6 +172,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		Nodes:         readable(ctx, view.Nodes()),
 		Workloads:     uint32(len(workloads)),
 		MissingVoters: s.missingVoters(),
+		Stop:          view.Stop(),
 	}
 	placements := readable(ctx, view.Placements())
 	for _, p := range placements {
@@ -183,9 +184,10 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
-	response.Problems = slices.Concat(brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
+	response.Problems = slices.Concat(stopProblems(view.Stop()), brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
 		findProblems(view, placements, response, s.Waiting()), trustRoom(view))
-	if freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
+	// Of a stopped site there is nothing to lose.
+	if view.Stop() == nil && freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
 	}
 	return connect.NewResponse(response), nil

@@ -91,9 +91,12 @@ func (c *Core) Step(now time.Duration, wall time.Time, view *state.View, progres
 	}
 	s.judgeNodes()
 	// With other nodes the rest looks different: it waits for the next step.
-	if len(s.effects.Propose) == 0 {
+	if len(s.effects.Propose) == 0 && !s.startAgain() {
 		s.planWorkloads()
-		s.changeVoters(progress)
+		if s.view.Stop() == nil {
+			// Machines that are switched off keep their votes.
+			s.changeVoters(progress)
+		}
 		s.handOver()
 	}
 	s.holdRepeated()

@@ -47,18 +47,24 @@ func (s *step) planWorkloads() {
 		step: s, plan: &sitev1.Plan{BaseIndex: s.view.Index()}, existing: len(placements),
 		changed: map[string]*skerryv1.Placement{}, held: map[string]string{}, mass: s.findMass(),
 	}
-	for _, w := range workloads {
-		p.planWorkload(w)
+	if s.view.Stop() != nil {
+		p.planStop(workloads, placements)
+	} else {
+		for _, w := range workloads {
+			p.planWorkload(w)
+		}
+		p.forgetRollouts()
 	}
-	p.forgetRollouts()
 	if p.waiting > 0 {
 		s.effects.Waiting = p.mass.explain(s.now, p.waiting)
 	}
 	p.endDrains()
 	p.trustAgain()
-	p.schedule(workloads, placements)
+	if s.view.Stop() == nil {
+		p.schedule(workloads, placements)
+	}
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
-		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts()) > 0 {
+		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts()) > 0 || p.plan.GetSiteStopped() {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }

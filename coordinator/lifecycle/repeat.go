@@ -45,6 +45,9 @@ func (s *step) describe(entries []*sitev1.Entry) string {
 		if change := entry.GetSetNodeState(); change != nil {
 			d.add("state", change.GetNode(), change.GetState(), s.view.Node(change.GetNode()).GetResourceVersion())
 		}
+		if entry.GetStartSite() != nil {
+			d.add("start", s.view.Stop().GetSince().AsTime())
+		}
 		d.plan(entry.GetPlan())
 	}
 	return d.text.String()
@@ -88,6 +91,9 @@ func (d *description) plan(plan *sitev1.Plan) {
 	for _, part := range plan.GetRollouts() {
 		d.add("rollout", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetVerdict(), part.GetReason(),
 			d.view.Rollout(part.GetProject(), part.GetWorkload()).Newest.GetState())
+	}
+	if plan.GetSiteStopped() {
+		d.add("stopped", d.view.Stop().GetSince().AsTime())
 	}
 	for _, part := range plan.GetPostpone() {
 		d.add("postpone", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))

@@ -140,6 +140,10 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addCheckpoint(change.AddCheckpoint)
 	case *sitev1.Entry_RecordRefusals:
 		return x.recordRefusals(change.RecordRefusals)
+	case *sitev1.Entry_StopSite:
+		return x.stopSite(change.StopSite)
+	case *sitev1.Entry_StartSite:
+		return x.startSite(change.StartSite)
 	case *sitev1.Entry_SteerRollout:
 		return x.steerRollout(change.SteerRollout)
 	case *sitev1.Entry_RecordExec:

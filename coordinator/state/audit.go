@@ -189,6 +189,11 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "set-site-time", "Site")
 	case *sitev1.Entry_Plan:
 		describeVerdicts(leaf, change.Plan)
+	case *sitev1.Entry_StopSite:
+		about(leaf, "stop", "Site")
+		leaf.Message = change.StopSite.GetReason()
+	case *sitev1.Entry_StartSite:
+		about(leaf, "start", "Site")
 	case *sitev1.Entry_SteerRollout:
 		steer := change.SteerRollout
 		about(leaf, steerVerb(steer.GetAction()), resourcePath("Workload", steer.GetProject(), steer.GetWorkload()))

@@ -24,7 +24,7 @@ const (
 func (x *tx) judgeTrust(old *skerryv1.Node, state skerryv1.NodeState) *skerryv1.Node {
 	node, next := shallow(old), &skerryv1.Distrust{Until: old.GetDistrust().GetUntil()}
 	switch {
-	case state == skerryv1.NodeState_NODE_STATE_LOST && old.GetDuty().GetDuty() != skerryv1.Duty_DUTY_MAINTENANCE:
+	case state == skerryv1.NodeState_NODE_STATE_LOST && x.halt.GetStopped() == nil && old.GetDuty().GetDuty() != skerryv1.Duty_DUTY_MAINTENANCE:
 		for _, at := range old.GetDistrust().GetLost() {
 			if x.time.AsTime().Sub(at.AsTime()) < distrustFor {
 				next.Lost = append(next.Lost, at)

@@ -162,6 +162,9 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	if key := facts.GetAuditKey(); len(key) == ed25519.PublicKeySize {
 		node.AuditKey = key
 	}
+	if facts.GetRun() != "" {
+		node.Run = bounded(facts.GetRun(), maxRunID)
+	}
 	if key := facts.GetJwtKey(); len(key) > 0 && len(key) <= maxJwtKey {
 		node.JwtKey = key
 	}
@@ -215,9 +218,12 @@ func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) 
 	case skerryv1.NodeState_NODE_STATE_READY:
 		x.inform(about, "NodeReturned", "%s", change.GetReason())
 	case skerryv1.NodeState_NODE_STATE_LOST:
-		if old.GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE {
+		switch {
+		case old.GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE:
 			x.inform(about, "NodeOff", "it is in maintenance: %s", change.GetReason())
-		} else {
+		case x.halt.GetStopped() != nil:
+			x.inform(about, "NodeOff", "the site is stopped: %s", change.GetReason())
+		default:
 			x.warn(about, "NodeLost", "%s", change.GetReason())
 		}
 	case skerryv1.NodeState_NODE_STATE_REMOVED:

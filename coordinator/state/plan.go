@@ -63,6 +63,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	for _, part := range plan.GetRollouts() {
 		count(x.planRollout(part))
 	}
+	if plan.GetSiteStopped() {
+		count(x.siteStopped())
+	}
 	return &sitev1.Outcome{Rejected: rejected}, nil
 }
 
@@ -74,7 +77,10 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 		return false
 	}
 	record := workloads.get(x.Txn, key(p.GetProject(), p.GetWorkload()))
-	if record.GetWorkload().GetResourceVersion() > base || (!part.GetDrain() && x.needed(record.GetWorkload(), p)) {
+	if record.GetWorkload().GetResourceVersion() > base || (!part.GetDrain() && !part.GetSiteStop() && x.needed(record.GetWorkload(), p)) {
+		return false
+	}
+	if part.GetSiteStop() && x.halt == nil {
 		return false
 	}
 	if part.GetDrain() && !x.makesWay(record.GetWorkload(), p) {
@@ -115,7 +121,7 @@ func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
 	w := record.GetWorkload()
-	if record == nil || w.GetGeneration() != part.GetGeneration() || x.counts[placementsOrdinal] == maxPlacements {
+	if record == nil || w.GetGeneration() != part.GetGeneration() || x.counts[placementsOrdinal] == maxPlacements || !x.mayCreate(part) {
 		return false
 	}
 	k := key(part.GetProject(), part.GetWorkload())
@@ -197,7 +203,7 @@ func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
 func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
 	node := nodes.get(x.Txn, part.GetNode())
-	if !pending(old) || WhyNoWork(node, old.GetSpec()) != "" || !x.mayBind(old) {
+	if x.halt != nil || !pending(old) || WhyNoWork(node, old.GetSpec()) != "" || !x.mayBind(old) {
 		return false
 	}
 	image := images.get(x.Txn, old.GetSpec().GetContainer().GetImage())

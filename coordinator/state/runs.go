@@ -175,7 +175,7 @@ func (x *tx) planDue(part *sitev1.RunDue) bool {
 	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
 	w := record.GetWorkload()
 	due := part.GetDue()
-	if w.GetSchedule() == nil || w.GetGeneration() != part.GetGeneration() || !due.IsValid() ||
+	if x.halt != nil || w.GetSchedule() == nil || w.GetGeneration() != part.GetGeneration() || !due.IsValid() ||
 		!later(due, w.GetStatus().GetFollowed()) || later(due, x.time) {
 		return false
 	}

@@ -51,6 +51,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Audit:               s.auditState(),
 		AuthorityGeneration: m.authorityGeneration,
 		BrokenGlass:         m.broken,
+		Stop:                m.halt,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -106,6 +107,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		gossip:              snapshot.GetGossip(),
 		authorityGeneration: snapshot.GetAuthorityGeneration(),
 		broken:              snapshot.GetBrokenGlass(),
+		halt:                snapshot.GetStop(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -121,6 +123,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	for _, b := range snapshot.GetBrokenGlass() {
 		x.sum += x.hash("broken", b)
+	}
+	if x.halt != nil {
+		x.sum += x.hash("stop", x.halt)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

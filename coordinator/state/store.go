@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // Store holds the state. One goroutine applies entries; any number read views.
@@ -56,6 +57,8 @@ type meta struct {
 	gossip     *sitev1.GossipState
 	// broken are the operators whom root has made on a voter, newest last.
 	broken []*sitev1.BrokenGlass
+	// halt of the site; nil when it is not stopped.
+	halt *skerryv1.SiteStop
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

@@ -42,10 +42,15 @@ func (o *revocation) run(cmd *cobra.Command, what string, do func(ctx context.Co
 const maxAnswer = 64
 
 func (o *revocation) confirm(what string) error {
-	if _, err := fmt.Fprintf(o.Err, "%s. This cannot be undone. Go on? (yes/no) ", oneLine(what)); err != nil {
+	return o.ask(what + ". This cannot be undone.")
+}
+
+// ask before something is done; an error unless the answer is yes.
+func (a *app) ask(what string) error {
+	if _, err := fmt.Fprintf(a.Err, "%s Go on? (yes/no) ", oneLine(what)); err != nil {
 		return err
 	}
-	answer, err := bufio.NewReader(io.LimitReader(o.In, maxAnswer)).ReadString('\n')
+	answer, err := bufio.NewReader(io.LimitReader(a.In, maxAnswer)).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return err
 	}

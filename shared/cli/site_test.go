@@ -48,12 +48,16 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedNamingServiceHandler
 	skerryv1connect.UnimplementedRolloutServiceHandler
 	skerryv1connect.UnimplementedPlanServiceHandler
+	skerryv1connect.UnimplementedPowerServiceHandler
 
 	// histories are answered one after the other, plan each time.
 	histories []*skerryv1.HistoryResponse
 	plan      *skerryv1.PlanResponse
 
-	// changed answers every change of a duty; look happens before each Get.
+	// groups are what a stop of the site ends.
+	groups []*skerryv1.StopGroup
+	// changed answers every change of a duty; look happens before each Get and
+	// each Status.
 	changed *skerryv1.ChangeDutyResponse
 	look    func()
 	// foresight answers every question; question is the last one.
@@ -99,6 +103,9 @@ func (s *fakeSite) note(request proto.Message) error {
 }
 
 func (s *fakeSite) Status(_ context.Context, r *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	if s.look != nil {
+		s.look()
+	}
 	return connect.NewResponse(s.status), s.note(r.Msg)
 }
 
@@ -220,6 +227,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewNamingServiceHandler(s))
 	mux.Handle(skerryv1connect.NewRolloutServiceHandler(s))
 	mux.Handle(skerryv1connect.NewPlanServiceHandler(s))
+	mux.Handle(skerryv1connect.NewPowerServiceHandler(s))
 	return mux
 }
 

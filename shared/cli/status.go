@@ -61,7 +61,8 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, plac
 	f.add("Quorum", quorum(s))
 	f.add("Answer", answered(s.GetFreshness()))
 	f.add("Placements", fmt.Sprintf("%d of %d healthy, %s", s.GetHealthy(), s.GetPlacements(), plural(int(s.GetWorkloads()), "workload")))
-	if s.GetFreshness().GetQuorum() && !s.GetFreshness().GetStale() {
+	f.add("Stopped", stopText(s.GetStop()))
+	if s.GetStop() == nil && s.GetFreshness().GetQuorum() && !s.GetFreshness().GetStale() {
 		f.add("Survives", survives(s))
 	}
 	f.add("Identities", o.identitiesByNode(placements))
@@ -79,6 +80,18 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, plac
 		return err
 	}
 	return o.printAttention(s)
+}
+
+// stopText says how far a stop of the site is; empty for none.
+func stopText(stop *skerryv1.SiteStop) string {
+	switch {
+	case stop == nil:
+		return ""
+	case stop.GetStopped() == nil:
+		return "goes on since " + utc(stop.GetSince().AsTime())
+	default:
+		return "since " + utc(stop.GetStopped().AsTime()) + ", nothing runs; skerry site start starts it"
+	}
 }
 
 // alone says how long the nodes stay authenticated when they reach no voter; the

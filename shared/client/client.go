@@ -56,6 +56,7 @@ type Client struct {
 	naming     skerryv1connect.NamingServiceClient
 	rollouts   skerryv1connect.RolloutServiceClient
 	plans      skerryv1connect.PlanServiceClient
+	power      skerryv1connect.PowerServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 
@@ -80,6 +81,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
 	c.rollouts = skerryv1connect.NewRolloutServiceClient(c, placeholder, options...)
 	c.plans = skerryv1connect.NewPlanServiceClient(c, placeholder, options...)
+	c.power = skerryv1connect.NewPowerServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
@@ -107,6 +109,9 @@ func (c *Client) Secrets() skerryv1connect.SecretServiceClient { return c.secret
 
 // Nodes is the service that takes nodes out of service, and back.
 func (c *Client) Nodes() skerryv1connect.NodeServiceClient { return c.nodes }
+
+// Power is the service that stops and starts the site as a whole.
+func (c *Client) Power() skerryv1connect.PowerServiceClient { return c.power }
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }

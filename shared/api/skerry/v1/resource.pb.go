@@ -2753,7 +2753,9 @@ type Node struct {
 	Distrust *Distrust `protobuf:"bytes,321,opt,name=distrust,proto3" json:"distrust,omitempty"`
 	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs,
 	// when it is or was a voter.
-	JwtKey        []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
+	JwtKey []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
+	// Run of its machine, from power on to power off.
+	Run           string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3003,6 +3005,13 @@ func (x *Node) GetJwtKey() []byte {
 		return x.JwtKey
 	}
 	return nil
+}
+
+func (x *Node) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
 }
 
 // Capacity of a node.
@@ -3773,7 +3782,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xce\t\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xe1\t\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3813,7 +3822,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
 	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x120\n" +
 	"\bdistrust\x18\xc1\x02 \x01(\v2\x13.skerry.v1.DistrustR\bdistrust\x12\x18\n" +
-	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x1a9\n" +
+	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
+	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

@@ -873,8 +873,10 @@ type StatusResponse struct {
 	// The losses of some nodes were not tried, because there are so many: ask
 	// what if.
 	WeaknessesIncomplete bool `protobuf:"varint,261,opt,name=weaknesses_incomplete,json=weaknessesIncomplete,proto3" json:"weaknesses_incomplete,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Set while the site is stopped, or on its way there.
+	Stop          *SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -996,6 +998,13 @@ func (x *StatusResponse) GetWeaknessesIncomplete() bool {
 		return x.WeaknessesIncomplete
 	}
 	return false
+}
+
+func (x *StatusResponse) GetStop() *SiteStop {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
 }
 
 // Weakness is a loss that the site would not come through with everything
@@ -2376,7 +2385,7 @@ var File_skerry_v1_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\"\xa6\x01\n" +
+	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/stop.proto\"\xa6\x01\n" +
 	"\tFreshness\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\bR\x06quorum\x12\x14\n" +
@@ -2438,7 +2447,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x03(\v2\x10.skerry.v1.EventR\x06events\x122\n" +
 	"\tfreshness\x18\x05 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xfb\x03\n" +
+	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xa5\x04\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12 \n" +
@@ -2457,7 +2466,8 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"weaknesses\x18\x84\x02 \x03(\v2\x13.skerry.v1.WeaknessR\n" +
 	"weaknesses\x124\n" +
-	"\x15weaknesses_incomplete\x18\x85\x02 \x01(\bR\x14weaknessesIncomplete\"0\n" +
+	"\x15weaknesses_incomplete\x18\x85\x02 \x01(\bR\x14weaknessesIncomplete\x12(\n" +
+	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\"0\n" +
 	"\bWeakness\x12\x12\n" +
 	"\x04loss\x18\x01 \x01(\tR\x04loss\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\x0f\n" +
@@ -2637,8 +2647,9 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	(*Event)(nil),                 // 39: skerry.v1.Event
 	(*Node)(nil),                  // 40: skerry.v1.Node
 	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*Grant)(nil),                 // 42: skerry.v1.Grant
-	(*Image)(nil),                 // 43: skerry.v1.Image
+	(*SiteStop)(nil),              // 42: skerry.v1.SiteStop
+	(*Grant)(nil),                 // 43: skerry.v1.Grant
+	(*Image)(nil),                 // 44: skerry.v1.Image
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
 	36, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
@@ -2659,53 +2670,54 @@ var file_skerry_v1_service_proto_depIdxs = []int32{
 	40, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
 	41, // 16: skerry.v1.StatusResponse.site_time:type_name -> google.protobuf.Timestamp
 	14, // 17: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
-	41, // 18: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
-	36, // 19: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 20: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	42, // 21: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	41, // 22: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	21, // 23: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 24: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	41, // 25: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	41, // 26: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	39, // 27: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 28: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	27, // 29: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	28, // 30: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	28, // 31: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	31, // 32: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	43, // 33: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 34: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 35: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 36: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 37: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 38: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 39: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	15, // 40: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	17, // 41: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	19, // 42: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	22, // 43: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	24, // 44: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	26, // 45: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	30, // 46: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 47: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 48: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 49: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 50: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 51: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 52: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	16, // 53: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	18, // 54: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	20, // 55: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	23, // 56: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	25, // 57: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	29, // 58: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	32, // 59: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	47, // [47:60] is the sub-list for method output_type
-	34, // [34:47] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	42, // 18: skerry.v1.StatusResponse.stop:type_name -> skerry.v1.SiteStop
+	41, // 19: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	36, // 20: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 21: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	43, // 22: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	41, // 23: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	21, // 24: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 25: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 26: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	41, // 27: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	39, // 28: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 29: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	27, // 30: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	28, // 31: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	28, // 32: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	31, // 33: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	44, // 34: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 35: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 36: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 37: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 38: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 39: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 40: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	15, // 41: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	17, // 42: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	19, // 43: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	22, // 44: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	24, // 45: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	26, // 46: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	30, // 47: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 48: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 49: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 50: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 51: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 52: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 53: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	16, // 54: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	18, // 55: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	20, // 56: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	23, // 57: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	25, // 58: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	29, // 59: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	32, // 60: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	48, // [48:61] is the sub-list for method output_type
+	35, // [35:48] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }
@@ -2716,6 +2728,7 @@ func file_skerry_v1_service_proto_init() {
 	file_skerry_v1_access_proto_init()
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_resource_proto_init()
+	file_skerry_v1_stop_proto_init()
 	file_skerry_v1_service_proto_msgTypes[17].OneofWrappers = []any{}
 	file_skerry_v1_service_proto_msgTypes[26].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),

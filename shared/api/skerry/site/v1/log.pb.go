@@ -83,6 +83,8 @@ type Entry struct {
 	//	*Entry_RelabelNode
 	//	*Entry_ConfirmOff
 	//	*Entry_SteerRollout
+	//	*Entry_StopSite
+	//	*Entry_StartSite
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,6 +498,24 @@ func (x *Entry) GetSteerRollout() *SteerRollout {
 	return nil
 }
 
+func (x *Entry) GetStopSite() *StopSite {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_StopSite); ok {
+			return x.StopSite
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetStartSite() *StartSite {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_StartSite); ok {
+			return x.StartSite
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -640,6 +660,14 @@ type Entry_SteerRollout struct {
 	SteerRollout *SteerRollout `protobuf:"bytes,300,opt,name=steer_rollout,json=steerRollout,proto3,oneof"`
 }
 
+type Entry_StopSite struct {
+	StopSite *StopSite `protobuf:"bytes,460,opt,name=stop_site,json=stopSite,proto3,oneof"`
+}
+
+type Entry_StartSite struct {
+	StartSite *StartSite `protobuf:"bytes,461,opt,name=start_site,json=startSite,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -709,6 +737,10 @@ func (*Entry_RelabelNode) isEntry_Change() {}
 func (*Entry_ConfirmOff) isEntry_Change() {}
 
 func (*Entry_SteerRollout) isEntry_Change() {}
+
+func (*Entry_StopSite) isEntry_Change() {}
+
+func (*Entry_StartSite) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1155,7 +1187,9 @@ type Plan struct {
 	Due  []*RunDue  `protobuf:"bytes,340,rep,name=due,proto3" json:"due,omitempty"`
 	Over []*RunOver `protobuf:"bytes,341,rep,name=over,proto3" json:"over,omitempty"`
 	// What became of the newest templates of workloads.
-	Rollouts      []*RolloutStep `protobuf:"bytes,300,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
+	Rollouts []*RolloutStep `protobuf:"bytes,300,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
+	// Nothing runs any more on any node that is ready: the site is stopped.
+	SiteStopped   bool `protobuf:"varint,460,opt,name=site_stopped,json=siteStopped,proto3" json:"site_stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1299,13 @@ func (x *Plan) GetRollouts() []*RolloutStep {
 		return x.Rollouts
 	}
 	return nil
+}
+
+func (x *Plan) GetSiteStopped() bool {
+	if x != nil {
+		return x.SiteStopped
+	}
+	return false
 }
 
 // Eviction ends a placement to make room for one that waits.
@@ -1515,7 +1556,9 @@ type Removal struct {
 	Gone bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
 	// It makes way on a node that is drained: its workload must be able to spare
 	// it.
-	Drain         bool `protobuf:"varint,320,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain bool `protobuf:"varint,320,opt,name=drain,proto3" json:"drain,omitempty"`
+	// It ends because the site is stopped.
+	SiteStop      bool `protobuf:"varint,460,opt,name=site_stop,json=siteStop,proto3" json:"site_stop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1581,6 +1624,13 @@ func (x *Removal) GetGone() bool {
 func (x *Removal) GetDrain() bool {
 	if x != nil {
 		return x.Drain
+	}
+	return false
+}
+
+func (x *Removal) GetSiteStop() bool {
+	if x != nil {
+		return x.SiteStop
 	}
 	return false
 }
@@ -1851,7 +1901,9 @@ type NodeFacts struct {
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
 	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs.
-	JwtKey        []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
+	JwtKey []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
+	// Run of its machine, from power on to power off.
+	Run           string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1989,6 +2041,13 @@ func (x *NodeFacts) GetJwtKey() []byte {
 		return x.JwtKey
 	}
 	return nil
+}
+
+func (x *NodeFacts) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
 }
 
 type SetNodeState struct {
@@ -2327,8 +2386,10 @@ type Snapshot struct {
 	AuthorityGeneration uint64      `protobuf:"varint,162,opt,name=authority_generation,json=authorityGeneration,proto3" json:"authority_generation,omitempty"`
 	Audit               *AuditState `protobuf:"bytes,100,opt,name=audit,proto3" json:"audit,omitempty"`
 	// Newest last; the oldest are forgotten.
-	BrokenGlass   []*BrokenGlass    `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
-	Revisions     []*RevisionRecord `protobuf:"bytes,300,rep,name=revisions,proto3" json:"revisions,omitempty"`
+	BrokenGlass []*BrokenGlass    `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
+	Revisions   []*RevisionRecord `protobuf:"bytes,300,rep,name=revisions,proto3" json:"revisions,omitempty"`
+	// While the site is stopped.
+	Stop          *v1.SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2604,6 +2665,13 @@ func (x *Snapshot) GetBrokenGlass() []*BrokenGlass {
 func (x *Snapshot) GetRevisions() []*RevisionRecord {
 	if x != nil {
 		return x.Revisions
+	}
+	return nil
+}
+
+func (x *Snapshot) GetStop() *v1.SiteStop {
+	if x != nil {
+		return x.Stop
 	}
 	return nil
 }
@@ -2915,7 +2983,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\"\x97\x15\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\x8e\x16\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -2966,7 +3034,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\frelabel_node\x18\xc1\x02 \x01(\v2\x1b.skerry.site.v1.RelabelNodeH\x00R\vrelabelNode\x12>\n" +
 	"\vconfirm_off\x18\xc2\x02 \x01(\v2\x1a.skerry.site.v1.ConfirmOffH\x00R\n" +
 	"confirmOff\x12D\n" +
-	"\rsteer_rollout\x18\xac\x02 \x01(\v2\x1c.skerry.site.v1.SteerRolloutH\x00R\fsteerRolloutB\b\n" +
+	"\rsteer_rollout\x18\xac\x02 \x01(\v2\x1c.skerry.site.v1.SteerRolloutH\x00R\fsteerRollout\x128\n" +
+	"\tstop_site\x18\xcc\x03 \x01(\v2\x18.skerry.site.v1.StopSiteH\x00R\bstopSite\x12;\n" +
+	"\n" +
+	"start_site\x18\xcd\x03 \x01(\v2\x19.skerry.site.v1.StartSiteH\x00R\tstartSiteB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3004,7 +3075,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\x8f\x04\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xb3\x04\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -3018,7 +3089,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x05trust\x18\xc1\x02 \x03(\tR\x05trust\x12)\n" +
 	"\x03due\x18\xd4\x02 \x03(\v2\x16.skerry.site.v1.RunDueR\x03due\x12,\n" +
 	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\x128\n" +
-	"\brollouts\x18\xac\x02 \x03(\v2\x1b.skerry.site.v1.RolloutStepR\brollouts\"\x88\x01\n" +
+	"\brollouts\x18\xac\x02 \x03(\v2\x1b.skerry.site.v1.RolloutStepR\brollouts\x12\"\n" +
+	"\fsite_stopped\x18\xcc\x03 \x01(\bR\vsiteStopped\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
@@ -3040,13 +3112,14 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12/\n" +
-	"\bdecision\x18\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\"\x84\x01\n" +
+	"\bdecision\x18\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\"\xa2\x01\n" +
 	"\aRemoval\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x15\n" +
-	"\x05drain\x18\xc0\x02 \x01(\bR\x05drain\"w\n" +
+	"\x05drain\x18\xc0\x02 \x01(\bR\x05drain\x12\x1c\n" +
+	"\tsite_stop\x18\xcc\x03 \x01(\bR\bsiteStop\"w\n" +
 	"\fPostponement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12/\n" +
@@ -3064,7 +3137,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xc6\x04\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xd9\x04\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3084,7 +3157,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12\x18\n" +
-	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\"f\n" +
+	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
+	"\x03run\x18\xcc\x03 \x01(\tR\x03run\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -3103,7 +3177,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\f\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xa3\r\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3147,7 +3221,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x120\n" +
 	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\x12?\n" +
 	"\fbroken_glass\x18\x84\x02 \x03(\v2\x1b.skerry.site.v1.BrokenGlassR\vbrokenGlass\x12=\n" +
-	"\trevisions\x18\xac\x02 \x03(\v2\x1e.skerry.site.v1.RevisionRecordR\trevisions\"`\n" +
+	"\trevisions\x18\xac\x02 \x03(\v2\x1e.skerry.site.v1.RevisionRecordR\trevisions\x12(\n" +
+	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3242,40 +3317,43 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RelabelNode)(nil),           // 50: skerry.site.v1.RelabelNode
 	(*ConfirmOff)(nil),            // 51: skerry.site.v1.ConfirmOff
 	(*SteerRollout)(nil),          // 52: skerry.site.v1.SteerRollout
-	(*TrustVersion)(nil),          // 53: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 54: skerry.v1.Node
-	(*v1.Grant)(nil),              // 55: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 56: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 57: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 58: skerry.v1.Token
-	(*EndDrain)(nil),              // 59: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 60: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 61: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 62: skerry.site.v1.RolloutStep
-	(*v1.Decision)(nil),           // 63: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 64: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 65: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 66: skerry.v1.Condition
-	(v1.NodeState)(0),             // 67: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 68: skerry.v1.Image
-	(v1.VoterRole)(0),             // 69: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 70: skerry.v1.Placement
-	(*v1.Event)(nil),              // 71: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 72: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 73: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 74: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 75: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 76: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 77: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 78: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 79: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 80: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 81: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 82: skerry.site.v1.RevisionRecord
-	(*v1.Workload)(nil),           // 83: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 84: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 85: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 86: skerry.site.v1.SiteTimeSet
+	(*StopSite)(nil),              // 53: skerry.site.v1.StopSite
+	(*StartSite)(nil),             // 54: skerry.site.v1.StartSite
+	(*TrustVersion)(nil),          // 55: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 56: skerry.v1.Node
+	(*v1.Grant)(nil),              // 57: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 58: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 59: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 60: skerry.v1.Token
+	(*EndDrain)(nil),              // 61: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 62: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 63: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 64: skerry.site.v1.RolloutStep
+	(*v1.Decision)(nil),           // 65: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 66: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 67: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 68: skerry.v1.Condition
+	(v1.NodeState)(0),             // 69: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 70: skerry.v1.Image
+	(v1.VoterRole)(0),             // 71: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 72: skerry.v1.Placement
+	(*v1.Event)(nil),              // 73: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 74: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 75: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 76: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 77: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 78: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 79: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 80: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 81: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 82: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 83: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 84: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 85: skerry.v1.SiteStop
+	(*v1.Workload)(nil),           // 86: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 87: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 88: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 89: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3315,74 +3393,77 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	50,  // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
 	51,  // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
 	52,  // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
-	53,  // 37: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 38: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	54,  // 39: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	55,  // 40: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	56,  // 41: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	57,  // 42: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	58,  // 43: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 44: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	55,  // 45: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	54,  // 46: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 47: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 48: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 49: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 50: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 51: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	59,  // 52: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	60,  // 53: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	61,  // 54: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	62,  // 55: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	63,  // 56: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	63,  // 57: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 58: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 59: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 60: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	64,  // 61: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	65,  // 62: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	66,  // 63: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 64: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	67,  // 65: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	68,  // 66: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	53,  // 67: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	69,  // 68: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 69: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 70: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	53,  // 71: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 72: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 73: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 74: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	70,  // 75: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	54,  // 76: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	68,  // 77: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	71,  // 78: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 79: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 80: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	72,  // 81: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	73,  // 82: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	74,  // 83: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	75,  // 84: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 85: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	76,  // 86: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	77,  // 87: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	78,  // 88: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	79,  // 89: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	80,  // 90: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	81,  // 91: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	82,  // 92: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	5,   // 93: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	83,  // 94: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 95: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	84,  // 96: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	85,  // 97: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	54,  // 98: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	86,  // 99: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	100, // [100:100] is the sub-list for method output_type
-	100, // [100:100] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	53,  // 37: skerry.site.v1.Entry.stop_site:type_name -> skerry.site.v1.StopSite
+	54,  // 38: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
+	55,  // 39: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 40: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	56,  // 41: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	57,  // 42: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	58,  // 43: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	59,  // 44: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	60,  // 45: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 46: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	57,  // 47: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	56,  // 48: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 49: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 50: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 51: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 52: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 53: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	61,  // 54: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	62,  // 55: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	63,  // 56: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	64,  // 57: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	65,  // 58: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	65,  // 59: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 60: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 61: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 62: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	66,  // 63: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	67,  // 64: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	68,  // 65: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 66: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	69,  // 67: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	70,  // 68: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	55,  // 69: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	71,  // 70: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 71: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 72: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	55,  // 73: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 74: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 75: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 76: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	72,  // 77: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	56,  // 78: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	70,  // 79: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	73,  // 80: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 81: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 82: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	74,  // 83: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	75,  // 84: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	76,  // 85: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	77,  // 86: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 87: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	78,  // 88: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	79,  // 89: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	80,  // 90: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	81,  // 91: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	82,  // 92: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	83,  // 93: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	84,  // 94: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	85,  // 95: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	5,   // 96: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	86,  // 97: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 98: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	87,  // 99: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	88,  // 100: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	56,  // 101: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	89,  // 102: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	103, // [103:103] is the sub-list for method output_type
+	103, // [103:103] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3395,6 +3476,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_rollout_proto_init()
+	file_skerry_site_v1_stop_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
 	file_skerry_site_v1_audit_proto_init()
@@ -3437,6 +3519,8 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_RelabelNode)(nil),
 		(*Entry_ConfirmOff)(nil),
 		(*Entry_SteerRollout)(nil),
+		(*Entry_StopSite)(nil),
+		(*Entry_StartSite)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
