@@ -22,7 +22,12 @@ func (n names) Endpoints(ctx context.Context, req *connect.Request[skerryv1.Endp
 	view, freshness := n.read(ctx, req.Msg.GetStale())
 	response := &skerryv1.EndpointsResponse{Domain: endpoints.Domain(n.Site), Freshness: freshness}
 	call := guard.From(ctx)
-	for _, p := range wanted(view, req.Msg) {
+	all := wanted(view, req.Msg)
+	if name, project := req.Msg.GetWorkload(), projectOr(req.Msg.GetProject(), defaultProject); name != "" && len(all) == 0 &&
+		view.Workload(project, name) == nil && call.May(access.Read, access.Object{Kind: "Workload", Project: project, Name: name}) {
+		return nil, notFound("Workload", name, project)
+	}
+	for _, p := range all {
 		e := naming.Endpoint(p, view.Serves(p))
 		if e == nil || !call.May(access.Read, access.Object{Kind: "Placement", Project: p.GetProject(), Name: p.GetName(), Labels: p.GetLabels()}) {
 			continue

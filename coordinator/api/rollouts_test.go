@@ -196,3 +196,13 @@ func TestAPlanShowsNobodyWhatTheyMayNotRead(t *testing.T) {
 		t.Errorf("the plan is %s", answer)
 	}
 }
+
+func TestEndpointsOfAWorkloadThatDoesNotExist(t *testing.T) {
+	s, mia := goodWeb(t), operator("mia")
+	if got := s.call(&mia, "NamingService/Endpoints", `{"workload":"wbe"}`); got.code() != "not_found" {
+		t.Errorf("a name with a typo: %v", got.body)
+	}
+	if got := s.call(&mia, "NamingService/Endpoints", `{"workload":"web"}`); got.code() != "" {
+		t.Errorf("a name that exists: %v", got.body)
+	}
+}

@@ -159,7 +159,9 @@ type rolloutWatch struct {
 	// first generation that was seen to be on its way, and what was told last.
 	first uint64
 	told  string
-	ended bool
+	// explained: why it failed was told.
+	explained bool
+	ended     bool
 }
 
 // look once; it tells what is new.
@@ -179,12 +181,30 @@ func (w *rolloutWatch) look(ctx context.Context, c *client.Client) error {
 		w.first = newest.GetGeneration()
 	}
 	if text := oneLine(answer.GetProgress().GetSummary()); text != w.told {
+		if err := w.tellFailure(answer.GetRevisions()); err != nil {
+			return err
+		}
 		w.told = text
 		if _, err := fmt.Fprintf(w.Out, "%s: %s\n", subject("Workload", w.name), text); err != nil {
 			return err
 		}
 	}
 	return w.end(newest, answer.GetProgress())
+}
+
+// tellFailure says once why what was followed is not the newest any more: it may
+// have failed and gone back between two looks.
+func (w *rolloutWatch) tellFailure(all []*skerryv1.RevisionChange) error {
+	for _, change := range all[1:] {
+		r := change.GetRevision()
+		if w.explained || r.GetGeneration() != w.first || r.GetState() != skerryv1.RevisionState_REVISION_STATE_FAILED {
+			continue
+		}
+		w.explained = true
+		_, err := fmt.Fprintf(w.Out, "%s: generation %d failed: %s\n", subject("Workload", w.name), r.GetLastGeneration(), oneLine(r.GetMessage()))
+		return err
+	}
+	return nil
 }
 
 // end tells with which code it ends, if it does.

@@ -61,6 +61,10 @@ func TestARolloutIsFollowedUntilItEnds(t *testing.T) {
 		one.Revision.RollbackTo = rollbackTo
 		return &skerryv1.HistoryResponse{Revisions: []*skerryv1.RevisionChange{one}, Progress: &skerryv1.RolloutProgress{Wanted: 3, Summary: told}}
 	}
+	failed := revision(2, skerryv1.RevisionState_REVISION_STATE_FAILED)
+	failed.Revision.Message = "no progress for 8s: web-4 on node-1: exit code 1"
+	back := at(3, 1, good, "good")
+	back.Revisions = append(back.Revisions, failed, revision(1, good))
 	waits := at(2, 0, rolling, "waits")
 	waits.Progress.WaitsForPromotion = true
 	for _, test := range []struct {
@@ -73,6 +77,8 @@ func TestARolloutIsFollowedUntilItEnds(t *testing.T) {
 			"workload/web: 1 of 3\nworkload/web: good\n"},
 		{"until it has gone back", "rollout status web", []*skerryv1.HistoryResponse{at(2, 0, rolling, "1 of 3"), at(3, 1, rolling, "back"), at(3, 1, good, "good")}, 1,
 			"workload/web: 1 of 3\nworkload/web: back\nworkload/web: good\n"},
+		{"with the reason, when it has gone back between two looks", "rollout status web", []*skerryv1.HistoryResponse{at(2, 0, rolling, "1 of 3"), back}, 1,
+			"workload/web: 1 of 3\nworkload/web: generation 2 failed: no progress for 8s: web-4 on node-1: exit code 1\nworkload/web: good\n"},
 		{"a rollback is good when that was asked for", "rollout status web", []*skerryv1.HistoryResponse{at(3, 1, rolling, "back"), at(3, 1, good, "good")}, 0,
 			"workload/web: back\nworkload/web: good\n"},
 		{"not when nobody waits", "rollout status web --no-wait", []*skerryv1.HistoryResponse{at(2, 0, rolling, "1 of 3")}, 9, "workload/web: 1 of 3\n"},
