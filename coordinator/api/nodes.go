@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -10,6 +12,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -90,12 +93,25 @@ func (n nodeService) mayTakeQuorum(change *sitev1.ChangeDuty) bool {
 	return 2*up <= all
 }
 
+// checkLabels refuses what no condition of a manifest could name.
+func checkLabels(about, field string, labels map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		if err := manifest.CheckLabel(name, labels[name]); err != nil {
+			return problem.New(problem.Invalid, about, "%.200q: %w", name+"="+labels[name], err).WithField(field)
+		}
+	}
+	return nil
+}
+
 // RelabelNode changes labels and zone of a node.
 func (n nodeService) RelabelNode(ctx context.Context, req *connect.Request[skerryv1.RelabelNodeRequest]) (*connect.Response[skerryv1.RelabelNodeResponse], error) {
 	msg := req.Msg
 	if len(msg.GetSet())+len(msg.GetRemove()) == 0 && msg.GetZone() == "" {
 		return nil, problem.New(problem.Invalid, "Node/"+msg.GetNode(), "there is nothing to change").
 			WithHint("skerry node label %s disk=ssd old- --zone rack-b", msg.GetNode())
+	}
+	if err := checkLabels("Node/"+msg.GetNode(), "set", msg.GetSet()); err != nil {
+		return nil, err
 	}
 	outcome, err := n.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_RelabelNode{
 		RelabelNode: &sitev1.RelabelNode{Node: msg.GetNode(), Set: msg.GetSet(), Remove: msg.GetRemove(), Zone: msg.GetZone()},

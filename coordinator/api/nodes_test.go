@@ -22,6 +22,8 @@ func TestWhoMayTakeNodesOutOfServiceAndWhatIsRefusedAtOnce(t *testing.T) {
 		{"a deadline of days", "ChangeDuty", `{"node":"n1","duty":"DUTY_DRAINED","deadline":"100000s"}`, "invalid_argument", &mia},
 		{"what only the site says", "ChangeDuty", `{"node":"n1","duty":"DUTY_DRAINING"}`, "invalid_argument", &mia},
 		{"no change of labels", "RelabelNode", `{"node":"n1"}`, "invalid_argument", &mia},
+		{"a label that no condition can name", "RelabelNode", `{"node":"n1","set":{"a b":"c"}}`, "invalid_argument", &mia},
+		{"a value that no condition can name", "RelabelNode", `{"node":"n1","set":{"disk":"a b"}}`, "invalid_argument", &mia},
 		{"a machine that is heard counts as off", "ConfirmOff", `{"node":"n1"}`, "failed_precondition", &mia},
 	} {
 		got := s.call(c.from, "NodeService/"+c.method, c.body)

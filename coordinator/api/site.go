@@ -82,6 +82,9 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 	if _, err := s.Rand.Read(secret); err != nil {
 		return nil, problem.New(problem.Internal, "token", "no randomness: %w", err)
 	}
+	if err := checkLabels("token", "labels", msg.GetLabels()); err != nil {
+		return nil, err
+	}
 	hash := sha256.Sum256(secret)
 	now := s.SiteTime.Read().Time
 	token := &skerryv1.Token{

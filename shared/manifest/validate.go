@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,14 @@ const (
 func CheckName(name string) error {
 	if !nameShape.fits(name) {
 		return fmt.Errorf("%q is not a name: 1 to 48 characters, a-z, 0-9 and -, starting with a letter, not ending with -", shorten(name))
+	}
+	return nil
+}
+
+// CheckLabel refuses what cannot be a label: no condition could name it.
+func CheckLabel(name, value string) error {
+	if !labelShape.fits(name) || (value != "" && !labelShape.fits(value)) {
+		return errors.New("a label is at most 63 characters: letters and digits, with - _ . / between them")
 	}
 	return nil
 }
@@ -109,8 +118,8 @@ func (v *validator) name(field, name string) {
 func (v *validator) labels(labels map[string]string) {
 	v.atMost("labels", len(labels), maxLabels)
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		if value := labels[key]; !labelShape.fits(key) || (value != "" && !labelShape.fits(value)) {
-			v.fail(join("labels", key), "a label is at most 63 characters: letters and digits, with - _ . / between them")
+		if err := CheckLabel(key, labels[key]); err != nil {
+			v.fail(join("labels", key), "%w", err)
 		}
 	}
 }
