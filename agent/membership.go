@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -103,7 +104,7 @@ func (a *Agent) evicted(ctx context.Context) error {
 }
 
 // OwnOrders are the last orders of a node that was evicted: what stays on it,
-// and nothing that the site would want of it.
+// and nothing that the site would want of it or that others would need.
 func OwnOrders(last *sitev1.Assignments) *sitev1.Assignments {
 	orders := &sitev1.Assignments{}
 	if last != nil {
@@ -117,7 +118,17 @@ func OwnOrders(last *sitev1.Assignments) *sitev1.Assignments {
 		}
 	}
 	orders.Placements = staying
+	orders.Secrets = slices.DeleteFunc(orders.GetSecrets(), func(s *sitev1.DeliveredSecret) bool { return !isNamed(s, staying) })
 	return orders
+}
+
+// isNamed: one of the placements has the secret.
+func isNamed(secret *sitev1.DeliveredSecret, placements []*skerryv1.Placement) bool {
+	return slices.ContainsFunc(placements, func(p *skerryv1.Placement) bool {
+		return p.GetProject() == secret.GetProject() && slices.ContainsFunc(p.GetSpec().GetContainer().GetSecrets(), func(use *skerryv1.SecretUse) bool {
+			return use.GetSecret() == secret.GetName()
+		})
+	})
 }
 
 // onRecord tells whether the site has a peer's key on record, as far as this
