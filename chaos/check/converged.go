@@ -83,8 +83,15 @@ func unsettledVoters(nodes []*skerryv1.Node) []string {
 func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 	var out []string
 	good, pending := 0, 0
+	of := func(p *skerryv1.Placement) bool {
+		return p.GetProject() == w.GetProject() && p.GetWorkload() == w.GetName()
+	}
+	// An update goes no further while new ones wait for room.
+	waits := slices.ContainsFunc(s.Placements, func(p *skerryv1.Placement) bool {
+		return of(p) && p.GetNode() == "" && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+	})
 	for _, p := range s.Placements {
-		if p.GetProject() != w.GetProject() || p.GetWorkload() != w.GetName() {
+		if !of(p) {
 			continue
 		}
 		status := p.GetStatus()
@@ -98,7 +105,7 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 			}
 		case status.GetPhase() != skerryv1.Phase_PHASE_RUNNING || status.GetReadiness() != skerryv1.Readiness_READINESS_HEALTHY:
 			out = append(out, fmt.Sprintf("%s on %s is %v %v: %s", p.GetName(), p.GetNode(), status.GetPhase(), status.GetReadiness(), status.GetMessage()))
-		case p.GetGeneration() != w.GetGeneration() && pending == 0:
+		case p.GetGeneration() != w.GetGeneration() && !waits:
 			out = append(out, fmt.Sprintf("%s runs generation %d, not %d", p.GetName(), p.GetGeneration(), w.GetGeneration()))
 		default:
 			good++

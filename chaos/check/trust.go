@@ -2,14 +2,22 @@ package check
 
 import "time"
 
-// refusedWithin is how soon a revoked key counts nowhere in reach.
-const refusedWithin = 5 * time.Second
+const (
+	// refusedWithin is how soon a revoked key counts nowhere in reach, learntWithin
+	// how soon a node that was away learns of it.
+	refusedWithin, learntWithin = 5 * time.Second, 15 * time.Second
+)
 
-// Refused tells whether a node that is in reach refuses a key, so long after both
-// were so.
-func Refused(node, subject string, refuses bool, since time.Duration) *Violation {
-	if !refuses && since > refusedWithin {
-		return violated(RevokedOut, "%s still takes %s, %s after it was revoked and %s was in reach", node, subject, since.Round(time.Millisecond), node)
+// Refused tells whether a node refuses a key that was revoked so long ago. The node
+// has been in reach of the coordinator for some time.
+func Refused(node, subject string, refuses bool, revoked, inReach time.Duration) *Violation {
+	late := revoked > refusedWithin
+	if inReach < revoked {
+		late = inReach > learntWithin
+	}
+	if !refuses && late {
+		return violated(RevokedOut, "%s still takes %s, %s after it was revoked; it has been in reach for %s",
+			node, subject, revoked.Round(time.Millisecond), inReach.Round(time.Millisecond))
 	}
 	return nil
 }

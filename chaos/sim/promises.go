@@ -37,7 +37,8 @@ func (w *world) promised(workload *skerryv1.Workload) {
 		workload.Place.KeepIn = []*skerryv1.Requirement{{Label: "zone", In: vaultZones}}
 	}
 	if workload.GetName() == web {
-		workload.MinAvailable = halfOf
+		// One alone that must be there is updated by another one beside it.
+		workload.MinAvailable, workload.Update.MaxSurge = halfOf, 1
 		if w.has(LoseMinAvailable) {
 			workload.MinAvailable, workload.Update.MaxUnavailable = "", 10
 		}

@@ -118,7 +118,7 @@ func (r *revocations) look() {
 			if string(one.key) == fingerprint {
 				w.violate(check.Learnt(h.name, r.known(p), func(key []byte) bool { return r.keys[string(key)] > one.at }))
 			} else if good {
-				w.violate(check.Refused(h.name, one.subject, p.self.Bundle().Revoked(one.key) != "", now-max(one.at, r.inReach[i])))
+				w.violate(check.Refused(h.name, one.subject, p.self.Bundle().Revoked(one.key) != "", now-one.at, now-r.inReach[i]))
 			}
 		}
 	}
