@@ -35,6 +35,11 @@ func (x *tx) moveTimes(by time.Duration) {
 			x.putPlacement(p)
 		}
 	}
+	if x.halt != nil {
+		stop := shallow(x.halt)
+		stop.Deadline = moved(x.halt.GetDeadline(), by)
+		x.setStop(stop)
+	}
 }
 
 // moveNode: for how long it is not trusted, and how long its drain may take.
