@@ -106,8 +106,7 @@ func endedBy(p *skerryv1.Placement, after *state.View) bool {
 		after.Placement(p.GetProject(), p.GetName()).GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN
 }
 
-// judgeAvailable: the controllers do not go below what web was promised. What an
-// update ends is not judged here: that goes by maxUnavailable.
+// judgeAvailable: the controllers do not go below what web was promised.
 func (w *world) judgeAvailable(before, after *state.View) {
 	workload := after.Workload(project, web)
 	if workload == nil {
@@ -115,7 +114,7 @@ func (w *world) judgeAvailable(before, after *state.View) {
 	}
 	var ended []string
 	for _, p := range before.PlacementsOf(project, web) {
-		if p.GetGeneration() == workload.GetGeneration() && state.IsHealthy(p) && endedBy(p, after) {
+		if state.IsHealthy(p) && endedBy(p, after) {
 			ended = append(ended, p.GetName())
 		}
 	}
