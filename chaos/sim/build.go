@@ -81,11 +81,6 @@ func (h *host) record() *skerryv1.Node {
 	}
 }
 
-func fingerprint(name string) []byte {
-	sum := sha256.Sum256([]byte("key of " + name))
-	return sum[:]
-}
-
 // tokenHash of the token for a name's life of this number.
 func tokenHash(name string, life int) []byte {
 	sum := sha256.Sum256([]byte(fmt.Sprintf("token %d of %s", life, name)))
