@@ -37,7 +37,8 @@ type Config struct {
 	// VoterSettle is how long a node must have been up before it gets a replica
 	// or a vote.
 	VoterSettle time.Duration
-	// VoterLag is how many entries a learner may lack and still be promoted.
+	// VoterLag is how many entries a learner may lack and still be promoted, but
+	// never more than an eighth of the log.
 	VoterLag uint64
 	// VoterSilence of a replica, on a node that says that it halted, means that
 	// it really has.

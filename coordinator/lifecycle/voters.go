@@ -148,7 +148,9 @@ func (s *step) voterInput(progress Progress) voters.Input {
 			m.Halted = s.hasHalted(node)
 		}
 		if r := progress.replica(node.GetRaftId()); r != nil {
-			m.CaughtUp = r.Active && r.Match+s.config.VoterLag >= progress.Commit
+			// On a young site a few entries are all there is: a replica that holds none
+			// of them would not know the others, nor answer them when the coordinator goes.
+			m.CaughtUp = r.Active && r.Match+min(s.config.VoterLag, progress.Commit/8) >= progress.Commit
 		}
 		in.Members = append(in.Members, m)
 	}

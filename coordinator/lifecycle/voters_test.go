@@ -110,10 +110,21 @@ func TestAChangeIsNotAskedForTwice(t *testing.T) {
 	}
 }
 
+func TestALearnerThatHoldsNothingYetDoesNotVote(t *testing.T) {
+	s := newSite(t, 3)
+	s.index += 100
+	s.lag = s.index / 2
+	s.pass(3 * time.Second)
+	s.wantRoles("n1 votes, n2 learns, n3 learns")
+	s.lag = s.index / 10
+	s.pass(time.Second)
+	s.wantRoles("n1 votes, n2 votes, n3 votes")
+}
+
 func TestALearnerThatIsBehindDoesNotVote(t *testing.T) {
 	s := newSite(t, 3)
 	s.lag = Defaults("n1").VoterLag + 1
-	s.index += s.lag
+	s.index += 8 * s.lag
 	s.pass(3 * time.Second)
 	s.wantRoles("n1 votes, n2 learns, n3 learns")
 	s.lag--

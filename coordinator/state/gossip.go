@@ -97,6 +97,7 @@ func (x *tx) setRing(keys [][]byte, target []byte, due bool) {
 		Ring:   &sitev1.GossipRing{Version: x.gossip.GetRing().GetVersion() + 1, Keys: keys},
 		Target: target, Due: due,
 	}
+	x.common = x.index // every node gets it
 }
 
 // gossipKeyIsKnown to somebody who was evicted: a new one is due.

@@ -36,6 +36,9 @@ func TestAnEvictionAsksForANewGossipKey(t *testing.T) {
 	if view.Gossip().GetDue() || !bytes.Equal(view.GossipKey(), old) || view.GossipSettled() {
 		t.Fatalf("%v", view.Gossip())
 	}
+	if view.CommonIndex() != view.Index() {
+		t.Error("nobody is told of the new key")
+	}
 	s.refused("conflict", advance(1))
 	s.confirmGossip("n1", 2)
 	if !s.store.View().GossipSettled() {
