@@ -79,6 +79,8 @@ func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
 		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: %s",
 			p.GetName(), p.GetNode(), forStaying(nodeOf(nodes, p), p))
+	case p.GetNode() == "" && inMaintenance(nodes, state.PinnedTo(p.GetSpec())):
+		return "" // it was stopped for that, and starts when its node returns
 	case p.GetNode() == "" && p.GetDecision() != nil:
 		return fmt.Sprintf("placement %s has no node: %s: skerry why %s", p.GetName(), p.GetDecision().GetSummary(), p.GetName())
 	case status.GetPhase() == skerryv1.Phase_PHASE_FAILED, status.GetPhase() == skerryv1.Phase_PHASE_BACKOFF:
@@ -90,10 +92,18 @@ func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 	}
 }
 
+func inMaintenance(nodes []*skerryv1.Node, name string) bool {
+	return named(nodes, name).GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE
+}
+
 // nodeOf a placement, nil when it has none.
 func nodeOf(nodes []*skerryv1.Node, p *skerryv1.Placement) *skerryv1.Node {
+	return named(nodes, p.GetNode())
+}
+
+func named(nodes []*skerryv1.Node, name string) *skerryv1.Node {
 	for _, node := range nodes {
-		if node.GetName() == p.GetNode() {
+		if node.GetName() == name {
 			return node
 		}
 	}

@@ -89,6 +89,36 @@ func TestARollbackIsAnApplyOfAnEarlierTemplate(t *testing.T) {
 	}
 }
 
+func TestStatusTellsOfAnUpdateThatWentBackByItselfUntilTheNextOne(t *testing.T) {
+	s := goodWeb(t)
+	mia := operator("mia")
+	applies := func(manifest string) {
+		t.Helper()
+		if got := s.call(&mia, apply, manifest); got.code() != "" {
+			t.Fatalf("it is not taken: %v", got.body)
+		}
+	}
+	told := func() string {
+		return strings.Join(rolloutProblems(s.store.View(), s.store.View().Workloads()), "\n")
+	}
+	applies(web2(`,"update":{"autoRollback":true}`))
+	s.commit(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: &sitev1.Plan{BaseIndex: s.store.View().Index(), Rollouts: []*sitev1.RolloutStep{{
+		Project: "default", Workload: "web", Generation: 2, Verdict: sitev1.RolloutVerdict_ROLLOUT_VERDICT_FAILED, Reason: "no new placement is healthy",
+	}}}}})
+	want := "workload web: generation 2 failed and the site went back by itself: no new placement is healthy: skerry history web"
+	if got := told(); got != want {
+		t.Errorf("it tells %q, want %q", got, want)
+	}
+	s.verdict(3, sitev1.RolloutVerdict_ROLLOUT_VERDICT_GOOD)
+	if got := told(); got != want {
+		t.Errorf("when it is back it tells %q, want %q", got, want)
+	}
+	applies(web2(""))
+	if got := told(); got != "" {
+		t.Errorf("after another update it tells %q", got)
+	}
+}
+
 func TestWhatCannotBeSteeredIsRefused(t *testing.T) {
 	s := goodWeb(t)
 	mia, eve := operator("mia"), operator("eve")

@@ -45,15 +45,19 @@ func rolloutProblems(view *state.View, workloads []*skerryv1.Workload) []string 
 // is.
 func rolloutProblem(view *state.View, w *skerryv1.Workload) string {
 	r := view.Rollout(w.GetProject(), w.GetName())
+	name := w.GetName()
+	if w.GetProject() != defaultProject {
+		name += " -p " + w.GetProject()
+	}
+	if failed := wentBack(view, w, r); failed != nil {
+		return fmt.Sprintf("workload %s: generation %d failed and the site went back by itself: %s: skerry history %s",
+			w.GetName(), failed.GetLastGeneration(), failed.GetMessage(), name)
+	}
 	if r.Done() {
 		return ""
 	}
 	p := progress(view, w)
 	of := fmt.Sprintf("workload %s: %s", w.GetName(), p.GetSummary())
-	name := w.GetName()
-	if w.GetProject() != defaultProject {
-		name += " -p " + w.GetProject()
-	}
 	switch {
 	case r.Newest.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED && r.Goal() != nil:
 		return of + ": skerry rollout abort " + name + " goes back"
@@ -66,4 +70,19 @@ func rolloutProblem(view *state.View, w *skerryv1.Workload) string {
 	default:
 		return ""
 	}
+}
+
+// wentBack is the template that failed, so that the site went back by itself; nil
+// when it did not, or once somebody declared another one.
+func wentBack(view *state.View, w *skerryv1.Workload, r state.Rollout) *skerryv1.Revision {
+	if !r.Newest.GetAutomatic() || r.Newest.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED {
+		return nil
+	}
+	var failed *skerryv1.Revision
+	for _, revision := range view.Revisions(w.GetProject(), w.GetName()) {
+		if revision.GetState() == skerryv1.RevisionState_REVISION_STATE_FAILED {
+			failed = revision
+		}
+	}
+	return failed
 }
