@@ -37,6 +37,9 @@ func describePlan(plan *sitev1.Plan) string {
 		if part.GetReplaces() != "" {
 			b.WriteString(" for " + part.GetReplaces())
 		}
+		if part.GetBind() != "" {
+			b.WriteString(" on " + part.GetBind())
+		}
 	}
 	for _, part := range plan.GetAssign() {
 		fmt.Fprintf(&b, ", %s on %s", part.GetPlacement(), part.GetNode())

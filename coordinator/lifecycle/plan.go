@@ -7,9 +7,9 @@ import (
 )
 
 // Bounds of one plan; what is left comes with the next one. The state takes
-// 12288 parts, of which the scheduler's are at most scheduler.MaxDecisions.
+// 13312 parts, of which the scheduler's are at most scheduler.MaxDecisions.
 const (
-	maxCreations = 4096
+	maxCreations = 5120
 	maxRemovals  = 1024
 	maxHeld      = 512
 	// maxRuns that begin, and that end, in one plan.
@@ -28,6 +28,8 @@ type planner struct {
 	existing int
 	// changed placements as the plan leaves them, nil for forgotten ones.
 	changed map[string]*skerryv1.Placement
+	// fresh are those of the plan's creations that may get a node at once.
+	fresh []int
 	// held are pending placements that must not get a node yet, and why.
 	held map[string]string
 	// trials of fitsWithout in this step.

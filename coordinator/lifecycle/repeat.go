@@ -104,11 +104,12 @@ func (d *description) version(project, placement string) uint64 {
 	return d.view.Placement(project, placement).GetResourceVersion()
 }
 
-// versionOf the workload's placements together.
+// versionOf a workload and its placements together.
 func (d *description) versionOf(project, workload string) uint64 {
 	key := placementKey(&skerryv1.Placement{Project: project, Name: workload})
 	sum, ok := d.versions[key]
 	if !ok {
+		sum = d.view.Workload(project, workload).GetResourceVersion()
 		for _, p := range d.view.PlacementsOf(project, workload) {
 			sum += p.GetResourceVersion()
 		}

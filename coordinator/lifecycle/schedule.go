@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -11,23 +12,24 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// schedule finds nodes for what is pending already: new placements have no
-// names yet.
+// schedule finds nodes for what is pending already, and for what this plan makes
+// that may have one at once.
 func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv1.Placement) {
 	trusted, doubted := p.trusted()
 	left := p.placeable(placements)
 	now := waits{placing: p.view.PlacingIndex(), doubted: strings.Join(doubted, " "), held: p.sumHeld()}
-	if len(p.changed) == 0 && p.waits == now {
+	if len(p.changed) == 0 && len(p.fresh) == 0 && p.waits == now {
 		return // what waits, waits for the same reasons
 	}
 	found := scheduler.Schedule(scheduler.Input{
-		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Nodes: trusted, Placements: left,
+		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Nodes: trusted, Placements: append(slices.Clip(left), p.unborn()...),
 		Policy: p.view.Policy(),
 	})
 	p.waits = waits{}
-	if len(found.Assign)+len(found.Postpone)+len(found.Evict) == 0 && len(p.changed) == 0 {
+	if len(found.Assign)+len(found.Postpone)+len(found.Evict) == 0 && len(p.changed) == 0 && len(p.fresh) == 0 {
 		p.waits = now
 	}
+	found = p.bindAtOnce(found)
 	p.plan.Assign = found.Assign
 	// What finds no node while others are in doubt has no reason yet.
 	if len(doubted) == 0 {

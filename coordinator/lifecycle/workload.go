@@ -71,6 +71,9 @@ func (s *sheet) add(part *sitev1.NewPlacement) bool {
 	}
 	part.Project, part.Workload, part.Generation = s.w.GetProject(), s.w.GetName(), s.w.GetGeneration()
 	s.plan.Create = append(s.plan.Create, part)
+	if s.mayBindAtOnce(part) {
+		s.fresh = append(s.fresh, len(s.plan.GetCreate())-1)
+	}
 	generation := s.w.GetGeneration()
 	if part.GetStable() {
 		generation = s.rollout.Stable.GetLastGeneration()

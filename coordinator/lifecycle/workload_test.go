@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -354,5 +355,55 @@ n2: it is heard again, after 1.7s
 web-3: there are 3 placements, and 2 are asked for`
 	if got != want {
 		t.Errorf("told\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestANewWorkloadGetsItsNodesInOnePlan(t *testing.T) {
+	for name, c := range map[string]struct {
+		change []func(*skerryv1.Workload)
+		plans  int
+	}{
+		"replicas":                             {nil, 1},
+		"what stays gets them in the next one": {[]func(*skerryv1.Workload){stays}, 2},
+		"so does what is replaced all at once": {[]func(*skerryv1.Workload){recreates}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, 3)
+			s.settle()
+			plans := 0
+			s.planned = func(_ *state.View, plan *sitev1.Plan) {
+				plans++
+				for i, part := range plan.GetCreate() {
+					if by := part.GetExplainedBy(); int(by) > i {
+						t.Errorf("creation %d is explained by creation %d, which comes later", i+1, by)
+					}
+				}
+			}
+			s.applyWorkload(testWorkload("web", 5, c.change...))
+			s.settle()
+			if plans != c.plans {
+				t.Errorf("%d plans, want %d", plans, c.plans)
+			}
+			for _, p := range s.view().PlacementsOf("default", "web") {
+				if p.GetNode() == "" || strings.HasPrefix(p.GetDecision().GetExplainedBy(), "+") {
+					t.Errorf("%s is on %q, explained by %q", p.GetName(), p.GetNode(), p.GetDecision().GetExplainedBy())
+				}
+			}
+		})
+	}
+}
+
+func TestTheSameWorkloadMadeAnewDoesNotWait(t *testing.T) {
+	s := newSite(t, 1)
+	for range 3 {
+		s.applyWorkload(testWorkload("web", 1))
+		s.step()
+		if len(s.view().PlacementsOn("n1")) != 1 {
+			t.Fatal("it got no node at once")
+		}
+		s.delete("Workload", "web")
+		s.nodes["n1"].running = map[string]bool{}
+		s.report()
+		s.settle()
 	}
 }

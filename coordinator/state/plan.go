@@ -1,6 +1,9 @@
 package state
 
 import (
+	"maps"
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -15,7 +18,7 @@ const (
 	// maxReasons of one verdict.
 	maxReasons = 8
 	// maxParts of one plan.
-	maxParts = 12288
+	maxParts = 13312
 )
 
 // plan carries out what the controllers decided. They decided on an older
@@ -46,8 +49,13 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 		count(x.planEviction(part))
 	}
 	for _, part := range plan.GetCreate() {
+		before := len(x.created)
 		count(x.planCreation(part))
+		if len(x.created) == before {
+			x.created = append(x.created, "")
+		}
 	}
+	x.keepNumbers()
 	for _, part := range plan.GetAssign() {
 		count(x.planAssignment(part))
 	}
@@ -144,7 +152,7 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	}
 	p := &skerryv1.Placement{
 		Kind:       "Placement",
-		Name:       placementName(w.GetName(), record.GetNextNumber()),
+		Name:       placementName(w.GetName(), x.nextNumber(k, record)),
 		Project:    w.GetProject(),
 		Labels:     w.GetLabels(),
 		Generation: spec.GetGeneration(),
@@ -155,15 +163,40 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		Run:        part.GetRun(),
 		Status:     &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_PENDING},
 	}
-	workloads.put(x, &sitev1.WorkloadRecord{Workload: w, NextNumber: record.GetNextNumber() + 1})
 	if replaced != nil {
 		if IsStay(w) {
 			p.Spec = pinned(spec, replaced.GetNode())
 		}
 		x.markReplaced(replaced, p.GetName())
 	}
+	bound := part.GetBind() != "" && x.bind(p, part.GetBind(), part.GetDecision())
+	if by := int(part.GetExplainedBy()); bound && by > 0 && by <= len(x.created) {
+		p.Decision.ExplainedBy = x.created[by-1]
+	}
+	x.created = append(x.created, p.GetName())
 	x.putPlacement(p)
-	return true
+	if bound {
+		x.inform(aboutPlacement(p), "PlacementAssigned", "%s", p.GetDecision().GetSummary())
+	}
+	return bound || part.GetBind() == ""
+}
+
+// nextNumber of a workload's placements. That it was used, keepNumbers writes
+// down: once for all creations of a plan.
+func (x *tx) nextNumber(k string, record *sitev1.WorkloadRecord) uint64 {
+	if x.numbers == nil {
+		x.numbers = map[string]uint64{}
+	}
+	number := max(x.numbers[k], record.GetNextNumber())
+	x.numbers[k] = number + 1
+	return number
+}
+
+func (x *tx) keepNumbers() {
+	for _, k := range slices.Sorted(maps.Keys(x.numbers)) {
+		workloads.put(x, &sitev1.WorkloadRecord{Workload: workloads.get(x.Txn, k).GetWorkload(), NextNumber: x.numbers[k]})
+	}
+	x.numbers = nil
 }
 
 // replaceable tells whether another placement may take the place of this one:
@@ -202,27 +235,48 @@ func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
 // planAssignment binds a pending placement to a node that still fits it.
 func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
-	node := nodes.get(x.Txn, part.GetNode())
-	if x.halt != nil || !pending(old) || WhyNoWork(node, old.GetSpec()) != "" || !x.mayBind(old) {
-		return false
-	}
-	image := images.get(x.Txn, old.GetSpec().GetContainer().GetImage())
-	needs, err := NeedsOf(old.GetSpec())
-	if image == nil || err != nil || !MeetsRequirements(node, old.GetSpec()) {
-		return false
-	}
-	usage := x.usageOf(node.GetName())
-	if !usage.Fits(policyOf(settings.get(x.Txn, manifest.SettingsName)).Room(node.GetCapacity()), needs) {
+	if !pending(old) {
 		return false
 	}
 	p := shallow(old)
-	p.Spec = usage.published(old.GetSpec(), needs.HostPorts)
-	usage.Add(old.GetName(), needs)
-	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(part.GetDecision())
-	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
+	if !x.bind(p, part.GetNode(), part.GetDecision()) {
+		return false
+	}
 	x.putPlacement(p)
 	x.inform(aboutPlacement(p), "PlacementAssigned", "%s", p.GetDecision().GetSummary())
 	return true
+}
+
+// bind a placement without a node to one that fits it; false, and it stays as it
+// is, when that does not.
+func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool {
+	node := nodes.get(x.Txn, to)
+	if x.halt != nil || WhyNoWork(node, p.GetSpec()) != "" || !x.mayBind(p) {
+		return false
+	}
+	image := images.get(x.Txn, p.GetSpec().GetContainer().GetImage())
+	needs, err := NeedsOf(p.GetSpec())
+	if image == nil || err != nil || !MeetsRequirements(node, p.GetSpec()) {
+		return false
+	}
+	usage := x.usageOf(node.GetName())
+	if !usage.Fits(x.planPolicy().Room(node.GetCapacity()), needs) {
+		return false
+	}
+	p.Spec = usage.published(p.GetSpec(), needs.HostPorts)
+	usage.Add(p.GetName(), needs)
+	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(why)
+	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
+	return true
+}
+
+// planPolicy is the site's policy, which no plan changes.
+func (x *tx) planPolicy() Policy {
+	if x.policy == nil {
+		p := policyOf(settings.get(x.Txn, manifest.SettingsName))
+		x.policy = &p
+	}
+	return *x.policy
 }
 
 func (x *tx) usageOf(node string) *Usage {

@@ -173,10 +173,16 @@ type tx struct {
 	by string
 	// hadAdmin: before this entry changed who may do what, somebody could.
 	hadAdmin bool
+	// policy by which this entry's plan is checked; nil before the first look.
+	policy *Policy
 	// usage of the nodes that this entry assigns placements to.
 	usage map[string]*Usage
 	// counted placements of the workloads that this entry plans for.
 	counted map[string]*counted
+	// numbers that this entry's next new placements get, by workload, and the names
+	// of those it made, empty for one that it did not make.
+	numbers map[string]uint64
+	created []string
 	// nodesChanged in a way that may decide who hosts what.
 	nodesChanged []nodeChange
 }

@@ -1391,7 +1391,15 @@ type NewPlacement struct {
 	// Run that it is an attempt of, of a job.
 	Run uint64 `protobuf:"varint,341,opt,name=run,proto3" json:"run,omitempty"`
 	// It gets the last good template, while a newer one is not proven.
-	Stable        bool `protobuf:"varint,300,opt,name=stable,proto3" json:"stable,omitempty"`
+	Stable bool `protobuf:"varint,300,opt,name=stable,proto3" json:"stable,omitempty"`
+	// Node that it gets at once; when it does not fit there any more, it waits like
+	// any other. Empty: it waits.
+	Bind string `protobuf:"bytes,560,opt,name=bind,proto3" json:"bind,omitempty"`
+	// Why it gets that one.
+	Decision *v1.Decision `protobuf:"bytes,561,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The decision on the placement that the plan's creation of this number makes,
+	// from 1, explains this one as well; 0: none does.
+	ExplainedBy   uint32 `protobuf:"varint,562,opt,name=explained_by,json=explainedBy,proto3" json:"explained_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1473,6 +1481,27 @@ func (x *NewPlacement) GetStable() bool {
 		return x.Stable
 	}
 	return false
+}
+
+func (x *NewPlacement) GetBind() string {
+	if x != nil {
+		return x.Bind
+	}
+	return ""
+}
+
+func (x *NewPlacement) GetDecision() *v1.Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *NewPlacement) GetExplainedBy() uint32 {
+	if x != nil {
+		return x.ExplainedBy
+	}
+	return 0
 }
 
 // Assignment binds a pending placement to a node.
@@ -3096,7 +3125,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vfor_project\x18\x03 \x01(\tR\n" +
 	"forProject\x12#\n" +
-	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xc1\x01\n" +
+	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xac\x02\n" +
 	"\fNewPlacement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -3106,7 +3135,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\breplaces\x18\x04 \x01(\tR\breplaces\x12\x13\n" +
 	"\x04node\x18\xd4\x02 \x01(\tR\x04node\x12\x11\n" +
 	"\x03run\x18\xd5\x02 \x01(\x04R\x03run\x12\x17\n" +
-	"\x06stable\x18\xac\x02 \x01(\bR\x06stable\"\x89\x01\n" +
+	"\x06stable\x18\xac\x02 \x01(\bR\x06stable\x12\x13\n" +
+	"\x04bind\x18\xb0\x04 \x01(\tR\x04bind\x120\n" +
+	"\bdecision\x18\xb1\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\x12\"\n" +
+	"\fexplained_by\x18\xb2\x04 \x01(\rR\vexplainedBy\"\x89\x01\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
@@ -3414,56 +3446,57 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	62,  // 55: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
 	63,  // 56: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
 	64,  // 57: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	65,  // 58: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	65,  // 59: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 60: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 61: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 62: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	66,  // 63: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	67,  // 64: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	68,  // 65: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 66: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	69,  // 67: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	70,  // 68: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	55,  // 69: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	71,  // 70: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 71: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 72: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	55,  // 73: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 74: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 75: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 76: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	72,  // 77: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	56,  // 78: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	70,  // 79: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	73,  // 80: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 81: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 82: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	74,  // 83: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	75,  // 84: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	76,  // 85: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	77,  // 86: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 87: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	78,  // 88: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	79,  // 89: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	80,  // 90: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	81,  // 91: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	82,  // 92: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	83,  // 93: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	84,  // 94: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	85,  // 95: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	5,   // 96: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	86,  // 97: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 98: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	87,  // 99: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	88,  // 100: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	56,  // 101: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	89,  // 102: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	103, // [103:103] is the sub-list for method output_type
-	103, // [103:103] is the sub-list for method input_type
-	103, // [103:103] is the sub-list for extension type_name
-	103, // [103:103] is the sub-list for extension extendee
-	0,   // [0:103] is the sub-list for field type_name
+	65,  // 58: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	65,  // 59: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	65,  // 60: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 61: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 62: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 63: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	66,  // 64: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	67,  // 65: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	68,  // 66: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 67: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	69,  // 68: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	70,  // 69: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	55,  // 70: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	71,  // 71: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 72: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 73: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	55,  // 74: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 75: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 76: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 77: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	72,  // 78: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	56,  // 79: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	70,  // 80: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	73,  // 81: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 82: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 83: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	74,  // 84: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	75,  // 85: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	76,  // 86: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	77,  // 87: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 88: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	78,  // 89: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	79,  // 90: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	80,  // 91: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	81,  // 92: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	82,  // 93: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	83,  // 94: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	84,  // 95: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	85,  // 96: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	5,   // 97: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	86,  // 98: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 99: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	87,  // 100: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	88,  // 101: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	56,  // 102: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	89,  // 103: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	104, // [104:104] is the sub-list for method output_type
+	104, // [104:104] is the sub-list for method input_type
+	104, // [104:104] is the sub-list for extension type_name
+	104, // [104:104] is the sub-list for extension extendee
+	0,   // [0:104] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
