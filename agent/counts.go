@@ -7,7 +7,9 @@ import (
 
 	"connectrpc.com/connect"
 
+	"skerry.dev/agent/image"
 	"skerry.dev/agent/reconcile"
+	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -46,6 +48,19 @@ func (a *Agent) countResidency(refusal reconcile.Refusal) {
 	a.refusals.Count("coordinator", &skerryv1.AuditRefusal{
 		Reason: string(problem.Forbidden), Resource: "Placement/" + refusal.Project + "/" + refusal.Name, From: a.identity.Name(), Message: refusal.Why,
 	})
+}
+
+// imageGate judges by this node's own orders who may fetch images from it.
+func (a *Agent) imageGate() image.Gate {
+	return image.Gate{
+		Keys: func() [][]byte { return a.ledger.Current().GetImageKeys() },
+		Refused: func(peer certs.Peer, address, digest string) {
+			a.refusals.Count(peer.ID.String(), &skerryv1.AuditRefusal{
+				Reason: string(problem.Forbidden), Resource: "Image/" + digest, From: counts.HostOf(address),
+				Message: "it showed no right to the image: no placement of that node, and no copy that it keeps, needs it",
+			})
+		},
+	}
 }
 
 // handOverCounts brings the coordinator what was counted here, and keeps on disk

@@ -29,7 +29,7 @@ func (a *Agent) server() *mtls.Server {
 	s := mtls.NewServer(a.identity, a.Logger)
 	s.HandleHTTP([]string{mtls.API2, mtls.API1}, allowCallers, http.HandlerFunc(a.operators))
 	s.HandleHTTP([]string{mtls.Sync}, mtls.ExpectNode(""), http.HandlerFunc(a.sync))
-	s.HandleHTTP([]string{mtls.Content}, mtls.ExpectNode(""), image.Handler(a.Runtime))
+	s.HandleHTTP([]string{mtls.Content}, mtls.ExpectNode(""), image.Handler(a.Runtime, a.imageGate()))
 	s.HandleHTTP([]string{mtls.Peer}, mtls.ExpectNode(""), a.local.Peers())
 	s.HandleHTTP([]string{mtls.Join}, nil, a.join())
 	s.HandleHTTP([]string{mtls.Renew}, allowRenewal, a.renew())

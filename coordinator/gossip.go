@@ -7,27 +7,32 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/ticket"
 )
 
 const (
-	// gossipEvery is how often the coordinator looks at the gossip keys at least,
+	// gossipEvery is how often the coordinator looks at the keys at least,
 	// gossipRest the shortest time between two looks.
 	gossipEvery    = time.Second
 	gossipRest     = 50 * time.Millisecond
 	gossipKeyBytes = 32
 )
 
-// rotateGossip brings in a new gossip key after an eviction, and leads every
-// rotation to its end. Keys travel in the log, which evicted replicas do not
+// rotateKeys brings in a new gossip key after an eviction, and leads every
+// rotation to its end; and now and then a key for tickets. Keys travel in the log, which evicted replicas do not
 // get any more, and on the sync streams of nodes.
-func (v *Voter) rotateGossip(ctx context.Context) error {
+func (v *Voter) rotateKeys(ctx context.Context) error {
 	timer := v.Env.Clock.NewTimer(gossipEvery)
 	defer timer.Stop()
 	for {
 		changed := v.store.Changed()
 		if v.node.Status().Serving {
-			if change := v.nextGossip(v.store.View()); change != nil {
-				v.proposeGossip(ctx, change)
+			view := v.store.View()
+			if change := v.nextGossip(view); change != nil {
+				v.proposeKey(ctx, change)
+			}
+			if change := v.nextImageKey(view); change != nil {
+				v.proposeKey(ctx, change)
 			}
 		}
 		timer.Reset(gossipEvery)
@@ -60,11 +65,23 @@ func (v *Voter) nextGossip(view *state.View) *sitev1.Entry {
 	return nil
 }
 
-func (v *Voter) proposeGossip(ctx context.Context, entry *sitev1.Entry) {
+// nextImageKey is the next key for tickets; nil while the newest is young.
+func (v *Voter) nextImageKey(view *state.View) *sitev1.Entry {
+	if view.SiteID() == "" || !view.ImageKeyDue() {
+		return nil
+	}
+	key := make([]byte, ticket.KeySize)
+	if _, err := v.Env.Rand.Read(key); err != nil {
+		return nil
+	}
+	return &sitev1.Entry{Change: &sitev1.Entry_RotateImageKey{RotateImageKey: &sitev1.RotateImageKey{Key: key}}}
+}
+
+func (v *Voter) proposeKey(ctx context.Context, entry *sitev1.Entry) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	entry.RequestId, entry.Principal = v.newID(), "coordinator"
 	if _, err := v.Propose(ctx, entry); err != nil {
-		v.Logger.Debug("the gossip keys could not be changed", "error", err)
+		v.Logger.Debug("a key could not be rotated", "error", err)
 	}
 }

@@ -314,7 +314,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.initialise(groupCtx) })
 	group.Go(func() error { return v.followTrust(groupCtx) })
 	group.Go(func() error { return v.keepSecrets(groupCtx) })
-	group.Go(func() error { return v.rotateGossip(groupCtx) })
+	group.Go(func() error { return v.rotateKeys(groupCtx) })
 	group.Go(func() error { return v.keepAudit(groupCtx) })
 	err := group.Wait()
 	stopTransport()

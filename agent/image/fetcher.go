@@ -6,6 +6,7 @@ package image
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,14 @@ import (
 // its configuration and layers.
 const maxRounds = 8
 
+// Source is a node that holds an image, and what it wants to see.
+type Source struct {
+	// Address is host:port.
+	Address string
+	// Ticket for the image, of this node, at that one (shared/ticket).
+	Ticket []byte
+}
+
 // Fetcher makes images present in a store. It is safe for concurrent use.
 type Fetcher struct {
 	Store runtime.ImageStore
@@ -34,9 +43,9 @@ type Fetcher struct {
 }
 
 // Ensure makes the image with this manifest digest present under the name,
-// from any of the nodes at sources, host:port. Calls for the same image share
+// from any of the sources. Calls for the same image share
 // one fetch. What was fetched before a failure is kept for the next attempt.
-func (f *Fetcher) Ensure(ctx context.Context, digest, name string, sources []string) error {
+func (f *Fetcher) Ensure(ctx context.Context, digest, name string, sources []Source) error {
 	shared := f.flights.DoChan(digest+" "+name, func() (any, error) {
 		return nil, f.ensure(ctx, digest, name, sources)
 	})
@@ -48,7 +57,7 @@ func (f *Fetcher) Ensure(ctx context.Context, digest, name string, sources []str
 	}
 }
 
-func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []string) error {
+func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []Source) error {
 	present, err := f.Store.Images(ctx)
 	if err != nil {
 		return err
@@ -65,7 +74,7 @@ func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []str
 			return f.Store.Complete(ctx, name, digest)
 		}
 		for _, blob := range missing {
-			if err := f.fetch(ctx, blob, sources); err != nil {
+			if err := f.fetch(ctx, digest, blob, sources); err != nil {
 				return problem.New(problem.KindOf(err), "Image/"+name, "it could not be fetched: %w", err).
 					WithHint("load it again on any node: skerry image load FILE")
 			}
@@ -74,19 +83,19 @@ func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []str
 	return problem.New(problem.Internal, "Image/"+name, "it names ever more blobs; given up after %d rounds", maxRounds)
 }
 
-// fetch stores one blob from the first source that gives it.
-func (f *Fetcher) fetch(ctx context.Context, blob runtime.Blob, sources []string) error {
+// fetch stores one blob of an image from the first source that gives it.
+func (f *Fetcher) fetch(ctx context.Context, image string, blob runtime.Blob, sources []Source) error {
 	if len(sources) == 0 {
 		return problem.New(problem.Unavailable, blob.Digest, "no node is known to hold it")
 	}
 	var failures []error
 	for _, source := range sources {
-		err := f.fetchFrom(ctx, blob, source)
+		err := f.fetchFrom(ctx, image, blob, source)
 		if err == nil {
 			return nil
 		}
-		f.Logger.Debug("a blob was not fetched", "digest", blob.Digest, "from", source, "error", err)
-		failures = append(failures, fmt.Errorf("%s: %w", source, err))
+		f.Logger.Debug("a blob was not fetched", "digest", blob.Digest, "from", source.Address, "error", err)
+		failures = append(failures, fmt.Errorf("%s: %w", source.Address, err))
 		if ctx.Err() != nil {
 			break
 		}
@@ -94,11 +103,13 @@ func (f *Fetcher) fetch(ctx context.Context, blob runtime.Blob, sources []string
 	return problem.New(problem.Unavailable, blob.Digest, "no node gave it: %w", errors.Join(failures...))
 }
 
-func (f *Fetcher) fetchFrom(ctx context.Context, blob runtime.Blob, source string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+source+blobPath+blob.Digest, nil)
+func (f *Fetcher) fetchFrom(ctx context.Context, image string, blob runtime.Blob, source Source) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+source.Address+blobPath+blob.Digest, nil)
 	if err != nil {
 		return err
 	}
+	request.Header.Set(imageHeader, image)
+	request.Header.Set(ticketHeader, hex.EncodeToString(source.Ticket))
 	response, err := f.Client().Do(request)
 	if err != nil {
 		return err

@@ -5,20 +5,25 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/certs"
+	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/ticket"
 )
 
-// shelf is a store that knows only blobs: an image is a text of digests.
+// shelf is a store that knows only blobs.
 type shelf struct {
 	runtime.ImageStore
 	mu       sync.Mutex
@@ -37,6 +42,30 @@ func (s *shelf) put(content string) string {
 	return digest
 }
 
+// image of these layers.
+func (s *shelf) image(layers ...string) string {
+	type blob struct {
+		Digest string `json:"digest"`
+	}
+	var manifest struct {
+		Config blob   `json:"config"`
+		Layers []blob `json:"layers"`
+	}
+	manifest.Config.Digest = s.put("config of " + strings.Join(layers, " and "))
+	for _, layer := range layers {
+		manifest.Layers = append(manifest.Layers, blob{s.put(layer)})
+	}
+	encoded, err := json.Marshal(manifest)
+	if err != nil {
+		panic(err)
+	}
+	return s.put(string(encoded))
+}
+
+var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+func layersOf(manifest []byte) []string { return digests.FindAllString(string(manifest), -1) }
+
 func (s *shelf) Images(context.Context) ([]runtime.StoredImage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +80,7 @@ func (s *shelf) Missing(_ context.Context, digest string) ([]runtime.Blob, error
 		return []runtime.Blob{{Digest: digest}}, nil
 	}
 	var missing []runtime.Blob
-	for _, layer := range strings.Fields(string(manifest)) {
+	for _, layer := range layersOf(manifest) {
 		if _, ok := s.blobs[layer]; !ok {
 			missing = append(missing, runtime.Blob{Digest: layer})
 		}
@@ -92,11 +121,52 @@ func (s *shelf) Complete(_ context.Context, name, digest string) error {
 
 func newShelf() *shelf { return &shelf{blobs: map[string][]byte{}} }
 
-func serve(t *testing.T, handler http.Handler) (string, *http.Client) {
+// counter is a node that gives blobs, and whom it has refused what.
+type counter struct {
+	address string
+	client  *http.Client
+	mu      sync.Mutex
+	refused []string
+}
+
+var (
+	sourceKey = ticket.SourceKey(sum("site"), sum("the source"))
+	asker     = certs.Peer{Role: certs.RoleNode, Name: "n2", KeyFingerprint: sum("n2")}
+)
+
+func sum(of string) []byte {
+	s := sha256.Sum256([]byte(of))
+	return s[:]
+}
+
+// serve the store to n2, as a node whose keys follow from these.
+func serve(t *testing.T, store runtime.ImageStore, keys ...[]byte) *counter {
+	t.Helper()
+	c := &counter{}
+	handler := Handler(store, Gate{
+		Keys: func() [][]byte { return keys },
+		Refused: func(peer certs.Peer, _, image string) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.refused = append(c.refused, peer.Name+" "+image)
+		},
+	})
+	c.address, c.client = listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r.WithContext(mtls.WithPeer(r.Context(), asker)))
+	}))
+	return c
+}
+
+func listen(t *testing.T, handler http.Handler) (string, *http.Client) {
 	t.Helper()
 	server := httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "https://"), server.Client()
+}
+
+// source with a ticket of n2 for an image.
+func (c *counter) source(image string) Source {
+	return Source{Address: c.address, Ticket: ticket.For(sourceKey, asker.KeyFingerprint, image)}
 }
 
 func fetcherFor(store *shelf, client *http.Client) *Fetcher {
@@ -105,26 +175,101 @@ func fetcherFor(store *shelf, client *http.Client) *Fetcher {
 
 func TestImageComesFromTheNodeThatHasIt(t *testing.T) {
 	there, here := newShelf(), newShelf()
-	digest := there.put(there.put("layer one") + " " + there.put("layer two"))
-	address, client := serve(t, Handler(there))
-	if err := fetcherFor(here, client).Ensure(t.Context(), digest, "site.local/web:1", []string{address}); err != nil {
+	digest := there.image("layer one", "layer two")
+	from := serve(t, there, sourceKey)
+	if err := fetcherFor(here, from.client).Ensure(t.Context(), digest, "site.local/web:1", []Source{from.source(digest)}); err != nil {
 		t.Fatal(err)
 	}
-	if len(here.blobs) != 3 || len(here.complete) != 1 || here.complete[0].Name != "site.local/web:1" {
-		t.Fatalf("%d blobs, complete %v", len(here.blobs), here.complete)
+	if len(here.blobs) != 4 || len(here.complete) != 1 || here.complete[0].Name != "site.local/web:1" || len(from.refused) > 0 {
+		t.Fatalf("%d blobs, complete %v, refused %v", len(here.blobs), here.complete, from.refused)
 	}
 }
 
 func TestBlobWithWrongContentIsTakenFromAnotherNode(t *testing.T) {
 	there, here := newShelf(), newShelf()
-	digest := there.put(there.put("layer"))
-	liar, client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("not it")) }))
-	honest, _ := serve(t, Handler(there))
-	if err := fetcherFor(here, client).Ensure(t.Context(), digest, "web", []string{liar, honest}); err != nil {
+	digest := there.image("layer")
+	liar, client := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("not it")) }))
+	honest := serve(t, there, sourceKey)
+	if err := fetcherFor(here, client).Ensure(t.Context(), digest, "web", []Source{{Address: liar}, honest.source(digest)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := fetcherFor(newShelf(), client).Ensure(t.Context(), digest, "web", []string{liar}); problem.KindOf(err) != problem.Unavailable {
+	if err := fetcherFor(newShelf(), client).Ensure(t.Context(), digest, "web", []Source{{Address: liar}}); problem.KindOf(err) != problem.Unavailable {
 		t.Fatalf("a liar alone gave %v", err)
+	}
+}
+
+func TestWhoShowsNoRightToAnImageIsRefused(t *testing.T) {
+	there := newShelf()
+	digest, other := there.image("layer"), there.image("another layer")
+	stale := ticket.SourceKey(sum("the site long ago"), sum("the source"))
+	for name, test := range map[string]struct {
+		keys   [][]byte
+		ticket []byte
+	}{
+		"no ticket":                            {[][]byte{sourceKey}, nil},
+		"a ticket of another node":             {[][]byte{sourceKey}, ticket.For(sourceKey, sum("n3"), digest)},
+		"a ticket for another image":           {[][]byte{sourceKey}, ticket.For(sourceKey, asker.KeyFingerprint, other)},
+		"a ticket of a key that is gone":       {[][]byte{sourceKey}, ticket.For(stale, asker.KeyFingerprint, digest)},
+		"a source that knows nothing yet":      {nil, ticket.For(sourceKey, asker.KeyFingerprint, digest)},
+		"a ticket that is far too long":        {[][]byte{sourceKey}, make([]byte, 4096)},
+		"a ticket for another source, by site": {[][]byte{sourceKey}, ticket.For(ticket.SourceKey(sum("site"), sum("n9")), asker.KeyFingerprint, digest)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from, here := serve(t, there, test.keys...), newShelf()
+			err := fetcherFor(here, from.client).Ensure(t.Context(), digest, "web", []Source{{Address: from.address, Ticket: test.ticket}})
+			if problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "needs this image") {
+				t.Errorf("it gave %v", err)
+			}
+			if len(here.blobs) > 0 || len(from.refused) != 1 || from.refused[0] != "n2 "+digest {
+				t.Errorf("%d blobs came, refused: %v", len(here.blobs), from.refused)
+			}
+		})
+	}
+}
+
+// get asks for a blob of an image, with a good ticket for that image.
+func (c *counter) get(t *testing.T, path, image string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+c.address+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set(imageHeader, image)
+	request.Header.Set(ticketHeader, hex.EncodeToString(c.source(image).Ticket))
+	response, err := c.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close() // only the status matters
+	return response.StatusCode
+}
+
+func TestARightToOneImageIsNoneToAnother(t *testing.T) {
+	there := newShelf()
+	digest, other := there.image("layer", "shared"), there.image("another layer", "shared")
+	junk := there.put("no manifest")
+	from := serve(t, there, sourceKey)
+	for name, test := range map[string]struct {
+		blob, image string
+		status      int
+	}{
+		"the manifest":                     {digest, digest, http.StatusOK},
+		"a layer":                          {digestOf([]byte("layer")), digest, http.StatusOK},
+		"a layer that both have":           {digestOf([]byte("shared")), digest, http.StatusOK},
+		"a layer of another image":         {digestOf([]byte("another layer")), digest, http.StatusNotFound},
+		"the manifest of another image":    {other, digest, http.StatusNotFound},
+		"of an image that is not here":     {digest, digestOf([]byte("elsewhere")), http.StatusNotFound},
+		"of something that is no manifest": {digest, junk, http.StatusServiceUnavailable},
+		"what is no digest":                {"..%2f..%2fetc", digest, http.StatusBadRequest},
+		"a short digest":                   {"sha256:00", digest, http.StatusBadRequest},
+		"no image":                         {digest, "", http.StatusBadRequest},
+		"an image that is no digest":       {digest, "web:1", http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if status := from.get(t, "/blob/"+test.blob, test.image); status != test.status {
+				t.Errorf("%d, want %d", status, test.status)
+			}
+		})
 	}
 }
 
@@ -132,23 +277,5 @@ func TestWithoutSourcesTheErrorSaysWhatToDo(t *testing.T) {
 	err := fetcherFor(newShelf(), http.DefaultClient).Ensure(t.Context(), digestOf(nil), "site.local/web:1", nil)
 	if problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "skerry image load") {
 		t.Fatal(err)
-	}
-}
-
-func TestHandlerRefusesWhatIsNoDigest(t *testing.T) {
-	address, client := serve(t, Handler(newShelf()))
-	for path, status := range map[string]int{
-		"/blob/..%2f..%2fetc":                  http.StatusBadRequest,
-		"/blob/sha256:00":                      http.StatusBadRequest,
-		"/blob/" + digestOf([]byte("unknown")): http.StatusNotFound,
-	} {
-		response, err := client.Get("https://" + address + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != status {
-			t.Errorf("%s: %s, want %d", path, response.Status, status)
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"skerry.dev/agent/image"
 	"skerry.dev/agent/reconcile"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
@@ -15,27 +16,28 @@ const keepAgain = 5 * time.Second
 func (s *Supervisor) fetch(ctx context.Context, action reconcile.Action) error {
 	orders := s.Ledger.Current()
 	digest := action.Spec.ImageDigest
-	for _, image := range orders.GetImages() {
-		if image.GetDigest() == digest {
-			return s.ensure(ctx, orders, image)
+	for _, source := range orders.GetImages() {
+		if source.GetDigest() == digest {
+			return s.ensure(ctx, orders, source)
 		}
 	}
 	return s.Images.Ensure(ctx, digest, action.Spec.Container.GetImage(), nil)
 }
 
 // ensure asks the nodes that hold the image, at the addresses of the peer book.
-func (s *Supervisor) ensure(ctx context.Context, orders *sitev1.Assignments, image *sitev1.ImageSource) error {
+func (s *Supervisor) ensure(ctx context.Context, orders *sitev1.Assignments, wanted *sitev1.ImageSource) error {
 	addresses := map[string]string{}
 	for _, peer := range orders.GetPeers() {
 		addresses[peer.GetName()] = peer.GetAddress()
 	}
-	var sources []string
-	for _, node := range image.GetNodes() {
-		if address := addresses[node]; address != "" {
-			sources = append(sources, address)
+	tickets := wanted.GetTickets()
+	var sources []image.Source
+	for i, node := range wanted.GetNodes() {
+		if address := addresses[node]; address != "" && i < len(tickets) {
+			sources = append(sources, image.Source{Address: address, Ticket: tickets[i]})
 		}
 	}
-	return s.Images.Ensure(ctx, image.GetDigest(), image.GetName(), sources)
+	return s.Images.Ensure(ctx, wanted.GetDigest(), wanted.GetName(), sources)
 }
 
 // keepLoop fetches the copies that this node keeps for the site, one after the
@@ -68,16 +70,16 @@ func (s *Supervisor) keepLoop(ctx context.Context) error {
 func (s *Supervisor) keepAll(ctx context.Context, kept map[string]bool) bool {
 	orders := s.Ledger.Current()
 	all := true
-	for _, image := range orders.GetImages() {
-		key := image.GetName() + "@" + image.GetDigest()
-		if !image.GetKeep() || kept[key] {
+	for _, copied := range orders.GetImages() {
+		key := copied.GetName() + "@" + copied.GetDigest()
+		if !copied.GetKeep() || kept[key] {
 			continue
 		}
 		fetchCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
-		err := s.ensure(fetchCtx, orders, image)
+		err := s.ensure(fetchCtx, orders, copied)
 		cancel()
 		if err != nil {
-			s.Logger.Debug("a copy of an image is not here yet", "image", image.GetName(), "error", err)
+			s.Logger.Debug("a copy of an image is not here yet", "image", copied.GetName(), "error", err)
 			all = false
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"skerry.dev/agent/image"
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -39,7 +40,7 @@ type Ledger interface {
 // Images makes an image present on this node.
 type Images interface {
 	// Ensure fetches what is missing from the sources, host:port.
-	Ensure(ctx context.Context, digest, name string, sources []string) error
+	Ensure(ctx context.Context, digest, name string, sources []image.Source) error
 }
 
 // Config of a supervisor. All fields are required.

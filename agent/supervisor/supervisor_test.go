@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"skerry.dev/agent/image"
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/model"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -49,7 +51,7 @@ func (o *orders) give(placements ...*skerryv1.Placement) {
 	defer o.mu.Unlock()
 	o.current = &sitev1.Assignments{
 		Order: &sitev1.Order{SiteEpoch: 1}, Placements: placements,
-		Images: []*sitev1.ImageSource{{Name: "web", Digest: digest, Nodes: []string{"other"}, Keep: true}},
+		Images: []*sitev1.ImageSource{{Name: "web", Digest: digest, Nodes: []string{"other"}, Tickets: [][]byte{[]byte("ticket")}, Keep: true}},
 		Peers:  []*sitev1.Peer{{Name: "other", Address: "192.0.2.1:7600"}},
 	}
 	close(o.changed)
@@ -61,10 +63,10 @@ type shop struct {
 	driver *model.Driver
 
 	mu      sync.Mutex
-	sources []string
+	sources []image.Source
 }
 
-func (s *shop) Ensure(_ context.Context, digest, name string, sources []string) error {
+func (s *shop) Ensure(_ context.Context, digest, name string, sources []image.Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sources = sources
@@ -171,7 +173,7 @@ func TestWhatIsOrderedRunsAndIsRestarted(t *testing.T) {
 	b.orders.give(placement("web-1"))
 	b.awaitPhase("web-1", skerryv1.Phase_PHASE_RUNNING)
 	b.shop.mu.Lock()
-	if !slices.Equal(b.shop.sources, []string{"192.0.2.1:7600"}) {
+	if diff := cmp.Diff(b.shop.sources, []image.Source{{Address: "192.0.2.1:7600", Ticket: []byte("ticket")}}); diff != "" {
 		t.Errorf("the image came from %v", b.shop.sources)
 	}
 	b.shop.mu.Unlock()

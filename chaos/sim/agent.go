@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,8 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/agent/reconcile"
+	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/ticket"
 )
 
 const (
@@ -202,24 +205,31 @@ func (a *node) act(action reconcile.Action) error {
 	panic(fmt.Sprintf("no way to %v", action.Kind))
 }
 
-// fetch gets an image from a node that holds it.
+// fetch gets an image from a node that holds it and finds the ticket good.
 func (a *node) fetch(digest string) error {
 	if a.host.machine.holds(digest) {
 		return nil
 	}
 	for _, source := range a.ledger.Current().GetImages() {
-		for _, node := range source.GetNodes() {
+		for i, node := range source.GetNodes() {
 			from := a.world.hostByName(node)
-			if from < 0 || source.GetDigest() != digest || !a.world.net.reachable(a.host.index, from) {
+			if from < 0 || source.GetDigest() != digest || i >= len(source.GetTickets()) || !a.world.net.reachable(a.host.index, from) {
 				continue
 			}
-			if other := a.world.hosts[from]; a.connects(other.process) && other.machine.holds(digest) {
+			other := a.world.hosts[from]
+			if a.connects(other.process) && other.machine.holds(digest) && other.process.gives(a.leaf(), digest, source.GetTickets()[i]) {
 				a.host.machine.addImage(digest)
 				return nil
 			}
 		}
 	}
 	return fmt.Errorf("nobody in reach holds %s", digest)
+}
+
+// gives tells whether the node gives an image to whoever has this certificate and
+// shows this ticket: what agent/image does in production.
+func (p *process) gives(leaf *x509.Certificate, image string, shown []byte) bool {
+	return ticket.Valid(p.ledger.Current().GetImageKeys(), certs.Fingerprint(leaf.PublicKey), image, shown)
 }
 
 // keepCopies fetches the images of which this node keeps a copy for the site.

@@ -7,6 +7,7 @@ import (
 	"skerry.dev/coordinator/authorities"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/ticket"
 )
 
 const (
@@ -102,6 +103,8 @@ func (c *coordinator) keepGossip() {
 		entry = &sitev1.Entry{Change: &sitev1.Entry_AdvanceGossip{
 			AdvanceGossip: &sitev1.AdvanceGossip{Version: view.Gossip().GetRing().GetVersion()},
 		}}
+	case view.SiteID() != "" && view.ImageKeyDue():
+		entry = c.world.rotateImageKey()
 	}
 	if entry == nil {
 		again()
@@ -115,6 +118,12 @@ func (w *world) rotateGossip() *sitev1.Entry {
 	key := make([]byte, gossipKeyBytes)
 	_, _ = chance{w.keyRng}.Read(key) // never fails
 	return &sitev1.Entry{Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: key}}}
+}
+
+func (w *world) rotateImageKey() *sitev1.Entry {
+	key := make([]byte, ticket.KeySize)
+	_, _ = chance{w.keyRng}.Read(key) // never fails
+	return &sitev1.Entry{Change: &sitev1.Entry_RotateImageKey{RotateImageKey: &sitev1.RotateImageKey{Key: key}}}
 }
 
 // handOver is coordinator.handOver: to those that could sign.

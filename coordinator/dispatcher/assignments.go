@@ -45,6 +45,7 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 	}
 	if node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
 		orders.GossipKey, orders.Gossip = view.GossipKey(), view.Gossip().GetRing()
+		orders.ImageKeys = sourceKeys(view, node)
 	}
 	wanted := map[string]bool{}
 	for _, placement := range view.PlacementsOn(name) {
@@ -55,6 +56,7 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 		}
 	}
 	site.addKept(name, orders)
+	site.addTickets(view, node, orders)
 	return orders
 }
 

@@ -34,15 +34,17 @@ func (s *survey) addKept(name string, orders *sitev1.Assignments) {
 	}
 }
 
-// keepers are the nodes that keep a copy: those that hold it first, then
-// voters, which are spread over the zones already.
+// keepers are the nodes that keep a copy: voters, which are spread over the zones
+// already, those that hold it first; where there are too few voters, others. That
+// one of those says that it holds the image does not matter: nobody gets a right to
+// an image by saying so.
 func keepers(image *skerryv1.Image, ready []*skerryv1.Node) []string {
 	rank := func(n *skerryv1.Node) int {
 		_, holds := slices.BinarySearch(image.GetNodes(), n.GetName())
-		switch {
-		case holds:
+		switch votes := n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER; {
+		case votes && holds:
 			return 0
-		case n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		case votes:
 			return 1
 		default:
 			return 2

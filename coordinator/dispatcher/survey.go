@@ -6,6 +6,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/ticket"
 )
 
 // survey is what the orders of single nodes need of the site as a whole. It costs
@@ -15,10 +16,15 @@ type survey struct {
 	// kept are the images that each node keeps, sources where each is to be had.
 	kept    map[string][]*skerryv1.Image
 	sources map[*skerryv1.Image][]string
+	// ticketKeys are what tickets for each source are made with.
+	ticketKeys map[string][]byte
 }
 
 func surveyOf(view *state.View) *survey {
-	s := &survey{issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{}}
+	s := &survey{
+		issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{},
+		ticketKeys: map[string][]byte{},
+	}
 	images := view.Images()
 	if len(images) == 0 {
 		return s
@@ -35,6 +41,11 @@ func surveyOf(view *state.View) *survey {
 		s.sources[image] = sourcesOf(image, isReady)
 		for _, name := range keepers(image, ready) {
 			s.kept[name] = append(s.kept[name], image)
+		}
+		for _, name := range s.sources[image] {
+			if site := view.TicketKey(); site != nil && s.ticketKeys[name] == nil {
+				s.ticketKeys[name] = ticket.SourceKey(site, view.Node(name).GetKeyFingerprint())
+			}
 		}
 	}
 	return s

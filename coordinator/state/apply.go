@@ -120,6 +120,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.rotateGossip(change.RotateGossip)
 	case *sitev1.Entry_AdvanceGossip:
 		return x.advanceGossip(change.AdvanceGossip)
+	case *sitev1.Entry_RotateImageKey:
+		return x.rotateImageKey(change.RotateImageKey)
 	case *sitev1.Entry_RevokeToken:
 		return x.revokeToken(change.RevokeToken)
 	case *sitev1.Entry_SetSiteTime:

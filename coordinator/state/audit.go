@@ -169,6 +169,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "rotate", "GossipKey")
 	case *sitev1.Entry_AdvanceGossip:
 		about(leaf, "advance", fmt.Sprintf("GossipKey/%d", change.AdvanceGossip.GetVersion()))
+	case *sitev1.Entry_RotateImageKey:
+		about(leaf, "rotate", "ImageKey")
 	case *sitev1.Entry_AddSecretKey:
 		about(leaf, "rotate", fmt.Sprintf("SecretKey/%d", change.AddSecretKey.GetKey().GetVersion()))
 	case *sitev1.Entry_WrapSecretKey:

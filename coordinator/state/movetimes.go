@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
 )
@@ -39,6 +40,9 @@ func (x *tx) moveTimes(by time.Duration) {
 		stop := shallow(x.halt)
 		stop.Deadline = moved(x.halt.GetDeadline(), by)
 		x.setStop(stop)
+	}
+	if x.imageKeys != nil {
+		x.setImageKeys(&sitev1.ImageKeys{Keys: x.imageKeys.GetKeys(), Made: moved(x.imageKeys.GetMade(), by)})
 	}
 }
 

@@ -52,6 +52,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		AuthorityGeneration: m.authorityGeneration,
 		BrokenGlass:         m.broken,
 		Stop:                m.halt,
+		ImageKeys:           m.imageKeys,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -108,6 +109,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		authorityGeneration: snapshot.GetAuthorityGeneration(),
 		broken:              snapshot.GetBrokenGlass(),
 		halt:                snapshot.GetStop(),
+		imageKeys:           snapshot.GetImageKeys(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -126,6 +128,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	if x.halt != nil {
 		x.sum += x.hash("stop", x.halt)
+	}
+	if x.imageKeys != nil {
+		x.sum += x.hash("imageKeys", x.imageKeys)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

@@ -59,6 +59,8 @@ type meta struct {
 	broken []*sitev1.BrokenGlass
 	// halt of the site; nil when it is not stopped.
 	halt *skerryv1.SiteStop
+	// imageKeys are nil before the first one has come.
+	imageKeys *sitev1.ImageKeys
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

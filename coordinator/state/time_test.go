@@ -130,6 +130,7 @@ func TestWhatLastsAWhileLastsAsLongWhenTimeIsSet(t *testing.T) {
 			s.want(0, creates(&sitev1.NewPlacement{Project: "default", Workload: "load", Generation: 1, Run: 1}))
 			s.want(0, assigns(assign("load-1", "n1")))
 			s.report("n1", "load-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_FAILED, Revision: 1}, false)
+			s.ok(imageKey(1))
 			stop := stopEntry("")
 			stop.GetStopSite().Deadline = timestamppb.New(s.store.View().Time().AsTime().Add(time.Minute))
 			s.ok(stop)
@@ -138,7 +139,7 @@ func TestWhatLastsAWhileLastsAsLongWhenTimeIsSet(t *testing.T) {
 				return []time.Time{
 					node.GetDistrust().GetUntil().AsTime(), node.GetDistrust().GetLost()[0].AsTime(), node.GetDuty().GetDrain().GetDeadline().AsTime(),
 					run.GetStarted().AsTime(), run.GetFailedAt().AsTime(), s.store.View().Placement("default", "load-1").GetEnded().AsTime(),
-					s.store.View().Stop().GetDeadline().AsTime(),
+					s.store.View().Stop().GetDeadline().AsTime(), s.store.View().meta.imageKeys.GetMade().AsTime(),
 				}
 			}
 			before := times()

@@ -56,7 +56,8 @@ func (v *View) TouchedAfter(index uint64) ([]string, bool) {
 }
 
 // CommonIndex is the last index at which something changed that concerns all
-// nodes alike: images, secrets, settings, access, gossip keys. The chain of trust
+// nodes alike: images, secrets, settings, access, keys of gossip
+// and of images. The chain of trust
 // it does not count.
 func (v *View) CommonIndex() uint64 { return v.meta.common }
 

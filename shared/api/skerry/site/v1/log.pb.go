@@ -85,6 +85,7 @@ type Entry struct {
 	//	*Entry_SteerRollout
 	//	*Entry_StopSite
 	//	*Entry_StartSite
+	//	*Entry_RotateImageKey
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -516,6 +517,15 @@ func (x *Entry) GetStartSite() *StartSite {
 	return nil
 }
 
+func (x *Entry) GetRotateImageKey() *RotateImageKey {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RotateImageKey); ok {
+			return x.RotateImageKey
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -668,6 +678,10 @@ type Entry_StartSite struct {
 	StartSite *StartSite `protobuf:"bytes,461,opt,name=start_site,json=startSite,proto3,oneof"`
 }
 
+type Entry_RotateImageKey struct {
+	RotateImageKey *RotateImageKey `protobuf:"bytes,500,opt,name=rotate_image_key,json=rotateImageKey,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -741,6 +755,8 @@ func (*Entry_SteerRollout) isEntry_Change() {}
 func (*Entry_StopSite) isEntry_Change() {}
 
 func (*Entry_StartSite) isEntry_Change() {}
+
+func (*Entry_RotateImageKey) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -2419,6 +2435,7 @@ type Snapshot struct {
 	Revisions   []*RevisionRecord `protobuf:"bytes,300,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	// While the site is stopped.
 	Stop          *v1.SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
+	ImageKeys     *ImageKeys   `protobuf:"bytes,500,opt,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2701,6 +2718,13 @@ func (x *Snapshot) GetRevisions() []*RevisionRecord {
 func (x *Snapshot) GetStop() *v1.SiteStop {
 	if x != nil {
 		return x.Stop
+	}
+	return nil
+}
+
+func (x *Snapshot) GetImageKeys() *ImageKeys {
+	if x != nil {
+		return x.ImageKeys
 	}
 	return nil
 }
@@ -3012,7 +3036,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\x8e\x16\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xdb\x16\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3066,7 +3090,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\rsteer_rollout\x18\xac\x02 \x01(\v2\x1c.skerry.site.v1.SteerRolloutH\x00R\fsteerRollout\x128\n" +
 	"\tstop_site\x18\xcc\x03 \x01(\v2\x18.skerry.site.v1.StopSiteH\x00R\bstopSite\x12;\n" +
 	"\n" +
-	"start_site\x18\xcd\x03 \x01(\v2\x19.skerry.site.v1.StartSiteH\x00R\tstartSiteB\b\n" +
+	"start_site\x18\xcd\x03 \x01(\v2\x19.skerry.site.v1.StartSiteH\x00R\tstartSite\x12K\n" +
+	"\x10rotate_image_key\x18\xf4\x03 \x01(\v2\x1e.skerry.site.v1.RotateImageKeyH\x00R\x0erotateImageKeyB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3209,7 +3234,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xa3\r\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xde\r\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3254,7 +3279,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x05audit\x18d \x01(\v2\x1a.skerry.site.v1.AuditStateR\x05audit\x12?\n" +
 	"\fbroken_glass\x18\x84\x02 \x03(\v2\x1b.skerry.site.v1.BrokenGlassR\vbrokenGlass\x12=\n" +
 	"\trevisions\x18\xac\x02 \x03(\v2\x1e.skerry.site.v1.RevisionRecordR\trevisions\x12(\n" +
-	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\"`\n" +
+	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\x129\n" +
+	"\n" +
+	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3351,41 +3378,43 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*SteerRollout)(nil),          // 52: skerry.site.v1.SteerRollout
 	(*StopSite)(nil),              // 53: skerry.site.v1.StopSite
 	(*StartSite)(nil),             // 54: skerry.site.v1.StartSite
-	(*TrustVersion)(nil),          // 55: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 56: skerry.v1.Node
-	(*v1.Grant)(nil),              // 57: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 58: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 59: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 60: skerry.v1.Token
-	(*EndDrain)(nil),              // 61: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 62: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 63: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 64: skerry.site.v1.RolloutStep
-	(*v1.Decision)(nil),           // 65: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 66: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 67: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 68: skerry.v1.Condition
-	(v1.NodeState)(0),             // 69: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 70: skerry.v1.Image
-	(v1.VoterRole)(0),             // 71: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 72: skerry.v1.Placement
-	(*v1.Event)(nil),              // 73: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 74: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 75: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 76: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 77: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 78: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 79: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 80: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 81: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 82: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 83: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 84: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 85: skerry.v1.SiteStop
-	(*v1.Workload)(nil),           // 86: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 87: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 88: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 89: skerry.site.v1.SiteTimeSet
+	(*RotateImageKey)(nil),        // 55: skerry.site.v1.RotateImageKey
+	(*TrustVersion)(nil),          // 56: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 57: skerry.v1.Node
+	(*v1.Grant)(nil),              // 58: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 59: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 60: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 61: skerry.v1.Token
+	(*EndDrain)(nil),              // 62: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 63: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 64: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 65: skerry.site.v1.RolloutStep
+	(*v1.Decision)(nil),           // 66: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 67: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 68: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 69: skerry.v1.Condition
+	(v1.NodeState)(0),             // 70: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 71: skerry.v1.Image
+	(v1.VoterRole)(0),             // 72: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 73: skerry.v1.Placement
+	(*v1.Event)(nil),              // 74: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 75: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 76: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 77: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 78: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 79: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 80: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 81: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 82: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 83: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 84: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 85: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 86: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 87: skerry.site.v1.ImageKeys
+	(*v1.Workload)(nil),           // 88: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 89: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 90: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 91: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3427,76 +3456,78 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	52,  // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
 	53,  // 37: skerry.site.v1.Entry.stop_site:type_name -> skerry.site.v1.StopSite
 	54,  // 38: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
-	55,  // 39: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 40: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	56,  // 41: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	57,  // 42: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	58,  // 43: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	59,  // 44: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	60,  // 45: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 46: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	57,  // 47: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	56,  // 48: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 49: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 50: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 51: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 52: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 53: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	61,  // 54: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	62,  // 55: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	63,  // 56: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	64,  // 57: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	65,  // 58: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	65,  // 59: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	65,  // 60: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 61: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 62: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 63: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	66,  // 64: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	67,  // 65: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	68,  // 66: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 67: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	69,  // 68: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	70,  // 69: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	55,  // 70: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	71,  // 71: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 72: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 73: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	55,  // 74: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 75: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 76: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 77: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	72,  // 78: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	56,  // 79: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	70,  // 80: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	73,  // 81: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 82: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 83: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	74,  // 84: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	75,  // 85: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	76,  // 86: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	77,  // 87: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 88: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	78,  // 89: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	79,  // 90: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	80,  // 91: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	81,  // 92: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	82,  // 93: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	83,  // 94: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	84,  // 95: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	85,  // 96: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	5,   // 97: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	86,  // 98: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 99: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	87,  // 100: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	88,  // 101: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	56,  // 102: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	89,  // 103: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	104, // [104:104] is the sub-list for method output_type
-	104, // [104:104] is the sub-list for method input_type
-	104, // [104:104] is the sub-list for extension type_name
-	104, // [104:104] is the sub-list for extension extendee
-	0,   // [0:104] is the sub-list for field type_name
+	55,  // 39: skerry.site.v1.Entry.rotate_image_key:type_name -> skerry.site.v1.RotateImageKey
+	56,  // 40: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 41: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	57,  // 42: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	58,  // 43: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	59,  // 44: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	60,  // 45: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	61,  // 46: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 47: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	58,  // 48: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	57,  // 49: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 50: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 51: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 52: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 53: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 54: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	62,  // 55: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	63,  // 56: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	64,  // 57: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	65,  // 58: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	66,  // 59: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	66,  // 60: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	66,  // 61: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 62: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 63: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 64: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	67,  // 65: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	68,  // 66: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	69,  // 67: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 68: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	70,  // 69: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	71,  // 70: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	56,  // 71: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	72,  // 72: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 73: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 74: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	56,  // 75: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 76: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 77: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 78: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	73,  // 79: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	57,  // 80: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	71,  // 81: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	74,  // 82: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 83: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 84: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	75,  // 85: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	76,  // 86: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	77,  // 87: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	78,  // 88: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 89: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	79,  // 90: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	80,  // 91: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	81,  // 92: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	82,  // 93: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	83,  // 94: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	84,  // 95: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	85,  // 96: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	86,  // 97: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	87,  // 98: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	5,   // 99: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	88,  // 100: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 101: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	89,  // 102: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	90,  // 103: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	57,  // 104: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	91,  // 105: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	106, // [106:106] is the sub-list for method output_type
+	106, // [106:106] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3507,6 +3538,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_duty_proto_init()
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
+	file_skerry_site_v1_image_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_rollout_proto_init()
 	file_skerry_site_v1_stop_proto_init()
@@ -3554,6 +3586,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_SteerRollout)(nil),
 		(*Entry_StopSite)(nil),
 		(*Entry_StartSite)(nil),
+		(*Entry_RotateImageKey)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -596,7 +596,9 @@ type Assignments struct {
 	Renew bool `protobuf:"varint,162,opt,name=renew,proto3" json:"renew,omitempty"`
 	// SHA-256 of the certificates of the CAs that issue no more, though what they
 	// issued still counts: what hangs on them is to be renewed. Sorted.
-	Retiring      [][]byte `protobuf:"bytes,260,rep,name=retiring,proto3" json:"retiring,omitempty"`
+	Retiring [][]byte `protobuf:"bytes,260,rep,name=retiring,proto3" json:"retiring,omitempty"`
+	// What this node judges by who may fetch an image from it. Any one will do.
+	ImageKeys     [][]byte `protobuf:"bytes,500,rep,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -750,6 +752,13 @@ func (x *Assignments) GetRetiring() [][]byte {
 	return nil
 }
 
+func (x *Assignments) GetImageKeys() [][]byte {
+	if x != nil {
+		return x.ImageKeys
+	}
+	return nil
+}
+
 // ImageSource names nodes that hold an image.
 type ImageSource struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -758,7 +767,9 @@ type ImageSource struct {
 	// Names of nodes; their addresses are among the peers.
 	Nodes []string `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// The node keeps a copy, whether it runs the image or not.
-	Keep          bool `protobuf:"varint,4,opt,name=keep,proto3" json:"keep,omitempty"`
+	Keep bool `protobuf:"varint,4,opt,name=keep,proto3" json:"keep,omitempty"`
+	// What the node shows each of `nodes`, in their order, to be given the image.
+	Tickets       [][]byte `protobuf:"bytes,500,rep,name=tickets,proto3" json:"tickets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -819,6 +830,13 @@ func (x *ImageSource) GetKeep() bool {
 		return x.Keep
 	}
 	return false
+}
+
+func (x *ImageSource) GetTickets() [][]byte {
+	if x != nil {
+		return x.Tickets
+	}
+	return nil
 }
 
 // Peer is another node of the site.
@@ -953,7 +971,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x06packed\x18\x03 \x01(\bR\x06packed\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xef\x05\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x8f\x06\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -974,12 +992,15 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x06record\x18\xdc\x01 \x01(\v2\x0f.skerry.v1.NodeR\x06record\x122\n" +
 	"\x14authority_generation\x18\xa1\x01 \x01(\x04R\x13authorityGeneration\x12\x15\n" +
 	"\x05renew\x18\xa2\x01 \x01(\bR\x05renew\x12\x1b\n" +
-	"\bretiring\x18\x84\x02 \x03(\fR\bretiring\"c\n" +
+	"\bretiring\x18\x84\x02 \x03(\fR\bretiring\x12\x1e\n" +
+	"\n" +
+	"image_keys\x18\xf4\x03 \x03(\fR\timageKeys\"~\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
 	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12\x12\n" +
-	"\x04keep\x18\x04 \x01(\bR\x04keep\"\xdd\x01\n" +
+	"\x04keep\x18\x04 \x01(\bR\x04keep\x12\x19\n" +
+	"\atickets\x18\xf4\x03 \x03(\fR\atickets\"\xdd\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12%\n" +
