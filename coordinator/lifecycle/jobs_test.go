@@ -318,3 +318,18 @@ func TestAStillCoreFollowsNoSchedule(t *testing.T) {
 		t.Errorf("runs are %s", got)
 	}
 }
+
+func TestARunThatHasDoneWhatIsAskedForNowEnds(t *testing.T) {
+	s := newSlowSite(t)
+	minutely := func(w *skerryv1.Workload) { w.Schedule = &skerryv1.Schedule{Cron: "* * * * *"} }
+	s.applyWorkload(job(3, 1, minutely))
+	s.attemptsEnd(succeeds)
+	s.pass(time.Minute)
+	s.attemptsEnd(fails) // the next attempt comes after a while
+	s.pass(10 * time.Second)
+	s.wantRuns("1 at 4 active")
+	s.attemptsEnd(skerryv1.Phase_PHASE_UNSPECIFIED)
+	s.applyWorkload(job(1, 1, minutely))
+	s.pass(10 * time.Second)
+	s.wantRuns("1 at 4 succeeded")
+}

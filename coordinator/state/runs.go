@@ -29,6 +29,7 @@ func (x *tx) settleJob(present *skerryv1.Workload, change *workloadChange) {
 			next.Status = shallowStatus(next)
 			next.Status.Followed = x.time
 		}
+		x.judgeRuns(next)
 		return
 	}
 	if present == nil || !SameTemplate(present, change.next) {
@@ -42,6 +43,15 @@ func (x *tx) settleJob(present *skerryv1.Workload, change *workloadChange) {
 		run.State, run.Ended, run.Message = skerryv1.RunState_RUN_STATE_ACTIVE, nil, ""
 		x.judge(next, run)
 		setRun(next, run)
+	}
+}
+
+// judgeRuns that are under way by the numbers of a workload that was changed.
+func (x *tx) judgeRuns(w *skerryv1.Workload) {
+	for _, active := range manifest.ActiveRuns(w) {
+		run := proto.CloneOf(active)
+		x.judge(w, run)
+		setRun(w, run)
 	}
 }
 
