@@ -249,6 +249,95 @@ func TestOfBlueAndGreenOnlyOneServes(t *testing.T) {
 	s.wantHistory("1 good, 2 good, 3 good like 1")
 }
 
+// wantOneColor is a check: at every moment all that serve have one generation, and
+// as many as are asked for serve.
+func (s *site) wantOneColor() {
+	s.t.Helper()
+	count := map[uint64]int{}
+	for _, p := range s.view().PlacementsOf("default", "web") {
+		if s.view().Serves(p) {
+			count[p.GetGeneration()]++
+		}
+	}
+	if len(count) != 1 {
+		s.t.Fatalf("by generation %v serve:\n%s", count, s.describe())
+	}
+	for _, n := range count {
+		if n < 3 {
+			s.t.Fatalf("by generation %v serve:\n%s", count, s.describe())
+		}
+	}
+}
+
+func TestOneColorServesWhateverComesBetween(t *testing.T) {
+	u := &skerryv1.Update{Strategy: "blue-green", PromoteAfter: "manual", MinHealthy: "1s"}
+	promote := func(s *site) {
+		s.update(u, "new")
+		s.pass(3 * time.Second)
+		s.steer(skerryv1.SteerAction_STEER_ACTION_PROMOTE)
+	}
+	for name, c := range map[string]struct {
+		between func(s *site)
+		want    string
+	}{
+		"another one is declared just after the first was promoted": {func(s *site) {
+			promote(s)
+			s.update(u, "newer")
+		}, "1 good, 2 good, 3 good"},
+		"it is ended just after it was promoted": {func(s *site) {
+			promote(s)
+			s.steer(skerryv1.SteerAction_STEER_ACTION_ABORT)
+		}, "1 good, 2 aborted, 3 good like 1"},
+		"another one is declared while one goes back": {func(s *site) {
+			promote(s)
+			s.steer(skerryv1.SteerAction_STEER_ACTION_ABORT)
+			s.pass(time.Second)
+			s.update(u, "newer")
+		}, "1 good, 2 aborted, 3 replaced like 1, 4 good"},
+		"another one is declared, and the old one again": {func(s *site) {
+			s.update(u, "new")
+			s.pass(time.Second)
+			s.update(u, "")
+			s.update(u, "newer")
+		}, "1 good, 2 replaced, 3 replaced, 4 good"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := rolled(t, u)
+			s.check = s.wantOneColor
+			c.between(s)
+			s.wantOneColor()
+			s.pass(5 * time.Second)
+			s.steer(skerryv1.SteerAction_STEER_ACTION_PROMOTE)
+			s.pass(5 * time.Second)
+			s.wantHistory(c.want)
+		})
+	}
+}
+
+func TestOfBlueAndGreenThatAreNotProvenOneServes(t *testing.T) {
+	u := &skerryv1.Update{Strategy: "blue-green", MinHealthy: "5s", PromoteAfter: "1s"}
+	s := newSite(t, 3)
+	s.applyWorkload(testWorkload("web", 3, updates(u)))
+	s.pass(2 * time.Second)
+	s.check = s.wantOneColor
+	s.update(u, "new")
+	s.pass(time.Minute)
+	s.wantHistory("1 replaced, 2 good")
+}
+
+func TestWhatComesBackOfBlueServesNoMore(t *testing.T) {
+	u := &skerryv1.Update{Strategy: "blue-green", MinHealthy: "1s"}
+	s := rolled(t, u)
+	s.nodes["n3"].cut = true
+	s.pass(5 * time.Second)
+	s.update(u, "new")
+	s.pass(10 * time.Second)
+	s.wantHistory("1 good, 2 good")
+	s.check = s.wantOneColor
+	s.nodes["n3"].cut = false
+	s.pass(10 * time.Second)
+}
+
 func TestABadGreenNeverServes(t *testing.T) {
 	u := &skerryv1.Update{Strategy: "blue-green", PromoteAfter: "manual", AutoRollback: true, Deadline: "20s"}
 	s := rolled(t, u)

@@ -44,6 +44,7 @@ func (s *sheet) keepFirst(a, b *skerryv1.Placement) int {
 		compareTruth(s.lost(a), s.lost(b)),
 		compareTruth(s.leaves(a), s.leaves(b)),
 		-compareTruth(s.isCurrent(a), s.isCurrent(b)),
+		-compareTruth(s.rollout.IsLive(s.w, a), s.rollout.IsLive(s.w, b)),
 		-compareTruth(s.rollout.IsStable(a), s.rollout.IsStable(b)),
 		-compareTruth(a.GetNode() != "", b.GetNode() != ""),
 		a.GetCreated().AsTime().Compare(b.GetCreated().AsTime()),

@@ -10,7 +10,8 @@ import (
 
 const (
 	// maxRevisions of one workload are remembered, and of these as many as
-	// maxRevisionBytes hold. The newest and the last good one always are.
+	// maxRevisionBytes hold. The newest, the last good one and the one that served
+	// last always are.
 	maxRevisions     = 10
 	maxRevisionBytes = 256 << 10
 )
@@ -52,8 +53,8 @@ func (x *tx) noteRevision(w *skerryv1.Workload) {
 		same := SameTemplate(newest.GetTemplate(), w)
 		if same {
 			newest.LastGeneration = w.GetGeneration()
-		} else if newest.GetState() == rolling {
-			x.turn(newest, skerryv1.RevisionState_REVISION_STATE_REPLACED, "another one was declared before it was good")
+		} else {
+			x.replaced(newest, isBlueGreen(w), rolloutOf(record).Beside(w))
 		}
 		next.Revisions = append(append(next.Revisions, all[:len(all)-1]...), newest)
 		if same {
@@ -73,6 +74,21 @@ func (x *tx) noteRevision(w *skerryv1.Workload) {
 	revisions.put(x, next)
 }
 
+// replaced by another template. Of blue and green it served unless it was beside
+// the one before; when it was promoted all of it was healthy.
+func (x *tx) replaced(newest *skerryv1.Revision, blueGreen, beside bool) {
+	switch {
+	case newest.GetState() != rolling:
+	case blueGreen && newest.GetPromoted():
+		x.turn(newest, good, "another one was declared while it served")
+	default:
+		x.turn(newest, skerryv1.RevisionState_REVISION_STATE_REPLACED, "another one was declared before it was good")
+	}
+	if blueGreen && !beside {
+		newest.Promoted = true
+	}
+}
+
 // turn a copy of a revision into another state.
 func (x *tx) turn(r *skerryv1.Revision, state skerryv1.RevisionState, message string) {
 	r.State, r.Since, r.Message = state, x.time, bounded(message, maxMessage)
@@ -90,11 +106,11 @@ func (x *tx) changeNewest(project, name string, change func(*skerryv1.Revision))
 
 // forgetOld drops the oldest revisions that are too many.
 func forgetOld(record *sitev1.RevisionRecord) {
-	stable := rolloutOf(record).Stable
-	for len(record.GetRevisions()) > 2 && (len(record.GetRevisions()) > maxRevisions || proto.Size(record) > maxRevisionBytes) {
+	r := rolloutOf(record)
+	for len(record.GetRevisions()) > 3 && (len(record.GetRevisions()) > maxRevisions || proto.Size(record) > maxRevisionBytes) {
 		oldest := 0
-		if record.GetRevisions()[0] == stable {
-			oldest = 1
+		for is := record.GetRevisions()[oldest]; is == r.Stable || is == r.Live; is = record.GetRevisions()[oldest] {
+			oldest++
 		}
 		record.Revisions = append(append([]*skerryv1.Revision{}, record.GetRevisions()[:oldest]...), record.GetRevisions()[oldest+1:]...)
 	}

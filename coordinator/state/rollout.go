@@ -14,6 +14,11 @@ type Rollout struct {
 	// Stable is the last good template before it, nil for none; it may be the
 	// same.
 	Stable *skerryv1.Revision
+	// Live is the last template before it that served; nil for none. Of blue and
+	// green it serves until the newest one is promoted.
+	Live *skerryv1.Revision
+
+	record *sitev1.RevisionRecord
 }
 
 func rolloutOf(record *sitev1.RevisionRecord) Rollout {
@@ -21,10 +26,14 @@ func rolloutOf(record *sitev1.RevisionRecord) Rollout {
 	if len(all) == 0 {
 		return Rollout{}
 	}
-	r := Rollout{Newest: all[len(all)-1]}
+	r := Rollout{Newest: all[len(all)-1], record: record}
 	for _, earlier := range all[:len(all)-1] {
-		if earlier.GetState() == skerryv1.RevisionState_REVISION_STATE_GOOD {
+		proven := earlier.GetState() == skerryv1.RevisionState_REVISION_STATE_GOOD
+		if proven {
 			r.Stable = earlier
+		}
+		if proven || earlier.GetPromoted() {
+			r.Live = earlier
 		}
 	}
 	return r
@@ -48,8 +57,14 @@ func (r Rollout) Paused() bool { return !r.Done() && r.Newest.GetPaused() }
 // Beside: new placements run beside the old ones, which stay until the new
 // template is promoted.
 func (r Rollout) Beside(w *skerryv1.Workload) bool {
-	strategy := w.GetUpdate().GetStrategy()
-	return (strategy == manifest.Canary || strategy == manifest.BlueGreen) && !r.Done() && !r.Newest.GetPromoted() && r.Goal() != nil
+	switch {
+	case r.Done() || r.Newest.GetPromoted():
+		return false
+	case isBlueGreen(w):
+		return r.Live != nil && !SameTemplate(r.Live.GetTemplate(), r.Newest.GetTemplate())
+	default:
+		return w.GetUpdate().GetStrategy() == manifest.Canary && r.Goal() != nil
+	}
 }
 
 // target is how many new placements run beside the old ones.
@@ -66,7 +81,7 @@ func (r Rollout) target(w *skerryv1.Workload) int {
 // them count as healthy.
 func (r Rollout) Ahead(w *skerryv1.Workload, all []*skerryv1.Placement, works func(*skerryv1.Placement) bool) int {
 	wanted := manifest.Wanted(w)
-	if r.Done() || IsStay(w) || w.GetUpdate().GetStrategy() == manifest.Recreate || r.Goal() == nil {
+	if r.Done() || IsStay(w) || w.GetUpdate().GetStrategy() == manifest.Recreate || (r.Goal() == nil && !r.Beside(w)) {
 		return wanted
 	}
 	present, working := 0, 0
@@ -172,21 +187,28 @@ func (v *View) Serves(p *skerryv1.Placement) bool {
 	if !IsHealthy(p) {
 		return false
 	}
-	w := v.Workload(p.GetProject(), p.GetWorkload())
-	if w.GetUpdate().GetStrategy() != manifest.BlueGreen {
+	return v.Rollout(p.GetProject(), p.GetWorkload()).IsLive(v.Workload(p.GetProject(), p.GetWorkload()), p)
+}
+
+// IsLive: of a blue-green update it has the colour that is live; of all others any
+// template is.
+func (r Rollout) IsLive(w *skerryv1.Workload, p *skerryv1.Placement) bool {
+	switch {
+	case !isBlueGreen(w):
 		return true
+	case r.Beside(w):
+		return r.runs(p, r.Live)
+	default:
+		return r.runs(p, r.Newest) // others are left over
 	}
-	r := v.Rollout(p.GetProject(), p.GetWorkload())
-	if r.Done() || r.Stable == nil {
-		return true
-	}
-	if r.Beside(w) {
-		return r.IsStable(p) // what was beside it before never was live
-	}
-	return p.GetGeneration() == w.GetGeneration()
 }
 
 // IsStable tells whether a placement runs the last good template.
-func (r Rollout) IsStable(p *skerryv1.Placement) bool {
-	return r.Stable != nil && r.Stable.GetGeneration() <= p.GetGeneration() && p.GetGeneration() <= r.Stable.GetLastGeneration()
+func (r Rollout) IsStable(p *skerryv1.Placement) bool { return r.runs(p, r.Stable) }
+
+// runs tells whether a placement runs the template of a revision, which another
+// one may have had before.
+func (r Rollout) runs(p *skerryv1.Placement, revision *skerryv1.Revision) bool {
+	its := revisionOf(r.record, p.GetGeneration())
+	return its != nil && revision != nil && (its == revision || SameTemplate(its.GetTemplate(), revision.GetTemplate()))
 }

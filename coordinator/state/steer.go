@@ -176,7 +176,7 @@ func (s *steering) rollBack() error {
 // which is known: it waits for nobody. Where blue and green take turns it takes
 // its turn as always, unless what it leaves never was live.
 func (s *steering) goBack(to *skerryv1.Revision, automatic bool) error {
-	wasGood := s.rollout.Done()
+	served := s.rollout.Done() || !s.rollout.Beside(s.w)
 	next := withTemplate(s.w, to.GetTemplate())
 	next.ResourceVersion = 0
 	if _, err := s.applyWorkload(next); err != nil {
@@ -185,7 +185,7 @@ func (s *steering) goBack(to *skerryv1.Revision, automatic bool) error {
 	now := workloads.get(s.Txn, key(s.w.GetProject(), s.w.GetName())).GetWorkload()
 	s.set(func(r *skerryv1.Revision) {
 		r.RollbackTo, r.Automatic = to.GetGeneration(), automatic
-		r.Promoted = !wasGood || !isBlueGreen(now)
+		r.Promoted = !served || !isBlueGreen(now)
 	})
 	s.warn(s.about(), "RolledBack", "generation %d has the template of generation %d again", now.GetGeneration(), to.GetGeneration())
 	return nil
