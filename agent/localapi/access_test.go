@@ -1,10 +1,15 @@
 package localapi
 
 import (
+	"context"
+	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent/runtime"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -80,6 +85,41 @@ func TestANodeAloneLetsIntoPlacementsWhoeverMay(t *testing.T) {
 				t.Errorf("it gave %d %q", recorder.Code, got)
 			}
 		})
+	}
+}
+
+// endless logs go on until nobody wants them any more.
+type endless struct {
+	runtime.Driver
+	opened chan struct{}
+}
+
+func (e endless) Logs(ctx context.Context, _ string, _ runtime.LogOptions) (io.ReadCloser, error) {
+	reader, writer := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = writer.Close() }) // never fails
+	close(e.opened)
+	return reader, nil
+}
+
+func TestLogsOfANodeAloneEndWhenItHearsThatTheirCallerMayNotSeeThem(t *testing.T) {
+	var f *fake
+	driver := endless{opened: make(chan struct{})}
+	s := newServer(inTwoProjects, func(given *fake) { f = given; f.driver, f.changed = driver, make(chan struct{}) })
+	go func() {
+		<-driver.opened
+		next := proto.CloneOf(f.Current())
+		next.Access.Revision++
+		next.Access.Operators = nil
+		f.give(next)
+	}()
+	body := `{"placement":"till-1","project":"shop","follow":true}`
+	request := httptest.NewRequestWithContext(t.Context(), "POST", "https://n3:7600/skerry.v1.PlacementService/Logs",
+		strings.NewReader(string([]byte{0, 0, 0, 0, byte(len(body))})+body))
+	request.Header.Set("Content-Type", "application/connect+json")
+	recorder := httptest.NewRecorder()
+	s.Operators().ServeHTTP(recorder, request.WithContext(mtls.WithPeer(request.Context(), *peer(certs.RoleOperator, "kim"))))
+	if got := recorder.Body.String(); !strings.Contains(got, "permission_denied") {
+		t.Errorf("it gave %d %q", recorder.Code, got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,9 +25,11 @@ import (
 
 // fake is the node around the server.
 type fake struct {
-	orders *sitev1.Assignments
-	voters []string
-	since  time.Duration
+	mu      sync.Mutex
+	orders  *sitev1.Assignments
+	changed chan struct{}
+	voters  []string
+	since   time.Duration
 	// spooled are records for the audit log; full refuses them.
 	spooled [][]byte
 	full    error
@@ -42,7 +45,27 @@ func (f *fake) Add(record []byte) error {
 	return f.full
 }
 
-func (f *fake) Current() *sitev1.Assignments       { return f.orders }
+func (f *fake) Current() *sitev1.Assignments {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.orders
+}
+
+func (f *fake) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// give the next orders.
+func (f *fake) give(orders *sitev1.Assignments) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders = orders
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
 func (f *fake) Reachable(context.Context) []string { return f.voters }
 func (f *fake) LastContact() time.Duration         { return f.since }
 
@@ -84,7 +107,7 @@ func newServer(change ...func(*fake)) *Server {
 		Conditions: func() []*skerryv1.Condition { return nil },
 		Refused:    &f.refused, Reads: &f.reads,
 		Spool: f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
-		Clock: clock{}, Logger: slog.New(slog.DiscardHandler),
+		Clock: clock{env.NewSystem().Clock}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

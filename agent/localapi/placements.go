@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/problem"
@@ -36,15 +37,28 @@ func (p placements) instance(project, name string) (string, error) {
 		WithHint("skerry get placements shows where it is")
 }
 
+// Logs and Exec end when the caller may not see or do it any more.
 func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
+	lasting, end := guard.From(ctx).Lasting(ctx, p.Clock, p.Ledger.Changed)
+	return toCaller(end(p.logs(lasting, req, stream)))
+}
+
+func toCaller(err error) error {
+	if err == nil {
+		return nil
+	}
+	return problem.ToConnect(err)
+}
+
+func (p placements) logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
 	id, err := p.instance(req.Msg.GetProject(), req.Msg.GetPlacement())
 	if err != nil {
-		return problem.ToConnect(err)
+		return err
 	}
 	p.countLogs(ctx, req.Peer().Addr, req.Msg)
 	logs, err := p.Driver.Logs(ctx, id, runtime.LogOptions{Tail: int(req.Msg.GetTail()), Follow: req.Msg.GetFollow()})
 	if err != nil {
-		return problem.ToConnect(err)
+		return err
 	}
 	defer func() { _ = logs.Close() }() // opened for reading only
 	buffer := make([]byte, chunk)
@@ -59,26 +73,32 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 			return nil
 		}
 		if err != nil {
-			return problem.ToConnect(err)
+			return err
 		}
 	}
 }
 
+// Exec implements PlacementService.
 func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
-	first, err := stream.Receive()
+	first, err := stream.Receive() // judged by the guard
 	if err != nil {
-		return err
+		return problem.ToConnect(err)
 	}
+	lasting, end := guard.From(ctx).Lasting(ctx, p.Clock, p.Ledger.Changed)
+	return toCaller(end(p.exec(lasting, first, stream)))
+}
+
+func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
 	start := first.GetStart()
 	if len(start.GetCommand()) == 0 {
-		return problem.ToConnect(problem.New(problem.Invalid, "exec", "there is no command").WithField("start.command"))
+		return problem.New(problem.Invalid, "exec", "there is no command").WithField("start.command")
 	}
 	id, err := p.instance(start.GetProject(), start.GetPlacement())
 	if err != nil {
-		return problem.ToConnect(err)
+		return err
 	}
 	if err := p.keepExec(ctx, stream.Peer().Addr, start); err != nil {
-		return problem.ToConnect(err)
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -93,7 +113,7 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 		Resize:   resize,
 	})
 	if err != nil {
-		return problem.ToConnect(err)
+		return err
 	}
 	return out.send(&skerryv1.ExecResponse{Message: &skerryv1.ExecResponse_ExitCode{ExitCode: int32(code)}})
 }

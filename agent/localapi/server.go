@@ -32,6 +32,8 @@ const maxMessage = 1<<20 + 64<<10
 type Ledger interface {
 	// Current is nil before the first orders have come.
 	Current() *sitev1.Assignments
+	// Changed is closed when the next orders come.
+	Changed() <-chan struct{}
 }
 
 // Placements tells how this node's placements are.

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
+	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/problem"
@@ -17,7 +18,13 @@ import (
 // the node that runs the placement, over mTLS.
 type placements struct{ *Server }
 
+// Logs and Exec end when the caller may not see or do it any more.
 func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
+	lasting, end := guard.From(ctx).Lasting(ctx, p.Clock, p.Store.Changed)
+	return end(p.logs(lasting, req, stream))
+}
+
+func (p placements) logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
 	client, err := p.nodeOf(projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
 	if err != nil {
 		return err
@@ -47,11 +54,17 @@ func fromNode(err error) error {
 	return problem.FromConnect(err)
 }
 
+// Exec implements PlacementService.
 func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
-	first, err := stream.Receive()
+	first, err := stream.Receive() // judged by the guard
 	if err != nil {
 		return err
 	}
+	lasting, end := guard.From(ctx).Lasting(ctx, p.Clock, p.Store.Changed)
+	return end(p.exec(lasting, first, stream))
+}
+
+func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
 	start := first.GetStart()
 	if start == nil {
 		return problem.New(problem.Invalid, "exec", "the first message must say what to run").WithField("start")
@@ -66,6 +79,9 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	to := client.Exec(ctx)
+	// net/http looks at the context of a request only between two reads of its
+	// body: without this a command whose caller says nothing would run on.
+	defer context.AfterFunc(ctx, func() { _ = to.CloseRequest() })()
 	if err := to.Send(first); err != nil {
 		return fromNode(err)
 	}

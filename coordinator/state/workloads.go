@@ -118,8 +118,21 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 			x.noteRevision(change.next)
 			x.refreshPlacements(change.next)
 		}
+		x.relabelPlacements(change.next)
 	}
 	return applied(change), nil
+}
+
+// relabelPlacements of a workload: policies judge them by the labels that it has,
+// not by those that it had when they were made.
+func (x *tx) relabelPlacements(w *skerryv1.Workload) {
+	for _, old := range placements.by(x.Txn, byWorkload, key(w.GetProject(), w.GetName())) {
+		if !maps.Equal(old.GetLabels(), w.GetLabels()) {
+			p := shallow(old)
+			p.Labels = w.GetLabels()
+			x.putPlacement(p)
+		}
+	}
 }
 
 func applied(change workloadChange) *skerryv1.AppliedResource {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,4 +83,27 @@ func TestWhatHasEndedHoldsNothing(t *testing.T) {
 	if p := s.store.View().Placement("default", "load-1"); p != nil {
 		t.Errorf("%s is still there", p.GetName())
 	}
+}
+
+func TestPlacementsHaveTheLabelsThatTheirWorkloadHasNow(t *testing.T) {
+	s := newSite(t, 1)
+	s.ok(applyEntry(testWorkload("web", 2)))
+	s.want(0, creates(create("web", 1), create("web", 1)))
+	labels := func() (all []string) {
+		for _, p := range s.store.View().PlacementsOf("default", "web") {
+			all = append(all, p.GetLabels()["frozen"])
+		}
+		return all
+	}
+	frozen := testWorkload("web", 2)
+	frozen.Labels = map[string]string{"frozen": "yes"}
+	s.ok(applyEntry(frozen))
+	if got := labels(); !slices.Equal(got, []string{"yes", "yes"}) || s.store.View().Workload("default", "web").GetGeneration() != 1 {
+		t.Errorf("they have %v, or the workload is made anew", got)
+	}
+	s.ok(applyEntry(testWorkload("web", 2)))
+	if got := labels(); !slices.Equal(got, []string{"", ""}) {
+		t.Errorf("they keep %v", got)
+	}
+	s.restart()
 }

@@ -48,12 +48,26 @@ func (c *Call) Verb() string { return c.rule.GetVerb() }
 
 // Ask refuses the call if the caller may not.
 func (c *Call) Ask(verb string, object access.Object) error {
+	return c.Require(func(judge *access.Judge) error { return c.refusal(judge, verb, object) })
+}
+
+// askAsItIs is Ask about an object with the labels that it has whenever this is
+// asked.
+func (c *Call) askAsItIs(verb string, object access.Object) error {
 	return c.Require(func(judge *access.Judge) error {
-		if verdict := judge.Decide(c.who, verb, object); !verdict.Allowed {
-			return access.Refusal(c.who, verb, object, verdict)
+		now := object
+		if c.guard.config.Labels != nil && now.Name != "" {
+			now.Labels = c.guard.config.Labels(now.Kind, now.Project, now.Name)
 		}
-		return nil
+		return c.refusal(judge, verb, now)
 	})
+}
+
+func (c *Call) refusal(judge *access.Judge, verb string, object access.Object) error {
+	if verdict := judge.Decide(c.who, verb, object); !verdict.Allowed {
+		return access.Refusal(c.who, verb, object, verdict)
+	}
+	return nil
 }
 
 // Require refuses the call if the condition does not hold. It is asked again

@@ -125,10 +125,7 @@ func (c *Call) judgeRequest(message any) error {
 	object := objectNamed(c.rule, message)
 	switch c.who.Caller {
 	case skerryv1.Caller_CALLER_OPERATOR, skerryv1.Caller_CALLER_WORKLOAD:
-		if c.guard.config.Labels != nil && object.Name != "" {
-			object.Labels = c.guard.config.Labels(object.Kind, object.Project, object.Name)
-		}
-		return c.Ask(c.rule.GetVerb(), object)
+		return c.askAsItIs(c.rule.GetVerb(), object)
 	case skerryv1.Caller_CALLER_NODE:
 		if c.rule.GetNameField() != "" && (c.guard.config.Bound == nil || !c.guard.config.Bound(c.who.Name, object)) {
 			return problem.New(problem.Forbidden, object.Subject(), "%s may not %s it: it is not bound to that node", c.who, c.rule.GetVerb())
