@@ -21,6 +21,7 @@ import (
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/identity/workloads"
 	"skerry.dev/agent/image"
+	"skerry.dev/agent/lease"
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
 	"skerry.dev/agent/runtime"
@@ -42,6 +43,7 @@ type Runtime interface {
 	runtime.Driver
 	runtime.ImageStore
 	runtime.Attester
+	runtime.Guarded
 	// Run does what must be done now and then, until ctx ends.
 	Run(ctx context.Context) error
 }
@@ -66,6 +68,7 @@ type Agent struct {
 	ledger     *ledger.Ledger
 	dialer     *mtls.Dialer
 	supervisor *supervisor.Supervisor
+	leases     *lease.Keeper
 	session    *session.Session
 	facts      *facts
 	room       *room
@@ -121,7 +124,11 @@ func (a *Agent) build() error {
 	}
 	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
+	if a.leases, err = a.newLeases(); err != nil {
+		return err
+	}
 	a.supervisor = supervisor.New(supervisor.Config{
+		Leases:  a.leases,
 		Secrets: secrets.New(a.identity.Name(), a.recipient),
 		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger, Refused: a.countResidency,
 		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
@@ -172,6 +179,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.untilEvicted(ctx, a.gossip) })
 	group.Go(func() error { return a.Runtime.Run(ctx) })
 	group.Go(func() error { return a.supervisor.Run(ctx) })
+	group.Go(func() error { return a.leases.Run(ctx) })
 	group.Go(func() error { return a.facts.run(ctx) })
 	group.Go(func() error { return a.untilEvicted(ctx, a.session.Run) })
 	group.Go(func() error { return a.workloads.Run(ctx) })

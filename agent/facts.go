@@ -169,6 +169,9 @@ func (f *facts) conditions() {
 	if trouble := f.supervisor.Trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
 	}
+	if trouble := f.leases.Trouble(); trouble != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "GuardDown", Message: trouble})
+	}
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
 	}

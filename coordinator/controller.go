@@ -75,6 +75,7 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 		v.Logger.Info("this node is not the coordinator any more", "term", term)
 	}()
 	core := lifecycle.New(v.lifecycleConfig(), v.Env.Clock.Elapsed())
+	core.KnowLeases(v.leaseTable(term))
 	timer := v.Env.Clock.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -29,6 +29,7 @@ import (
 	"skerry.dev/coordinator/consensus/transport"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/issuer"
+	"skerry.dev/coordinator/leases"
 	"skerry.dev/coordinator/naming"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
@@ -109,9 +110,12 @@ type Voter struct {
 	// site's key for secrets.
 	handedOver time.Duration
 	dispatcher *dispatcher.Dispatcher
-	naming     *naming.Hub
-	leaves     *leafstore.Store
-	refusals   *counts.Counts
+	// granted are the leases of the last term in which this replica led; nil before
+	// the first one.
+	granted  atomic.Pointer[leases.Table]
+	naming   *naming.Hub
+	leaves   *leafstore.Store
+	refusals *counts.Counts
 	// reads are counted as refusals are.
 	reads *counts.Counts
 	// seenRefusals and seenReads are those that other nodes tell of, apart, so that
@@ -243,6 +247,7 @@ func (v *Voter) serve() {
 			counts.Refused(v.refusals, node, counts.HostOf(from), procedure, err)
 		},
 	}}, wire.Bounded(maxIssue), v.nodes(api.Proved)))
+	syncMux.Handle(sitev1connect.NewLeaseServiceHandler(leaseService{v}, wire.Bounded(maxLeaseRequest), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
 		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
 	join := api.Join{

@@ -57,6 +57,10 @@ type Config struct {
 	CgroupParent string     `yaml:"cgroupParent"`
 	// Devices are countable things that placements may ask for, by name.
 	Devices map[string]uint32 `yaml:"devices"`
+	// Watchdog is the device of the machine's watchdog, such as /dev/watchdog. It
+	// resets the machine when something exclusive cannot be ended in time, or the
+	// machine as a whole stands still. Default: none.
+	Watchdog string `yaml:"watchdog"`
 	// LogLevel: debug, info, warn or error.
 	LogLevel slog.Level `yaml:"logLevel"`
 }
@@ -199,6 +203,9 @@ func (c *Config) complete(path string) error {
 		if !filepath.IsAbs(dir) {
 			return invalid(field, "%q is not an absolute path", dir)
 		}
+	}
+	if c.Watchdog != "" && !filepath.IsAbs(c.Watchdog) {
+		return invalid("watchdog", "%q is not an absolute path", c.Watchdog)
 	}
 	if err := manifest.CheckDevices(c.Devices); err != nil {
 		return invalid("devices", "%w", err)

@@ -40,6 +40,7 @@ type Ledger struct {
 	book    *sitev1.Assignments
 	stamp   sitetime.Stamp
 	names   *sitev1.EndpointCopy
+	begun   []string
 	changed chan struct{}
 }
 
@@ -54,6 +55,10 @@ func Open(files env.FS, stateDir string) (*Ledger, error) {
 	if l.current, err = read(files, filepath.Join(dir, ordersFile)); err != nil {
 		return nil, problem.New(problem.Internal, filepath.Join(dir, ordersFile), "the ledger cannot be read: %w", err).
 			WithHint("move the file away and start the agent again: it gets its orders from the coordinator; running work is not touched")
+	}
+	if l.begun, err = readBegun(files, filepath.Join(dir, leasesFile)); err != nil {
+		return nil, problem.New(problem.Internal, filepath.Join(dir, leasesFile), "the ledger cannot be read: %w", err).
+			WithHint("what is exclusive on this node must be stopped; then move the file away and start the agent again")
 	}
 	// A book or a stamp that is lost is written again soon.
 	l.book, _ = read(files, filepath.Join(dir, bookFile))

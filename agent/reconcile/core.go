@@ -167,7 +167,7 @@ func (c *Core) Reports() []*sitev1.PlacementReport {
 		}
 		reports = append(reports, &sitev1.PlacementReport{
 			Project: t.desired.GetProject(), Placement: t.desired.GetName(),
-			Status: proto.CloneOf(t.status), Gone: t.gone(),
+			Status: proto.CloneOf(t.status), Gone: t.gone(), Lapsed: t.lapsed(),
 		})
 	}
 	return reports

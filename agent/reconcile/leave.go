@@ -16,7 +16,7 @@ const leaveTime = 3 * time.Second
 // leave makes others go elsewhere before the instance is told to end, so that
 // no request meets one that has ended. What nobody is sent to ends at once.
 func (t *task) leave(now time.Duration) {
-	if t.left || t.desired == nil || !t.running() {
+	if t.left || t.desired == nil || !t.running() || t.lapsed() {
 		return
 	}
 	t.left = true

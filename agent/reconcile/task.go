@@ -47,6 +47,8 @@ type task struct {
 	outside string
 	// refused is why it was not started, told what Refused has told of it.
 	refused, told string
+	// permit of an exclusive one.
+	permit Permit
 	// ended for good: its policy does not start it again.
 	over bool
 	// left: it was taken out of DNS before it is stopped.
@@ -60,7 +62,7 @@ type task struct {
 func (t *task) running() bool { return t.observed != nil && t.observed.State == runtime.Running }
 
 func (t *task) wanted() bool {
-	return t.desired != nil && t.desired.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+	return t.desired != nil && t.desired.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && !t.lapsed()
 }
 
 // gone: it was to stop, and nothing of it is left.
@@ -208,6 +210,9 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	}
 	action := Action{ID: t.id}
 	if !t.wanted() {
+		if t.lapsed() {
+			t.status.Message = "its lease has ended: it is stopped, and another placement takes its place"
+		}
 		t.leave(now)
 		if now < t.endNotBefore {
 			return Action{}, false
@@ -240,9 +245,16 @@ func (t *task) next(now time.Duration) (Action, bool) {
 		action.Kind = Start
 		if t.observed.SpecHash != SpecOf(t.desired).Hash() {
 			action.Kind = Remove // of an attempt with another template
+		} else if t.awaitsLease() {
+			t.await()
+			return Action{}, false
 		}
 		return action, true
 	case runtime.Running:
+		if t.awaitsLease() && !t.permit.Unknown {
+			action.Kind = Stop // it should not be there
+			return action, true
+		}
 		if t.unhealthy {
 			action.Kind, action.Grace = Stop, t.grace()
 			return action, true
@@ -275,7 +287,11 @@ func (t *task) end(action Action) (Action, bool) {
 }
 
 func (t *task) grace() time.Duration {
-	return duration(t.desired.GetSpec().GetStopGrace(), orphanGrace)
+	grace := duration(t.desired.GetSpec().GetStopGrace(), orphanGrace)
+	if t.lapsed() {
+		return min(grace, t.permit.Left)
+	}
+	return grace
 }
 
 // done takes in what came of an action. On success the new state is known; the

@@ -56,6 +56,14 @@ type Attester interface {
 	InstanceOf(ctx context.Context, pid int) (string, error)
 }
 
+// Guarded is what a driver must be able to do beside to run what is exclusive.
+type Guarded interface {
+	// GuardTarget says what the guard kills to end an instance, also when this
+	// driver, and whatever it uses, does not answer any more. It is known before
+	// the instance is prepared and the same for all its runs. See agent/guard.
+	GuardTarget(id string) string
+}
+
 // Spec is all that a driver needs to run one instance. Equal specs give equal
 // instances; their hash is kept with the instance.
 type Spec struct {

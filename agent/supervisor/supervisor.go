@@ -43,8 +43,24 @@ type Images interface {
 	Ensure(ctx context.Context, digest, name string, sources []image.Source) error
 }
 
+// Leases say what is exclusive may run.
+type Leases interface {
+	// Permits for all exclusive placements among the orders, and after how long to
+	// ask again at the latest; 0 for when something changes.
+	Permits() (map[string]reconcile.Permit, time.Duration)
+	// Begin is asked before an instance is started. It returns until when, on
+	// elapsed time, the start must have come to its end, 0 for no such time; an
+	// error when it must not be started.
+	Begin(id string) (time.Duration, error)
+	// Present tells which instances are on this node.
+	Present(ids []string)
+	// Changed is closed at the next change of permits.
+	Changed() <-chan struct{}
+}
+
 // Config of a supervisor. All fields are required.
 type Config struct {
+	Leases Leases
 	Ledger Ledger
 	Driver runtime.Driver
 	Images Images
@@ -182,8 +198,10 @@ func (s *Supervisor) lookNow(ctx context.Context) {
 	if err != nil {
 		trouble = err.Error()
 	} else {
+		s.permit()
 		s.core.Observe(instances, s.Env.Clock.Elapsed())
 		s.looked = true
+		s.tellPresent(instances)
 	}
 	if trouble != s.trouble {
 		if trouble != "" {
@@ -197,6 +215,21 @@ func (s *Supervisor) lookNow(ctx context.Context) {
 	poke(s.wake)
 }
 
+// permit takes over what leases allow now. It needs mu.
+func (s *Supervisor) permit() time.Duration {
+	permits, wake := s.Leases.Permits()
+	s.core.Permit(permits)
+	return wake
+}
+
+func (s *Supervisor) tellPresent(instances []runtime.Instance) {
+	ids := make([]string, 0, len(instances))
+	for _, instance := range instances {
+		ids = append(ids, instance.ID)
+	}
+	s.Leases.Present(ids)
+}
+
 // stepLoop asks the core what to do and does it, one goroutine an action; the
 // core bounds their number.
 func (s *Supervisor) stepLoop(ctx context.Context) error {
@@ -205,7 +238,7 @@ func (s *Supervisor) stepLoop(ctx context.Context) error {
 	timer := s.Env.Clock.NewTimer(0)
 	defer timer.Stop()
 	for {
-		ledgerChanged := s.Ledger.Changed()
+		ledgerChanged, leasesChanged := s.Ledger.Changed(), s.Leases.Changed()
 		todo, wait := s.step()
 		for _, action := range todo {
 			actions.Go(func() { s.perform(ctx, action) })
@@ -215,6 +248,7 @@ func (s *Supervisor) stepLoop(ctx context.Context) error {
 		}
 		select {
 		case <-ledgerChanged:
+		case <-leasesChanged:
 		case <-s.wake:
 		case <-timer.C():
 		case <-ctx.Done():
@@ -234,7 +268,11 @@ func (s *Supervisor) step() ([]reconcile.Action, time.Duration) {
 	if !s.looked || s.trouble != "" {
 		return nil, 0 // looking again goes on by itself
 	}
+	ends := s.permit()
 	actions, wait := s.core.Step(s.Env.Clock.Elapsed())
+	if wait == 0 || (ends != 0 && ends < wait) {
+		wait = ends
+	}
 	for _, refusal := range s.core.Refused() {
 		s.Refused(refusal)
 	}
@@ -272,7 +310,7 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 	case reconcile.Prepare:
 		return s.prepare(ctx, action.Spec)
 	case reconcile.Start:
-		return s.Driver.Start(ctx, action.ID)
+		return s.start(ctx, action.ID)
 	case reconcile.Stop:
 		return s.Driver.Stop(ctx, action.ID, action.Grace)
 	case reconcile.Remove:

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"skerry.dev/agent/image"
+	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/model"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -77,6 +78,14 @@ func (s *shop) Ensure(_ context.Context, digest, name string, sources []image.So
 	return nil
 }
 
+// noLeases are of a node on which nothing is exclusive.
+type noLeases struct{}
+
+func (noLeases) Permits() (map[string]reconcile.Permit, time.Duration) { return nil, 0 }
+func (noLeases) Begin(string) (time.Duration, error)                   { return 0, nil }
+func (noLeases) Present([]string)                                      {}
+func (noLeases) Changed() <-chan struct{}                              { return nil }
+
 // bench is a supervisor over a model.
 type bench struct {
 	*Supervisor
@@ -97,7 +106,7 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) open() {
 	b.Supervisor = New(Config{
-		Ledger: b.orders, Driver: b.driver, Images: b.shop, Env: env.NewSystem(), Logger: slog.New(slog.DiscardHandler),
+		Leases: noLeases{}, Ledger: b.orders, Driver: b.driver, Images: b.shop, Env: env.NewSystem(), Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

@@ -126,7 +126,7 @@ func (n nodeService) RelabelNode(ctx context.Context, req *connect.Request[skerr
 func (n nodeService) ConfirmOff(ctx context.Context, req *connect.Request[skerryv1.ConfirmOffRequest]) (*connect.Response[skerryv1.ConfirmOffResponse], error) {
 	response := &skerryv1.ConfirmOffResponse{}
 	for _, p := range n.Store.View().PlacementsOn(req.Msg.GetNode()) {
-		if state.IsStay(p.GetSpec()) {
+		if state.IsStay(p.GetSpec()) || state.MayRun(p) {
 			response.Freed = append(response.Freed, p.GetName())
 		}
 	}

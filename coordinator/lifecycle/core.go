@@ -28,6 +28,8 @@ type Core struct {
 	times   timesCache
 	// rollouts under way, by workload.
 	rollouts map[string]*rolloutWatch
+	// leases granted in this term; nil when nobody tells.
+	leases Leases
 }
 
 // New core for a term of leadership that begins now.

@@ -41,7 +41,7 @@ func (s *sheet) moveAway() {
 	}
 	for _, p := range leaving {
 		switch {
-		case s.mustNotRunTwice(p):
+		case state.StaysPut(s.w, p):
 			if state.ToMaintenance(s.view.Node(p.GetNode())) {
 				s.makeWay(p, "its node goes into maintenance")
 			}
@@ -51,7 +51,7 @@ func (s *sheet) moveAway() {
 			if s.mayGo(p) {
 				s.makeWay(p, isDrained)
 			}
-		case s.w.GetUpdate().GetStrategy() == manifest.Recreate:
+		case s.w.GetUpdate().GetStrategy() == manifest.Recreate || s.mustNotRunTwice(p):
 			if s.fitsWithout(p, s.another(p)) {
 				s.makeWay(p, isDrained)
 			}

@@ -88,7 +88,7 @@ func (s *sheet) giveUpLost() {
 // They do not count as failed.
 func (s *sheet) leaveNodes() {
 	for _, p := range s.counted() {
-		stays := s.mustNotRunTwice(p) && !state.ToMaintenance(s.view.Node(p.GetNode()))
+		stays := state.StaysPut(s.w, p) && !state.ToMaintenance(s.view.Node(p.GetNode()))
 		if s.leaves(p) && p.GetLostSince() == nil && !stays {
 			s.makeWay(p, isDrained)
 		}

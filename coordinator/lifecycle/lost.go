@@ -18,10 +18,13 @@ func (s *sheet) replaceLost() {
 
 // givenUp: its node is lost, and has been for so long that something else is to
 // be done in its place.
-func (s *sheet) givenUp(p *skerryv1.Placement) bool {
-	after, err := manifest.Duration(s.w.GetPartition().GetReplaceAfter())
-	if err != nil || !s.lost(p) {
-		return false // an error: the state takes none of these
+func (s *sheet) givenUp(p *skerryv1.Placement) bool { return s.lost(p) && s.isGivenUp(p, s.w) }
+
+// isGivenUp tells so of what is on a lost node.
+func (s *planner) isGivenUp(p *skerryv1.Placement, w *skerryv1.Workload) bool {
+	after, err := manifest.Duration(w.GetPartition().GetReplaceAfter())
+	if err != nil {
+		return false // the state takes none of these
 	}
 	if due := s.nodes[p.GetNode()].lost + after; s.now < due {
 		s.wakeAt(due)

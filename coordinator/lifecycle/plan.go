@@ -57,6 +57,7 @@ func (s *step) planWorkloads() {
 		}
 		p.forgetRollouts()
 	}
+	p.lapse()
 	if p.waiting > 0 {
 		s.effects.Waiting = p.mass.explain(s.now, p.waiting)
 	}
@@ -66,7 +67,7 @@ func (s *step) planWorkloads() {
 		p.schedule(workloads, placements)
 	}
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
-		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts()) > 0 || p.plan.GetSiteStopped() {
+		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts())+len(p.plan.GetLapse()) > 0 || p.plan.GetSiteStopped() {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }

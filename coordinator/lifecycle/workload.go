@@ -35,9 +35,7 @@ func (s *sheet) counted() []*skerryv1.Placement {
 
 // mustNotRunTwice: as long as it may still run anywhere, nothing else may in
 // its place.
-func (s *sheet) mustNotRunTwice(p *skerryv1.Placement) bool {
-	return state.IsStay(s.w) || state.IsStay(p.GetSpec())
-}
+func (s *sheet) mustNotRunTwice(p *skerryv1.Placement) bool { return state.MustNotRunTwice(s.w, p) }
 
 // remove a placement; false when the plan is full.
 func (s *sheet) remove(p *skerryv1.Placement, reason string) bool {
@@ -92,7 +90,7 @@ func (s *sheet) put(p *skerryv1.Placement, change func(*skerryv1.Placement)) {
 		Name: p.GetName(), Project: p.GetProject(), Workload: p.GetWorkload(), Node: p.GetNode(),
 		Generation: p.GetGeneration(), Created: p.GetCreated(), Desired: p.GetDesired(), Spec: p.GetSpec(),
 		Status: p.GetStatus(), LostSince: p.GetLostSince(), ReplacedBy: p.GetReplacedBy(),
-		Run: p.GetRun(), Ended: p.GetEnded(),
+		Run: p.GetRun(), Ended: p.GetEnded(), Lapsed: p.GetLapsed(),
 	}
 	change(next)
 	if next.GetNode() == "" && next.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {

@@ -62,11 +62,11 @@ func (x *tx) takeRoom(k string, w *skerryv1.Workload, stable bool) bool {
 func (x *tx) mayBind(p *skerryv1.Placement) bool {
 	k := key(p.GetProject(), p.GetWorkload())
 	w := workloads.get(x.Txn, k).GetWorkload()
-	if !mustNotRunTwice(w, p) {
+	if !MustNotRunTwice(w, p) {
 		c := x.countedOf(k)
 		if c.stays == nil {
 			stays := slices.ContainsFunc(placements.by(x.Txn, byWorkload, k), func(other *skerryv1.Placement) bool {
-				return other.GetNode() != "" && mustNotRunTwice(w, other)
+				return other.GetNode() != "" && MustNotRunTwice(w, other)
 			})
 			c.stays = &stays
 		}
@@ -125,7 +125,7 @@ func (x *tx) takeAttempt(k string, w *skerryv1.Workload, run uint64) bool {
 func RoomInRun(w *skerryv1.Workload, run *skerryv1.Run, all []*skerryv1.Placement) int {
 	room := manifest.WantedOf(w, run)
 	for _, p := range all {
-		if p.GetRun() == run.GetNumber() && (Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && mustNotRunTwice(w, p))) {
+		if p.GetRun() == run.GetNumber() && (Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && MustNotRunTwice(w, p))) {
 			room--
 		}
 	}

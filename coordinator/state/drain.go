@@ -35,7 +35,7 @@ func AtATime(w *skerryv1.Workload) int {
 // makesWay tells whether a placement may end because its node is drained.
 func (x *tx) makesWay(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 	node := nodes.get(x.Txn, p.GetNode())
-	if !Leaves(node) || (mustNotRunTwice(w, p) && !ToMaintenance(node)) {
+	if !Leaves(node) || (StaysPut(w, p) && !ToMaintenance(node)) {
 		return false
 	}
 	return !IsHealthy(p) || Spare(w, placements.by(x.Txn, byWorkload, key(p.GetProject(), p.GetWorkload())), AtATime(w)) > 0

@@ -274,6 +274,10 @@ func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, er
 			return nil, problem.New(problem.Conflict, "Node/"+name, "%s stays on it and may still run there", p.GetName()).
 				WithHint("if the machine is off for good, delete %s first", p.GetName())
 		}
+		if MayRun(p) {
+			return nil, problem.New(problem.Conflict, "Node/"+name, "%s is exclusive and may run on it until its lease has ended", p.GetName()).
+				WithHint("try again in %s", p.GetSpec().GetPartition().GetLease())
+		}
 	}
 	return x.expel(old, true)
 }

@@ -81,7 +81,7 @@ func mayStart(p *skerryv1.Placement) bool {
 func Room(w *skerryv1.Workload, rollout Rollout, all []*skerryv1.Placement) int {
 	room := manifest.Wanted(w) + rollout.Surge(w, all)
 	for _, p := range all {
-		if Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && mustNotRunTwice(w, p)) {
+		if Counts(p) || (p.GetNode() != "" && p.GetEnded() == nil && MustNotRunTwice(w, p)) {
 			room--
 		}
 	}
@@ -93,7 +93,7 @@ func Room(w *skerryv1.Workload, rollout Rollout, all []*skerryv1.Placement) int 
 // predecessor is gone; so does one that may move, as long as one that stays is
 // still there.
 func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.Placement) int {
-	free, waits := manifest.Wanted(w), mustNotRunTwice(w, such)
+	free, waits := manifest.Wanted(w), MustNotRunTwice(w, such)
 	if w.GetPerNode() {
 		free = 1 // on the node that it is for
 	}
@@ -101,7 +101,7 @@ func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.
 		if p.GetNode() == "" || p.GetEnded() != nil || (w.GetPerNode() && p.GetNode() != pinOf(such)) {
 			continue
 		}
-		stays := mustNotRunTwice(w, p)
+		stays := MustNotRunTwice(w, p)
 		waits = waits || stays
 		if stays || Counts(p) {
 			free--
@@ -113,7 +113,17 @@ func FreeToBind(w *skerryv1.Workload, such *skerryv1.Placement, all []*skerryv1.
 	return max(0, free)
 }
 
-func mustNotRunTwice(w *skerryv1.Workload, p *skerryv1.Placement) bool {
+// MustNotRunTwice: as long as this one may still run anywhere, nothing else may
+// in its place.
+func MustNotRunTwice(w *skerryv1.Workload, p *skerryv1.Placement) bool {
+	if p.GetLapsed() != nil {
+		return false
+	}
+	return StaysPut(w, p) || IsExclusive(w) || IsExclusive(p.GetSpec())
+}
+
+// StaysPut: it runs where it is, or nowhere.
+func StaysPut(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 	return IsStay(w) || IsStay(p.GetSpec())
 }
 

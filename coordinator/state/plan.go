@@ -26,7 +26,7 @@ const (
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
-		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts())
+		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts()) + len(plan.GetLapse())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -41,6 +41,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	}
 	for _, part := range plan.GetOver() {
 		count(x.planOver(part))
+	}
+	for _, part := range plan.GetLapse() {
+		count(x.planLapse(part))
 	}
 	for _, part := range plan.GetRemove() {
 		count(x.planRemoval(part, plan.GetBaseIndex()))
@@ -206,7 +209,7 @@ func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, leaves bool, all [
 	if p.GetReplacedBy() != "" || p.GetNode() == "" {
 		return false
 	}
-	if !mustNotRunTwice(w, p) {
+	if !MustNotRunTwice(w, p) {
 		return Counts(p) && (leaves || p.GetLostSince() != nil)
 	}
 	counted := 0

@@ -73,7 +73,7 @@ func labelChanges(change *sitev1.RelabelNode) string {
 }
 
 // confirmOff takes an operator's word that a machine is off (SAFETY, rule 3):
-// what stays on it is forgotten, so that it starts elsewhere.
+// what stays on it or is exclusive is forgotten, so that it starts elsewhere.
 func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 	node := nodes.get(x.Txn, change.GetNode())
 	if node == nil {
@@ -86,7 +86,7 @@ func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 	freed := 0
 	for _, p := range placements.list(x.Txn) {
 		waits := p.GetNode() == "" && pinOf(p) == node.GetName()
-		if p.GetNode() == node.GetName() && IsStay(p.GetSpec()) || waits {
+		if p.GetNode() == node.GetName() && (IsStay(p.GetSpec()) || MayRun(p)) || waits {
 			placements.remove(x, placements.key(p))
 			freed++
 		}

@@ -118,10 +118,11 @@ func (x *tx) isOnlySigner(node *skerryv1.Node) bool {
 }
 
 // forgetPlacements of a node that was evicted: all of them when it is off, else
-// those that may run twice.
+// those that may run twice. What is exclusive is forgotten when its lease has
+// ended.
 func (x *tx) forgetPlacements(node string, off bool) {
 	for _, p := range placements.by(x.Txn, byNode, node) {
-		if off || p.GetEnded() != nil || !IsStay(p.GetSpec()) {
+		if off || p.GetEnded() != nil || (!IsStay(p.GetSpec()) && !MayRun(p)) {
 			placements.remove(x, placements.key(p))
 			continue
 		}
@@ -129,6 +130,10 @@ func (x *tx) forgetPlacements(node string, off bool) {
 			lost := shallow(p)
 			lost.LostSince = x.time
 			x.putPlacement(lost)
+		}
+		if IsExclusive(p.GetSpec()) {
+			x.inform(aboutPlacement(p), "PlacementLeft", "node %s, which was evicted, may run it until its lease of %s ends", node, p.GetSpec().GetPartition().GetLease())
+			continue
 		}
 		x.warn(aboutPlacement(p), "PlacementLeft", "it stays on %s, which was evicted, and may still run there", node)
 	}

@@ -35,6 +35,9 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 	if old == nil || old.GetNode() != node {
 		return false
 	}
+	if report.GetLapsed() {
+		old = x.reportLapsed(old)
+	}
 	if report.GetGone() {
 		// A node that has lost what it should run gets it again with its orders:
 		// only what is to be stopped is forgotten.

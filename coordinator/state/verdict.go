@@ -105,8 +105,8 @@ func checkUpdate(about string, w *skerryv1.Workload) error {
 			return invalid(field, "%q is not a length of time", bounded(text, maxName))
 		}
 	}
-	if beside := u.GetStrategy() == manifest.Canary || isBlueGreen(w); IsStay(w) && (beside || u.GetMaxSurge() > 0) {
-		return invalid("strategy", "what stays on its node has no room beside itself")
+	if beside := u.GetStrategy() == manifest.Canary || isBlueGreen(w); (IsStay(w) || IsExclusive(w)) && (beside || u.GetMaxSurge() > 0) {
+		return invalid("strategy", "what stays on its node, or is exclusive, does not run beside itself")
 	}
 	return nil
 }

@@ -95,6 +95,9 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 	if err := x.settleForm(record.GetWorkload(), &change); err != nil {
 		return nil, err
 	}
+	if err := x.checkLeaseStays(record.GetWorkload(), change.next); err != nil {
+		return nil, err
+	}
 	about := subject{kind: "Workload", project: given.GetProject(), name: given.GetName()}
 	if record == nil || change.specChanged { // labels ask for nothing
 		if err := x.use(given.GetProject(), record.GetWorkload(), change.next); err != nil {
@@ -227,8 +230,11 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	if _, err := manifest.Available(w.GetMinAvailable(), 0); err != nil {
 		return invalid("minAvailable", "%w", err)
 	}
-	if mode := w.GetPartition().GetMode(); mode != manifest.Stay && mode != manifest.Replicate {
-		return invalid("partition.mode", "%q is not available: it must be replicate or stay", bounded(mode, maxName))
+	if mode := w.GetPartition().GetMode(); mode != manifest.Stay && mode != manifest.Replicate && mode != manifest.Exclusive {
+		return invalid("partition.mode", "%q is none of replicate, stay and exclusive", bounded(mode, maxName))
+	}
+	if err := checkLease(about, w); err != nil {
+		return err
 	}
 	if delay, err := manifest.Duration(w.GetPartition().GetReplaceAfter()); err != nil || delay < 0 {
 		return invalid("partition.replaceAfter", "%q is not a length of time", bounded(w.GetPartition().GetReplaceAfter(), maxName))

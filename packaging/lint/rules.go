@@ -115,6 +115,7 @@ var shells = []struct{ path, reason string }{
 	{"agent/runtime/containerd/", "the shell around containerd, CNI and log files"},
 	{"agent/runtime/conformance/", "drives real runtimes in tests"},
 	{"agent/runtime/testimage/", "makes images for tests out of the machine's busybox"},
+	{"agent/guard/", "control groups, the watchdog and what must be fast and not on a disk are its business"},
 	{"agent/identity/workloadapi/", "the kernel tells who is at the other end of a socket"},
 	{"agent/gossip/", "Serf and memberlist keep their own time"},
 	{"certs/mtls/", "deadlines of connections are the kernel's time"},

@@ -10,6 +10,7 @@ import (
 const (
 	Replicate = "replicate"
 	Stay      = "stay"
+	Exclusive = "exclusive"
 )
 
 // Default fills in what a workload leaves open, as the manifest reference says.
@@ -40,6 +41,9 @@ func Default(w *skerryv1.Workload) {
 	}
 	set(&w.Partition.Mode, defaultMode(w))
 	set(&w.Partition.ReplaceAfter, "0s")
+	if w.Partition.Mode == Exclusive {
+		set(&w.Partition.Lease, defaultLease)
+	}
 	if w.Health != nil {
 		defaultHealth(w.Health)
 	}

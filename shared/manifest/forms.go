@@ -67,7 +67,7 @@ func (v *validator) form(w *skerryv1.Workload) {
 	case w.Replicas != nil && IsJob(w):
 		v.fail("replicas", "a workload with a number of replicas does not run to completion").Hint =
 			"leave replicas out; a job has completions and parallelism"
-	case w.GetPerNode() && w.GetPartition().GetMode() != Stay:
+	case w.GetPerNode() && w.GetPartition().GetMode() == Replicate:
 		v.fail("partition.mode", "what runs on each node stays there").Hint = "leave it out"
 	}
 	v.between("replicas", w.GetReplicas(), 0, maxReplicas)

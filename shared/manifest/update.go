@@ -86,6 +86,11 @@ func (v *validator) surge(w *skerryv1.Workload, beside bool) {
 		}
 		field, how = "update.maxSurge", "it runs new placements beside the old ones"
 	}
+	if w.GetPartition().GetMode() == Exclusive {
+		v.fail(field, "%s, and what is exclusive runs once at most", how).Hint =
+			"rolling without maxSurge and recreate stop the old one first"
+		return
+	}
 	if w.GetPartition().GetMode() == Stay {
 		v.fail(field, "%s, and what stays on its node has no other place", how).Hint =
 			"rolling without maxSurge and recreate stop the old one first"

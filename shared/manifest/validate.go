@@ -103,6 +103,7 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	v.between("priority", w.GetPriority(), 0, maxPriority)
 	v.minAvailable(w)
 	v.partition(w.GetPartition())
+	v.exclusive(w)
 	v.restart(w.GetRestart())
 	v.duration("stopGrace", w.GetStopGrace(), 0, 10*time.Minute)
 }
@@ -131,12 +132,7 @@ func (v *validator) label(field, name string) {
 }
 
 func (v *validator) partition(p *skerryv1.Partition) {
-	if p.GetMode() == "exclusive" {
-		v.fail("partition.mode", "exclusive is not available in this version").Hint =
-			"stay never runs twice either: it does not move from its node by itself"
-	} else {
-		v.oneOf("partition.mode", p.GetMode(), Replicate, Stay)
-	}
+	v.oneOf("partition.mode", p.GetMode(), Replicate, Stay, Exclusive)
 	v.duration("partition.replaceAfter", p.GetReplaceAfter(), 0, 24*time.Hour)
 }
 

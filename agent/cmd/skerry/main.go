@@ -64,7 +64,7 @@ func newRoot(system env.System) *cobra.Command {
 		Audit: auditVerifier{system},
 		Clock: system.Clock, Rand: system.Rand, Version: version,
 	})
-	root.AddCommand(agentCommand(system), joinCommand(system), devCommand(system))
+	root.AddCommand(agentCommand(system), guardCommand(system), joinCommand(system), devCommand(system))
 	cli.AddTo(root, "site", siteInitCommand(system))
 	cli.AddTo(root, "operator", operatorCreateCommand(system))
 	return root

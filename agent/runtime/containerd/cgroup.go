@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"skerry.dev/agent/guard"
 	"skerry.dev/shared/env"
 )
 
@@ -22,6 +23,10 @@ const cgroupRoot = "/sys/fs/cgroup"
 func (d *Driver) cgroup(container string) string {
 	return filepath.Join("/", d.CgroupParent, container)
 }
+
+// GuardTarget implements runtime.Guarded: all processes of a container are in its
+// control group.
+func (d *Driver) GuardTarget(id string) string { return guard.CgroupTarget(d.cgroup(containerID(id))) }
 
 // unified tells whether the machine has cgroup v2 only.
 func unified() bool {

@@ -2013,11 +2013,16 @@ type Partition struct {
 	// `replicate`: it keeps running, a replacement starts on the side with
 	// quorum, the surplus is removed after healing. `stay`: it is bound to its
 	// node, keeps running there and is never started elsewhere by itself.
-	// Default: `replicate`; `stay` for workloads with a host path.
+	// `exclusive`: it runs once at most, under a lease: cut off, it is stopped
+	// when the lease ends, and started elsewhere after that. Default:
+	// `replicate`; `stay` for workloads with a host path.
 	Mode string `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`
 	// How long a node must be lost before its placements are replaced, 0s to
 	// 24h. Default: `0s`.
-	ReplaceAfter  string `protobuf:"bytes,2,opt,name=replace_after,json=replaceAfter,proto3" json:"replace_after,omitempty"`
+	ReplaceAfter string `protobuf:"bytes,2,opt,name=replace_after,json=replaceAfter,proto3" json:"replace_after,omitempty"`
+	// With `exclusive`: how long its node may run it without a word of the
+	// coordinator, 5s to 1h. Default: `10s`.
+	Lease         string `protobuf:"bytes,580,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2062,6 +2067,13 @@ func (x *Partition) GetMode() string {
 func (x *Partition) GetReplaceAfter() string {
 	if x != nil {
 		return x.ReplaceAfter
+	}
+	return ""
+}
+
+func (x *Partition) GetLease() string {
+	if x != nil {
+		return x.Lease
 	}
 	return ""
 }
@@ -2163,7 +2175,10 @@ type Placement struct {
 	// Of a job: the run that it is an attempt of.
 	Run uint64 `protobuf:"varint,340,opt,name=run,proto3" json:"run,omitempty"`
 	// Of a job: when it did its work or failed. It takes no room any more.
-	Ended         *timestamppb.Timestamp `protobuf:"bytes,341,opt,name=ended,proto3" json:"ended,omitempty"`
+	Ended *timestamppb.Timestamp `protobuf:"bytes,341,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Of an exclusive one: when its lease was found to have ended. It runs nowhere
+	// any more, whatever its node knows of that.
+	Lapsed        *timestamppb.Timestamp `protobuf:"bytes,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2320,6 +2335,13 @@ func (x *Placement) GetRun() uint64 {
 func (x *Placement) GetEnded() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Ended
+	}
+	return nil
+}
+
+func (x *Placement) GetLapsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Lapsed
 	}
 	return nil
 }
@@ -3717,15 +3739,16 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06weight\x18\x03 \x01(\rR\x06weight\">\n" +
 	"\fSpreadTarget\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x18\n" +
-	"\apercent\x18\x02 \x01(\rR\apercent\"D\n" +
+	"\apercent\x18\x02 \x01(\rR\apercent\"[\n" +
 	"\tPartition\x12\x12\n" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12#\n" +
-	"\rreplace_after\x18\x02 \x01(\tR\freplaceAfter\"\\\n" +
+	"\rreplace_after\x18\x02 \x01(\tR\freplaceAfter\x12\x15\n" +
+	"\x05lease\x18\xc4\x04 \x01(\tR\x05lease\"\\\n" +
 	"\aRestart\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x18\n" +
 	"\abackoff\x18\x02 \x01(\tR\abackoff\x12\x1f\n" +
 	"\vmax_backoff\x18\x03 \x01(\tR\n" +
-	"maxBackoff\"\xf9\x05\n" +
+	"maxBackoff\"\xae\x06\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3749,7 +3772,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\vreplaced_by\x18\x12 \x01(\tR\n" +
 	"replacedBy\x12\x11\n" +
 	"\x03run\x18\xd4\x02 \x01(\x04R\x03run\x121\n" +
-	"\x05ended\x18\xd5\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x1a9\n" +
+	"\x05ended\x18\xd5\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x123\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06lapsed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x03\n" +
@@ -4049,40 +4073,41 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	28, // 40: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
 	51, // 41: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
 	51, // 42: skerry.v1.Placement.ended:type_name -> google.protobuf.Timestamp
-	1,  // 43: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 44: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	27, // 45: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	51, // 46: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	51, // 47: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	51, // 48: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	51, // 49: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 50: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 51: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	51, // 52: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 53: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 54: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 55: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 56: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	51, // 57: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	51, // 58: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	55, // 59: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	56, // 60: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
-	42, // 61: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 62: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	51, // 63: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 64: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	51, // 65: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 66: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 67: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 68: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 69: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	51, // 70: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 71: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	51, // 43: skerry.v1.Placement.lapsed:type_name -> google.protobuf.Timestamp
+	1,  // 44: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 45: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 46: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	51, // 47: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	51, // 48: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	51, // 49: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	51, // 50: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 51: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 52: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	51, // 53: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 54: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 55: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 56: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 57: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	51, // 58: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	51, // 59: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	55, // 60: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	56, // 61: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
+	42, // 62: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 63: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	51, // 64: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 65: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	51, // 66: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 67: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 68: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 69: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 70: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	51, // 71: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 72: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }

@@ -1205,7 +1205,9 @@ type Plan struct {
 	// What became of the newest templates of workloads.
 	Rollouts []*RolloutStep `protobuf:"bytes,300,rep,name=rollouts,proto3" json:"rollouts,omitempty"`
 	// Nothing runs any more on any node that is ready: the site is stopped.
-	SiteStopped   bool `protobuf:"varint,460,opt,name=site_stopped,json=siteStopped,proto3" json:"site_stopped,omitempty"`
+	SiteStopped bool `protobuf:"varint,460,opt,name=site_stopped,json=siteStopped,proto3" json:"site_stopped,omitempty"`
+	// Exclusive placements whose leases have ended.
+	Lapse         []*LeaseLapse `protobuf:"bytes,580,rep,name=lapse,proto3" json:"lapse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1322,6 +1324,13 @@ func (x *Plan) GetSiteStopped() bool {
 		return x.SiteStopped
 	}
 	return false
+}
+
+func (x *Plan) GetLapse() []*LeaseLapse {
+	if x != nil {
+		return x.Lapse
+	}
+	return nil
 }
 
 // Eviction ends a placement to make room for one that waits.
@@ -1854,7 +1863,9 @@ type PlacementReport struct {
 	Placement string                 `protobuf:"bytes,2,opt,name=placement,proto3" json:"placement,omitempty"`
 	Status    *v1.PlacementStatus    `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
 	// Nothing of it is left on the node.
-	Gone          bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	// Its lease has ended, and the node will not run it again.
+	Lapsed        bool `protobuf:"varint,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1913,6 +1924,13 @@ func (x *PlacementReport) GetStatus() *v1.PlacementStatus {
 func (x *PlacementReport) GetGone() bool {
 	if x != nil {
 		return x.Gone
+	}
+	return false
+}
+
+func (x *PlacementReport) GetLapsed() bool {
+	if x != nil {
+		return x.Lapsed
 	}
 	return false
 }
@@ -3036,7 +3054,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xdb\x16\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xdb\x16\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3129,7 +3147,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xb3\x04\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xe6\x04\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -3144,7 +3162,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x03due\x18\xd4\x02 \x03(\v2\x16.skerry.site.v1.RunDueR\x03due\x12,\n" +
 	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\x128\n" +
 	"\brollouts\x18\xac\x02 \x03(\v2\x1b.skerry.site.v1.RolloutStepR\brollouts\x12\"\n" +
-	"\fsite_stopped\x18\xcc\x03 \x01(\bR\vsiteStopped\"\x88\x01\n" +
+	"\fsite_stopped\x18\xcc\x03 \x01(\bR\vsiteStopped\x121\n" +
+	"\x05lapse\x18\xc4\x04 \x03(\v2\x1a.skerry.site.v1.LeaseLapseR\x05lapse\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
@@ -3189,12 +3208,13 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"placements\x18\x02 \x03(\v2\x1f.skerry.site.v1.PlacementReportR\n" +
 	"placements\x12/\n" +
-	"\x05facts\x18\x03 \x01(\v2\x19.skerry.site.v1.NodeFactsR\x05facts\"\x91\x01\n" +
+	"\x05facts\x18\x03 \x01(\v2\x19.skerry.site.v1.NodeFactsR\x05facts\"\xaa\x01\n" +
 	"\x0fPlacementReport\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04gone\"\xd9\x04\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x17\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xd9\x04\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3389,32 +3409,33 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RunDue)(nil),                // 63: skerry.site.v1.RunDue
 	(*RunOver)(nil),               // 64: skerry.site.v1.RunOver
 	(*RolloutStep)(nil),           // 65: skerry.site.v1.RolloutStep
-	(*v1.Decision)(nil),           // 66: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 67: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 68: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 69: skerry.v1.Condition
-	(v1.NodeState)(0),             // 70: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 71: skerry.v1.Image
-	(v1.VoterRole)(0),             // 72: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 73: skerry.v1.Placement
-	(*v1.Event)(nil),              // 74: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 75: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 76: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 77: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 78: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 79: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 80: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 81: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 82: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 83: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 84: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 85: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 86: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 87: skerry.site.v1.ImageKeys
-	(*v1.Workload)(nil),           // 88: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 89: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 90: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 91: skerry.site.v1.SiteTimeSet
+	(*LeaseLapse)(nil),            // 66: skerry.site.v1.LeaseLapse
+	(*v1.Decision)(nil),           // 67: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 68: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 69: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 70: skerry.v1.Condition
+	(v1.NodeState)(0),             // 71: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 72: skerry.v1.Image
+	(v1.VoterRole)(0),             // 73: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 74: skerry.v1.Placement
+	(*v1.Event)(nil),              // 75: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 76: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 77: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 78: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 79: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 80: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 81: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 82: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 83: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 84: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 85: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 86: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 87: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 88: skerry.site.v1.ImageKeys
+	(*v1.Workload)(nil),           // 89: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 90: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 91: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 92: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3476,58 +3497,59 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	63,  // 56: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
 	64,  // 57: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
 	65,  // 58: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	66,  // 59: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	66,  // 60: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	66,  // 61: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 62: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 63: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 64: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	67,  // 65: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	68,  // 66: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	69,  // 67: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 68: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	70,  // 69: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	71,  // 70: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	56,  // 71: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	72,  // 72: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 73: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 74: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	56,  // 75: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 76: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 77: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 78: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	73,  // 79: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	57,  // 80: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	71,  // 81: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	74,  // 82: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 83: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 84: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	75,  // 85: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	76,  // 86: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	77,  // 87: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	78,  // 88: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 89: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	79,  // 90: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	80,  // 91: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	81,  // 92: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	82,  // 93: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	83,  // 94: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	84,  // 95: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	85,  // 96: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	86,  // 97: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	87,  // 98: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	5,   // 99: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	88,  // 100: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 101: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	89,  // 102: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	90,  // 103: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	57,  // 104: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	91,  // 105: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	106, // [106:106] is the sub-list for method output_type
-	106, // [106:106] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	66,  // 59: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	67,  // 60: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	67,  // 61: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	67,  // 62: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 63: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 64: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 65: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	68,  // 66: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	69,  // 67: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	70,  // 68: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 69: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	71,  // 70: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	72,  // 71: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	56,  // 72: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	73,  // 73: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 74: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 75: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	56,  // 76: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 77: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 78: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 79: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	74,  // 80: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	57,  // 81: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	72,  // 82: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	75,  // 83: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 84: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 85: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	76,  // 86: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	77,  // 87: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	78,  // 88: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	79,  // 89: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 90: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	80,  // 91: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	81,  // 92: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	82,  // 93: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	83,  // 94: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	84,  // 95: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	85,  // 96: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	86,  // 97: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	87,  // 98: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	88,  // 99: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	5,   // 100: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	89,  // 101: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 102: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	90,  // 103: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	91,  // 104: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	57,  // 105: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	92,  // 106: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	107, // [107:107] is the sub-list for method output_type
+	107, // [107:107] is the sub-list for method input_type
+	107, // [107:107] is the sub-list for extension type_name
+	107, // [107:107] is the sub-list for extension extendee
+	0,   // [0:107] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3535,6 +3557,7 @@ func file_skerry_site_v1_log_proto_init() {
 	if File_skerry_site_v1_log_proto != nil {
 		return
 	}
+	file_skerry_site_v1_lease_proto_init()
 	file_skerry_site_v1_duty_proto_init()
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()

@@ -1,0 +1,131 @@
+package guard
+
+import (
+	"time"
+
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// maxGuarded placements at once.
+	maxGuarded = 256
+	// again is the pause between two attempts to kill, and recheck that between two
+	// looks at what is gone: something that was being started may come late.
+	again   = 20 * time.Millisecond
+	recheck = 50 * time.Millisecond
+)
+
+// Entry is one guarded placement.
+type Entry struct {
+	// ID of the instance.
+	ID string
+	// Target says what to kill.
+	Target string
+	// Until is when its lease ends, Kill when it is killed. Both on CLOCK_BOOTTIME.
+	Until, Kill time.Duration
+	// Ended: it was told to be killed; its lease is over for good.
+	Ended bool
+
+	// gone: nothing of it was left at the last look, at.
+	gone bool
+	at   time.Duration
+}
+
+// Core decides when to kill. It is pure: no clock, no I/O.
+type Core struct {
+	// Watchdog is how long the machine's watchdog takes to reset it; 0 for none.
+	Watchdog time.Duration
+
+	entries []Entry
+}
+
+// Margin is how long before its end a lease is given up, so that nothing is left
+// when it ends.
+func Margin(lease time.Duration) time.Duration {
+	return min(max(lease/10, 500*time.Millisecond), 2*time.Second)
+}
+
+func (c *Core) find(id string) *Entry {
+	for i := range c.entries {
+		if c.entries[i].ID == id {
+			return &c.entries[i]
+		}
+	}
+	return nil
+}
+
+// Arm guards a placement until its lease ends, or for longer than before. It
+// returns when it is killed unless it is armed again.
+func (c *Core) Arm(id, target string, until, lease, now time.Duration) (time.Duration, error) {
+	kill := until - Margin(lease) - c.Watchdog
+	e := c.find(id)
+	switch {
+	case c.Watchdog > lease/2:
+		return 0, problem.New(problem.Conflict, id, "the machine's watchdog takes %s, which is too long for a lease of %s", c.Watchdog, lease)
+	case e != nil && e.Ended, now >= kill:
+		return 0, problem.New(problem.Conflict, id, "its lease has ended")
+	case e == nil && len(c.entries) == maxGuarded:
+		return 0, problem.New(problem.Exhausted, id, "the guard holds %d placements, which is all it can", maxGuarded)
+	case e == nil:
+		c.entries = append(c.entries, Entry{ID: id})
+		e = &c.entries[len(c.entries)-1]
+	case kill < e.Kill:
+		return e.Kill, nil
+	}
+	e.Target, e.Until, e.Kill = target, until, kill
+	return kill, nil
+}
+
+// Drop forgets a placement of which nothing is left.
+func (c *Core) Drop(id string) {
+	for i := range c.entries {
+		if c.entries[i].ID == id {
+			c.entries = append(c.entries[:i], c.entries[i+1:]...)
+			return
+		}
+	}
+}
+
+// Entries that are guarded. They must not be changed.
+func (c *Core) Entries() []Entry { return c.entries }
+
+// Step names those to kill now, and after how long to ask again at the latest; 0
+// for when something happens. reset: one that cannot be killed keeps the machine
+// from what was promised, and only its watchdog helps.
+func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Duration) {
+	sooner := func(d time.Duration) {
+		if wake == 0 || d < wake {
+			wake = max(d, time.Millisecond)
+		}
+	}
+	for i := range c.entries {
+		e := &c.entries[i]
+		if now < e.Kill {
+			sooner(e.Kill - now)
+			continue
+		}
+		pause := again
+		if e.gone {
+			pause = recheck
+		}
+		if !e.Ended || now >= e.at+pause {
+			e.Ended = true
+			kill = append(kill, e.ID)
+		}
+		sooner(pause)
+		reset = reset || !e.gone && c.Watchdog > 0 && now >= e.Until-c.Watchdog
+	}
+	return kill, reset, wake
+}
+
+// Killed tells whether nothing of a placement is left.
+func (c *Core) Killed(id string, gone bool, now time.Duration) {
+	if e := c.find(id); e != nil {
+		e.gone, e.at = gone, now
+	}
+}
+
+// Restore what an earlier guard of this run of the machine held.
+func (c *Core) Restore(entries []Entry) {
+	c.entries = append(c.entries[:0], entries[:min(len(entries), maxGuarded)]...)
+}

@@ -1,0 +1,381 @@
+package lease
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"skerry.dev/agent/guard"
+	"skerry.dev/agent/reconcile"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+const (
+	// askTime bounds one request to the coordinator.
+	askTime = 800 * time.Millisecond
+	// checkGuard is how often the guard is asked whether it is there.
+	checkGuard = 250 * time.Millisecond
+	// startGuard is the shortest time between two starts of a guard, and decideTime
+	// how long one may take until what ran before this agent counts as unguarded.
+	startGuard = 2 * time.Second
+	decideTime = 3 * time.Second
+)
+
+// Ledger keeps orders, and what began under a lease.
+type Ledger interface {
+	Current() *sitev1.Assignments
+	Changed() <-chan struct{}
+	Begun() []string
+	KeepBegun([]string) error
+}
+
+// Guard of this machine, as guard.Client is.
+type Guard interface {
+	Check(ctx context.Context) (old bool, err error)
+	Arm(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error)
+	Drop(ctx context.Context, id string) error
+	List(ctx context.Context) ([]guard.Entry, error)
+	End(ctx context.Context) error
+}
+
+// Config of a keeper. All fields are required.
+type Config struct {
+	Ledger Ledger
+	Guard  Guard
+	// StartGuard starts a guard process, which outlives this agent.
+	StartGuard func() error
+	// Target says what to kill for an instance.
+	Target func(id string) string
+	// Coordinator asks it for leases.
+	Coordinator func(ctx context.Context, asks []*sitev1.LeaseAsk) (*sitev1.RenewLeasesResponse, error)
+	Env         env.System
+	Logger      *slog.Logger
+}
+
+// Keeper holds this node's leases.
+type Keeper struct {
+	Config
+
+	mu      sync.Mutex
+	holder  *Holder
+	changed chan struct{}
+	// present instances on this node; nil before the first look.
+	present map[string]bool
+	// wanted: there is something exclusive among the orders.
+	wanted bool
+	wake   chan struct{}
+	// guarded are the entries of the guard, as far as they are known here. They,
+	// started and began belong to guardLoop.
+	guarded map[string]bool
+	started time.Duration
+	began   time.Duration
+}
+
+// New returns a keeper; Run makes it act.
+func New(config Config) *Keeper {
+	k := &Keeper{
+		Config: config, holder: NewHolder(config.Ledger.Begun()), changed: make(chan struct{}), wake: make(chan struct{}, 1),
+		guarded: map[string]bool{}, began: config.Env.Clock.Elapsed(),
+	}
+	k.want()
+	return k
+}
+
+// want takes over the orders.
+func (k *Keeper) want() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wanted = k.holder.Want(k.Ledger.Current().GetPlacements())
+}
+
+// Permits implements supervisor.Leases.
+func (k *Keeper) Permits() (map[string]reconcile.Permit, time.Duration) {
+	k.want() // the supervisor obeys the same orders
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.holder.Permits(k.Env.Clock.Elapsed())
+}
+
+// Begin implements supervisor.Leases.
+func (k *Keeper) Begin(id string) (time.Duration, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.isExclusive(id) {
+		return 0, nil
+	}
+	end, isNew, may := k.holder.Begin(id, k.Env.Clock.Elapsed())
+	if !may {
+		return 0, problem.New(problem.Conflict, id, "it is exclusive, and this node holds no lease for it")
+	}
+	if !isNew {
+		return end, nil
+	}
+	if err := k.Ledger.KeepBegun(k.holder.Begun()); err != nil {
+		k.holder.unbegin(id)
+		return 0, err
+	}
+	return end, nil
+}
+
+func (k *Keeper) isExclusive(id string) bool {
+	for _, p := range k.Ledger.Current().GetPlacements() {
+		if reconcile.InstanceID(p.GetProject(), p.GetName()) == id {
+			return manifest.LeaseOf(p.GetSpec()) > 0
+		}
+	}
+	return false
+}
+
+// Present implements supervisor.Leases.
+func (k *Keeper) Present(ids []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.present = map[string]bool{}
+	for _, id := range ids {
+		k.present[id] = true
+	}
+}
+
+// Lease is what is known of a placement's lease, for people.
+func (k *Keeper) Lease(project, name string) (time.Duration, string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.holder.Lease(reconcile.InstanceID(project, name), k.Env.Clock.Elapsed())
+}
+
+// Trouble says why nothing exclusive can start here; empty when all is well or
+// there is nothing of the kind.
+func (k *Keeper) Trouble() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.wanted {
+		return ""
+	}
+	return k.holder.trouble
+}
+
+// Changed implements supervisor.Leases.
+func (k *Keeper) Changed() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.changed
+}
+
+// announce needs mu.
+func (k *Keeper) announce() {
+	close(k.changed)
+	k.changed = make(chan struct{})
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps leases until ctx ends. What is held then, the next agent finds at the
+// guard.
+func (k *Keeper) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return k.askLoop(ctx) })
+	group.Go(func() error { return k.guardLoop(ctx) })
+	return group.Wait()
+}
+
+// askLoop asks the coordinator, one request at a time.
+func (k *Keeper) askLoop(ctx context.Context) error {
+	timer := k.Env.Clock.NewTimer(0)
+	defer timer.Stop()
+	for {
+		ordersChanged, leasesChanged := k.Ledger.Changed(), k.Changed()
+		k.want()
+		sent := k.Env.Clock.Elapsed()
+		k.mu.Lock()
+		asks, wait := k.holder.Ask(sent)
+		k.mu.Unlock()
+		if len(asks) > 0 {
+			k.ask(ctx, sent, asks)
+			continue
+		}
+		if wait > 0 {
+			timer.Reset(wait)
+		}
+		select {
+		case <-ordersChanged:
+		case <-leasesChanged:
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ask once. The leases count from sent, whatever happens to the request.
+func (k *Keeper) ask(ctx context.Context, sent time.Duration, asks []*sitev1.LeaseAsk) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	response, err := k.Coordinator(ctx, asks)
+	if err != nil {
+		k.Logger.Debug("no lease was granted", "error", err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if olderTerm(response.GetOrder(), k.Ledger.Current().GetOrder()) {
+		k.Logger.Warn("leases of a coordinator that has been replaced count for nothing", "term", response.GetOrder().GetTerm())
+		return
+	}
+	k.holder.Answered(sent, asks, response.GetAnswers())
+	k.announce()
+}
+
+// olderTerm: whoever answers leads no more (SAFETY, rule 1).
+func olderTerm(answers, seen *sitev1.Order) bool {
+	if answers.GetSiteEpoch() != seen.GetSiteEpoch() {
+		return answers.GetSiteEpoch() < seen.GetSiteEpoch()
+	}
+	return answers.GetTerm() < seen.GetTerm()
+}
+
+// guardLoop keeps a guard, and tells it of leases.
+func (k *Keeper) guardLoop(ctx context.Context) error {
+	timer := k.Env.Clock.NewTimer(0)
+	defer timer.Stop()
+	for {
+		ordersChanged := k.Ledger.Changed()
+		k.want()
+		pause := time.Hour
+		if k.needed() {
+			pause = checkGuard
+			k.keepGuard(ctx)
+		}
+		timer.Reset(pause)
+		select {
+		case <-k.wake:
+		case <-ordersChanged:
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// needed: something is exclusive here, or the guard may still hold something.
+func (k *Keeper) needed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.wanted || len(k.guarded) > 0 || !k.holder.decided
+}
+
+// keepGuard starts one if there is none, and tells it what it does not know.
+func (k *Keeper) keepGuard(ctx context.Context) {
+	entries, err := k.look(ctx)
+	k.decide(entries, err)
+	if err != nil {
+		k.trouble(err.Error())
+		return
+	}
+	k.trouble("")
+	k.mu.Lock()
+	clear(k.guarded)
+	for _, e := range entries {
+		k.guarded[e.ID] = true
+	}
+	k.holder.Knows(entries)
+	arms := k.holder.Untold()
+	gone := k.leftOver()
+	k.mu.Unlock()
+	for _, arm := range arms {
+		kill, err := k.Guard.Arm(ctx, arm.ID, k.Target(arm.ID), arm.Until, arm.Lease)
+		if err != nil {
+			k.Logger.Warn("the guard does not take a lease over", "instance", arm.ID, "error", err)
+			k.trouble(err.Error())
+			return
+		}
+		k.mu.Lock()
+		k.guarded[arm.ID] = true
+		k.holder.Told(arm.ID, arm.Until, kill)
+		k.announceChange()
+		k.mu.Unlock()
+	}
+	for _, id := range gone {
+		if err := k.Guard.Drop(ctx, id); err != nil {
+			k.Logger.Debug("the guard still holds what is gone", "instance", id, "error", err)
+			return
+		}
+		k.mu.Lock()
+		delete(k.guarded, id)
+		k.mu.Unlock()
+	}
+}
+
+// announceChange without waking this loop. It needs mu.
+func (k *Keeper) announceChange() {
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+// leftOver are guarded, but neither among the orders nor on this node any more.
+// It needs mu.
+func (k *Keeper) leftOver() []string {
+	var gone []string
+	for id := range k.guarded {
+		if k.present != nil && !k.present[id] && k.holder.held[id] == nil {
+			gone = append(gone, id)
+		}
+	}
+	slices.Sort(gone)
+	return gone
+}
+
+// look at what the guard holds, and start one if there is none.
+func (k *Keeper) look(ctx context.Context) ([]guard.Entry, error) {
+	old, err := k.Guard.Check(ctx)
+	if old {
+		k.Logger.Info("a guard of another version is replaced")
+		if failed := k.Guard.End(ctx); failed != nil {
+			return nil, failed
+		}
+	}
+	if err == nil {
+		return k.Guard.List(ctx)
+	}
+	k.mu.Lock()
+	wanted := k.wanted
+	k.mu.Unlock()
+	if now := k.Env.Clock.Elapsed(); wanted && (k.started == 0 || now-k.started >= startGuard) {
+		k.started = now
+		if failed := k.StartGuard(); failed != nil {
+			return nil, problem.New(problem.Internal, "guard", "it cannot be started: %w", failed)
+		}
+	}
+	return nil, err
+}
+
+// decide once what becomes of what ran here before this agent did.
+func (k *Keeper) decide(entries []guard.Entry, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.holder.decided || (err != nil && k.wanted && k.Env.Clock.Elapsed()-k.began < decideTime) {
+		return
+	}
+	k.holder.Decide(entries)
+	k.announce()
+}
+
+func (k *Keeper) trouble(why string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.holder.trouble == why {
+		return
+	}
+	if k.holder.trouble = why; why != "" {
+		k.Logger.Error("nothing exclusive can be started on this node", "reason", why)
+	}
+	k.announce()
+}
