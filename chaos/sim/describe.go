@@ -29,6 +29,9 @@ func describe(entry *sitev1.Entry) string {
 func describePlan(plan *sitev1.Plan) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan of %d", plan.GetBaseIndex())
+	for _, part := range plan.GetLapse() {
+		fmt.Fprintf(&b, ", the lease of %s has ended", part.GetPlacement())
+	}
 	for _, part := range plan.GetRemove() {
 		fmt.Fprintf(&b, ", remove %s (%s)", part.GetPlacement(), part.GetReason())
 	}

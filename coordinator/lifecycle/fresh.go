@@ -21,7 +21,7 @@ import (
 // one, what is for one node, and what may have to wait for something takes two.
 func (s *sheet) mayBindAtOnce(part *sitev1.NewPlacement) bool {
 	return part.GetReplaces() == "" && part.GetNode() == "" && part.GetRun() == 0 && !part.GetStable() && len(s.fresh) < scheduler.MaxDecisions &&
-		!state.IsStay(s.w) && len(s.w.GetAfter()) == 0 && s.w.GetUpdate().GetStrategy() != manifest.Recreate
+		!state.IsStay(s.w) && !state.IsExclusive(s.w) && len(s.w.GetAfter()) == 0 && s.w.GetUpdate().GetStrategy() != manifest.Recreate
 }
 
 // unborn are the fresh placements as the scheduler sees them: the youngest.

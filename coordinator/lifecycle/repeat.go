@@ -72,6 +72,9 @@ func (d *description) plan(plan *sitev1.Plan) {
 	for _, part := range plan.GetRemove() {
 		d.add("remove", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
+	for _, part := range plan.GetLapse() {
+		d.add("lapse", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
+	}
 	for _, part := range plan.GetEndDrains() {
 		d.add("end drain", part.GetNode(), d.view.Node(part.GetNode()).GetResourceVersion())
 	}
