@@ -57,3 +57,6 @@ func (d *Driver) InstanceOf(ctx context.Context, pid int) (string, error) {
 	}
 	return "", problem.New(problem.NotFound, fmt.Sprintf("process %d", pid), "it is in no container of this node's")
 }
+
+// GuardTarget implements runtime.Guarded. Nothing but the model can end it.
+func (d *Driver) GuardTarget(id string) string { return "model:" + id }
