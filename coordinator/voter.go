@@ -136,6 +136,7 @@ type Voter struct {
 	auditKnown audit.Keys
 	auditAt    int
 	observed   chan observation
+	backups    *backups
 	// waiting says why the controllers hold replacing back; nil when this is not
 	// the coordinator.
 	waiting atomic.Pointer[string]
@@ -159,6 +160,7 @@ type Voter struct {
 func New(config Config) (*Voter, error) {
 	v := &Voter{Config: config, store: state.New(), observed: make(chan observation, maxObserved)}
 	v.clients = &clients{dialer: config.Dialer, known: map[target]*http.Client{}}
+	v.backups = &backups{v: v, folder: make(chan struct{}, 1)}
 	v.secrets = secrets.New(config.Node, config.Recipient, config.Env.Rand)
 	v.ended, v.end = context.WithCancel(context.Background())
 	opened, err := pebblelog.Open(vfs.Default, config.Dir, config.Logger)
@@ -230,7 +232,7 @@ func (v *Voter) serve() {
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting,
-		Leaves:     v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v},
+		Leaves:     v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
 		SiteTime: siteClock{v},
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
@@ -321,6 +323,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.keepSecrets(groupCtx) })
 	group.Go(func() error { return v.rotateKeys(groupCtx) })
 	group.Go(func() error { return v.keepAudit(groupCtx) })
+	group.Go(func() error { return v.keepBackups(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()

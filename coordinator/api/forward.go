@@ -48,6 +48,10 @@ var writes = map[string]bool{
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 
 	skerryv1connect.RolloutServiceSteerProcedure: true,
+
+	skerryv1connect.BackupServiceCreateBackupProcedure: true,
+	skerryv1connect.BackupServiceListBackupsProcedure:  true,
+
 	// It seals secrets, as an apply does.
 	skerryv1connect.PlanServicePlanProcedure: true,
 }

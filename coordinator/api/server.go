@@ -61,11 +61,13 @@ type Config struct {
 	// Refused counts refusals for the audit log.
 	Refused Refused
 	// Reads counts logs that were read, for the audit log.
-	Reads  Refused
-	Execs  Execs
-	Clock  env.Clock
-	Rand   env.Rand
-	Logger *slog.Logger
+	Reads Refused
+	Execs Execs
+	// Backups of this voter.
+	Backups Backups
+	Clock   env.Clock
+	Rand    env.Rand
+	Logger  *slog.Logger
 }
 
 // compressFrom this many bytes on answers are compressed. Less is not worth it:
@@ -106,6 +108,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
 	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
+	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s}, options...))
 	s.handler = s.authenticate(s.throttled(s.forward(mux)))
 	return s
 }

@@ -188,7 +188,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 		}
 	}
 	response.Problems = slices.Concat(stopProblems(view.Stop()), brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
-		findProblems(view, placements, response, s.Waiting()), trustRoom(view))
+		findProblems(view, placements, response, s.Waiting()), backupProblems(view), trustRoom(view))
 	// Of a stopped site there is nothing to lose.
 	if view.Stop() == nil && freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
 		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)

@@ -81,3 +81,13 @@ func (k Keys) Has(node string, public ed25519.PublicKey) bool {
 	}
 	return false
 }
+
+// Signed tells whether one of a node's keys has signed a message.
+func (k Keys) Signed(node string, message, signature []byte) bool {
+	for _, known := range k.verifiers {
+		if known.Name() == KeyName(k.Site, node) && known.Verify(message, signature) {
+			return true
+		}
+	}
+	return false
+}

@@ -154,6 +154,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.recordReads(change.RecordReads)
 	case *sitev1.Entry_ArchiveAudit:
 		return x.archiveAudit(change.ArchiveAudit)
+	case *sitev1.Entry_RecordBackup:
+		return x.recordBackup(change.RecordBackup)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

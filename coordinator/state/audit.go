@@ -205,6 +205,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		describeExec(leaf, change.RecordExec)
 	case *sitev1.Entry_RecordReads:
 		describeReads(leaf, change.RecordReads)
+	case *sitev1.Entry_RecordBackup:
+		describeBackup(leaf, change.RecordBackup)
 	case *sitev1.Entry_ArchiveAudit:
 		about(leaf, "archive", fmt.Sprintf("Audit/%d", change.ArchiveAudit.GetSize()))
 	default:

@@ -41,6 +41,7 @@ func (x *tx) moveTimes(by time.Duration) {
 		stop.Deadline = moved(x.halt.GetDeadline(), by)
 		x.setStop(stop)
 	}
+	x.moveBackups(by)
 	if x.imageKeys != nil {
 		x.setImageKeys(&sitev1.ImageKeys{Keys: x.imageKeys.GetKeys(), Made: moved(x.imageKeys.GetMade(), by)})
 	}

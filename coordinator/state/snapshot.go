@@ -53,6 +53,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		BrokenGlass:         m.broken,
 		Stop:                m.halt,
 		ImageKeys:           m.imageKeys,
+		Backups:             m.backups,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -110,6 +111,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		broken:              snapshot.GetBrokenGlass(),
 		halt:                snapshot.GetStop(),
 		imageKeys:           snapshot.GetImageKeys(),
+		backups:             snapshot.GetBackups(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -131,6 +133,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	if x.imageKeys != nil {
 		x.sum += x.hash("imageKeys", x.imageKeys)
+	}
+	if x.backups != nil {
+		x.sum += x.hash("backups", x.backups)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

@@ -61,6 +61,8 @@ type meta struct {
 	halt *skerryv1.SiteStop
 	// imageKeys are nil before the first one has come.
 	imageKeys *sitev1.ImageKeys
+	// backups are nil before the first one.
+	backups *sitev1.BackupState
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

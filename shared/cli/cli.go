@@ -95,7 +95,7 @@ begins with "!" on standard error.`,
 		applyCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand),
 		logsCommand, execCommand,
-		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, versionCommand,
+		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))
 	}

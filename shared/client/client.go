@@ -59,6 +59,7 @@ type Client struct {
 	power      skerryv1connect.PowerServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
+	backups    skerryv1connect.BackupServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -73,6 +74,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
+	c.backups = skerryv1connect.NewBackupServiceClient(c, placeholder, options...)
 	c.access = skerryv1connect.NewAccessServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
@@ -130,6 +132,9 @@ func (c *Client) Audit() skerryv1connect.AuditServiceClient { return c.audit }
 
 // Access is the service that says who may do what.
 func (c *Client) Access() skerryv1connect.AccessServiceClient { return c.access }
+
+// Backups is the service that makes backups of the site's state.
+func (c *Client) Backups() skerryv1connect.BackupServiceClient { return c.backups }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

@@ -85,6 +85,7 @@ func (v *validator) settings(s *skerryv1.Settings) {
 	}
 	v.scheduling(s.GetScheduling())
 	v.losses(s.GetLosses())
+	v.backups(s.GetBackups())
 	v.lifetime("lifetimes.node", s.GetLifetimes().GetNode(), nodeBounds)
 	v.lifetime("lifetimes.operator", s.GetLifetimes().GetOperator(), operatorBounds)
 	v.lifetime("lifetimes.workload", s.GetLifetimes().GetWorkload(), workloadBounds)

@@ -49,7 +49,9 @@ type Settings struct {
 	// How the room of nodes is handed out.
 	Scheduling *Scheduling `protobuf:"bytes,220,opt,name=scheduling,proto3" json:"scheduling,omitempty"`
 	// How the site takes the loss of nodes.
-	Losses        *Losses `protobuf:"bytes,320,opt,name=losses,proto3" json:"losses,omitempty"`
+	Losses *Losses `protobuf:"bytes,320,opt,name=losses,proto3" json:"losses,omitempty"`
+	// The site's own backups. Default: none.
+	Backups       *Backups `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,6 +156,80 @@ func (x *Settings) GetLosses() *Losses {
 	return nil
 }
 
+func (x *Settings) GetBackups() *Backups {
+	if x != nil {
+		return x.Backups
+	}
+	return nil
+}
+
+// Backups that the site makes by itself. They open with a recovery key alone
+// (skerry secret recovery-key create): without one none are made.
+type Backups struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path of a folder or mount on every voter. It must be there: nobody
+	// makes it. Empty: none are made.
+	Folder string `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	// How often, 5m to 30d. Also whenever a CA or a key of the site has changed.
+	// Default: `24h`.
+	Every string `protobuf:"bytes,2,opt,name=every,proto3" json:"every,omitempty"`
+	// How many are kept, 1 to 1000; older ones are deleted. Default: 14.
+	Keep          uint32 `protobuf:"varint,3,opt,name=keep,proto3" json:"keep,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backups) Reset() {
+	*x = Backups{}
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backups) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backups) ProtoMessage() {}
+
+func (x *Backups) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backups.ProtoReflect.Descriptor instead.
+func (*Backups) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Backups) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *Backups) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *Backups) GetKeep() uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return 0
+}
+
 // Losses is how the site takes the loss of nodes. When many are lost at once it
 // is probably the network: then replacing what ran on them waits.
 type Losses struct {
@@ -174,7 +250,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +262,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[1]
+	mi := &file_skerry_v1_settings_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +275,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{1}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Losses) GetNodes() uint32 {
@@ -253,7 +329,7 @@ type Scheduling struct {
 
 func (x *Scheduling) Reset() {
 	*x = Scheduling{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[2]
+	mi := &file_skerry_v1_settings_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +341,7 @@ func (x *Scheduling) String() string {
 func (*Scheduling) ProtoMessage() {}
 
 func (x *Scheduling) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[2]
+	mi := &file_skerry_v1_settings_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +354,7 @@ func (x *Scheduling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scheduling.ProtoReflect.Descriptor instead.
 func (*Scheduling) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{2}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Scheduling) GetStrategy() string {
@@ -351,7 +427,7 @@ type Lifetimes struct {
 
 func (x *Lifetimes) Reset() {
 	*x = Lifetimes{}
-	mi := &file_skerry_v1_settings_proto_msgTypes[3]
+	mi := &file_skerry_v1_settings_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +439,7 @@ func (x *Lifetimes) String() string {
 func (*Lifetimes) ProtoMessage() {}
 
 func (x *Lifetimes) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_settings_proto_msgTypes[3]
+	mi := &file_skerry_v1_settings_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +452,7 @@ func (x *Lifetimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lifetimes.ProtoReflect.Descriptor instead.
 func (*Lifetimes) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{3}
+	return file_skerry_v1_settings_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Lifetimes) GetNode() string {
@@ -411,7 +487,7 @@ var File_skerry_v1_settings_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x03\n" +
+	"\x18skerry/v1/settings.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x04\n" +
 	"\bSettings\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -427,10 +503,15 @@ const file_skerry_v1_settings_proto_rawDesc = "" +
 	"\n" +
 	"scheduling\x18\xdc\x01 \x01(\v2\x15.skerry.v1.SchedulingR\n" +
 	"scheduling\x12*\n" +
-	"\x06losses\x18\xc0\x02 \x01(\v2\x11.skerry.v1.LossesR\x06losses\x1a9\n" +
+	"\x06losses\x18\xc0\x02 \x01(\v2\x11.skerry.v1.LossesR\x06losses\x12-\n" +
+	"\abackups\x18\xa8\x05 \x01(\v2\x12.skerry.v1.BackupsR\abackups\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"d\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"K\n" +
+	"\aBackups\x12\x16\n" +
+	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x14\n" +
+	"\x05every\x18\x02 \x01(\tR\x05every\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\rR\x04keep\"d\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05nodes\x18\x01 \x01(\rR\x05nodes\x12\x18\n" +
 	"\apercent\x18\x02 \x01(\rR\apercent\x12\x16\n" +
@@ -464,26 +545,28 @@ func file_skerry_v1_settings_proto_rawDescGZIP() []byte {
 	return file_skerry_v1_settings_proto_rawDescData
 }
 
-var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_skerry_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_skerry_v1_settings_proto_goTypes = []any{
 	(*Settings)(nil),              // 0: skerry.v1.Settings
-	(*Losses)(nil),                // 1: skerry.v1.Losses
-	(*Scheduling)(nil),            // 2: skerry.v1.Scheduling
-	(*Lifetimes)(nil),             // 3: skerry.v1.Lifetimes
-	nil,                           // 4: skerry.v1.Settings.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Backups)(nil),               // 1: skerry.v1.Backups
+	(*Losses)(nil),                // 2: skerry.v1.Losses
+	(*Scheduling)(nil),            // 3: skerry.v1.Scheduling
+	(*Lifetimes)(nil),             // 4: skerry.v1.Lifetimes
+	nil,                           // 5: skerry.v1.Settings.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_skerry_v1_settings_proto_depIdxs = []int32{
-	4, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
-	5, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
-	3, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
-	2, // 3: skerry.v1.Settings.scheduling:type_name -> skerry.v1.Scheduling
-	1, // 4: skerry.v1.Settings.losses:type_name -> skerry.v1.Losses
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: skerry.v1.Settings.labels:type_name -> skerry.v1.Settings.LabelsEntry
+	6, // 1: skerry.v1.Settings.created:type_name -> google.protobuf.Timestamp
+	4, // 2: skerry.v1.Settings.lifetimes:type_name -> skerry.v1.Lifetimes
+	3, // 3: skerry.v1.Settings.scheduling:type_name -> skerry.v1.Scheduling
+	2, // 4: skerry.v1.Settings.losses:type_name -> skerry.v1.Losses
+	1, // 5: skerry.v1.Settings.backups:type_name -> skerry.v1.Backups
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_settings_proto_init() }
@@ -497,7 +580,7 @@ func file_skerry_v1_settings_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_settings_proto_rawDesc), len(file_skerry_v1_settings_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

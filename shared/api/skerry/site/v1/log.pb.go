@@ -86,6 +86,7 @@ type Entry struct {
 	//	*Entry_StopSite
 	//	*Entry_StartSite
 	//	*Entry_RotateImageKey
+	//	*Entry_RecordBackup
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -526,6 +527,15 @@ func (x *Entry) GetRotateImageKey() *RotateImageKey {
 	return nil
 }
 
+func (x *Entry) GetRecordBackup() *RecordBackup {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RecordBackup); ok {
+			return x.RecordBackup
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -682,6 +692,10 @@ type Entry_RotateImageKey struct {
 	RotateImageKey *RotateImageKey `protobuf:"bytes,500,opt,name=rotate_image_key,json=rotateImageKey,proto3,oneof"`
 }
 
+type Entry_RecordBackup struct {
+	RecordBackup *RecordBackup `protobuf:"bytes,680,opt,name=record_backup,json=recordBackup,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -757,6 +771,8 @@ func (*Entry_StopSite) isEntry_Change() {}
 func (*Entry_StartSite) isEntry_Change() {}
 
 func (*Entry_RotateImageKey) isEntry_Change() {}
+
+func (*Entry_RecordBackup) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -2454,6 +2470,7 @@ type Snapshot struct {
 	// While the site is stopped.
 	Stop          *v1.SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
 	ImageKeys     *ImageKeys   `protobuf:"bytes,500,opt,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
+	Backups       *BackupState `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2743,6 +2760,13 @@ func (x *Snapshot) GetStop() *v1.SiteStop {
 func (x *Snapshot) GetImageKeys() *ImageKeys {
 	if x != nil {
 		return x.ImageKeys
+	}
+	return nil
+}
+
+func (x *Snapshot) GetBackups() *BackupState {
+	if x != nil {
+		return x.Backups
 	}
 	return nil
 }
@@ -3054,7 +3078,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xdb\x16\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xa1\x17\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3109,7 +3133,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tstop_site\x18\xcc\x03 \x01(\v2\x18.skerry.site.v1.StopSiteH\x00R\bstopSite\x12;\n" +
 	"\n" +
 	"start_site\x18\xcd\x03 \x01(\v2\x19.skerry.site.v1.StartSiteH\x00R\tstartSite\x12K\n" +
-	"\x10rotate_image_key\x18\xf4\x03 \x01(\v2\x1e.skerry.site.v1.RotateImageKeyH\x00R\x0erotateImageKeyB\b\n" +
+	"\x10rotate_image_key\x18\xf4\x03 \x01(\v2\x1e.skerry.site.v1.RotateImageKeyH\x00R\x0erotateImageKey\x12D\n" +
+	"\rrecord_backup\x18\xa8\x05 \x01(\v2\x1c.skerry.site.v1.RecordBackupH\x00R\frecordBackupB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3254,7 +3279,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xde\r\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x96\x0e\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3301,7 +3326,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\trevisions\x18\xac\x02 \x03(\v2\x1e.skerry.site.v1.RevisionRecordR\trevisions\x12(\n" +
 	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\x129\n" +
 	"\n" +
-	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\"`\n" +
+	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\x126\n" +
+	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3399,43 +3425,45 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*StopSite)(nil),              // 53: skerry.site.v1.StopSite
 	(*StartSite)(nil),             // 54: skerry.site.v1.StartSite
 	(*RotateImageKey)(nil),        // 55: skerry.site.v1.RotateImageKey
-	(*TrustVersion)(nil),          // 56: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 57: skerry.v1.Node
-	(*v1.Grant)(nil),              // 58: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 59: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 60: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 61: skerry.v1.Token
-	(*EndDrain)(nil),              // 62: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 63: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 64: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 65: skerry.site.v1.RolloutStep
-	(*LeaseLapse)(nil),            // 66: skerry.site.v1.LeaseLapse
-	(*v1.Decision)(nil),           // 67: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 68: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 69: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 70: skerry.v1.Condition
-	(v1.NodeState)(0),             // 71: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 72: skerry.v1.Image
-	(v1.VoterRole)(0),             // 73: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 74: skerry.v1.Placement
-	(*v1.Event)(nil),              // 75: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 76: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 77: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 78: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 79: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 80: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 81: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 82: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 83: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 84: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 85: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 86: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 87: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 88: skerry.site.v1.ImageKeys
-	(*v1.Workload)(nil),           // 89: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 90: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 91: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 92: skerry.site.v1.SiteTimeSet
+	(*RecordBackup)(nil),          // 56: skerry.site.v1.RecordBackup
+	(*TrustVersion)(nil),          // 57: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 58: skerry.v1.Node
+	(*v1.Grant)(nil),              // 59: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 60: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 61: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 62: skerry.v1.Token
+	(*EndDrain)(nil),              // 63: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 64: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 65: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 66: skerry.site.v1.RolloutStep
+	(*LeaseLapse)(nil),            // 67: skerry.site.v1.LeaseLapse
+	(*v1.Decision)(nil),           // 68: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 69: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 70: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 71: skerry.v1.Condition
+	(v1.NodeState)(0),             // 72: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 73: skerry.v1.Image
+	(v1.VoterRole)(0),             // 74: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 75: skerry.v1.Placement
+	(*v1.Event)(nil),              // 76: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 77: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 78: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 79: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 80: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 81: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 82: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 83: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 84: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 85: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 86: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 87: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 88: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 89: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 90: skerry.site.v1.BackupState
+	(*v1.Workload)(nil),           // 91: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 92: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 93: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 94: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3478,78 +3506,80 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	53,  // 37: skerry.site.v1.Entry.stop_site:type_name -> skerry.site.v1.StopSite
 	54,  // 38: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
 	55,  // 39: skerry.site.v1.Entry.rotate_image_key:type_name -> skerry.site.v1.RotateImageKey
-	56,  // 40: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 41: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	57,  // 42: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	58,  // 43: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	59,  // 44: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	60,  // 45: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	61,  // 46: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 47: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	58,  // 48: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	57,  // 49: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 50: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 51: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 52: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 53: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 54: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	62,  // 55: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	63,  // 56: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	64,  // 57: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	65,  // 58: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	66,  // 59: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
-	67,  // 60: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	67,  // 61: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	67,  // 62: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 63: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 64: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 65: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	68,  // 66: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	69,  // 67: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	70,  // 68: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 69: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	71,  // 70: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	72,  // 71: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	56,  // 72: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	73,  // 73: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 74: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 75: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	56,  // 76: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 77: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 78: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 79: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	74,  // 80: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	57,  // 81: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	72,  // 82: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	75,  // 83: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 84: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 85: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	76,  // 86: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	77,  // 87: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	78,  // 88: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	79,  // 89: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 90: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	80,  // 91: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	81,  // 92: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	82,  // 93: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	83,  // 94: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	84,  // 95: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	85,  // 96: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	86,  // 97: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	87,  // 98: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	88,  // 99: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	5,   // 100: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	89,  // 101: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 102: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	90,  // 103: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	91,  // 104: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	57,  // 105: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	92,  // 106: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	107, // [107:107] is the sub-list for method output_type
-	107, // [107:107] is the sub-list for method input_type
-	107, // [107:107] is the sub-list for extension type_name
-	107, // [107:107] is the sub-list for extension extendee
-	0,   // [0:107] is the sub-list for field type_name
+	56,  // 40: skerry.site.v1.Entry.record_backup:type_name -> skerry.site.v1.RecordBackup
+	57,  // 41: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 42: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	58,  // 43: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	59,  // 44: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	60,  // 45: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	61,  // 46: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	62,  // 47: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 48: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	59,  // 49: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	58,  // 50: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 51: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 52: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 53: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 54: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 55: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	63,  // 56: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	64,  // 57: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	65,  // 58: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	66,  // 59: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	67,  // 60: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	68,  // 61: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	68,  // 62: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	68,  // 63: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 64: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 65: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 66: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	69,  // 67: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	70,  // 68: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	71,  // 69: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 70: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	72,  // 71: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	73,  // 72: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	57,  // 73: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	74,  // 74: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 75: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 76: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	57,  // 77: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 78: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 79: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 80: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	75,  // 81: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	58,  // 82: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	73,  // 83: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	76,  // 84: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 85: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 86: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	77,  // 87: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	78,  // 88: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	79,  // 89: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	80,  // 90: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 91: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	81,  // 92: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	82,  // 93: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	83,  // 94: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	84,  // 95: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	85,  // 96: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	86,  // 97: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	87,  // 98: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	88,  // 99: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	89,  // 100: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	90,  // 101: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	5,   // 102: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	91,  // 103: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 104: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	92,  // 105: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	93,  // 106: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	58,  // 107: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	94,  // 108: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	109, // [109:109] is the sub-list for method output_type
+	109, // [109:109] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3558,6 +3588,7 @@ func file_skerry_site_v1_log_proto_init() {
 		return
 	}
 	file_skerry_site_v1_lease_proto_init()
+	file_skerry_site_v1_backup_proto_init()
 	file_skerry_site_v1_duty_proto_init()
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
@@ -3610,6 +3641,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_StopSite)(nil),
 		(*Entry_StartSite)(nil),
 		(*Entry_RotateImageKey)(nil),
+		(*Entry_RecordBackup)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -1,0 +1,13 @@
+package consensus
+
+import "context"
+
+// Encode returns the whole state as it is after some entry. It holds up the log
+// for as long as a snapshot does.
+func (n *Node) Encode(ctx context.Context) (data []byte, err error) {
+	failed := n.do(ctx, func() error {
+		data, err = n.replica.config.Machine.Marshal()
+		return err
+	})
+	return data, failed
+}
