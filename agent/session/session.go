@@ -180,6 +180,9 @@ func (s *Session) sync(ctx context.Context, address string) error {
 	})
 	group.Go(func() error {
 		defer cancel()
+		// Else what reads our side of the stream waits for more, and does not notice
+		// that nobody wants the stream any more.
+		defer func() { _ = stream.CloseRequest() }()
 		return s.send(ctx, stream)
 	})
 	group.Go(func() error {
