@@ -80,8 +80,9 @@ func (a *Agent) join() http.Handler {
 // joinElsewhere answers those who want to join at a node that is no voter.
 type joinElsewhere struct{ *Agent }
 
-func (j joinElsewhere) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: j.identity.Trust()}), nil
+func (j joinElsewhere) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
+	page, more := certs.TrustPage(j.identity.Trust(), req.Msg.GetAfter())
+	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
 }
 
 func (j joinElsewhere) Join(ctx context.Context, _ *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -132,21 +133,20 @@ func ask(ctx context.Context, system env.System, options JoinOptions, key *ecdsa
 func askOne(ctx context.Context, system env.System, address, siteID string, request *sitev1.JoinRequest) (*sitev1.JoinResponse, error) {
 	joiner := mtls.NewJoiner(system.Net, address)
 	defer joiner.Client.CloseIdleConnections()
-	chain, err := joiner.Trust(ctx)
-	if err != nil {
-		return nil, err
-	}
-	bundle, err := certs.VerifyTrust(siteID, chain)
+	chain, bundle, err := joiner.Trust(ctx, siteID, nil)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := joiner.Verify(bundle, timeless); err != nil {
 		return nil, err
 	}
+	request.After = bundle.Version()
 	answer, err := joiner.Service().Join(ctx, connect.NewRequest(request))
 	if err != nil {
 		return nil, problem.FromConnect(err)
 	}
+	// What the chain got meanwhile came with the answer.
+	answer.Msg.Trust = slices.Concat(chain, answer.Msg.GetTrust())
 	return answer.Msg, nil
 }
 

@@ -32,8 +32,9 @@ type host struct {
 	secrets int
 }
 
-func (h *host) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: h.trust}), nil
+func (h *host) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
+	page, more := certs.TrustPage(h.trust, req.Msg.GetAfter())
+	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
 }
 
 func (h *host) Join(context.Context, *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -39,10 +40,12 @@ func CreateLocalOperator(ctx context.Context, system env.System, options LocalOp
 	if err != nil {
 		return "", err
 	}
-	answer, err := options.Ask(ctx, &sitev1.CreateOperatorRequest{Name: options.Name, Role: options.Role, Csr: csr})
+	chain := options.Node.Trust()
+	answer, err := options.Ask(ctx, &sitev1.CreateOperatorRequest{Name: options.Name, Role: options.Role, Csr: csr, After: uint64(len(chain))})
 	if err != nil {
 		return "", err
 	}
+	answer.Trust = slices.Concat(chain, answer.GetTrust())
 	bundle, err := check(options.Node.SiteID(), string(certs.RoleOperator), answer)
 	if err != nil {
 		return "", err

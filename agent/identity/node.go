@@ -256,19 +256,31 @@ func (n *Node) OnRecord(peer certs.Peer) bool {
 	return known != nil && known(peer)
 }
 
-// continued returns a known chain with what another one has more, and its
-// bundle; the known ones when that is not longer. Of the versions before, the last
-// one that is known names all by their hashes: they are not verified again.
-func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, chain []*sitev1.TrustVersion) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
-	if len(chain) <= len(known) {
+// continued returns a known chain with what a part of it, which may begin
+// anywhere, has more, and its bundle; the known ones when there is nothing more. Of
+// the versions before, the last one that is known names all by their hashes: they
+// are not verified again.
+func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, part []*sitev1.TrustVersion) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
+	if len(part) == 0 {
 		return known, bundle, nil
 	}
-	if !proto.Equal(chain[len(known)-1], known[len(known)-1]) {
+	last := &sitev1.TrustBody{}
+	if err := proto.Unmarshal(part[len(part)-1].GetBody(), last); err != nil || last.GetVersion() < uint64(len(part)) {
+		return nil, nil, problem.New(problem.Invalid, "chain of trust", "what came is no part of a chain")
+	}
+	have, first := uint64(len(known)), last.GetVersion()-uint64(len(part))+1
+	if first > have+1 {
+		return nil, nil, problem.New(problem.Conflict, "chain of trust", "what came begins with version %d, what is believed here ends with %d", first, have)
+	}
+	both := have + 1 - first // how many of them are known
+	if both >= uint64(len(part)) {
+		return known, bundle, nil
+	}
+	if both > 0 && !proto.Equal(part[both-1], known[have-1]) {
 		return nil, nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
 	}
-	more := chain[len(known):]
-	next, err := bundle.Extend(more)
-	return slices.Concat(known, more), next, err
+	next, err := bundle.Extend(part[both:])
+	return slices.Concat(known, part[both:]), next, err
 }
 
 // EnsureAuthority makes this node's CA, and the key that signs JWT-SVIDs beside

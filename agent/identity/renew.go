@@ -63,7 +63,7 @@ func Renew(ctx context.Context, system env.System, who Renewable, addresses []st
 			continue
 		}
 		asked[address] = true
-		answer, err := renewAt(ctx, client, address, request)
+		answer, err := renewAt(ctx, client, address, who, request)
 		if err != nil {
 			failures = append(failures, err)
 			continue
@@ -80,19 +80,37 @@ func Renew(ctx context.Context, system env.System, who Renewable, addresses []st
 	return false, problem.New(problem.Unavailable, "identity", "no voter has renewed it: %w", errors.Join(failures...))
 }
 
-func renewAt(ctx context.Context, client connect.HTTPClient, address string, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
+// maxRenewAnswer in bytes: a page of the chain of trust, and an SVID.
+const maxRenewAnswer = 8 << 20
+
+// renewAt asks one node, and again for as long as there is more of the chain of
+// trust: nothing is issued before.
+func renewAt(ctx context.Context, client connect.HTTPClient, address string, who Renewable, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
+	service := sitev1connect.NewRenewServiceClient(client, "https://"+address, connect.WithReadMaxBytes(maxRenewAnswer))
+	for {
+		request.After = who.Bundle().Version()
+		answer, err := renewOnce(ctx, service, request)
+		if err != nil || !answer.GetMore() {
+			return answer, err
+		}
+		if err := who.UpdateTrust(answer.GetTrust()); err != nil {
+			return nil, err
+		}
+		if who.Bundle().Version() == request.GetAfter() {
+			return nil, problem.New(problem.Invalid, "chain of trust", "there is more after version %d, but it did not come", request.GetAfter())
+		}
+	}
+}
+
+func renewOnce(ctx context.Context, service sitev1connect.RenewServiceClient, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, renewTime)
 	defer cancel()
-	answer, err := sitev1connect.NewRenewServiceClient(client, "https://"+address, connect.WithReadMaxBytes(maxRenewAnswer)).
-		Renew(ctx, connect.NewRequest(request))
+	answer, err := service.Renew(ctx, connect.NewRequest(request))
 	if err != nil {
 		return nil, problem.FromConnect(err)
 	}
 	return answer.Msg, nil
 }
-
-// maxRenewAnswer in bytes: the chain of trust of an old site.
-const maxRenewAnswer = 8 << 20
 
 // take makes sure that the answer is usable, then stores it.
 func take(who Renewable, before *tls.Certificate, answer *sitev1.RenewResponse) (bool, error) {

@@ -65,8 +65,9 @@ type Dialer struct {
 // end may have been away while the site got new CAs, or its time was set back.
 type Learner interface {
 	Source
-	// UpdateTrust accepts only what continues the chain that is known.
-	UpdateTrust(chain []*sitev1.TrustVersion) error
+	// UpdateTrust accepts only what continues the chain that is known: a part of
+	// the chain that may begin anywhere in what is known, or after it.
+	UpdateTrust(versions []*sitev1.TrustVersion) error
 }
 
 // ExpectNode admits the named node, or any node when name is empty.
@@ -150,11 +151,12 @@ func (d *Dialer) Learn(ctx context.Context, address string) error {
 func learn(ctx context.Context, network env.Net, address string, learner Learner) error {
 	joiner := NewJoiner(network, address)
 	defer joiner.Client.CloseIdleConnections()
-	chain, err := joiner.Trust(ctx)
+	known := learner.Bundle()
+	versions, _, err := joiner.Trust(ctx, known.SiteID(), known)
 	if err != nil {
 		return err
 	}
-	return learner.UpdateTrust(chain)
+	return learner.UpdateTrust(versions)
 }
 
 func connect(ctx context.Context, network env.Net, address string) (net.Conn, error) {

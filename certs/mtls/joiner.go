@@ -18,7 +18,8 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// maxJoinAnswer bounds an answer in bytes: the chain of trust of an old site.
+// maxJoinAnswer bounds an answer in bytes: a page of the chain of trust, and nodes
+// to begin with.
 const maxJoinAnswer = 8 << 20
 
 // Joiner speaks to a node of a site that it does not know yet. The server's
@@ -45,13 +46,17 @@ func (j *Joiner) Service() sitev1connect.JoinServiceClient {
 	return sitev1connect.NewJoinServiceClient(j.Client, "https://"+j.address, rpc.WithReadMaxBytes(maxJoinAnswer))
 }
 
-// Trust asks for the site's chain of trust, which is not verified here.
-func (j *Joiner) Trust(ctx context.Context) ([]*sitev1.TrustVersion, error) {
-	answer, err := j.Service().Trust(ctx, rpc.NewRequest(&sitev1.TrustRequest{}))
-	if err != nil {
-		return nil, problem.FromConnect(err)
-	}
-	return answer.Msg.GetVersions(), nil
+// Trust walks the chain of trust of the site with this ID, from what is known of
+// it on; nil for nothing. It returns what is new, and the bundle after it.
+func (j *Joiner) Trust(ctx context.Context, siteID string, known *certs.Bundle) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
+	service := j.Service()
+	return certs.WalkTrust(siteID, known, func(after uint64) ([]*sitev1.TrustVersion, bool, error) {
+		answer, err := service.Trust(ctx, rpc.NewRequest(&sitev1.TrustRequest{After: after}))
+		if err != nil {
+			return nil, false, problem.FromConnect(err)
+		}
+		return answer.Msg.GetVersions(), answer.Msg.GetMore(), nil
+	})
 }
 
 // Verify checks that the server is a node of the site. All its connections,

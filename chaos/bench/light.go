@@ -98,11 +98,7 @@ func (f *fleet) join(ctx context.Context, token, name string, number int) (*ligh
 	}
 	joiner := mtls.NewJoiner(f.net, f.address)
 	defer joiner.Client.CloseIdleConnections()
-	chain, err := joiner.Trust(ctx)
-	if err != nil {
-		return nil, err
-	}
-	bundle, err := certs.VerifyTrust(parsed.SiteID, chain)
+	_, bundle, err := joiner.Trust(ctx, parsed.SiteID, nil)
 	if err != nil {
 		return nil, err
 	}

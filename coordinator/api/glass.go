@@ -63,7 +63,7 @@ func (b BreakGlass) create(ctx context.Context, peer certs.Peer, req *sitev1.Cre
 	if err != nil {
 		return nil, err
 	}
-	return b.issue(authority, key, outcome)
+	return b.issueAfter(req.GetAfter(), authority, key, outcome)
 }
 
 func (b BreakGlass) commit(ctx context.Context, peer certs.Peer, change *sitev1.CreateLocalOperator) (*sitev1.Outcome, error) {

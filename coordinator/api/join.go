@@ -30,9 +30,10 @@ type Join struct {
 	Refused Refused
 }
 
-// Trust returns the chain of trust.
-func (j Join) Trust(context.Context, *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: j.Store.View().Trust()}), nil
+// Trust returns what the caller does not know of the chain of trust.
+func (j Join) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
+	page, more := certs.TrustPage(j.Store.View().Trust(), req.Msg.GetAfter())
+	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
 }
 
 // Join uses up a token and issues an SVID. Only the coordinator does; another
@@ -71,7 +72,17 @@ func (j Join) join(ctx context.Context, req *sitev1.JoinRequest, from string) (*
 	if err != nil {
 		return nil, err
 	}
-	return j.issue(authority, key, outcome)
+	return j.issueAfter(req.GetAfter(), authority, key, outcome)
+}
+
+// issueAfter: with what follows the version of the chain of trust that is known. That
+// is not much: it was asked for just before.
+func (j Join) issueAfter(version uint64, authority *certs.Authority, key any, outcome *sitev1.Outcome) (*sitev1.JoinResponse, error) {
+	response, err := j.issue(authority, key, outcome)
+	if err == nil {
+		response.Trust, _ = certs.TrustPage(j.Store.View().Trust(), version)
+	}
+	return response, err
 }
 
 // change that lets the joiner in, if its token does and it is a machine.
@@ -115,7 +126,7 @@ func (j Join) issue(authority *certs.Authority, key any, outcome *sitev1.Outcome
 	view := j.Store.View()
 	stamp := j.SiteTime.Read()
 	now := stamp.Time
-	response := &sitev1.JoinResponse{Trust: view.Trust(), Clock: stamp.Message()}
+	response := &sitev1.JoinResponse{Clock: stamp.Message()}
 	var leaf []byte
 	var err error
 	if node := outcome.GetNode(); node != nil {

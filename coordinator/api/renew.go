@@ -52,13 +52,16 @@ func (r Renew) renew(ctx context.Context, peer certs.Peer, req *sitev1.RenewRequ
 	if !bytes.Equal(certs.Fingerprint(key), peer.KeyFingerprint) {
 		return nil, problem.New(problem.Invalid, peer.ID.String(), "the certificate request is of another key than that of the connection").WithField("csr")
 	}
+	response := &sitev1.RenewResponse{}
+	if response.Trust, response.More = certs.TrustPage(view.Trust(), req.GetAfter()); response.More {
+		return response, nil
+	}
 	bundle, err := certs.VerifyTrust(view.SiteID(), view.Trust())
 	if err != nil {
 		return nil, err
 	}
 	stamp := r.SiteTime.Read()
 	now := stamp.Time
-	response := &sitev1.RenewResponse{Trust: view.Trust()}
 	if !mustRenew(view, peer) && stillDoes(req.GetPresent(), peer, bundle, stamp) {
 		return response, nil
 	}

@@ -25,7 +25,9 @@ const (
 )
 
 type TrustRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version of the chain that the caller knows; 0: none.
+	After         uint64 `protobuf:"varint,500,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -60,9 +62,19 @@ func (*TrustRequest) Descriptor() ([]byte, []int) {
 	return file_skerry_site_v1_join_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *TrustRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type TrustResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Versions      []*TrustVersion        `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those after the one that the caller knows, as many as fit.
+	Versions []*TrustVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// There are more: ask again, after the last of these.
+	More          bool `protobuf:"varint,500,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,6 +116,13 @@ func (x *TrustResponse) GetVersions() []*TrustVersion {
 	return nil
 }
 
+func (x *TrustResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Secret of the token.
@@ -112,7 +131,9 @@ type JoinRequest struct {
 	// DER.
 	Csr []byte `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`
 	// For role node: name, address, gossip address, capacity, version.
-	Node          *v1.Node `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Node *v1.Node `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// The version of the chain of trust that the joiner has verified.
+	After         uint64 `protobuf:"varint,500,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +189,13 @@ func (x *JoinRequest) GetNode() *v1.Node {
 	return nil
 }
 
+func (x *JoinRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// host:port of voters, when this node cannot answer.
@@ -176,7 +204,8 @@ type JoinResponse struct {
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// DER certificates, leaf first.
-	Svid  [][]byte        `protobuf:"bytes,4,rep,name=svid,proto3" json:"svid,omitempty"`
+	Svid [][]byte `protobuf:"bytes,4,rep,name=svid,proto3" json:"svid,omitempty"`
+	// Those after the one that the joiner knows, as many as fit.
 	Trust []*TrustVersion `protobuf:"bytes,5,rep,name=trust,proto3" json:"trust,omitempty"`
 	// For role node.
 	GossipKey []byte   `protobuf:"bytes,6,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
@@ -285,14 +314,17 @@ var File_skerry_site_v1_join_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"\x0e\n" +
-	"\fTrustRequest\"I\n" +
+	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"%\n" +
+	"\fTrustRequest\x12\x15\n" +
+	"\x05after\x18\xf4\x03 \x01(\x04R\x05after\"^\n" +
 	"\rTrustResponse\x128\n" +
-	"\bversions\x18\x01 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\bversions\"\\\n" +
+	"\bversions\x18\x01 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\bversions\x12\x13\n" +
+	"\x04more\x18\xf4\x03 \x01(\bR\x04more\"s\n" +
 	"\vJoinRequest\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\fR\x06secret\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xbc\x02\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x12\x15\n" +
+	"\x05after\x18\xf4\x03 \x01(\x04R\x05after\"\xbc\x02\n" +
 	"\fJoinResponse\x12\x1a\n" +
 	"\bredirect\x18\x01 \x03(\tR\bredirect\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +

@@ -31,7 +31,9 @@ type CreateOperatorRequest struct {
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
 	// Proves possession of the key; all its other fields are ignored. PKCS #10,
 	// DER.
-	Csr           []byte `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`
+	Csr []byte `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`
+	// The version of the chain of trust that root has on its disk.
+	After         uint64 `protobuf:"varint,500,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -87,15 +89,23 @@ func (x *CreateOperatorRequest) GetCsr() []byte {
 	return nil
 }
 
+func (x *CreateOperatorRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 var File_skerry_site_v1_local_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_local_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/site/v1/local.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/join.proto\x1a\x16skerry/v1/access.proto\"Q\n" +
+	"\x1askerry/site/v1/local.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/join.proto\x1a\x16skerry/v1/access.proto\"h\n" +
 	"\x15CreateOperatorRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x10\n" +
-	"\x03csr\x18\x03 \x01(\fR\x03csr2\x8b\x01\n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\x12\x15\n" +
+	"\x05after\x18\xf4\x03 \x01(\x04R\x05after2\x8b\x01\n" +
 	"\x11BreakGlassService\x12v\n" +
 	"\x0eCreateOperator\x12%.skerry.site.v1.CreateOperatorRequest\x1a\x1c.skerry.site.v1.JoinResponse\"\x1f¼\x18\x1b\n" +
 	"\vbreak-glass\x12\bOperator:\x02\x03\x06B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"

@@ -30,7 +30,9 @@ type RenewRequest struct {
 	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
 	// DER of the present SVID: a new one is issued only when this one has run for
 	// half of its life by site time, or does not count. Empty: in any case.
-	Present       []byte `protobuf:"bytes,2,opt,name=present,proto3" json:"present,omitempty"`
+	Present []byte `protobuf:"bytes,2,opt,name=present,proto3" json:"present,omitempty"`
+	// The version of the chain of trust that the caller knows.
+	After         uint64 `protobuf:"varint,500,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,13 +81,23 @@ func (x *RenewRequest) GetPresent() []byte {
 	return nil
 }
 
+func (x *RenewRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type RenewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// host:port of voters, when this node cannot answer.
 	Redirect []string `protobuf:"bytes,1,rep,name=redirect,proto3" json:"redirect,omitempty"`
 	// DER certificates, leaf first; empty when the present SVID still does.
-	Svid          [][]byte        `protobuf:"bytes,2,rep,name=svid,proto3" json:"svid,omitempty"`
-	Trust         []*TrustVersion `protobuf:"bytes,3,rep,name=trust,proto3" json:"trust,omitempty"`
+	Svid [][]byte `protobuf:"bytes,2,rep,name=svid,proto3" json:"svid,omitempty"`
+	// Those after the one that the caller knows, as many as fit.
+	Trust []*TrustVersion `protobuf:"bytes,3,rep,name=trust,proto3" json:"trust,omitempty"`
+	// There are more: ask again, after the last of these. Nothing is issued before.
+	More          bool `protobuf:"varint,500,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,18 +153,27 @@ func (x *RenewResponse) GetTrust() []*TrustVersion {
 	return nil
 }
 
+func (x *RenewResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 var File_skerry_site_v1_renew_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_renew_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/site/v1/renew.proto\x12\x0eskerry.site.v1\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\":\n" +
+	"\x1askerry/site/v1/renew.proto\x12\x0eskerry.site.v1\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\"Q\n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x18\n" +
-	"\apresent\x18\x02 \x01(\fR\apresent\"s\n" +
+	"\apresent\x18\x02 \x01(\fR\apresent\x12\x15\n" +
+	"\x05after\x18\xf4\x03 \x01(\x04R\x05after\"\x88\x01\n" +
 	"\rRenewResponse\x12\x1a\n" +
 	"\bredirect\x18\x01 \x03(\tR\bredirect\x12\x12\n" +
 	"\x04svid\x18\x02 \x03(\fR\x04svid\x122\n" +
-	"\x05trust\x18\x03 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust2q\n" +
+	"\x05trust\x18\x03 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\x05trust\x12\x13\n" +
+	"\x04more\x18\xf4\x03 \x01(\bR\x04more2q\n" +
 	"\fRenewService\x12a\n" +
 	"\x05Renew\x12\x1c.skerry.site.v1.RenewRequest\x1a\x1d.skerry.site.v1.RenewResponse\"\x1b¼\x18\x17\n" +
 	"\x05renew\x12\bIdentity:\x02\x01\x03@\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
