@@ -70,6 +70,26 @@ const (
 	Residency Rule = "residency"
 	// Quota: a project does not ask for more than it may.
 	Quota Rule = "quotas"
+	// Moments: each one of a schedule starts one run at most, and as many at once
+	// as was asked for.
+	Moments Rule = "a moment has one run"
+	// Attempts: a run makes no more attempts than it may.
+	Attempts Rule = "attempts of jobs"
+	// Ends: an attempt that ended counts once, as it really ended, and is made once.
+	Ends Rule = "what has ended counts once"
+	// Paused: a rollout that somebody has paused starts nothing.
+	Paused Rule = "a paused rollout starts nothing"
+	// OldTemplate: an update that somebody ended goes back to what was good.
+	OldTemplate Rule = "back to the good template"
+	// Share: a canary takes no more than its share before it is promoted.
+	Share Rule = "canaries keep to their share"
+	// OneColor: of blue and green one serves, not both and not none.
+	OneColor Rule = "one color serves"
+	// InOrder: what waits for others starts after them, and is stopped before them.
+	InOrder Rule = "the order of after"
+	// Stopped: in a site that is stopped nothing runs and nothing starts, until
+	// people or the power start it again.
+	Stopped Rule = "a stopped site stays stopped"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

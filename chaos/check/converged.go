@@ -23,6 +23,8 @@ type Site struct {
 	Members map[string][]string
 	// May tells whether a placement may run on a node; nil when all may.
 	May func(*skerryv1.Node, *skerryv1.Placement) bool
+	// Waits tells whether a placement waits for other workloads; nil when none does.
+	Waits func(*skerryv1.Placement) bool
 	// Needs of a placement.
 	Needs func(*skerryv1.Placement) Needs
 }
@@ -91,7 +93,7 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 		return of(p) && p.GetNode() == "" && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
 	})
 	for _, p := range s.Placements {
-		if !of(p) {
+		if !of(p) || p.GetEnded() != nil {
 			continue
 		}
 		status := p.GetStatus()
@@ -103,10 +105,12 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 			if node := roomFor(s, p); node != "" {
 				out = append(out, fmt.Sprintf("%s is pending though %s has room", p.GetName(), node))
 			}
-		case status.GetPhase() != skerryv1.Phase_PHASE_RUNNING || status.GetReadiness() != skerryv1.Readiness_READINESS_HEALTHY:
+		case !works(p):
 			out = append(out, fmt.Sprintf("%s on %s is %v %v: %s", p.GetName(), p.GetNode(), status.GetPhase(), status.GetReadiness(), status.GetMessage()))
-		case p.GetGeneration() != w.GetGeneration() && !waits:
+		case p.GetGeneration() != w.GetGeneration() && !waits && p.GetRun() == 0:
 			out = append(out, fmt.Sprintf("%s runs generation %d, not %d", p.GetName(), p.GetGeneration(), w.GetGeneration()))
+		case p.GetSpec().GetContainer().GetImage() != w.GetContainer().GetImage() && !waits && p.GetRun() == 0:
+			out = append(out, fmt.Sprintf("%s runs %s, not %s", p.GetName(), p.GetSpec().GetContainer().GetImage(), w.GetContainer().GetImage()))
 		default:
 			good++
 		}
@@ -117,15 +121,27 @@ func unsettledWorkload(s Site, w *skerryv1.Workload) []string {
 	return out
 }
 
+// works: it runs, and is healthy; of the attempt of a job nobody asks for that.
+func works(p *skerryv1.Placement) bool {
+	healthy := skerryv1.Readiness_READINESS_HEALTHY
+	if p.GetRun() != 0 {
+		healthy = skerryv1.Readiness_READINESS_UNSPECIFIED // nobody asks for it
+	}
+	return p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING && p.GetStatus().GetReadiness() == healthy
+}
+
 // roomFor names a node that a pending placement would fit.
 func roomFor(s Site, p *skerryv1.Placement) string {
+	if s.Waits != nil && s.Waits(p) {
+		return ""
+	}
 	for _, n := range s.Nodes {
 		if s.May != nil && !s.May(n, p) {
 			continue
 		}
 		bound := []Bound{{Node: n.GetName(), Name: p.GetName(), Needs: s.Needs(p)}}
 		for _, other := range s.Placements {
-			if other.GetNode() == n.GetName() {
+			if other.GetNode() == n.GetName() && other.GetEnded() == nil {
 				bound = append(bound, Bound{Node: n.GetName(), Name: other.GetName(), Needs: s.Needs(other)})
 			}
 		}
@@ -141,7 +157,7 @@ func untrue(s Site) []string {
 	var out []string
 	bound := map[string]map[string]bool{}
 	for _, p := range s.Placements {
-		if p.GetNode() == "" || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+		if p.GetNode() == "" || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetEnded() != nil {
 			continue
 		}
 		if bound[p.GetNode()] == nil {

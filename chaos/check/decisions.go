@@ -55,7 +55,7 @@ func (d *Decisions) ended(before map[string]*skerryv1.Placement, ready map[strin
 ) *Violation {
 	for key, was := range before {
 		now := d.placements[key]
-		if d.excused[was.GetName()] || was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+		if was.GetRun() != 0 || d.excused[was.GetName()] || was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue
 		}
 		name := was.GetProject() + "/" + was.GetWorkload()

@@ -58,13 +58,16 @@ const (
 	// Drain takes the first target out of service, by a drain or otherwise, until the
 	// end.
 	Drain
+	// StopSite ends all that runs, in order; at the end people or the power start it
+	// again.
+	StopSite
 )
 
 var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
-	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -130,13 +133,13 @@ var weights = []struct {
 }{
 	{Crash, 20}, {PowerOff, 12}, {Blackout, 3}, {Split, 16}, {Deaf, 7}, {Mute, 7},
 	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12}, {BadDisk, 6},
-	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6}, {Drain, 8},
+	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6}, {Drain, 8}, {StopSite, 5},
 }
 
 func single(rng *rand.Rand, site Site, at time.Duration) Fault {
 	f := Fault{At: at, Kind: draw(rng), Seed: rng.Uint64()}
 	switch f.Kind {
-	case Blackout:
+	case Blackout, StopSite:
 		f.Hosts = all(site)
 	case Evict, Drain:
 		f.Hosts = some(rng, site, 1)

@@ -197,8 +197,8 @@ func (a *node) act(action reconcile.Action) error {
 	case reconcile.Remove:
 		return m.remove(action.ID)
 	case reconcile.Check:
-		if !m.runs(action.ID) {
-			return errors.New("it does not run")
+		if !m.runs(action.ID) || m.sick[action.ID] {
+			return errors.New("it does not answer")
 		}
 		return nil
 	}
@@ -255,6 +255,7 @@ func (a *node) facts() *sitev1.NodeFacts {
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
 	}
+	facts.Run = a.host.run()
 	facts.GossipVersion = a.members.version
 	if a.full {
 		facts.Conditions = append(facts.Conditions, &skerryv1.Condition{Type: "DiskFull", Message: "there is no room for a log"})

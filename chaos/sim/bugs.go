@@ -1,5 +1,14 @@
 package sim
 
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
 // Bug that is planted through a seam, to prove that a rule notices it.
 type Bug string
 
@@ -50,9 +59,62 @@ const (
 	LoseMinAvailable Bug = "lose-min-available"
 	LoseQuota        Bug = "lose-quota"
 	LoseDuty         Bug = "lose-duty"
+	// LoseCanary, LoseColors, LoseAfter, LoseRetries, LosePause, LoseAbort and LoseStop:
+	// the same, of how work is updated, started, repeated and stopped. HurryStop: a
+	// stop keeps no order.
+	LoseCanary  Bug = "lose-canary"
+	LoseColors  Bug = "lose-colors"
+	LoseAfter   Bug = "lose-after"
+	LoseRetries Bug = "lose-retries"
+	LosePause   Bug = "lose-pause"
+	LoseAbort   Bug = "lose-abort"
+	LoseStop    Bug = "lose-stop"
+	HurryStop   Bug = "hurry-stop"
+	// RunTwice: a coordinator starts each run once more a second later.
+	RunTwice Bug = "run-twice"
+	// LoseEnds: the coordinator takes in that an attempt has ended, and forgets it.
+	LoseEnds Bug = "lose-ends"
+	// GoodEnds: an agent tells of each end that it was a good one.
+	GoodEnds Bug = "good-ends"
+	// EarlyGone: an agent tells that nothing is left of what it is about to stop.
+	EarlyGone Bug = "early-gone"
+	// RestartIsPower: an agent takes its own start for that of the machine. NoPower:
+	// it does not tell one run of the machine from another.
+	RestartIsPower Bug = "restart-is-power"
+	NoPower        Bug = "no-power"
+	// EndlessDrain: no coordinator looks whether a drain is over.
+	EndlessDrain Bug = "endless-drain"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )
+
+// planned is an entry of the controllers as it is proposed.
+func (w *world) planned(entry *sitev1.Entry) *sitev1.Entry {
+	plan := entry.GetPlan()
+	switch {
+	case w.has(EndlessDrain) && plan != nil:
+		plan.EndDrains = nil
+	case w.has(RunTwice):
+		for _, part := range plan.GetDue() {
+			again := proto.CloneOf(part)
+			again.Due.Seconds++
+			plan.Due = append(plan.Due, again)
+		}
+	}
+	return entry
+}
+
+// reported is a node's report as it comes into the log.
+func (w *world) reported(report *sitev1.NodeReport) *sitev1.NodeReport {
+	if !w.has(LoseEnds) {
+		return report
+	}
+	kept := proto.CloneOf(report)
+	kept.Placements = slices.DeleteFunc(kept.Placements, func(p *sitev1.PlacementReport) bool {
+		return p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_STOPPED
+	})
+	return kept
+}
 
 // has tells whether a bug is planted in this run.
 func (w *world) has(bug Bug) bool { return w.options.Bug == bug }

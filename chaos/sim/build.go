@@ -25,6 +25,8 @@ func newWorld(options Options) *world {
 	w := &world{
 		options: options, kernel: &kernel{},
 		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
+		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
+		turns: check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}
 	w.revoked = &revocations{world: w, keys: map[string]time.Duration{}}
@@ -204,7 +206,7 @@ func (w *world) capacities() map[string]*skerryv1.Capacity {
 func bound(placements []*skerryv1.Placement) []check.Bound {
 	var all []check.Bound
 	for _, p := range placements {
-		if p.GetNode() != "" {
+		if p.GetNode() != "" && p.GetEnded() == nil {
 			all = append(all, check.Bound{Node: p.GetNode(), Name: p.GetName(), Needs: needsOf(p)})
 		}
 	}

@@ -79,12 +79,15 @@ func (c *client) choose() *request {
 		r.acknowledgedBefore = c.world.log.Highest()
 	case pick < 4:
 		r.entry = c.remove()
+	case pick < 5 && c.rng.IntN(2) == 0:
+		r.entry = c.steer()
 	default:
 		r.entry = c.apply()
 	}
 	if r.entry != nil {
 		r.entry.RequestId = r.id
 		r.entry.Principal = fmt.Sprintf("spiffe://%s/operator/%s", siteName, r.operator)
+		c.world.asked[r.id] = r.entry
 	}
 	return r
 }
@@ -150,15 +153,24 @@ var (
 	staying  = []string{"edge-a", "edge-b"}
 )
 
+// some workload: those of other forms are changed more rarely, so that updates can
+// come to their end.
+func (c *client) some() string {
+	if c.rng.IntN(4) == 0 {
+		return formed[c.rng.IntN(len(formed))]
+	}
+	return changing[c.rng.IntN(len(changing))]
+}
+
 func (c *client) remove() *sitev1.Entry {
-	name := changing[c.rng.IntN(len(changing))]
+	name := c.some()
 	return &sitev1.Entry{Change: &sitev1.Entry_DeleteResource{DeleteResource: &sitev1.DeleteResource{
 		Kind: "Workload", Project: project, Name: name,
 	}}}
 }
 
 func (c *client) apply() *sitev1.Entry {
-	return applyEntry(c.workload(changing[c.rng.IntN(len(changing))]))
+	return applyEntry(c.workload(c.some()))
 }
 
 func (c *client) workload(name string) *skerryv1.Workload {
@@ -176,6 +188,7 @@ func (c *client) workload(name string) *skerryv1.Workload {
 	case "api":
 		w.Container.Resources.Cpu = "400m"
 	}
+	c.form(w)
 	return w
 }
 

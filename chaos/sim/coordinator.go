@@ -140,7 +140,7 @@ func (c *coordinator) act(effects lifecycle.Effects, next int) {
 		c.wakeIn(max(effects.Wake, rest))
 		return
 	}
-	entry := effects.Propose[next]
+	entry := c.world.planned(effects.Propose[next])
 	entry.Principal = "coordinator"
 	entry.RequestId = c.newID()
 	c.commit(entry, func(outcome *sitev1.Outcome, ok bool) {

@@ -13,6 +13,10 @@ func describe(entry *sitev1.Entry) string {
 	case *sitev1.Entry_ApplyResources:
 		w := change.ApplyResources.GetResources()[0].GetWorkload()
 		return fmt.Sprintf("apply %s replicas %d image %s", w.GetName(), w.GetReplicas(), w.GetContainer().GetImage())
+	case *sitev1.Entry_SteerRollout:
+		return fmt.Sprintf("%v %s", change.SteerRollout.GetAction(), change.SteerRollout.GetWorkload())
+	case *sitev1.Entry_StartSite:
+		return fmt.Sprintf("start the site, power on %v", change.StartSite.GetPowerOn())
 	case *sitev1.Entry_DeleteResource:
 		return "delete " + change.DeleteResource.GetName()
 	case *sitev1.Entry_Plan:
@@ -46,6 +50,18 @@ func describePlan(plan *sitev1.Plan) string {
 	}
 	for _, part := range plan.GetAssign() {
 		fmt.Fprintf(&b, ", %s on %s", part.GetPlacement(), part.GetNode())
+	}
+	for _, part := range plan.GetRollouts() {
+		fmt.Fprintf(&b, ", %s.%d %v %s", part.GetWorkload(), part.GetGeneration(), part.GetVerdict(), part.GetReason())
+	}
+	for _, part := range plan.GetDue() {
+		fmt.Fprintf(&b, ", %s due %s %s", part.GetWorkload(), part.GetDue().AsTime().Format("15:04:05"), part.GetMissed())
+	}
+	for _, part := range plan.GetOver() {
+		fmt.Fprintf(&b, ", run %d of %s is over", part.GetRun(), part.GetWorkload())
+	}
+	if plan.GetSiteStopped() {
+		b.WriteString(", the site is stopped")
 	}
 	for _, part := range plan.GetPostpone() {
 		fmt.Fprintf(&b, ", %s waits", part.GetPlacement())

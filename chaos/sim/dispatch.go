@@ -110,6 +110,7 @@ func (s *served) receive(message *sitev1.SyncRequest) {
 			s.refuse()
 			return
 		}
+		s.judgeTold(reported)
 		s.acknowledged = max(number, s.acknowledged)
 		s.push()
 	}})
@@ -125,7 +126,7 @@ func (c *coordinator) commitReports() {
 	c.reports = c.reports[len(batch):]
 	status := &sitev1.StatusBatch{}
 	for _, r := range batch {
-		status.Reports = append(status.Reports, r.report)
+		status.Reports = append(status.Reports, c.world.reported(r.report))
 	}
 	c.batches++
 	c.committing = true

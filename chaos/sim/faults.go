@@ -102,6 +102,8 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		return in.takeOut(w.hosts[hosts[0]], []skerryv1.Duty{
 			skerryv1.Duty_DUTY_CORDONED, skerryv1.Duty_DUTY_DRAINED, skerryv1.Duty_DUTY_DRAINED, skerryv1.Duty_DUTY_MAINTENANCE,
 		}[rng.IntN(4)])
+	case nemesis.StopSite:
+		return in.stopSite(rng)
 	case nemesis.DiskFull:
 		return in.fillDisks(hosts)
 	case nemesis.Exit:

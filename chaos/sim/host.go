@@ -85,6 +85,17 @@ func (h *host) now() time.Time {
 	return simulationStart.Add(h.world.kernel.now + gained + h.wall)
 }
 
+// run of the machine, from power on to power off.
+func (h *host) run() string {
+	switch {
+	case h.world.has(RestartIsPower):
+		return fmt.Sprintf("%s-%d-%d", h.name, h.lives, h.starts)
+	case h.world.has(NoPower):
+		return h.name
+	}
+	return fmt.Sprintf("%s-%d-%d", h.name, h.lives, h.boots)
+}
+
 // start begins a process unless a fault forbids it or one runs.
 func (h *host) start(delay time.Duration) {
 	h.starts++

@@ -11,7 +11,6 @@ import (
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/model"
 	"skerry.dev/chaos/check"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 )
 
@@ -29,12 +28,15 @@ type machine struct {
 	workloads map[string]string
 	// changed hints that something changed by itself.
 	changed func()
+	// sick instances never become healthy.
+	sick map[string]bool
 }
 
 func newMachine(h *host) *machine {
 	m := &machine{
 		host: h, driver: model.New(hostClock{h}), rng: h.world.rngFor(500 + uint64(h.index)),
 		running: map[string]bool{}, workloads: map[string]string{}, changed: func() {},
+		sick: map[string]bool{},
 	}
 	m.driver.Changed, m.driver.Fail = m.follow, m.fail
 	return m
@@ -67,11 +69,17 @@ func (m *machine) follow(id string, state runtime.State) {
 		if workload == project+"."+vault || workload == vault {
 			w.violate(check.Kept(id, m.host.zone, vaultZones))
 		}
-		w.violate(w.truth.Started(m.host.name, id, workload, stayLimit(workload)))
+		of, limit := m.limit(workload)
+		w.violate(w.truth.Started(m.host.name, id, of, limit))
+		if slices.Contains(jobs, workload) {
+			w.violate(check.MadeOnce(id, w.truth.Starts(id)))
+			m.work(id)
+		}
 	case m.running[id]:
 		delete(m.running, id)
 		w.trace.note(m.host.name, "%s has ended", id)
-		w.truth.Ended(id, workload, stayLimit(workload))
+		of, limit := m.limit(workload)
+		w.truth.Ended(id, of, limit)
 	}
 }
 
@@ -80,6 +88,7 @@ func (m *machine) runs(id string) bool { return m.running[id] }
 
 func (m *machine) prepare(spec runtime.Spec) error {
 	m.workloads[spec.ID] = spec.Workload
+	m.sick[spec.ID] = spec.Container.GetEnv()[sick] != ""
 	return m.driver.Prepare(context.Background(), spec)
 }
 
@@ -104,7 +113,7 @@ func (m *machine) remove(id string) error {
 
 // judge whether what runs may be stopped.
 func (m *machine) judge(id string) {
-	if m.runs(id) {
+	if m.runs(id) && !m.sick[id] {
 		w := m.host.world
 		w.violate(w.truth.Stopped(m.host.name, id, w.wanted(id)))
 	}
@@ -116,8 +125,7 @@ func (m *machine) exitOne(rng *rand.Rand) {
 		return
 	}
 	running := slices.Sorted(maps.Keys(m.running))
-	m.driver.End(running[rng.IntN(len(running))], &skerryv1.Exit{Code: int32(rng.IntN(2))})
-	m.changed()
+	m.exit(running[rng.IntN(len(running))], int32(rng.IntN(2)))
 }
 
 func (m *machine) addImage(digest string) {
@@ -139,10 +147,14 @@ func (m *machine) digests() []string {
 
 func (m *machine) holds(digest string) bool { return slices.Contains(m.digests(), digest) }
 
-// stayLimit is how often a workload that stays may run; 0 for all others.
-func stayLimit(workload string) int {
-	if slices.Contains(staying, workload) {
-		return 1
+// limit is how often a workload that stays may run, and of what that is said: of
+// the whole site, or of this node; 0 for all others.
+func (m *machine) limit(workload string) (of string, most int) {
+	switch {
+	case slices.Contains(staying, workload):
+		return workload, 1
+	case workload == collector:
+		return workload + " on " + m.host.name, 1
 	}
-	return 0
+	return workload, 0
 }

@@ -53,6 +53,8 @@ func (w *world) letIn(number int) []*sitev1.Entry {
 // outcome. It goes to whoever coordinates.
 func (w *world) ask(id string, entry *sitev1.Entry, done func(*sitev1.Outcome)) {
 	entry.RequestId, entry.Principal = id, "spiffe://"+siteName+"/operator/op"
+	w.asked[id] = entry
+	entry = w.onTheWay(entry)
 	answered := false
 	var try func()
 	try = func() {
@@ -113,7 +115,7 @@ func (w *world) mayEvict(h *host) bool {
 			return false
 		}
 	}
-	return w.evicting == 0 && h.joined() && members > 3 && 2*up > votes
+	return w.evicting == 0 && !w.stopping && h.joined() && members > 3 && 2*up > votes
 }
 
 // evict a node. At the end its machine is switched off, made anew, and joins

@@ -317,7 +317,7 @@ func (p *process) commit(r *request, done func(answer)) {
 		if early {
 			done(answer{index: p.voter.store.View().Index() + 1, node: p.host.name})
 		}
-		p.voter.propose(r.entry, func(c consensus.Completion) {
+		p.voter.propose(p.world.onTheWay(r.entry), func(c consensus.Completion) {
 			if early {
 				return
 			}

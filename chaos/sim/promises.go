@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -54,7 +53,7 @@ func (w *world) priorityOf(workload string) uint32 {
 }
 
 // placementsQuota of the project.
-func (w *world) placementsQuota() int { return 3*len(w.hosts) + 4 }
+func (w *world) placementsQuota() int { return 4*len(w.hosts) + 8 }
 
 // quota is the entry that sets it.
 func (w *world) quota() *sitev1.Entry {
@@ -84,10 +83,10 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 			continue
 		}
 		excused[victim.GetName()] = true
-		w.violate(check.GaveWay(victim, w.priorityOf(victim.GetWorkload()), waits.GetName(), w.priorityOf(waits.GetWorkload()), slices.Contains(staying, victim.GetWorkload())))
+		w.violate(check.GaveWay(victim, w.priorityOf(victim.GetWorkload()), waits.GetName(), w.priorityOf(waits.GetWorkload()), stays(victim.GetWorkload())))
 	}
 	for _, part := range plan.GetRemove() {
-		if part.GetDrain() {
+		if part.GetDrain() || part.GetSiteStop() {
 			excused[part.GetPlacement()] = true
 		}
 	}
@@ -95,7 +94,7 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 	for _, part := range plan.GetAssign() {
 		p := after.Placement(part.GetProject(), part.GetPlacement())
 		if p.GetNode() == part.GetNode() && before.Placement(part.GetProject(), part.GetPlacement()).GetNode() == "" {
-			w.violate(check.GotNode(p.GetName(), p.GetNode(), w.outOfService[p.GetNode()], slices.Contains(staying, p.GetWorkload())))
+			w.violate(check.GotNode(p.GetName(), p.GetNode(), w.outOfService[p.GetNode()], stays(p.GetWorkload())))
 		}
 	}
 	w.judgeAvailable(before, after)
@@ -109,7 +108,7 @@ func endedBy(p *skerryv1.Placement, after *state.View) bool {
 // judgeAvailable: the controllers do not go below what web was promised.
 func (w *world) judgeAvailable(before, after *state.View) {
 	workload := after.Workload(project, web)
-	if workload == nil {
+	if workload == nil || before.Stop() != nil {
 		return
 	}
 	var ended []string

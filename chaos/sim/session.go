@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	realsession "skerry.dev/agent/session"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -83,7 +84,7 @@ func (s *session) pause() {
 func (s *session) open(opened *stream, far *served) {
 	s.stream, s.to = opened, far
 	opened.ends[0].onClose = func() { s.closed(opened) }
-	report := &sitev1.NodeReport{Node: s.host.name, Placements: s.core.Reports(), Facts: s.facts()}
+	report := &sitev1.NodeReport{Node: s.host.name, Placements: s.reports(), Facts: s.facts()}
 	s.sent = realsession.NewSent(report)
 	s.number = 1
 	s.heard, s.limit = s.world.kernel.now, helloTimeout
@@ -121,7 +122,7 @@ func (s *session) changed() {
 		if s.stream == nil {
 			return
 		}
-		report := s.sent.Difference(s.core.Reports(), s.facts())
+		report := s.sent.Difference(s.reports(), s.facts())
 		if report == nil {
 			return
 		}
@@ -129,6 +130,20 @@ func (s *session) changed() {
 		s.number++
 		s.say(&sitev1.SyncRequest{ReportNumber: s.number, Message: &sitev1.SyncRequest_Report{Report: report}})
 	})
+}
+
+// reports of this node, unless a bug is planted.
+func (s *session) reports() []*sitev1.PlacementReport {
+	reports := s.core.Reports()
+	for _, report := range reports {
+		switch phase := report.GetStatus().GetPhase(); {
+		case s.world.has(GoodEnds) && phase == skerryv1.Phase_PHASE_FAILED:
+			report.Status.Phase = skerryv1.Phase_PHASE_STOPPED
+		case s.world.has(EarlyGone) && phase == skerryv1.Phase_PHASE_STOPPING:
+			report.Gone = true
+		}
+	}
+	return reports
 }
 
 func (s *session) say(request *sitev1.SyncRequest) {

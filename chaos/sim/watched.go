@@ -42,6 +42,9 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		m.world.judgePlan(before, m.Store.View(), plan)
 	}
 	if first {
+		m.world.judgeEntry(entry, outcome, before, m.Store.View())
+	}
+	if first {
 		m.world.trace.note("log", "%d %s -> %s%d rejected", index, describe(entry), outcome.GetErrorKind(), outcome.GetRejected())
 	}
 	m.applied(index, what, id)
@@ -88,6 +91,7 @@ func (w *world) advanced(view *state.View) {
 	w.violate(w.time.Stamped(view.Time().AsTime(), view.Stamp().Era))
 	nodes, placements := view.Nodes(), view.Placements()
 	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))
+	w.turns.Observe(view.Index(), nodes, view.Workloads(), placements)
 	w.violate(check.Fits(w.real, bound(placements)))
 }
 

@@ -113,6 +113,21 @@ type world struct {
 	// available is nil until faults begin.
 	available *availability
 
+	// asked are the entries that people have asked for, by their request IDs; wishes
+	// the workloads as they last did.
+	asked    map[string]*sitev1.Entry
+	wishes   map[string]*skerryv1.Workload
+	rollouts *check.Rollouts
+	runs     *check.Runs
+	turns    *check.InTurn
+	// exits of instances that have really ended by themselves.
+	exits map[string]int32
+	// halt is nil unless people have stopped the site; stopping: somebody is at it.
+	halt     *halt
+	stopping bool
+	// tidying are workloads with whose rollouts somebody is at work.
+	tidying map[string]bool
+
 	// quiet: clients are done, faults are over.
 	quiet       bool
 	violation   *check.Violation
@@ -208,6 +223,7 @@ func (w *world) advanceTo(end time.Duration) {
 func (w *world) settle() {
 	w.trace.note("site", "faults are over")
 	start := w.kernel.now
+	w.tidy()
 	for !w.stopped() {
 		why := w.unsettled()
 		w.stats.Settled = w.kernel.now - start
@@ -234,6 +250,10 @@ func (w *world) unsettled() []string {
 		},
 		Nodes: w.newest.Nodes(), Workloads: w.newest.Workloads(), Placements: w.newest.Placements(), Needs: needsOf,
 		Starts: w.truth.Starts, Running: map[string][]string{}, Members: map[string][]string{},
+	}
+	site.Waits = func(p *skerryv1.Placement) bool { return w.turns.Waits(p.GetWorkload(), w.newest.Index()) }
+	if w.newest.Stop() != nil {
+		return []string{"the site is stopped"}
 	}
 	if len(site.Nodes) < len(w.hosts) {
 		return []string{fmt.Sprintf("%d of %d hosts have joined", len(site.Nodes), len(w.hosts))}
