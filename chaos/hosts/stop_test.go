@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -68,4 +70,76 @@ func TestASiteIsStoppedSwitchedOffAndStartsByItselfInOrder(t *testing.T) {
 	skerry(t, r, nil, "site", "stop", "--yes")
 	skerry(t, r, nil, "site", "start")
 	awaitHealthy(t, r, "web", 3)
+}
+
+// deaf hears no SIGTERM: it is killed when its grace has passed.
+const deaf = `
+kind: Workload
+name: deaf
+after: [db]
+container: {image: ` + webImage + `, command: [sleep, "100000"], resources: {cpu: 10m, memory: 16Mi}}
+stopGrace: 10m
+`
+
+// TestAPowerCutInTheMiddleOfAStop: what was told to stop already, what stops just
+// then, and what was not told yet, are all there again once.
+func TestAPowerCutInTheMiddleOfAStop(t *testing.T) {
+	r := newSite(t, 3, 0)
+	loadImage(t, r, "web.tar", webImage)
+	home := r.Hosts[1]
+	apply(t, r, onNode("db", home.Name, "partition: {mode: stay}\n")+"---"+deaf+"---"+web(3)+"after: [deaf]\n")
+	awaitHealthy(t, r, "web", 3)
+
+	file, err := os.Create(filepath.Join(r.Dir, "stop.out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	command, err := r.As(t.Context(), r.Home(), file, "site", "stop", "--yes", "--deadline", "1h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	awaitRunning(t, r, map[string]int{"db": 1, "deaf": 1})
+	for _, h := range r.Hosts {
+		if err := h.PowerOff(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	<-ended // however: nobody answers it
+	for _, h := range r.Hosts {
+		if err := errors.Join(h.Boot(t.Context()), h.StartAgent()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	settled(t, r)
+	awaitHealthy(t, r, "web", 3)
+	if got := awaitHealthy(t, r, "db", 1); got[0].GetNode() != home.Name || got[0].GetName() != "db-1" {
+		t.Errorf("of db there is %s on %s, it was db-1 on %s", got[0].GetName(), got[0].GetNode(), home.Name)
+	}
+	awaitRunning(t, r, map[string]int{"db": 1, "deaf": 1, "web": 3})
+	if out := skerry(t, r, nil, "status"); strings.Contains(out, "skerry site start") {
+		t.Errorf("the site is still stopped:\n%s", out)
+	}
+}
+
+// awaitRunning waits until just so many containers of these workloads run.
+func awaitRunning(t *testing.T, r *Rig, want map[string]int) {
+	t.Helper()
+	await(t, r, fmt.Sprintf("containers of %v and of nothing else", want), patience, func(context.Context) error {
+		got := map[string]int{}
+		for _, task := range allPIDs(t, r) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(task, "default."), "-")
+			got[name]++
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			return fmt.Errorf("there are %v", got)
+		}
+		return nil
+	})
 }
