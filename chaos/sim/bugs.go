@@ -43,7 +43,7 @@ const (
 	OldTrust Bug = "old-trust"
 	// KeepAuthorities: no CA ever leaves the chain of trust.
 	KeepAuthorities Bug = "keep-authorities"
-	// LeakKeys: whoever was evicted goes on getting orders and the log.
+	// LeakKeys: members of gossip send each other new keys under the old ones.
 	LeakKeys Bug = "leak-keys"
 	// MuteIssuers: nodes do not say on which CAs identities hang.
 	MuteIssuers Bug = "mute-issuers"
@@ -70,7 +70,7 @@ const (
 	LoseAbort   Bug = "lose-abort"
 	LoseStop    Bug = "lose-stop"
 	HurryStop   Bug = "hurry-stop"
-	// RunTwice: a coordinator starts each run once more a second later.
+	// RunTwice: a coordinator starts each run once more, a moment later.
 	RunTwice Bug = "run-twice"
 	// LoseEnds: the coordinator takes in that an attempt has ended, and forgets it.
 	LoseEnds Bug = "lose-ends"
@@ -97,7 +97,7 @@ func (w *world) planned(entry *sitev1.Entry) *sitev1.Entry {
 	case w.has(RunTwice):
 		for _, part := range plan.GetDue() {
 			again := proto.CloneOf(part)
-			again.Due.Seconds++
+			again.Due.Nanos++
 			plan.Due = append(plan.Due, again)
 		}
 	}

@@ -11,6 +11,9 @@ import (
 func describe(entry *sitev1.Entry) string {
 	switch change := entry.GetChange().(type) {
 	case *sitev1.Entry_ApplyResources:
+		if len(change.ApplyResources.GetResources()) == 0 {
+			return "apply nothing"
+		}
 		w := change.ApplyResources.GetResources()[0].GetWorkload()
 		return fmt.Sprintf("apply %s replicas %d image %s", w.GetName(), w.GetReplicas(), w.GetContainer().GetImage())
 	case *sitev1.Entry_SteerRollout:

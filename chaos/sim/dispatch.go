@@ -160,9 +160,6 @@ func (s *served) tell() {
 		return
 	}
 	gone, err := dispatcher.Gone(s.lead.store.View(), s.peer)
-	if s.process.world.has(LeakKeys) {
-		gone, err = nil, nil
-	}
 	if err != nil {
 		s.refuse()
 		return

@@ -64,11 +64,7 @@ func (w *world) exitOf(p *skerryv1.Placement) (int32, bool) {
 // judgeTurns: what waits for others starts after them, and ends before them when
 // the site stops.
 func (w *world) judgeTurns(plan *sitev1.Plan, before, after *state.View) {
-	for _, part := range plan.GetAssign() {
-		p := after.Placement(part.GetProject(), part.GetPlacement())
-		if p.GetNode() == "" || before.Placement(part.GetProject(), part.GetPlacement()).GetNode() != "" {
-			continue
-		}
+	for _, p := range placed(before, after) {
 		w.violate(w.turns.Starts(p.GetName(), p.GetWorkload(), plan.GetBaseIndex()))
 		if w.halt != nil {
 			w.violate(check.Began(p.GetName() + " goes to " + p.GetNode()))

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"skerry.dev/agent/gossip"
@@ -132,6 +133,7 @@ func (p *process) run() {
 // of each that follow (agent/gossip.go).
 func (p *process) gossip(orders *sitev1.Assignments) {
 	if ring := orders.GetGossip(); len(ring.GetKeys()) > 0 && !p.left {
+		p.spread(ring.GetKeys())
 		p.members.ring, p.members.version = ring.GetKeys(), ring.GetVersion()
 	}
 	if p.ordered {
@@ -141,6 +143,20 @@ func (p *process) gossip(orders *sitev1.Assignments) {
 	p.every(probeEvery, p.members.tick)
 	rejoin := gossip.NewRejoin()
 	p.every(rejoinEvery, func() { p.rejoin(rejoin) })
+}
+
+// spread new keys to all who have an old one, if that bug is planted.
+func (p *process) spread(keys [][]byte) {
+	if !p.world.has(LeakKeys) || !slices.ContainsFunc(keys, func(key []byte) bool { return !has(p.members.ring, key) }) {
+		return
+	}
+	for _, h := range p.world.hosts {
+		other := h.process
+		if other == nil || !slices.ContainsFunc(p.members.ring, func(key []byte) bool { return has(other.members.ring, key) }) {
+			continue
+		}
+		p.world.net.datagram(p.host.index, h.index, 'k', func() { other.members.ring = keys })
+	}
 }
 
 // rejoin calls the peers that are missing in the pool, as agent/gossip does.

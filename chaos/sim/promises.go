@@ -91,13 +91,21 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 		}
 	}
 	w.decisions.Excuse(excused)
-	for _, part := range plan.GetAssign() {
-		p := after.Placement(part.GetProject(), part.GetPlacement())
-		if p.GetNode() == part.GetNode() && before.Placement(part.GetProject(), part.GetPlacement()).GetNode() == "" {
-			w.violate(check.GotNode(p.GetName(), p.GetNode(), w.outOfService[p.GetNode()], stays(p.GetWorkload())))
-		}
+	for _, p := range placed(before, after) {
+		w.violate(check.GotNode(p.GetName(), p.GetNode(), w.outOfService[p.GetNode()], stays(p.GetWorkload())))
 	}
 	w.judgeAvailable(before, after)
+}
+
+// placed are the placements that got a node.
+func placed(before, after *state.View) []*skerryv1.Placement {
+	var all []*skerryv1.Placement
+	for _, p := range after.Placements() {
+		if p.GetNode() != "" && before.Placement(p.GetProject(), p.GetName()).GetNode() == "" {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 func endedBy(p *skerryv1.Placement, after *state.View) bool {

@@ -158,6 +158,22 @@ func TestPlantedBugs(t *testing.T) {
 		{LoseQuota, exits(), []check.Rule{check.Quota}},
 		{LoseDuty, drains(), []check.Rule{check.OutOfService}},
 		{NoFloor, nil, []check.Rule{check.DiskFloor}},
+		{LeakKeys, evictions(), []check.Rule{check.KeysStay}},
+		{EndlessDrain, drains(), []check.Rule{check.DrainEnds}},
+		{LoseCanary, exits(), []check.Rule{check.Share}},
+		{LoseColors, exits(), []check.Rule{check.OneColor}},
+		{LosePause, exits(), []check.Rule{check.Paused}},
+		{LoseAbort, exits(), []check.Rule{check.OldTemplate}},
+		{LoseAfter, exits(), []check.Rule{check.InOrder}},
+		{LoseRetries, exits(), []check.Rule{check.Attempts}},
+		{RunTwice, exits(), []check.Rule{check.Moments}},
+		{LoseEnds, exits(), []check.Rule{check.Ends}},
+		{GoodEnds, exits(), []check.Rule{check.Ends}},
+		{LoseStop, stops(), []check.Rule{check.Stopped}},
+		{HurryStop, stops(), []check.Rule{check.InOrder}},
+		{EarlyGone, stops(), []check.Rule{check.Stopped, check.StayOnce}},
+		{RestartIsPower, stops(), []check.Rule{check.Stopped}},
+		{NoPower, stops(), []check.Rule{check.Stopped}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {
 			for seed := range uint64(tries) {
@@ -221,7 +237,20 @@ func exits() []nemesis.Fault {
 func drains() []nemesis.Fault {
 	var plan []nemesis.Fault
 	for i := range 10 {
-		plan = append(plan, nemesis.Fault{At: time.Duration(i)*time.Minute + time.Second, For: 50 * time.Second, Kind: nemesis.Drain, Hosts: []int{i % 3}})
+		plan = append(plan, nemesis.Fault{At: time.Duration(i)*time.Minute + time.Second, For: 50 * time.Second, Kind: nemesis.Drain, Hosts: []int{i % 3}, Seed: uint64(i)})
+	}
+	return plan
+}
+
+// stops of the site, in which agents are started again.
+func stops() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for at := 20 * time.Second; at < faultTime; at += time.Minute {
+		plan = append(plan, nemesis.Fault{At: at, For: 30 * time.Second, Kind: nemesis.StopSite, Hosts: []int{0}, Seed: uint64(at / time.Minute)})
+		for host := range 3 {
+			start := at + time.Duration(10+2*host)*time.Second
+			plan = append(plan, nemesis.Fault{At: start, For: time.Second, Kind: nemesis.Crash, Hosts: []int{host}, Seed: uint64(at)})
+		}
 	}
 	return plan
 }

@@ -79,7 +79,7 @@ func (w *world) onTheWay(entry *sitev1.Entry) *sitev1.Entry {
 	}
 	entry = proto.CloneOf(entry)
 	if steer := entry.GetSteerRollout(); steer != nil {
-		w.distortSteer(steer)
+		w.distortSteer(entry, steer)
 	}
 	for _, resource := range entry.GetApplyResources().GetResources() {
 		if workload := resource.GetWorkload(); workload != nil {
@@ -94,11 +94,11 @@ func (w *world) onTheWay(entry *sitev1.Entry) *sitev1.Entry {
 	return entry
 }
 
-func (w *world) distortSteer(steer *sitev1.SteerRollout) {
+func (w *world) distortSteer(entry *sitev1.Entry, steer *sitev1.SteerRollout) {
 	pause, abort := skerryv1.SteerAction_STEER_ACTION_PAUSE, skerryv1.SteerAction_STEER_ACTION_ABORT
 	switch {
 	case w.has(LosePause) && steer.GetAction() == pause:
-		steer.Action = skerryv1.SteerAction_STEER_ACTION_RESUME
+		entry.Change = &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{}}
 	case w.has(LoseAbort) && steer.GetAction() == abort:
 		steer.Action = pause
 	}

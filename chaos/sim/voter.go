@@ -269,7 +269,7 @@ func (v *voter) maySend(to int) bool {
 	view := v.store.View()
 	node, other := view.Node(hostName(to)), v.world.hosts[to].process
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-		return v.world.has(LeakKeys)
+		return false
 	}
 	return other.leaf() == nil || !view.IsRevoked(certs.Fingerprint(other.leaf().PublicKey))
 }
