@@ -148,7 +148,7 @@ type Voter struct {
 	ended context.Context
 	end   context.CancelFunc
 
-	operators http.Handler
+	operators *api.Server
 	sync      http.Handler
 	join      http.Handler
 	renewals  http.Handler
@@ -324,6 +324,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.rotateKeys(groupCtx) })
 	group.Go(func() error { return v.keepAudit(groupCtx) })
 	group.Go(func() error { return v.keepBackups(groupCtx) })
+	group.Go(func() error { return v.operators.Run(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()

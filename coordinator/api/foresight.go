@@ -2,24 +2,18 @@ package api
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"connectrpc.com/connect"
 
-	"skerry.dev/coordinator/state"
 	"skerry.dev/coordinator/whatif"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
-	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
 const (
 	// maxLost nodes and zones in one question.
 	maxLost = 1000
-	// foreseeEvery bounds what status spends on what is not so yet.
-	foreseeEvery = 2 * time.Second
 	// maxAsking questions are thought through at once: each may take a core for
 	// seconds, and the coordinator has other work.
 	maxAsking = 2
@@ -61,40 +55,21 @@ func (f foresees) WhatIf(ctx context.Context, req *connect.Request[skerryv1.What
 
 // foresee an answer when not too many others are thinking.
 func (s *Server) foresee(ctx context.Context, question *skerryv1.WhatIfRequest, change *sitev1.ApplyResources) (*skerryv1.WhatIfResponse, error) {
-	select {
-	case s.foresight.asking <- struct{}{}:
-		defer func() { <-s.foresight.asking }()
-	case <-ctx.Done():
-		return nil, problem.New(problem.Exhausted, "", "others are asking what would be, %d at once", maxAsking).WithHint("try again")
+	if err := s.think(ctx); err != nil {
+		return nil, err
 	}
+	defer s.thought()
 	return whatif.Ask(s.Store, question, change)
 }
 
-// foresight remembers for a moment which losses the site would not survive:
-// status is asked more often than that changes.
-type foresight struct {
-	clock env.Clock
-	// asking are the questions that are being thought through.
-	asking chan struct{}
-
-	mu         sync.Mutex
-	at         time.Duration
-	known      bool
-	weak       []*skerryv1.Weakness
-	incomplete bool
-}
-
-func newForesight(clock env.Clock) *foresight {
-	return &foresight{clock: clock, asking: make(chan struct{}, maxAsking)}
-}
-
-func (f *foresight) weaknesses(store *state.Store) (weak []*skerryv1.Weakness, incomplete bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now := f.clock.Elapsed(); !f.known || now-f.at > foreseeEvery {
-		var all bool
-		f.weak, all = whatif.Survives(store)
-		f.known, f.at, f.incomplete = true, now, !all
+// think waits until not too many others do; thought lets the next one.
+func (s *Server) think(ctx context.Context) error {
+	select {
+	case s.foresight.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return problem.New(problem.Exhausted, "", "others are asking what would be, %d at once", maxAsking).WithHint("try again")
 	}
-	return f.weak, f.incomplete
 }
+
+func (s *Server) thought() { <-s.foresight.asking }

@@ -45,6 +45,11 @@ var writes = map[string]bool{
 	skerryv1connect.PowerServiceStopSiteProcedure:  true,
 	skerryv1connect.PowerServiceStartSiteProcedure: true,
 
+	skerryv1connect.RebalanceServiceRebalanceProcedure:     true,
+	skerryv1connect.RebalanceServiceStopRebalanceProcedure: true,
+
+	skerryv1connect.RunServiceStartRunProcedure: true,
+
 	skerryv1connect.AuditServiceArchiveAuditProcedure: true,
 
 	skerryv1connect.RolloutServiceSteerProcedure: true,

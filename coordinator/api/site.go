@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
@@ -187,13 +188,27 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 			response.Healthy++
 		}
 	}
+	if r := view.Rebalance(); r != nil && r.GetEnded() == nil {
+		response.Rebalance = r
+	}
 	response.Problems = slices.Concat(stopProblems(view.Stop()), brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
 		findProblems(view, placements, response, s.Waiting()), backupProblems(view), trustRoom(view))
 	// Of a stopped site there is nothing to lose.
 	if view.Stop() == nil && freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {
-		response.Weaknesses, response.WeaknessesIncomplete = s.foresight.weaknesses(s.Store)
+		s.foretell(response, view.Index())
 	}
 	return connect.NewResponse(response), nil
+}
+
+// foretell what the site would not survive, and what would be elsewhere.
+func (s site) foretell(response *skerryv1.StatusResponse, index uint64) {
+	seen := s.foresight.now(s.Store)
+	response.Weaknesses, response.WeaknessesIncomplete = seen.weak, seen.tried < seen.losses || seen.losses == 0
+	response.Losses, response.LossesTried = uint32(seen.losses), uint32(seen.tried)
+	response.Drifted, response.Misplaced = uint32(seen.drifted), uint32(seen.misplaced)
+	if age := s.Clock.Elapsed() - seen.at; seen.index != index && age > 2*surveyEvery && seen.losses > 0 {
+		response.ForeseenAge = durationpb.New(age)
+	}
 }
 
 // readable are those of the resources that the caller may read.

@@ -34,6 +34,11 @@ type planner struct {
 	held map[string]string
 	// trials of fitsWithout in this step.
 	trials int
+	// moves of the rebalance by workload, and how many are under way.
+	moves  map[string][]*skerryv1.RebalanceMove
+	moving int
+	// blocked moves wait for others to make room.
+	blocked []*skerryv1.RebalanceMove
 	// mass failure, and how many placements wait because of it.
 	mass    mass
 	waiting int
@@ -52,9 +57,11 @@ func (s *step) planWorkloads() {
 	if s.view.Stop() != nil {
 		p.planStop(workloads, placements)
 	} else {
+		p.findMoves()
 		for _, w := range workloads {
 			p.planWorkload(w)
 		}
+		p.leaveMoves()
 		p.forgetRollouts()
 	}
 	p.lapse()
@@ -67,7 +74,8 @@ func (s *step) planWorkloads() {
 		p.schedule(workloads, placements)
 	}
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
-		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts())+len(p.plan.GetLapse()) > 0 || p.plan.GetSiteStopped() {
+		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts())+len(p.plan.GetLapse())+
+		len(p.plan.GetRebalanced()) > 0 || p.plan.GetSiteStopped() {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }
@@ -100,6 +108,7 @@ func (s *sheet) planReplicas() {
 	s.removeSurplus()
 	s.replaceLost()
 	s.moveAway()
+	s.rebalance()
 	s.succeed()
 	s.addMissing()
 }

@@ -52,7 +52,7 @@ func (w *world) event(t *rapid.T) {
 	node := w.nodes[name]
 	node.sickOf = "bad"
 	switch rapid.SampledFrom([]string{
-		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "steer", "steer", "pass", "pass", "pass",
+		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "steer", "steer", "rebalance", "rebalance", "stop rebalance", "pass", "pass", "pass",
 	}).Draw(t, "event") {
 	case "apply":
 		w.applyAny(t)
@@ -85,6 +85,10 @@ func (w *world) event(t *rapid.T) {
 			Project: "default", Workload: rapid.SampledFrom(workloadNames).Draw(t, "workload"),
 			Action: skerryv1.SteerAction(rapid.IntRange(1, 5).Draw(t, "action")),
 		}}})
+	case "rebalance":
+		w.rebalance(time.Duration(rapid.IntRange(1, 30).Draw(t, "deadline")) * w.tick)
+	case "stop rebalance":
+		w.apply(&sitev1.Entry{Change: &sitev1.Entry_StopRebalance{StopRebalance: &sitev1.StopRebalance{}}})
 	case "join":
 		if len(w.nodes) < 8 {
 			w.join(fmt.Sprintf("n%d", len(w.nodes)+1), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"))
@@ -172,7 +176,7 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 		rollout := before.Rollout(workload.GetProject(), workload.GetName())
 		beside := rollout.Surge(workload, before.PlacementsOf(workload.GetProject(), workload.GetName()))
 		// What does not move after all counts again.
-		if len(plan.GetEndDrains()) == 0 && has > max(had, manifest.Wanted(workload)+beside) {
+		if len(plan.GetEndDrains())+len(plan.GetRebalanced()) == 0 && has > max(had, manifest.Wanted(workload)+beside) {
 			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, manifest.Wanted(workload), has, w.describe())
 		}
 		for _, removal := range plan.GetRemove() {
@@ -219,6 +223,9 @@ func (w *world) checkMakesWay(workload *skerryv1.Workload, removed *skerryv1.Pla
 	}
 	if kept < fewest {
 		w.t.Fatalf("%s makes way and leaves %d healthy of %d:\n%s", removed.GetName(), kept, fewest, w.describe())
+	}
+	if state.Moves(before.Rebalance(), removed) != nil && !state.IsStay(removed.GetSpec()) {
+		return
 	}
 	if node := before.Node(removed.GetNode()); !state.Leaves(node) || state.IsStay(removed.GetSpec()) && !state.ToMaintenance(node) {
 		w.t.Fatalf("%s makes way on a node that is %s", removed.GetName(), node.GetDuty().GetDuty())

@@ -85,7 +85,7 @@ func (d *description) plan(plan *sitev1.Plan) {
 		d.add("evict", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
 	for _, part := range plan.GetCreate() {
-		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(), part.GetNode(), part.GetRun(), part.GetStable(),
+		d.add("create", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetReplaces(), part.GetNode(), part.GetRun(), part.GetStable(), part.GetRebalance(),
 			d.versionOf(part.GetProject(), part.GetWorkload()))
 	}
 	for _, part := range plan.GetAssign() {
@@ -94,6 +94,9 @@ func (d *description) plan(plan *sitev1.Plan) {
 	for _, part := range plan.GetRollouts() {
 		d.add("rollout", part.GetProject(), part.GetWorkload(), part.GetGeneration(), part.GetVerdict(), part.GetReason(),
 			d.view.Rollout(part.GetProject(), part.GetWorkload()).Newest.GetState())
+	}
+	for _, part := range plan.GetRebalanced() {
+		d.add("rebalanced", part.GetProject(), part.GetPlacement(), part.GetState(), part.GetNote(), d.view.Rebalance().GetStarted().AsTime())
 	}
 	if plan.GetSiteStopped() {
 		d.add("stopped", d.view.Stop().GetSince().AsTime())

@@ -32,6 +32,13 @@ func (t *tally) add(n *node, counts bool) {
 	}
 }
 
+// remove one that counted.
+func (t *tally) remove(n *node) {
+	if value, has := state.Label(n.Node, t.label); has {
+		t.at[value]--
+	}
+}
+
 // there tells whether any of them is at the node's value.
 func (t *tally) there(n *node) bool {
 	value, has := state.Label(n.Node, t.label)

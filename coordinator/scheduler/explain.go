@@ -30,6 +30,9 @@ func (s *site) decide(what *skerryv1.Placement, c *class, p *pool, best *member)
 	decision := &skerryv1.Decision{Index: s.Index, Summary: p.summary(p.candidate(best))}
 	if best.node.GetName() == what.GetDecision().GetPromised() {
 		decision.Summary = "room was made for it on " + best.node.GetName()
+		if moved := what.GetDecision().GetRebalance(); moved != "" {
+			decision.Summary = moved
+		}
 	}
 	switch {
 	case s.explained < maxExplained:

@@ -108,6 +108,10 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 			c.refused = &skerryv1.Decision{Index: s.Index, Summary: reason}
 		}
 	}
+	if p.GetDecision().GetRebalance() != "" && !state.StopsFirst(p.GetSpec()) {
+		s.placeMoved(p, c)
+		return
+	}
 	if c.refused == nil {
 		pool := s.poolOf(c)
 		if promised := pool.promised(p); promised != nil {
@@ -125,6 +129,22 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 	}
 	s.postpone(p, c.refused)
 	c.refused = c.again(p)
+}
+
+// placeMoved finds a place for what a rebalance moves: the node for which it was
+// made, or none. Its predecessor runs still.
+func (s *site) placeMoved(p *skerryv1.Placement, c *class) {
+	if reason := s.cannotBegin(c); reason == "" {
+		pool := s.poolOf(c)
+		if promised := pool.promised(p); promised != nil {
+			s.assign(p, c, pool, promised)
+			return
+		}
+	}
+	s.postpone(p, &skerryv1.Decision{
+		Index: s.Index, Rebalance: p.GetDecision().GetRebalance(),
+		Summary: p.GetDecision().GetRebalance() + ": its node does not fit any more",
+	})
 }
 
 // again is the decision against the next one of a class: the same, with the

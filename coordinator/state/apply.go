@@ -146,6 +146,12 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.stopSite(change.StopSite)
 	case *sitev1.Entry_StartSite:
 		return x.startSite(change.StartSite)
+	case *sitev1.Entry_StartRebalance:
+		return x.startRebalance(change.StartRebalance)
+	case *sitev1.Entry_StopRebalance:
+		return x.stopRebalance()
+	case *sitev1.Entry_StartRun:
+		return x.startRunNow(change.StartRun)
 	case *sitev1.Entry_SteerRollout:
 		return x.steerRollout(change.SteerRollout)
 	case *sitev1.Entry_RecordExec:

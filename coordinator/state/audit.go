@@ -196,6 +196,12 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		leaf.Message = change.StopSite.GetReason()
 	case *sitev1.Entry_StartSite:
 		about(leaf, "start", "Site")
+	case *sitev1.Entry_StartRebalance:
+		describeRebalance(leaf, change.StartRebalance)
+	case *sitev1.Entry_StopRebalance:
+		about(leaf, "stop-rebalance", "Site")
+	case *sitev1.Entry_StartRun:
+		about(leaf, "run", resourcePath("Workload", change.StartRun.GetProject(), change.StartRun.GetWorkload()))
 	case *sitev1.Entry_SteerRollout:
 		steer := change.SteerRollout
 		about(leaf, steerVerb(steer.GetAction()), resourcePath("Workload", steer.GetProject(), steer.GetWorkload()))

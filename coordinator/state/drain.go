@@ -32,12 +32,21 @@ func AtATime(w *skerryv1.Workload) int {
 	return max(1, int(w.GetUpdate().GetMaxUnavailable()))
 }
 
-// makesWay tells whether a placement may end because its node is drained.
+// makesWay tells whether a placement may end because its node is drained, or
+// because a rebalance moves it.
 func (x *tx) makesWay(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 	node := nodes.get(x.Txn, p.GetNode())
+	if m := Moves(x.rebalance, p); m != nil && m.GetState() < moveDone {
+		return !StaysPut(w, p) && x.spares(w, p)
+	}
 	if !Leaves(node) || (StaysPut(w, p) && !ToMaintenance(node)) {
 		return false
 	}
+	return x.spares(w, p)
+}
+
+// spares: the workload can do without a placement for a while.
+func (x *tx) spares(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 	return !IsHealthy(p) || Spare(w, placements.by(x.Txn, byWorkload, key(p.GetProject(), p.GetWorkload())), AtATime(w)) > 0
 }
 

@@ -36,6 +36,11 @@ func (x *tx) moveTimes(by time.Duration) {
 			x.putPlacement(p)
 		}
 	}
+	if x.rebalance != nil && x.rebalance.GetEnded() == nil {
+		r := shallow(x.rebalance)
+		r.Deadline = moved(x.rebalance.GetDeadline(), by)
+		x.setRebalance(r)
+	}
 	if x.halt != nil {
 		stop := shallow(x.halt)
 		stop.Deadline = moved(x.halt.GetDeadline(), by)

@@ -153,6 +153,24 @@ func (u *Usage) Add(placement string, needs Needs) {
 	}
 }
 
+// Remove a placement that was added, with the ports that it has.
+func (u *Usage) Remove(placement string, needs Needs) {
+	u.CPUMilli -= needs.CPUMilli
+	u.MemoryBytes -= needs.MemoryBytes
+	u.DiskBytes -= needs.DiskBytes
+	for _, d := range needs.Devices {
+		u.Devices[d.Name] -= d.Count
+	}
+	for _, port := range needs.HostPorts {
+		for number := port.First; number <= port.Last; number++ {
+			if key := portKey(number, port.Protocol); u.Ports[key] == placement {
+				delete(u.Ports, key)
+				break
+			}
+		}
+	}
+}
+
 // choose the first free port of each range; of one that has none, its first.
 func (u *Usage) choose(ports []HostPort) []uint32 {
 	chosen := make([]uint32, 0, len(ports))

@@ -26,7 +26,7 @@ const (
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
-		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts()) + len(plan.GetLapse())
+		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts()) + len(plan.GetLapse()) + len(plan.GetRebalanced())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -74,6 +74,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	for _, part := range plan.GetRollouts() {
 		count(x.planRollout(part))
 	}
+	for _, part := range plan.GetRebalanced() {
+		count(x.planRebalanced(part))
+	}
 	if plan.GetSiteStopped() {
 		count(x.siteStopped())
 	}
@@ -101,6 +104,9 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 		x.attemptOver(p, false) // how it ends, nobody will know
 	}
 	x.stop(p)
+	if m := Moves(x.rebalance, p); m != nil && part.GetDrain() && m.GetState() == moveWaits {
+		x.noteSuccessor(m, "") // the next one comes when it is gone
+	}
 	x.inform(aboutPlacement(p), "PlacementRemoved", "%s", part.GetReason())
 	return true
 }
@@ -143,9 +149,15 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		}
 	}
 	var replaced *skerryv1.Placement
+	var move *skerryv1.RebalanceMove
 	if part.GetReplaces() != "" {
 		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
-		leaves := Leaves(nodes.get(x.Txn, replaced.GetNode()))
+		if part.GetRebalance() {
+			if move = x.maySucceed(w, replaced); move == nil {
+				return false
+			}
+		}
+		leaves := Leaves(nodes.get(x.Txn, replaced.GetNode())) || part.GetRebalance()
 		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, leaves, placements.by(x.Txn, byWorkload, k)) {
 			return false
 		}
@@ -170,7 +182,13 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 		if IsStay(w) {
 			p.Spec = pinned(spec, replaced.GetNode())
 		}
-		x.markReplaced(replaced, p.GetName())
+		x.markReplaced(replaced, p.GetName(), move)
+	} else {
+		move = x.movedByStopping(w)
+	}
+	if move != nil {
+		x.noteSuccessor(move, p.GetName())
+		p.Decision = x.decisionFor(move)
 	}
 	bound := part.GetBind() != "" && x.bind(p, part.GetBind(), part.GetDecision())
 	if by := int(part.GetExplainedBy()); bound && by > 0 && by <= len(x.created) {
@@ -224,11 +242,13 @@ func replaceable(w *skerryv1.Workload, p *skerryv1.Placement, leaves bool, all [
 	return IsStay(w) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && counted < manifest.Wanted(w)
 }
 
-func (x *tx) markReplaced(old *skerryv1.Placement, by string) {
+func (x *tx) markReplaced(old *skerryv1.Placement, by string, move *skerryv1.RebalanceMove) {
 	p := shallow(old)
 	p.ReplacedBy = by
 	x.putPlacement(p)
-	if p.GetLostSince() != nil {
+	if move != nil {
+		x.inform(aboutPlacement(p), "PlacementMoves", "rebalance: %s takes its place on %s: %s", by, move.GetTo(), move.GetWhy())
+	} else if p.GetLostSince() != nil {
 		x.warn(aboutPlacement(p), "PlacementReplaced", "its node %s is lost: %s replaces it", p.GetNode(), by)
 	} else if !IsStay(p.GetSpec()) {
 		x.inform(aboutPlacement(p), "PlacementMoves", "node %s is drained: %s takes its place", p.GetNode(), by)
@@ -334,7 +354,7 @@ func (x *tx) decision(given *skerryv1.Decision) *skerryv1.Decision {
 		Index: given.GetIndex(), At: x.time,
 		Summary: bounded(given.GetSummary(), maxMessage), Omitted: given.GetOmitted(),
 		Remedy: bounded(given.GetRemedy(), maxMessage), ExplainedBy: bounded(given.GetExplainedBy(), maxMessage),
-		Promised: bounded(given.GetPromised(), maxNodeName),
+		Promised: bounded(given.GetPromised(), maxNodeName), Rebalance: bounded(given.GetRebalance(), maxMessage),
 	}
 	verdicts := given.GetVerdicts()
 	if len(verdicts) > maxVerdicts {

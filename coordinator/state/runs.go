@@ -11,6 +11,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
 )
 
 const (
@@ -201,6 +202,34 @@ func (x *tx) planDue(part *sitev1.RunDue) bool {
 	}
 	x.putStatus(record, w)
 	return true
+}
+
+// startRunNow starts a run of a scheduled workload that somebody asks for. What
+// the schedule has been followed to stays: the next run is due as before.
+func (x *tx) startRunNow(change *sitev1.StartRun) (*sitev1.Outcome, error) {
+	record := workloads.get(x.Txn, key(change.GetProject(), change.GetWorkload()))
+	w := record.GetWorkload()
+	if w == nil {
+		return nil, missing("Workload", bounded(change.GetWorkload(), maxName))
+	}
+	name := "Workload/" + w.GetName()
+	switch {
+	case w.GetSchedule() == nil && w.GetRunToCompletion() != nil:
+		return nil, problem.New(problem.Conflict, name, "it has no schedule: it runs when it is applied, and again when its template changes").
+			WithHint("give it a schedule to start runs of it, or delete and apply it again")
+	case w.GetSchedule() == nil:
+		return nil, problem.New(problem.Conflict, name, "it is no scheduled job: it has %s", inWords(w)).
+			WithHint("skerry get workloads shows what runs to completion on a schedule")
+	case x.halt != nil:
+		return nil, problem.New(problem.Conflict, name, "the site is stopped, and nothing starts").WithHint("skerry site start starts it")
+	}
+	next := shallow(w)
+	if why := x.beginRun(next, w, nil); why != "" {
+		return nil, problem.New(problem.Conflict, name, "%s", why).
+			WithHint("wait until that is over, or let schedule.concurrency be allow or replace; skerry describe workload %s -p %s shows its runs", w.GetName(), w.GetProject())
+	}
+	x.putStatus(record, next)
+	return &sitev1.Outcome{Run: next.GetStatus().GetLastRun()}, nil
 }
 
 // beginRun starts a run of a scheduled workload that nobody else holds, unless

@@ -54,6 +54,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Stop:                m.halt,
 		ImageKeys:           m.imageKeys,
 		Backups:             m.backups,
+		Rebalance:           m.rebalance,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -112,6 +113,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		halt:                snapshot.GetStop(),
 		imageKeys:           snapshot.GetImageKeys(),
 		backups:             snapshot.GetBackups(),
+		rebalance:           snapshot.GetRebalance(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -136,6 +138,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	if x.backups != nil {
 		x.sum += x.hash("backups", x.backups)
+	}
+	if x.rebalance != nil {
+		x.sum += x.hash("rebalance", x.rebalance)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

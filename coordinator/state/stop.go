@@ -37,6 +37,7 @@ func (x *tx) stopSite(change *sitev1.StopSite) (*sitev1.Outcome, error) {
 		}
 	}
 	x.setStop(stop)
+	x.endRebalance("the site was stopped")
 	x.warn(x.aboutSite(), "SiteStops", "%s", withReason("all that runs ends, and nothing starts", change.GetReason()))
 	return &sitev1.Outcome{}, nil
 }

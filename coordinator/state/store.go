@@ -63,6 +63,8 @@ type meta struct {
 	imageKeys *sitev1.ImageKeys
 	// backups are nil before the first one.
 	backups *sitev1.BackupState
+	// rebalance that is under way, or the last one.
+	rebalance *skerryv1.Rebalance
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

@@ -8,31 +8,48 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-const (
-	// maxLosses are tried for one answer.
-	maxLosses = 64
-	// maxEffort bounds losses times placements.
-	maxEffort = 3_000
-)
+// Survey finds out which losses of one node or one zone a site would not come
+// through with everything running: one after the other, on the state as it was
+// when the survey began.
+type Survey struct {
+	store  *state.Store
+	screen *screen
+	losses []loss
+	tried  int
+	weak   []*skerryv1.Weakness
+}
 
-// Survives says which losses of one node or one zone the site would not come
-// through with everything running; none when it would come through any. all is
-// false when the site is too large for all to be tried.
-func Survives(store *state.Store) (weak []*skerryv1.Weakness, all bool) {
-	view := store.View()
-	losses := single(view)
-	tried := min(len(losses), maxLosses, maxEffort/(len(view.Placements())+1))
-	for _, loss := range losses[:tried] {
-		answer, err := Ask(store, loss.question, nil)
-		if err != nil {
-			continue // it left the site meanwhile
-		}
-		if why := damage(answer); why != "" {
-			weak = append(weak, &skerryv1.Weakness{Loss: loss.name, Why: why})
+// NewSurvey of a site; it has tried nothing yet.
+func NewSurvey(store *state.Store) *Survey {
+	fork := store.Fork()
+	return &Survey{store: fork, screen: newScreen(fork.View()), losses: single(fork.View())}
+}
+
+// Step tries one more loss; false when all are tried.
+func (s *Survey) Step() bool {
+	if s.tried == len(s.losses) {
+		return false
+	}
+	loss := s.losses[s.tried]
+	s.tried++
+	answer, certain := s.screen.lose(loss.question)
+	if !certain {
+		var err error
+		if answer, err = Ask(s.store, loss.question, nil); err != nil {
+			return true // it is no loss
 		}
 	}
-	return weak, tried == len(losses)
+	if why := damage(answer); why != "" {
+		s.weak = append(s.weak, &skerryv1.Weakness{Loss: loss.name, Why: why})
+	}
+	return true
 }
+
+// Weak are those of the losses tried that would be too much.
+func (s *Survey) Weak() []*skerryv1.Weakness { return s.weak }
+
+// Tried is how many losses have been tried, of so many.
+func (s *Survey) Tried() (tried, losses int) { return s.tried, len(s.losses) }
 
 type loss struct {
 	name     string

@@ -91,9 +91,9 @@ begins with "!" on standard error.`,
 	flags.StringSliceVar(&a.target.Addresses, "address", nil, "node to ask first, `HOST:PORT`; may be repeated")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
-		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, endpointsCommand, eventsCommand,
-		applyCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
-		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand),
+		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, eventsCommand,
+		applyCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
+		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand), rebalanceCommand,
 		logsCommand, execCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,
 	} {

@@ -49,6 +49,13 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedRolloutServiceHandler
 	skerryv1connect.UnimplementedPlanServiceHandler
 	skerryv1connect.UnimplementedPowerServiceHandler
+	skerryv1connect.UnimplementedRebalanceServiceHandler
+	skerryv1connect.UnimplementedRunServiceHandler
+
+	// drift answers every question for it; rebalances are looked at one after the
+	// other, the last one again and again.
+	drift      *skerryv1.DriftResponse
+	rebalances []*skerryv1.Rebalance
 
 	// histories are answered one after the other, plan each time.
 	histories []*skerryv1.HistoryResponse
@@ -228,6 +235,8 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewRolloutServiceHandler(s))
 	mux.Handle(skerryv1connect.NewPlanServiceHandler(s))
 	mux.Handle(skerryv1connect.NewPowerServiceHandler(s))
+	mux.Handle(skerryv1connect.NewRebalanceServiceHandler(s))
+	mux.Handle(skerryv1connect.NewRunServiceHandler(s))
 	return mux
 }
 

@@ -64,7 +64,9 @@ func (o *statusOptions) print(s *skerryv1.StatusResponse, tallies []*tally, plac
 	f.add("Stopped", stopText(s.GetStop()))
 	if s.GetStop() == nil && s.GetFreshness().GetQuorum() && !s.GetFreshness().GetStale() {
 		f.add("Survives", survives(s))
+		f.add("Drift", drift(s))
 	}
+	f.add("Rebalance", rebalanceText(s.GetRebalance()))
 	f.add("Identities", o.identitiesByNode(placements))
 	f.add("Alone", alone(s))
 	if err := f.write(o.Out); err != nil {
@@ -131,23 +133,61 @@ func quorum(s *skerryv1.StatusResponse) string {
 // why not.
 func survives(s *skerryv1.StatusResponse) string {
 	some := ""
-	if s.GetWeaknessesIncomplete() {
-		some = " of those that were tried; skerry whatif tries others"
+	switch {
+	case s.GetWeaknessesIncomplete() && s.GetLossesTried() == 0:
+		return "it is being found out; skerry whatif --lose NODE tells of one node at once"
+	case s.GetWeaknessesIncomplete():
+		some = fmt.Sprintf(", of %d of %d that were tried so far", s.GetLossesTried(), s.GetLosses())
+	case s.GetForeseenAge() != nil:
+		some = ", as of " + age(s.GetForeseenAge().AsDuration()) + " ago"
 	}
 	if len(s.GetWeaknesses()) == 0 {
 		return "the loss of any one node or zone" + some
 	}
 	var losses []string
-	for _, w := range s.GetWeaknesses() {
+	for _, w := range s.GetWeaknesses()[:min(len(s.GetWeaknesses()), maxWeak)] {
 		losses = append(losses, w.GetLoss())
 	}
+	if rest := len(s.GetWeaknesses()) - len(losses); rest > 0 {
+		losses = append(losses, fmt.Sprintf("%d more", rest))
+	}
 	return "the loss of any one node or zone" + some + " but: " + strings.Join(losses, ", ")
+}
+
+// maxWeak losses are named, and explained.
+const maxWeak = 20
+
+// drift says in a line that much would be placed elsewhere now: a tenth of what
+// runs, or something that is where it must not be.
+func drift(s *skerryv1.StatusResponse) string {
+	switch {
+	case s.GetMisplaced() > 0:
+		return fmt.Sprintf("%d of %s would be elsewhere now, %d of them must not be where they are: skerry drift",
+			s.GetDrifted(), plural(int(s.GetPlacements()), "placement"), s.GetMisplaced())
+	case s.GetDrifted() > 1 && 10*s.GetDrifted() >= s.GetPlacements():
+		return fmt.Sprintf("%d of %s would be elsewhere now: skerry drift says why, skerry rebalance moves them",
+			s.GetDrifted(), plural(int(s.GetPlacements()), "placement"))
+	}
+	return ""
+}
+
+// rebalanceText says how far a rebalance is; empty for none.
+func rebalanceText(r *skerryv1.Rebalance) string {
+	if r == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d moved, since %s, by %s", count(r, skerryv1.RebalanceState_REBALANCE_STATE_MOVED), len(r.GetMoves()),
+		utc(r.GetStarted().AsTime()), principal(r.GetBy()))
+	if r.GetStopping() {
+		text += "; nothing more begins to move"
+	}
+	return text
 }
 
 // printWeaknesses says why single losses would be too much.
 func (o *statusOptions) printWeaknesses(s *skerryv1.StatusResponse) error {
 	t := newTable("LOSS", "WHAT THEN")
-	for _, w := range s.GetWeaknesses() {
+	for _, w := range s.GetWeaknesses()[:min(len(s.GetWeaknesses()), maxWeak)] {
 		t.row(w.GetLoss(), w.GetWhy())
 	}
 	return section(o.Out, "Would not survive", t)

@@ -57,6 +57,8 @@ type Client struct {
 	rollouts   skerryv1connect.RolloutServiceClient
 	plans      skerryv1connect.PlanServiceClient
 	power      skerryv1connect.PowerServiceClient
+	rebalance  skerryv1connect.RebalanceServiceClient
+	runs       skerryv1connect.RunServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 	backups    skerryv1connect.BackupServiceClient
@@ -84,6 +86,8 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.rollouts = skerryv1connect.NewRolloutServiceClient(c, placeholder, options...)
 	c.plans = skerryv1connect.NewPlanServiceClient(c, placeholder, options...)
 	c.power = skerryv1connect.NewPowerServiceClient(c, placeholder, options...)
+	c.rebalance = skerryv1connect.NewRebalanceServiceClient(c, placeholder, options...)
+	c.runs = skerryv1connect.NewRunServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
@@ -114,6 +118,13 @@ func (c *Client) Nodes() skerryv1connect.NodeServiceClient { return c.nodes }
 
 // Power is the service that stops and starts the site as a whole.
 func (c *Client) Power() skerryv1connect.PowerServiceClient { return c.power }
+
+// Rebalance is the service that lets placements move to where they would be placed
+// now.
+func (c *Client) Rebalance() skerryv1connect.RebalanceServiceClient { return c.rebalance }
+
+// Runs is the service that starts runs of scheduled workloads by hand.
+func (c *Client) Runs() skerryv1connect.RunServiceClient { return c.runs }
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }

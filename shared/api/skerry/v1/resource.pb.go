@@ -2552,7 +2552,10 @@ type Decision struct {
 	// decision has the verdicts of this one.
 	ExplainedBy string `protobuf:"bytes,221,opt,name=explained_by,json=explainedBy,proto3" json:"explained_by,omitempty"`
 	// The node on which others give way to it; it goes there when they are gone.
-	Promised      string `protobuf:"bytes,222,opt,name=promised,proto3" json:"promised,omitempty"`
+	Promised string `protobuf:"bytes,222,opt,name=promised,proto3" json:"promised,omitempty"`
+	// Why a rebalance moves its predecessor to the promised node: it goes there or
+	// nowhere.
+	Rebalance     string `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2639,6 +2642,13 @@ func (x *Decision) GetExplainedBy() string {
 func (x *Decision) GetPromised() string {
 	if x != nil {
 		return x.Promised
+	}
+	return ""
+}
+
+func (x *Decision) GetRebalance() string {
+	if x != nil {
+		return x.Rebalance
 	}
 	return ""
 }
@@ -3792,7 +3802,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
 	"oom_killed\x18\x02 \x01(\bR\toomKilled\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8a\x02\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa9\x02\n" +
 	"\bDecision\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
@@ -3801,7 +3811,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\aomitted\x18\x05 \x01(\rR\aomitted\x12\x17\n" +
 	"\x06remedy\x18\xdc\x01 \x01(\tR\x06remedy\x12\"\n" +
 	"\fexplained_by\x18\xdd\x01 \x01(\tR\vexplainedBy\x12\x1b\n" +
-	"\bpromised\x18\xde\x01 \x01(\tR\bpromised\"j\n" +
+	"\bpromised\x18\xde\x01 \x01(\tR\bpromised\x12\x1d\n" +
+	"\trebalance\x18\x88\x04 \x01(\tR\trebalance\"j\n" +
 	"\aVerdict\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +

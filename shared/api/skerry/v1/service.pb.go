@@ -870,11 +870,23 @@ type StatusResponse struct {
 	// everything running. Empty when it would survive each of them; it is told
 	// only by a voter with a quorum.
 	Weaknesses []*Weakness `protobuf:"bytes,260,rep,name=weaknesses,proto3" json:"weaknesses,omitempty"`
-	// The losses of some nodes were not tried, because there are so many: ask
-	// what if.
+	// Some losses have not been tried yet, because there are so many: losses and
+	// losses_tried say how many.
 	WeaknessesIncomplete bool `protobuf:"varint,261,opt,name=weaknesses_incomplete,json=weaknessesIncomplete,proto3" json:"weaknesses_incomplete,omitempty"`
 	// Set while the site is stopped, or on its way there.
-	Stop          *SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
+	Stop *SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
+	// How many placements would be elsewhere if they were placed now, and of these
+	// how many are where they must not be. Told by a voter with a quorum.
+	Drifted   uint32 `protobuf:"varint,520,opt,name=drifted,proto3" json:"drifted,omitempty"`
+	Misplaced uint32 `protobuf:"varint,521,opt,name=misplaced,proto3" json:"misplaced,omitempty"`
+	// A rebalance, while it is under way.
+	Rebalance *Rebalance `protobuf:"bytes,522,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	// Of weaknesses: so many losses of one node or zone there are, and so many of
+	// them were tried.
+	Losses      uint32 `protobuf:"varint,523,opt,name=losses,proto3" json:"losses,omitempty"`
+	LossesTried uint32 `protobuf:"varint,524,opt,name=losses_tried,json=lossesTried,proto3" json:"losses_tried,omitempty"`
+	// How old weaknesses and drift are; unset when they are of this moment.
+	ForeseenAge   *durationpb.Duration `protobuf:"bytes,525,opt,name=foreseen_age,json=foreseenAge,proto3" json:"foreseen_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1003,6 +1015,48 @@ func (x *StatusResponse) GetWeaknessesIncomplete() bool {
 func (x *StatusResponse) GetStop() *SiteStop {
 	if x != nil {
 		return x.Stop
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetDrifted() uint32 {
+	if x != nil {
+		return x.Drifted
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetMisplaced() uint32 {
+	if x != nil {
+		return x.Misplaced
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetRebalance() *Rebalance {
+	if x != nil {
+		return x.Rebalance
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetLosses() uint32 {
+	if x != nil {
+		return x.Losses
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetLossesTried() uint32 {
+	if x != nil {
+		return x.LossesTried
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetForeseenAge() *durationpb.Duration {
+	if x != nil {
+		return x.ForeseenAge
 	}
 	return nil
 }
@@ -2385,7 +2439,7 @@ var File_skerry_v1_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/stop.proto\"\xa6\x01\n" +
+	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/stop.proto\"\xa6\x01\n" +
 	"\tFreshness\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\bR\x06quorum\x12\x14\n" +
@@ -2447,7 +2501,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x03(\v2\x10.skerry.v1.EventR\x06events\x122\n" +
 	"\tfreshness\x18\x05 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05stale\x18\x01 \x01(\bR\x05stale\"\xa5\x04\n" +
+	"\x05stale\x18\x01 \x01(\bR\x05stale\"\x90\x06\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x17\n" +
 	"\asite_id\x18\x02 \x01(\tR\x06siteId\x12 \n" +
@@ -2467,7 +2521,13 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"weaknesses\x18\x84\x02 \x03(\v2\x13.skerry.v1.WeaknessR\n" +
 	"weaknesses\x124\n" +
 	"\x15weaknesses_incomplete\x18\x85\x02 \x01(\bR\x14weaknessesIncomplete\x12(\n" +
-	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\"0\n" +
+	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\x12\x19\n" +
+	"\adrifted\x18\x88\x04 \x01(\rR\adrifted\x12\x1d\n" +
+	"\tmisplaced\x18\x89\x04 \x01(\rR\tmisplaced\x123\n" +
+	"\trebalance\x18\x8a\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\x12\x17\n" +
+	"\x06losses\x18\x8b\x04 \x01(\rR\x06losses\x12\"\n" +
+	"\flosses_tried\x18\x8c\x04 \x01(\rR\vlossesTried\x12=\n" +
+	"\fforeseen_age\x18\x8d\x04 \x01(\v2\x19.google.protobuf.DurationR\vforeseenAge\"0\n" +
 	"\bWeakness\x12\x12\n" +
 	"\x04loss\x18\x01 \x01(\tR\x04loss\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\x0f\n" +
@@ -2648,8 +2708,9 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	(*Node)(nil),                  // 40: skerry.v1.Node
 	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
 	(*SiteStop)(nil),              // 42: skerry.v1.SiteStop
-	(*Grant)(nil),                 // 43: skerry.v1.Grant
-	(*Image)(nil),                 // 44: skerry.v1.Image
+	(*Rebalance)(nil),             // 43: skerry.v1.Rebalance
+	(*Grant)(nil),                 // 44: skerry.v1.Grant
+	(*Image)(nil),                 // 45: skerry.v1.Image
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
 	36, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
@@ -2671,53 +2732,55 @@ var file_skerry_v1_service_proto_depIdxs = []int32{
 	41, // 16: skerry.v1.StatusResponse.site_time:type_name -> google.protobuf.Timestamp
 	14, // 17: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
 	42, // 18: skerry.v1.StatusResponse.stop:type_name -> skerry.v1.SiteStop
-	41, // 19: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
-	36, // 20: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 21: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	43, // 22: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	41, // 23: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	21, // 24: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 25: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	41, // 26: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	41, // 27: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	39, // 28: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 29: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	27, // 30: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	28, // 31: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	28, // 32: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	31, // 33: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	44, // 34: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 35: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 36: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 37: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 38: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 39: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 40: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	15, // 41: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	17, // 42: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	19, // 43: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	22, // 44: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	24, // 45: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	26, // 46: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	30, // 47: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 48: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 49: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 50: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 51: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 52: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 53: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	16, // 54: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	18, // 55: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	20, // 56: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	23, // 57: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	25, // 58: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	29, // 59: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	32, // 60: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	48, // [48:61] is the sub-list for method output_type
-	35, // [35:48] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	43, // 19: skerry.v1.StatusResponse.rebalance:type_name -> skerry.v1.Rebalance
+	36, // 20: skerry.v1.StatusResponse.foreseen_age:type_name -> google.protobuf.Duration
+	41, // 21: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	36, // 22: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 23: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	44, // 24: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	41, // 25: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	21, // 26: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 27: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 28: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	41, // 29: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	39, // 30: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 31: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	27, // 32: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	28, // 33: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	28, // 34: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	31, // 35: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	45, // 36: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 37: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 38: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 39: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 40: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 41: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 42: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	15, // 43: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	17, // 44: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	19, // 45: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	22, // 46: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	24, // 47: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	26, // 48: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	30, // 49: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 50: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 51: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 52: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 53: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 54: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 55: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	16, // 56: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	18, // 57: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	20, // 58: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	23, // 59: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	25, // 60: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	29, // 61: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	32, // 62: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	50, // [50:63] is the sub-list for method output_type
+	37, // [37:50] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }
@@ -2727,6 +2790,7 @@ func file_skerry_v1_service_proto_init() {
 	}
 	file_skerry_v1_access_proto_init()
 	file_skerry_v1_policy_proto_init()
+	file_skerry_v1_rebalance_proto_init()
 	file_skerry_v1_resource_proto_init()
 	file_skerry_v1_stop_proto_init()
 	file_skerry_v1_service_proto_msgTypes[17].OneofWrappers = []any{}

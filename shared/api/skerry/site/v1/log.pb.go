@@ -87,6 +87,9 @@ type Entry struct {
 	//	*Entry_StartSite
 	//	*Entry_RotateImageKey
 	//	*Entry_RecordBackup
+	//	*Entry_StartRun
+	//	*Entry_StartRebalance
+	//	*Entry_StopRebalance
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -536,6 +539,33 @@ func (x *Entry) GetRecordBackup() *RecordBackup {
 	return nil
 }
 
+func (x *Entry) GetStartRun() *StartRun {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_StartRun); ok {
+			return x.StartRun
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetStartRebalance() *StartRebalance {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_StartRebalance); ok {
+			return x.StartRebalance
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetStopRebalance() *StopRebalance {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_StopRebalance); ok {
+			return x.StopRebalance
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -696,6 +726,18 @@ type Entry_RecordBackup struct {
 	RecordBackup *RecordBackup `protobuf:"bytes,680,opt,name=record_backup,json=recordBackup,proto3,oneof"`
 }
 
+type Entry_StartRun struct {
+	StartRun *StartRun `protobuf:"bytes,520,opt,name=start_run,json=startRun,proto3,oneof"`
+}
+
+type Entry_StartRebalance struct {
+	StartRebalance *StartRebalance `protobuf:"bytes,521,opt,name=start_rebalance,json=startRebalance,proto3,oneof"`
+}
+
+type Entry_StopRebalance struct {
+	StopRebalance *StopRebalance `protobuf:"bytes,522,opt,name=stop_rebalance,json=stopRebalance,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -773,6 +815,12 @@ func (*Entry_StartSite) isEntry_Change() {}
 func (*Entry_RotateImageKey) isEntry_Change() {}
 
 func (*Entry_RecordBackup) isEntry_Change() {}
+
+func (*Entry_StartRun) isEntry_Change() {}
+
+func (*Entry_StartRebalance) isEntry_Change() {}
+
+func (*Entry_StopRebalance) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1223,7 +1271,9 @@ type Plan struct {
 	// Nothing runs any more on any node that is ready: the site is stopped.
 	SiteStopped bool `protobuf:"varint,460,opt,name=site_stopped,json=siteStopped,proto3" json:"site_stopped,omitempty"`
 	// Exclusive placements whose leases have ended.
-	Lapse         []*LeaseLapse `protobuf:"bytes,580,rep,name=lapse,proto3" json:"lapse,omitempty"`
+	Lapse []*LeaseLapse `protobuf:"bytes,580,rep,name=lapse,proto3" json:"lapse,omitempty"`
+	// What became of moves of the rebalance.
+	Rebalanced    []*RebalanceStep `protobuf:"bytes,520,rep,name=rebalanced,proto3" json:"rebalanced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1349,6 +1399,13 @@ func (x *Plan) GetLapse() []*LeaseLapse {
 	return nil
 }
 
+func (x *Plan) GetRebalanced() []*RebalanceStep {
+	if x != nil {
+		return x.Rebalanced
+	}
+	return nil
+}
+
 // Eviction ends a placement to make room for one that waits.
 type Eviction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1440,7 +1497,10 @@ type NewPlacement struct {
 	Decision *v1.Decision `protobuf:"bytes,561,opt,name=decision,proto3" json:"decision,omitempty"`
 	// The decision on the placement that the plan's creation of this number makes,
 	// from 1, explains this one as well; 0: none does.
-	ExplainedBy   uint32 `protobuf:"varint,562,opt,name=explained_by,json=explainedBy,proto3" json:"explained_by,omitempty"`
+	ExplainedBy uint32 `protobuf:"varint,562,opt,name=explained_by,json=explainedBy,proto3" json:"explained_by,omitempty"`
+	// It takes the place of one that the rebalance moves, on the node that the move
+	// names.
+	Rebalance     bool `protobuf:"varint,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1543,6 +1603,13 @@ func (x *NewPlacement) GetExplainedBy() uint32 {
 		return x.ExplainedBy
 	}
 	return 0
+}
+
+func (x *NewPlacement) GetRebalance() bool {
+	if x != nil {
+		return x.Rebalance
+	}
+	return false
 }
 
 // Assignment binds a pending placement to a node.
@@ -2468,9 +2535,11 @@ type Snapshot struct {
 	BrokenGlass []*BrokenGlass    `protobuf:"bytes,260,rep,name=broken_glass,json=brokenGlass,proto3" json:"broken_glass,omitempty"`
 	Revisions   []*RevisionRecord `protobuf:"bytes,300,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	// While the site is stopped.
-	Stop          *v1.SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
-	ImageKeys     *ImageKeys   `protobuf:"bytes,500,opt,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
-	Backups       *BackupState `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
+	Stop      *v1.SiteStop `protobuf:"bytes,460,opt,name=stop,proto3" json:"stop,omitempty"`
+	ImageKeys *ImageKeys   `protobuf:"bytes,500,opt,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
+	Backups   *BackupState `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
+	// The rebalance that is under way, or the last one.
+	Rebalance     *v1.Rebalance `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2771,6 +2840,13 @@ func (x *Snapshot) GetBackups() *BackupState {
 	return nil
 }
 
+func (x *Snapshot) GetRebalance() *v1.Rebalance {
+	if x != nil {
+		return x.Rebalance
+	}
+	return nil
+}
+
 // TokenRecord is a token as the state keeps it.
 type TokenRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2969,7 +3045,9 @@ type Outcome struct {
 	// and repeat the entry. Nothing was changed, and the request is not done.
 	JudgeAgain bool `protobuf:"varint,120,opt,name=judge_again,json=judgeAgain,proto3" json:"judge_again,omitempty"`
 	// For SetSiteTime.
-	SiteTimeSet   *SiteTimeSet `protobuf:"bytes,480,opt,name=site_time_set,json=siteTimeSet,proto3" json:"site_time_set,omitempty"`
+	SiteTimeSet *SiteTimeSet `protobuf:"bytes,480,opt,name=site_time_set,json=siteTimeSet,proto3" json:"site_time_set,omitempty"`
+	// For StartRun: its number.
+	Run           uint64 `protobuf:"varint,520,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3074,11 +3152,18 @@ func (x *Outcome) GetSiteTimeSet() *SiteTimeSet {
 	return nil
 }
 
+func (x *Outcome) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
 var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xa1\x17\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xf0\x18\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3134,7 +3219,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"start_site\x18\xcd\x03 \x01(\v2\x19.skerry.site.v1.StartSiteH\x00R\tstartSite\x12K\n" +
 	"\x10rotate_image_key\x18\xf4\x03 \x01(\v2\x1e.skerry.site.v1.RotateImageKeyH\x00R\x0erotateImageKey\x12D\n" +
-	"\rrecord_backup\x18\xa8\x05 \x01(\v2\x1c.skerry.site.v1.RecordBackupH\x00R\frecordBackupB\b\n" +
+	"\rrecord_backup\x18\xa8\x05 \x01(\v2\x1c.skerry.site.v1.RecordBackupH\x00R\frecordBackup\x128\n" +
+	"\tstart_run\x18\x88\x04 \x01(\v2\x18.skerry.site.v1.StartRunH\x00R\bstartRun\x12J\n" +
+	"\x0fstart_rebalance\x18\x89\x04 \x01(\v2\x1e.skerry.site.v1.StartRebalanceH\x00R\x0estartRebalance\x12G\n" +
+	"\x0estop_rebalance\x18\x8a\x04 \x01(\v2\x1d.skerry.site.v1.StopRebalanceH\x00R\rstopRebalanceB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3172,7 +3260,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xe6\x04\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xa6\x05\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -3188,13 +3276,16 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x04over\x18\xd5\x02 \x03(\v2\x17.skerry.site.v1.RunOverR\x04over\x128\n" +
 	"\brollouts\x18\xac\x02 \x03(\v2\x1b.skerry.site.v1.RolloutStepR\brollouts\x12\"\n" +
 	"\fsite_stopped\x18\xcc\x03 \x01(\bR\vsiteStopped\x121\n" +
-	"\x05lapse\x18\xc4\x04 \x03(\v2\x1a.skerry.site.v1.LeaseLapseR\x05lapse\"\x88\x01\n" +
+	"\x05lapse\x18\xc4\x04 \x03(\v2\x1a.skerry.site.v1.LeaseLapseR\x05lapse\x12>\n" +
+	"\n" +
+	"rebalanced\x18\x88\x04 \x03(\v2\x1d.skerry.site.v1.RebalanceStepR\n" +
+	"rebalanced\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
 	"\vfor_project\x18\x03 \x01(\tR\n" +
 	"forProject\x12#\n" +
-	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xac\x02\n" +
+	"\rfor_placement\x18\x04 \x01(\tR\fforPlacement\"\xcb\x02\n" +
 	"\fNewPlacement\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -3207,7 +3298,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06stable\x18\xac\x02 \x01(\bR\x06stable\x12\x13\n" +
 	"\x04bind\x18\xb0\x04 \x01(\tR\x04bind\x120\n" +
 	"\bdecision\x18\xb1\x04 \x01(\v2\x13.skerry.v1.DecisionR\bdecision\x12\"\n" +
-	"\fexplained_by\x18\xb2\x04 \x01(\rR\vexplainedBy\"\x89\x01\n" +
+	"\fexplained_by\x18\xb2\x04 \x01(\rR\vexplainedBy\x12\x1d\n" +
+	"\trebalance\x18\x88\x04 \x01(\bR\trebalance\"\x89\x01\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
@@ -3279,7 +3371,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x96\x0e\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xcb\x0e\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3327,7 +3419,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x04stop\x18\xcc\x03 \x01(\v2\x13.skerry.v1.SiteStopR\x04stop\x129\n" +
 	"\n" +
 	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\x126\n" +
-	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\"`\n" +
+	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\x123\n" +
+	"\trebalance\x18\x88\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3340,7 +3433,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x121\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x17.skerry.site.v1.OutcomeR\aoutcome\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\fR\x06digest\"\xfa\x02\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\"\x8d\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"error_kind\x18\x01 \x01(\tR\terrorKind\x12\x14\n" +
@@ -3353,7 +3446,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\brejected\x18\b \x01(\rR\brejected\x12\x1f\n" +
 	"\vjudge_again\x18x \x01(\bR\n" +
 	"judgeAgain\x12@\n" +
-	"\rsite_time_set\x18\xe0\x03 \x01(\v2\x1b.skerry.site.v1.SiteTimeSetR\vsiteTimeSetB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\rsite_time_set\x18\xe0\x03 \x01(\v2\x1b.skerry.site.v1.SiteTimeSetR\vsiteTimeSet\x12\x11\n" +
+	"\x03run\x18\x88\x04 \x01(\x04R\x03runB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_log_proto_rawDescOnce sync.Once
@@ -3426,44 +3520,49 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*StartSite)(nil),             // 54: skerry.site.v1.StartSite
 	(*RotateImageKey)(nil),        // 55: skerry.site.v1.RotateImageKey
 	(*RecordBackup)(nil),          // 56: skerry.site.v1.RecordBackup
-	(*TrustVersion)(nil),          // 57: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 58: skerry.v1.Node
-	(*v1.Grant)(nil),              // 59: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 60: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 61: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 62: skerry.v1.Token
-	(*EndDrain)(nil),              // 63: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 64: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 65: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 66: skerry.site.v1.RolloutStep
-	(*LeaseLapse)(nil),            // 67: skerry.site.v1.LeaseLapse
-	(*v1.Decision)(nil),           // 68: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 69: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 70: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 71: skerry.v1.Condition
-	(v1.NodeState)(0),             // 72: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 73: skerry.v1.Image
-	(v1.VoterRole)(0),             // 74: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 75: skerry.v1.Placement
-	(*v1.Event)(nil),              // 76: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 77: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 78: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 79: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 80: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 81: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 82: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 83: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 84: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 85: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 86: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 87: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 88: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 89: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 90: skerry.site.v1.BackupState
-	(*v1.Workload)(nil),           // 91: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 92: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 93: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 94: skerry.site.v1.SiteTimeSet
+	(*StartRun)(nil),              // 57: skerry.site.v1.StartRun
+	(*StartRebalance)(nil),        // 58: skerry.site.v1.StartRebalance
+	(*StopRebalance)(nil),         // 59: skerry.site.v1.StopRebalance
+	(*TrustVersion)(nil),          // 60: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 61: skerry.v1.Node
+	(*v1.Grant)(nil),              // 62: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 63: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 64: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 65: skerry.v1.Token
+	(*EndDrain)(nil),              // 66: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 67: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 68: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 69: skerry.site.v1.RolloutStep
+	(*LeaseLapse)(nil),            // 70: skerry.site.v1.LeaseLapse
+	(*RebalanceStep)(nil),         // 71: skerry.site.v1.RebalanceStep
+	(*v1.Decision)(nil),           // 72: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 73: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 74: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 75: skerry.v1.Condition
+	(v1.NodeState)(0),             // 76: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 77: skerry.v1.Image
+	(v1.VoterRole)(0),             // 78: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 79: skerry.v1.Placement
+	(*v1.Event)(nil),              // 80: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 81: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 82: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 83: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 84: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 85: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 86: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 87: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 88: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 89: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 90: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 91: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 92: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 93: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 94: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 95: skerry.v1.Rebalance
+	(*v1.Workload)(nil),           // 96: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 97: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 98: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 99: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3507,79 +3606,84 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	54,  // 38: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
 	55,  // 39: skerry.site.v1.Entry.rotate_image_key:type_name -> skerry.site.v1.RotateImageKey
 	56,  // 40: skerry.site.v1.Entry.record_backup:type_name -> skerry.site.v1.RecordBackup
-	57,  // 41: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 42: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	58,  // 43: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	59,  // 44: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	60,  // 45: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	61,  // 46: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	62,  // 47: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 48: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	59,  // 49: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	58,  // 50: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 51: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 52: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 53: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 54: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 55: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	63,  // 56: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	64,  // 57: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	65,  // 58: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	66,  // 59: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	67,  // 60: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
-	68,  // 61: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	68,  // 62: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	68,  // 63: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 64: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 65: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 66: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	69,  // 67: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	70,  // 68: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	71,  // 69: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 70: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	72,  // 71: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	73,  // 72: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	57,  // 73: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	74,  // 74: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 75: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 76: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	57,  // 77: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 78: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 79: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 80: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	75,  // 81: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	58,  // 82: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	73,  // 83: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	76,  // 84: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 85: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 86: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	77,  // 87: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	78,  // 88: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	79,  // 89: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	80,  // 90: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 91: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	81,  // 92: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	82,  // 93: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	83,  // 94: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	84,  // 95: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	85,  // 96: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	86,  // 97: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	87,  // 98: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	88,  // 99: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	89,  // 100: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	90,  // 101: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	5,   // 102: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	91,  // 103: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 104: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	92,  // 105: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	93,  // 106: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	58,  // 107: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	94,  // 108: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	109, // [109:109] is the sub-list for method output_type
-	109, // [109:109] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	57,  // 41: skerry.site.v1.Entry.start_run:type_name -> skerry.site.v1.StartRun
+	58,  // 42: skerry.site.v1.Entry.start_rebalance:type_name -> skerry.site.v1.StartRebalance
+	59,  // 43: skerry.site.v1.Entry.stop_rebalance:type_name -> skerry.site.v1.StopRebalance
+	60,  // 44: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 45: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	61,  // 46: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	62,  // 47: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	63,  // 48: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	64,  // 49: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	65,  // 50: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 51: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	62,  // 52: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	61,  // 53: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 54: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 55: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 56: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 57: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 58: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	66,  // 59: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	67,  // 60: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	68,  // 61: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	69,  // 62: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	70,  // 63: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	71,  // 64: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
+	72,  // 65: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	72,  // 66: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	72,  // 67: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 68: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 69: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 70: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	73,  // 71: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	74,  // 72: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	75,  // 73: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 74: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	76,  // 75: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	77,  // 76: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	60,  // 77: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	78,  // 78: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 79: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 80: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	60,  // 81: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 82: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 83: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 84: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	79,  // 85: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	61,  // 86: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	77,  // 87: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	80,  // 88: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 89: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 90: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	81,  // 91: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	82,  // 92: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	83,  // 93: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	84,  // 94: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 95: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	85,  // 96: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	86,  // 97: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	87,  // 98: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	88,  // 99: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	89,  // 100: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	90,  // 101: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	91,  // 102: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	92,  // 103: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	93,  // 104: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	94,  // 105: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	95,  // 106: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	5,   // 107: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	96,  // 108: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 109: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	97,  // 110: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	98,  // 111: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	61,  // 112: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	99,  // 113: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	114, // [114:114] is the sub-list for method output_type
+	114, // [114:114] is the sub-list for method input_type
+	114, // [114:114] is the sub-list for extension type_name
+	114, // [114:114] is the sub-list for extension extendee
+	0,   // [0:114] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3601,6 +3705,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_audit_proto_init()
 	file_skerry_site_v1_trust_proto_init()
 	file_skerry_site_v1_access_proto_init()
+	file_skerry_site_v1_rebalance_proto_init()
 	file_skerry_site_v1_runs_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
 		(*Entry_InitSite)(nil),
@@ -3642,6 +3747,9 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_StartSite)(nil),
 		(*Entry_RotateImageKey)(nil),
 		(*Entry_RecordBackup)(nil),
+		(*Entry_StartRun)(nil),
+		(*Entry_StartRebalance)(nil),
+		(*Entry_StopRebalance)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
