@@ -68,9 +68,15 @@ func (h *host) serve(t *testing.T) {
 // begin makes a site on this machine, and returns its first node.
 func begin(t *testing.T, site string) *Node {
 	t.Helper()
-	system, state := env.NewSystem(), t.TempDir()
+	node, _ := beginWithOperator(t, site)
+	return node
+}
+
+func beginWithOperator(t *testing.T, site string) (*Node, *Operator) {
+	t.Helper()
+	system, state, home := env.NewSystem(), t.TempDir(), t.TempDir()
 	_, err := InitSite(system, InitOptions{
-		Site: site, Operator: "admin", StateDir: state, Home: t.TempDir(),
+		Site: site, Operator: "admin", StateDir: state, Home: home,
 		Node: &skerryv1.Node{Name: "n1", Address: "127.0.0.1:1"}, Keep: func(*sitev1.InitSite) error { return nil },
 	})
 	if err != nil {
@@ -80,7 +86,11 @@ func begin(t *testing.T, site string) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return node
+	operator, err := LoadOperator(system, home, site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node, operator
 }
 
 // shown is a source that shows a certificate which no CA of the site issued.

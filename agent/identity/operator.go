@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/tls"
 	"encoding/json"
+	"path"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -32,14 +33,16 @@ type Operator struct {
 	// Addresses of nodes, host:port, to try in this order.
 	Addresses []string
 
-	cert  tls.Certificate
 	time  *sitetime.Keeper
 	files env.FS
 	dir   string
 
-	mu     sync.Mutex
-	chain  []*sitev1.TrustVersion
-	bundle *certs.Bundle
+	// writing is held while the disk is written, mu never is.
+	writing sync.Mutex
+	mu      sync.Mutex
+	cert    tls.Certificate
+	chain   []*sitev1.TrustVersion
+	bundle  *certs.Bundle
 }
 
 // operatorSite is what site.json holds.
@@ -128,6 +131,9 @@ func storeSite(files env.FS, dir, site string, addresses []string) error {
 	return files.WriteFile(filepath.Join(dir, siteFile), append(encoded, '\n'), filePerm)
 }
 
+// Name of the operator.
+func (o *Operator) Name() string { return path.Base(o.Certificate().Leaf.URIs[0].Path) }
+
 // Site is the name of the site.
 func (o *Operator) Site() string { return o.Bundle().Site() }
 
@@ -177,16 +183,19 @@ func loadTime(files env.FS, dir string) sitetime.Stamp {
 }
 
 // UpdateTrust implements mtls.Learner.
-func (o *Operator) UpdateTrust(chain []*sitev1.TrustVersion) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	chain, bundle, err := continued(o.chain, o.bundle, chain)
-	if err != nil || bundle == o.bundle {
+func (o *Operator) UpdateTrust(versions []*sitev1.TrustVersion) error {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	known := o.Bundle()
+	chain, bundle, err := continued(o.chain, known, versions) // written only here
+	if err != nil || bundle == known {
 		return err
 	}
 	if err := storeTrust(o.files, o.dir, chain, bundle); err != nil {
 		return err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.chain, o.bundle = chain, bundle
 	o.time.Forget(bundle.TimeEra())
 	return nil

@@ -153,10 +153,12 @@ func (n *Node) Renewed(svid [][]byte) error {
 // Renewed implements Renewable. Several commands may do it at once: each file is
 // written whole, the key stays the same, and any of the SVIDs does.
 func (o *Operator) Renewed(svid [][]byte) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	cert, err := storeSVID(o.files, o.dir, o.cert, svid)
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	cert, err := storeSVID(o.files, o.dir, *o.Certificate(), svid)
 	if err == nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
 		o.cert = cert
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skerry.dev/certs"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 )
 
@@ -27,31 +28,35 @@ func (s *stuck) WriteFile(name string, data []byte, perm os.FileMode) error {
 // Each handshake reads what is believed: a disk that is slow or hangs must not
 // end all calls.
 func TestNobodyWaitsForTheDiskToReadWhatIsBelieved(t *testing.T) {
+	longer := func(n *Node) []*sitev1.TrustVersion {
+		chain := n.Trust()
+		version, err := certs.ExtendTrust(chain[len(chain)-1], n.Authority(), certs.TrustChange{NextEra: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(chain[:len(chain):len(chain)], version)
+	}
 	for _, test := range []struct {
 		name  string
-		write func(*Node) error
+		write func(*Node, *Operator) error
 	}{
-		{"a longer chain of trust", func(n *Node) error {
-			chain := n.Trust()
-			version, err := certs.ExtendTrust(chain[len(chain)-1], n.Authority(), certs.TrustChange{NextEra: true})
-			if err != nil {
-				return err
-			}
-			return n.UpdateTrust(append(chain[:len(chain):len(chain)], version))
-		}},
-		{"a new SVID", func(n *Node) error { return n.Renewed(n.Certificate().Certificate) }},
-		{"a new CA", func(n *Node) error { return n.RotateAuthority(1, 0) }},
+		{"a longer chain of trust", func(n *Node, _ *Operator) error { return n.UpdateTrust(longer(n)) }},
+		{"a new SVID", func(n *Node, _ *Operator) error { return n.Renewed(n.Certificate().Certificate) }},
+		{"a new CA", func(n *Node, _ *Operator) error { return n.RotateAuthority(1, 0) }},
+		{"a longer chain of trust, by an operator", func(n *Node, o *Operator) error { return o.UpdateTrust(longer(n)) }},
+		{"a new SVID of an operator", func(_ *Node, o *Operator) error { return o.Renewed(o.Certificate().Certificate) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := begin(t, "reef")
+			n, o := beginWithOperator(t, "reef")
 			disk := &stuck{FS: n.fs, begun: make(chan struct{}), letGo: make(chan struct{})}
-			n.fs = disk
+			n.fs, o.files = disk, disk
 			written, read := make(chan error, 1), make(chan struct{})
-			go func() { written <- test.write(n) }()
+			go func() { written <- test.write(n, o) }()
 			<-disk.begun
 			go func() {
 				defer close(read)
 				_, _, _, _ = n.Bundle(), n.Certificate(), n.Trust(), n.Authority()
+				_, _ = o.Bundle(), o.Certificate()
 			}()
 			select {
 			case <-read:

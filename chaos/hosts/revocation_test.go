@@ -4,8 +4,11 @@ package hosts
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,8 +16,16 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
+	"skerry.dev/agent/identity"
+	"skerry.dev/agent/identity/workloads"
+	"skerry.dev/agent/seal"
+	"skerry.dev/certs/mtls"
 	"skerry.dev/chaos/check"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/env"
 )
 
 // cutWithin is what the site promises of everything that is revoked.
@@ -232,4 +243,85 @@ func TestRotatingTheCAsStopsNothing(t *testing.T) {
 		}
 	}
 	settled(t, r)
+}
+
+// stolen is what somebody has who took the identity of a workload off a disk.
+type stolen struct {
+	*identity.Node
+	cert tls.Certificate
+}
+
+func (s stolen) Certificate() *tls.Certificate { return &s.cert }
+
+// steal the identity of a placement, once its node has it.
+func steal(t *testing.T, r *Rig, h *Host, placement string) *mtls.Dialer {
+	t.Helper()
+	dir, system := identity.Dir(h.StateDir()), env.NewSystem()
+	var svid *workloads.SVID
+	await(t, r, "the SVID of "+placement, patience, func(context.Context) error {
+		sealer, err := seal.Open(system.FS, system.Rand, dir)
+		if err != nil {
+			return err
+		}
+		kept, err := workloads.Open(workloads.Config{Dir: filepath.Join(dir, "workloads"), Seal: sealer, Env: system, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return err
+		}
+		if svid = kept.SVID("default", placement); svid == nil {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	key, err := x509.ParsePKCS8PrivateKey(svid.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := identity.Load(system, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &mtls.Dialer{Net: namespaceNet{r.Namespace()}, Source: stolen{node, tls.Certificate{Certificate: svid.Chain, PrivateKey: key, Leaf: svid.Leaf}}}
+}
+
+func TestWhatAWorkloadGotOnANodeIsRefusedWithinSecondsOfItsEviction(t *testing.T) {
+	r := newSite(t, 3, 0)
+	loadImage(t, r, "web.tar", webImage)
+	_, evicted, err := r.Coordinator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, r, strings.Replace(web(1), "name: web\n", "name: web\nidentity: true\nplace: {require: [{label: name, in: ["+evicted.Name+"]}]}\n", 1))
+	awaitHealthy(t, r, "web", 1)
+	thief := steal(t, r, evicted, "web-1")
+	rest := slices.DeleteFunc(slices.Clone(r.Hosts), func(h *Host) bool { return h == evicted })
+	locate := func(h *Host) func(context.Context) error {
+		// One connection for all calls: it was made while the SVID counted.
+		c := skerryv1connect.NewSiteServiceClient(thief.HTTPClient(mtls.API2, mtls.ExpectNode(h.Name)), "https://"+h.API())
+		return func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			_, err := c.Locate(ctx, connect.NewRequest(&skerryv1.LocateRequest{}))
+			return err
+		}
+	}
+	calls := map[*Host]func(context.Context) error{}
+	for _, h := range rest {
+		if calls[h] = locate(h); calls[h](t.Context()) != nil {
+			t.Fatalf("before, %s says %v", h.Name, calls[h](t.Context()))
+		}
+	}
+	begun := time.Now()
+	skerry(t, r, nil, "node", "evict", evicted.Name, "--yes")
+	for _, h := range rest {
+		await(t, r, h.Name+" to refuse it", cutWithin-time.Since(begun), func(ctx context.Context) error {
+			if calls[h](ctx) == nil {
+				return errors.New("it answers")
+			}
+			return nil
+		})
+		t.Logf("%s refused it after %s at most", h.Name, time.Since(begun))
+		if err := locate(h)(t.Context()); err == nil {
+			t.Errorf("on a new connection %s answers", h.Name)
+		}
+	}
 }

@@ -191,6 +191,10 @@ func TestAnSVIDFollowsTheSpecification(t *testing.T) {
 	if err != nil || peer.Role != certs.RoleWorkload || peer.Name != "default/web" {
 		t.Errorf("the site takes it for %v, %v", peer, err)
 	}
+	// By this it counts for nothing when the node is evicted.
+	if !bytes.Equal(peer.HostFingerprint, fingerprint("n1")) {
+		t.Errorf("it names the node with the key %x", peer.HostFingerprint)
+	}
 }
 
 func TestWhatIsRefused(t *testing.T) {

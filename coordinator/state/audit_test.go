@@ -1,6 +1,7 @@
 package state
 
 import (
+	"strings"
 	"testing"
 
 	"skerry.dev/coordinator/audit"
@@ -43,6 +44,39 @@ func TestEveryChangeAndRefusalIsALeafAndReportsAreNone(t *testing.T) {
 	if third.GetVerb() != "change-voters" || third.GetResources()[0] != "Node/n1" {
 		t.Errorf("the change of the voters: %v", third)
 	}
+}
+
+func TestWhatAnEntryAskedForStaysInItsLeafUnlessItWasRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		entry *sitev1.Entry
+		want  string
+	}{
+		"a reason that was given":         {stopEntry("shore power goes"), "shore power goes"},
+		"no reason":                       {stopEntry(""), ""},
+		"labels":                          {relabelEntry("n1", "disk", "ssd"), "disk=ssd"},
+		"labels of a node there is not":   {relabelEntry("n9", "disk", "ssd"), "there is no"},
+		"what came of it, where it asked": {applyEntry(testWorkload("web", 1)), "created"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, 1)
+			var last *skerryv1.AuditEntry
+			s.store.OnLeaf(func(leaf audit.Leaf) {
+				entry, err := audit.Decode(leaf.Number, leaf.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = entry
+			})
+			s.apply(test.entry)
+			if got := last.GetMessage(); !strings.Contains(got, test.want) || test.want == "" && got != "" {
+				t.Errorf("the leaf says %q", got)
+			}
+		})
+	}
+}
+
+func relabelEntry(node, label, value string) *sitev1.Entry {
+	return &sitev1.Entry{Change: &sitev1.Entry_RelabelNode{RelabelNode: &sitev1.RelabelNode{Node: node, Set: map[string]string{label: value}}}}
 }
 
 func TestARestoredStateGoesOnWithTheSameTree(t *testing.T) {

@@ -16,6 +16,8 @@ type Deps struct {
 	// Connect returns a client for the site that the user means. It makes no
 	// call yet; its errors are problems.
 	Connect func(ctx context.Context, target Target) (*client.Client, error)
+	// Self is the name of the operator whose credentials Connect uses.
+	Self func(target Target) (string, error)
 	// In may be a terminal, which `exec -t` then puts into raw mode; so may
 	// Err, which then shows progress on one line.
 	In       io.Reader

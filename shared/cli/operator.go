@@ -67,15 +67,24 @@ func operatorRevokeCommand(a *app) *cobra.Command {
 		Long: `Revoke ends an operator: within seconds no node takes a call under that key any
 more, and what the operator has open (logs -f, exec, events -f) is cut. Tokens
 that were made for the name and not used are forgotten. The last operator of a
-site cannot be revoked.`,
-		Example: "  skerry operator revoke mara",
+site cannot be revoked. Whoever revokes the operator that the command itself runs
+as is told so, and is let in again only by another operator.`,
+		Example: "  skerry operator revoke mara\n  skerry operator revoke mara --yes",
 		Args:    Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, "operator "+args[0]+" will be able to do nothing any more", func(ctx context.Context, c *client.Client, id string) error {
+			if args[0] == "" {
+				return usage(cmd, "name the operator: skerry operator list shows them")
+			}
+			what, done := "operator "+args[0]+" will be able to do nothing any more", "operator "+args[0]+" revoked"
+			if own, err := a.Self(a.target); err == nil && own == args[0] { // else Connect says what is wrong
+				what = "operator " + own + " is you: after this your credentials are of no use any more, and only another operator can let you in again"
+				done += "; these were your own credentials"
+			}
+			return o.run(cmd, what, func(ctx context.Context, c *client.Client, id string) error {
 				if _, err := call(ctx, a, c.Identity().RevokeOperator, &skerryv1.RevokeOperatorRequest{Name: args[0], RequestId: id}); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(a.Out, "operator %s revoked\n", oneLine(args[0]))
+				_, err := fmt.Fprintln(a.Out, oneLine(done))
 				return err
 			})
 		},

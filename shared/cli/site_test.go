@@ -299,7 +299,8 @@ func (r *run) against(t *testing.T, nodes map[string]*httptest.Server, args ...s
 		Connect: func(context.Context, Target) (*client.Client, error) {
 			return client.New(&http.Client{Transport: transport}, addresses), nil
 		},
-		In: r.in, Out: &r.out, Err: &r.err, Clock: r.clock, Rand: env.NewSystem().Rand, Version: "1.2.3",
+		Self: func(Target) (string, error) { return "mia", nil },
+		In:   r.in, Out: &r.out, Err: &r.err, Clock: r.clock, Rand: env.NewSystem().Rand, Version: "1.2.3",
 	}), args)
 }
 

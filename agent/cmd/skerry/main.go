@@ -60,7 +60,8 @@ func newRoot(system env.System) *cobra.Command {
 		Connect: func(ctx context.Context, target cli.Target) (*client.Client, error) {
 			return dialSite(ctx, system, target)
 		},
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Self: func(target cli.Target) (string, error) { return operatorName(system, target) },
+		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Audit: auditVerifier{system},
 		Clock: system.Clock, Rand: system.Rand, Version: version,
 	})
@@ -118,6 +119,19 @@ func dialSite(ctx context.Context, system env.System, target cli.Target) (*clien
 		_ = operator.LearnTime(now, era)
 	}
 	return c, nil
+}
+
+// operatorName is whose credentials dialSite uses.
+func operatorName(system env.System, target cli.Target) (string, error) {
+	home, err := operatorHome()
+	if err != nil {
+		return "", err
+	}
+	operator, err := identity.LoadOperator(system, home, target.Site)
+	if err != nil {
+		return "", err
+	}
+	return operator.Name(), nil
 }
 
 // operatorHome is where operators' credentials are: $SKERRY_HOME, else
