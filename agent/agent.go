@@ -123,6 +123,9 @@ func (a *Agent) build() error {
 		return err
 	}
 	a.dialer = &mtls.Dialer{Net: a.Env.Net, Source: a.identity}
+	if vms, ok := a.Runtime.(machines); ok {
+		vms.Belong(a.identity.Site())
+	}
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
 	if a.leases, err = a.newLeases(); err != nil {
 		return err

@@ -153,6 +153,7 @@ func (f *facts) look(ctx context.Context) {
 		next.Run = run
 	}
 	next.SealingKey = f.recipient.Public()
+	f.machineFacts(next)
 	f.mu.Lock()
 	next.GossipVersion = f.current.GetGossipVersion() // it may have changed meanwhile
 	f.current = next
@@ -172,6 +173,7 @@ func (f *facts) conditions() {
 	if trouble := f.leases.Trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "GuardDown", Message: trouble})
 	}
+	conditions = append(conditions, f.machineConditions()...)
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
 	}

@@ -8,6 +8,8 @@ packages=(
   iproute2 nftables iptables             # hosts in network namespaces, and cuts between them
   containernetworking-plugins            # the containers' network
   busybox-static                         # the demo's image
+  libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils # runs the virtual machines
+  linux-image-cloud-amd64                # the kernel of the tests' guest
   debootstrap                            # a clean root to install the package on
   procps util-linux curl jq
 )

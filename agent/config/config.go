@@ -52,6 +52,7 @@ type Config struct {
 	// RunDir holds what a reboot may forget.
 	RunDir       string     `yaml:"runDir"`
 	Containerd   Containerd `yaml:"containerd"`
+	Libvirt      Libvirt    `yaml:"libvirt"`
 	CNI          CNI        `yaml:"cni"`
 	DNS          DNS        `yaml:"dns"`
 	CgroupParent string     `yaml:"cgroupParent"`
@@ -69,6 +70,18 @@ type Config struct {
 type Containerd struct {
 	Address   string `yaml:"address"`
 	Namespace string `yaml:"namespace"`
+}
+
+// Libvirt says where libvirt listens, and what its virtual machines may do. A node
+// without libvirt runs none.
+type Libvirt struct {
+	Address string `yaml:"address"`
+	// Dir holds images, disks and volumes. QEMU's own user must be able to pass
+	// through the directories above it. Default: beside stateDir, with -vms at its
+	// end.
+	Dir string `yaml:"dir"`
+	// Emulation allows virtual machines where KVM does not work. It is slow.
+	Emulation bool `yaml:"emulation"`
 }
 
 // CNI configures the containers' network.
@@ -120,6 +133,7 @@ func Default() Config {
 		StateDir:     "/var/lib/skerry",
 		RunDir:       "/run/skerry",
 		Containerd:   Containerd{Address: "/run/containerd/containerd.sock", Namespace: "skerry"},
+		Libvirt:      Libvirt{Address: "/run/libvirt/libvirt-sock", Emulation: true},
 		CNI:          CNI{PluginDir: "/usr/lib/cni", Subnet: "10.88.0.0/16"},
 		CgroupParent: "/skerry",
 	}
@@ -199,8 +213,8 @@ func (c *Config) complete(path string) error {
 	if c.Port == c.GossipPort {
 		return invalid("gossipPort", "it must differ from port")
 	}
-	for field, dir := range map[string]string{"stateDir": c.StateDir, "runDir": c.RunDir, "cni.pluginDir": c.CNI.PluginDir} {
-		if !filepath.IsAbs(dir) {
+	for field, dir := range map[string]string{"stateDir": c.StateDir, "runDir": c.RunDir, "cni.pluginDir": c.CNI.PluginDir, "libvirt.dir": c.Libvirt.Dir} {
+		if !filepath.IsAbs(dir) && (dir != "" || field != "libvirt.dir") {
 			return invalid(field, "%q is not an absolute path", dir)
 		}
 	}
@@ -221,6 +235,15 @@ func (c *Config) complete(path string) error {
 
 // APIAddress is host:port of the one TCP port.
 func (c Config) APIAddress() string { return net.JoinHostPort(c.Address, strconv.Itoa(c.Port)) }
+
+// VMDir holds images, disks and volumes of virtual machines. It is not below the
+// state directory, into which nobody but root may look.
+func (c Config) VMDir() string {
+	if c.Libvirt.Dir == "" && filepath.IsAbs(c.StateDir) {
+		return filepath.Clean(c.StateDir) + "-vms"
+	}
+	return c.Libvirt.Dir
+}
 
 // RootSocket is where root on this machine asks the agent.
 func (c Config) RootSocket() string { return filepath.Join(c.RunDir, "root.sock") }

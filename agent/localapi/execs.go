@@ -35,7 +35,7 @@ func (s *Server) keepExec(ctx context.Context, address string, start *skerryv1.E
 	encoded, err := proto.Marshal(&sitev1.ExecRecord{
 		RequestId: "exec-" + hex.EncodeToString(id[:]), Principal: peer.ID.String(), From: counts.HostOf(address),
 		Exec: &sitev1.RecordExec{
-			Project: project, Placement: start.GetPlacement(), Command: spool.CommandText(start.GetCommand()), Tty: start.GetTty(),
+			Project: project, Placement: start.GetPlacement(), Command: spool.Asked(start), Tty: start.GetTty(),
 			Witness: s.Node, Happened: timestamppb.New(s.SiteTime()),
 		},
 	})

@@ -90,7 +90,7 @@ func (p placements) Exec(ctx context.Context, stream *connect.BidiStream[skerryv
 
 func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
 	start := first.GetStart()
-	if len(start.GetCommand()) == 0 {
+	if len(start.GetCommand()) == 0 && !start.GetConsole() {
 		return problem.New(problem.Invalid, "exec", "there is no command").WithField("start.command")
 	}
 	id, err := p.instance(start.GetProject(), start.GetPlacement())
@@ -111,6 +111,7 @@ func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, strea
 		Stdout:   out.stdout(),
 		Stderr:   out.stderr(),
 		Resize:   resize,
+		Console:  start.GetConsole(),
 	})
 	if err != nil {
 		return err

@@ -22,10 +22,14 @@ const (
 	Remove
 	// Check asks whether the instance is healthy.
 	Check
+	// Pause and Resume a virtual machine.
+	Pause
+	Resume
 )
 
 var kindNames = map[Kind]string{
 	Fetch: "fetch the image", Prepare: "prepare", Start: "start", Stop: "stop", Remove: "remove", Check: "check the health",
+	Pause: "pause", Resume: "resume",
 }
 
 func (k Kind) String() string { return kindNames[k] }

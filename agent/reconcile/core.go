@@ -196,7 +196,11 @@ func SpecOf(p *skerryv1.Placement) runtime.Spec {
 	spec := runtime.Spec{
 		ID: InstanceID(p.GetProject(), p.GetName()), Project: p.GetProject(), Placement: p.GetName(),
 		Workload: p.GetWorkload(), ImageDigest: p.GetImageDigest(), Container: c,
-		Identity: p.GetSpec().GetIdentity(),
+		VM: p.GetSpec().GetVm(), Cycle: p.GetPower().GetCycle(), Identity: p.GetSpec().GetIdentity(),
+	}
+	if spec.VM != nil {
+		spec.CPUMilli, spec.MemoryBytes, _ = manifest.VMSize(spec.VM)
+		return spec
 	}
 	// Validated when the workload was applied.
 	spec.CPUMilli, _ = manifest.CPU(c.GetResources().GetCpu())

@@ -32,7 +32,7 @@ func (t *task) healthConfig() *skerryv1.Health { return t.desired.GetSpec().GetH
 // check names a health check that is due.
 func (t *task) check(now time.Duration) (Action, bool) {
 	config := t.healthConfig()
-	if config == nil || !t.wanted() || !t.running() || t.checking || t.unhealthy || t.busy != 0 || now < t.nextCheck {
+	if config == nil || !t.wanted() || !t.running() || t.checking || t.unhealthy || t.busy != 0 || t.halted() || now < t.nextCheck {
 		return Action{}, false
 	}
 	t.checking = true

@@ -55,6 +55,8 @@ type task struct {
 	left bool
 	// traces, such as logs, may be left also when there is no instance.
 	traces bool
+	// unknown: it is there, and nobody can tell how it is.
+	unknown bool
 
 	health
 }
@@ -73,12 +75,18 @@ func (t *task) gone() bool {
 // undecided: it ran before this agent did, and whether it is healthy is not
 // known yet; saying so would look like a change.
 func (t *task) undecided() bool {
+	if t.unknown && t.observed == nil {
+		return true
+	}
 	return t.adopted && t.wanted() && t.running() && t.healthConfig() != nil && !t.everChecked
 }
 
 func (t *task) desire(p *skerryv1.Placement) {
 	if t.desired.GetImageDigest() != p.GetImageDigest() {
 		t.imageReady = false
+	}
+	if t.desired.GetPower().GetCycle() != p.GetPower().GetCycle() {
+		t.over = false // somebody wants it to run again
 	}
 	t.desired = p
 	t.over = t.over || p.GetEnded() != nil
@@ -89,7 +97,7 @@ func (t *task) desire(p *skerryv1.Placement) {
 
 // observe takes in what the driver sees.
 func (t *task) observe(instance *runtime.Instance, now time.Duration) {
-	if t.busy != 0 || t.acted {
+	if t.unknown = instance != nil && instance.State == runtime.Unknown; t.unknown || t.busy != 0 || t.acted {
 		return
 	}
 	was := t.running()
@@ -108,7 +116,7 @@ func (t *task) observe(instance *runtime.Instance, now time.Duration) {
 		t.decideRestart(now, now)
 	}
 	if t.running() {
-		t.status.Address = instance.Address
+		t.status.Address, t.status.Accel = instance.Address, instance.Accel
 	}
 }
 
@@ -132,7 +140,7 @@ func (t *task) startedRunning(now time.Duration) {
 // ended: the instance ran and does not any more, by itself or because it was
 // stopped for being unhealthy.
 func (t *task) ended(now time.Duration) {
-	if !t.wanted() {
+	if !t.wanted() || t.endedByPower(now) {
 		return
 	}
 	t.recordExit()
@@ -205,7 +213,7 @@ func (t *task) backoff() time.Duration {
 
 // next names the one next action, if there is one now.
 func (t *task) next(now time.Duration) (Action, bool) {
-	if t.busy != 0 || now < t.notBefore && t.wanted() {
+	if t.busy != 0 || t.unknown || now < t.notBefore && t.wanted() {
 		return Action{}, false
 	}
 	action := Action{ID: t.id}
@@ -222,6 +230,9 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	if t.outside != "" && !t.running() {
 		t.refuse()
 		return Action{}, false
+	}
+	if act, must, handled := t.switched(action); handled {
+		return act, must
 	}
 	if t.observed == nil {
 		if t.over {
@@ -320,7 +331,7 @@ func (t *task) done(action Action, err error, now time.Duration) {
 	case Fetch:
 		t.imageReady = true
 	case Prepare:
-		t.observed = &runtime.Instance{ID: t.id, SpecHash: action.Spec.Hash(), State: runtime.Prepared}
+		t.observed = &runtime.Instance{ID: t.id, SpecHash: action.Spec.Hash(), State: runtime.Prepared, Cycle: action.Spec.Cycle}
 	case Start:
 		t.observed.State = runtime.Running
 		t.adopted = false
@@ -330,6 +341,9 @@ func (t *task) done(action Action, err error, now time.Duration) {
 			t.observed.State = runtime.Exited
 			t.ended(now)
 		}
+	case Pause, Resume:
+		t.observed.Paused = action.Kind == Pause
+		t.status.Message = ""
 	case Remove:
 		t.observed = nil
 		t.traces = t.traces && !action.Final

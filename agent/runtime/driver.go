@@ -33,11 +33,12 @@ type Driver interface {
 	// returns when it has ended. Nothing happens when it does not run, or does
 	// not exist.
 	Stop(ctx context.Context, id string, grace time.Duration) error
-	// Remove removes every trace of the instance but its logs; it kills what
-	// runs. Nothing happens when there is none.
+	// Remove removes every trace of the instance but its logs and, of a virtual
+	// machine, its root disk; it kills what runs. Nothing happens when there is
+	// none.
 	Remove(ctx context.Context, id string) error
-	// RemoveLogs removes what Logs would return.
-	RemoveLogs(ctx context.Context, id string) error
+	// Forget removes what outlives Remove: nobody wants the instance any more.
+	Forget(ctx context.Context, id string) error
 	// Logs opens what the instance wrote, over all its runs, oldest first.
 	Logs(ctx context.Context, id string, opts LogOptions) (io.ReadCloser, error)
 	// Exec runs a command inside a running instance and returns its exit code.
@@ -75,6 +76,12 @@ type Spec struct {
 	ImageDigest string
 	// Container is the template, defaults filled in and validated.
 	Container *skerryv1.Container
+	// VM is the template of a virtual machine, in place of a container.
+	VM *skerryv1.VirtualMachine
+	// Cycle of its power: restarts that were asked for. No part of the hash.
+	Cycle uint64
+	// Volumes that the template names, by their names. No part of the hash.
+	Volumes map[string]Volume
 	// CPUMilli in thousandths of a core; MemoryBytes is the hard limit.
 	CPUMilli    int64
 	MemoryBytes int64
@@ -97,6 +104,8 @@ const (
 	Exited
 	// Broken: a leftover that can only be removed.
 	Broken
+	// Unknown: it is there, and what runs it does not answer.
+	Unknown
 )
 
 // Instance is what a driver knows of one instance.
@@ -111,6 +120,12 @@ type Instance struct {
 	StartedAt time.Time
 	// Exit of the last run, when Exited.
 	Exit *skerryv1.Exit
+	// Paused virtual machines are Running, and do nothing.
+	Paused bool
+	// Cycle of its power with which it was prepared.
+	Cycle uint64
+	// Accel is how a virtual machine runs: `kvm` or `tcg`.
+	Accel string
 }
 
 // LogOptions choose what Logs returns.
@@ -130,6 +145,8 @@ type Exec struct {
 	Terminal       bool
 	// Resize carries new sizes of the terminal; may be nil.
 	Resize <-chan TerminalSize
+	// Console: in place of a command, the serial console of a virtual machine.
+	Console bool
 }
 
 // TerminalSize in characters.
@@ -167,4 +184,6 @@ type Blob struct {
 type StoredImage struct {
 	Name, Digest string
 	Size         int64
+	// DiskBytes of the disk that it is an image of; 0: it is one of a container.
+	DiskBytes int64
 }

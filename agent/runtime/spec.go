@@ -23,6 +23,14 @@ func (s Spec) Hash() string {
 		panic("a container's template cannot be encoded: " + err.Error())
 	}
 	h.Write(encoded)
+	if s.VM != nil {
+		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.VM)
+		if err != nil {
+			panic("a virtual machine's template cannot be encoded: " + err.Error())
+		}
+		h.Write([]byte("vm"))
+		h.Write(encoded)
+	}
 	if s.Identity {
 		h.Write([]byte("identity"))
 	}

@@ -29,6 +29,9 @@ func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
 	if err != nil {
 		timeout = 2 * time.Second
 	}
+	if action.Health.GetGuestAgent() != nil {
+		return s.checkGuest(ctx, action, timeout)
+	}
 	if action.Health.GetExec() != nil {
 		return s.checkExec(ctx, action, timeout)
 	}
@@ -38,6 +41,31 @@ func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
 		return s.checkHTTP(ctx, action)
 	}
 	return s.checkTCP(ctx, action)
+}
+
+// checkGuest asks the agent of a guest.
+func (s *Supervisor) checkGuest(ctx context.Context, action reconcile.Action, timeout time.Duration) error {
+	pinger, ok := s.Driver.(runtime.AgentPinger)
+	if !ok {
+		return fmt.Errorf("%w: this node runs no virtual machines", reconcile.ErrUnknown)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return s.unlessSilent(ctx, pinger.PingAgent(ctx, action.ID))
+}
+
+// unlessSilent is the result of a check, unless the runtime is not there: that says
+// nothing about the instance.
+func (s *Supervisor) unlessSilent(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	listCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+	defer cancel()
+	if _, silent := s.Driver.List(listCtx); silent != nil {
+		return fmt.Errorf("%w: %w", reconcile.ErrUnknown, silent)
+	}
+	return err
 }
 
 // address of a named port, on the container's own address or the node's.

@@ -21,7 +21,7 @@ func (s *Supervisor) fetch(ctx context.Context, action reconcile.Action) error {
 			return s.ensure(ctx, orders, source)
 		}
 	}
-	return s.Images.Ensure(ctx, digest, action.Spec.Container.GetImage(), nil)
+	return s.Images.Ensure(ctx, digest, imageOf(action.Spec), nil)
 }
 
 // ensure asks the nodes that hold the image, at the addresses of the peer book.

@@ -29,6 +29,7 @@ func (s *Supervisor) prepare(ctx context.Context, spec runtime.Spec) error {
 		}
 		spec.Secrets = opened
 	}
+	s.addVolumes(&spec)
 	return s.Driver.Prepare(ctx, spec)
 }
 

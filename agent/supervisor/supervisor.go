@@ -146,6 +146,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	group.Go(func() error { return s.stepLoop(ctx) })
 	group.Go(func() error { return s.keepLoop(ctx) })
 	group.Go(func() error { return s.secretLoop(ctx) })
+	group.Go(func() error { return s.volumeLoop(ctx) })
 	return group.Wait()
 }
 
@@ -311,13 +312,15 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 		return s.prepare(ctx, action.Spec)
 	case reconcile.Start:
 		return s.start(ctx, action.ID)
+	case reconcile.Pause, reconcile.Resume:
+		return s.halt(ctx, action)
 	case reconcile.Stop:
 		return s.Driver.Stop(ctx, action.ID, action.Grace)
 	case reconcile.Remove:
 		if err := s.Driver.Remove(ctx, action.ID); err != nil || !action.Final {
 			return err
 		}
-		return s.Driver.RemoveLogs(ctx, action.ID)
+		return s.Driver.Forget(ctx, action.ID)
 	default:
 		return s.check(ctx, action)
 	}

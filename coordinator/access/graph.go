@@ -3,6 +3,7 @@ package access
 import (
 	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access"
+	"skerry.dev/shared/manifest"
 )
 
 // Bound tells whether an object is a node's own: itself, a placement that is
@@ -14,7 +15,7 @@ func Bound(view *state.View, node string, object access.Object) bool {
 	}
 	for _, p := range view.PlacementsOn(node) {
 		switch {
-		case object.Kind == "Image" && p.GetSpec().GetContainer().GetImage() == object.Name:
+		case object.Kind == "Image" && manifest.ImageOf(p.GetSpec()) == object.Name:
 			return true
 		case p.GetProject() != object.Project:
 		case object.Kind == "Placement" && p.GetName() == object.Name:

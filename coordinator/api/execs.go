@@ -30,7 +30,7 @@ func (s *Server) recordExec(ctx context.Context, start *skerryv1.ExecStart) erro
 		RequestId: s.newID(), Principal: principalFrom(ctx).ID, From: hostFrom(ctx),
 		Exec: &sitev1.RecordExec{
 			Project: projectOr(start.GetProject(), defaultProject), Placement: start.GetPlacement(),
-			Command: spool.CommandText(start.GetCommand()), Tty: start.GetTty(),
+			Command: spool.Asked(start), Tty: start.GetTty(),
 			Witness: s.Node, Happened: timestamppb.New(s.SiteTime.Read().Time),
 		},
 	}

@@ -44,6 +44,7 @@ var writes = map[string]bool{
 
 	skerryv1connect.PowerServiceStopSiteProcedure:  true,
 	skerryv1connect.PowerServiceStartSiteProcedure: true,
+	skerryv1connect.VmServicePowerProcedure:        true,
 
 	skerryv1connect.RebalanceServiceRebalanceProcedure:     true,
 	skerryv1connect.RebalanceServiceStopRebalanceProcedure: true,

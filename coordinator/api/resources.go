@@ -133,6 +133,7 @@ func (r resources) Delete(ctx context.Context, req *connect.Request[skerryv1.Del
 			Project:         projectOr(msg.GetProject(), defaultProject),
 			Name:            msg.GetName(),
 			ResourceVersion: msg.GetResourceVersion(),
+			WithData:        msg.GetWithData(),
 		}},
 	})
 	if err != nil {
@@ -175,6 +176,8 @@ func objectsOf(view *state.View, kind string) ([]manifest.Object, bool) {
 		return all(view.Nodes()), true
 	case "Image":
 		return all(view.Images()), true
+	case "Volume":
+		return all(view.Volumes()), true
 	case "Secret":
 		var secrets []manifest.Object
 		for _, record := range view.Secrets() {

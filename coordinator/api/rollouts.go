@@ -84,7 +84,7 @@ func becomes(view *state.View, w *skerryv1.Workload, msg *skerryv1.SteerRequest)
 	if to == nil {
 		return w // the state refuses it
 	}
-	return &skerryv1.Workload{Name: w.GetName(), Container: to.GetTemplate().GetContainer(), Health: to.GetTemplate().GetHealth()}
+	return &skerryv1.Workload{Name: w.GetName(), Container: to.GetTemplate().GetContainer(), Vm: to.GetTemplate().GetVm(), Health: to.GetTemplate().GetHealth()}
 }
 
 // progress counts how far the newest template of a workload is.

@@ -57,6 +57,9 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 	}
 	site.addKept(name, orders)
 	site.addTickets(view, node, orders)
+	for _, volume := range view.VolumesOn(name) {
+		orders.Volumes = append(orders.Volumes, orderOfVolume(volume))
+	}
 	return orders
 }
 
@@ -81,6 +84,15 @@ func order(p *skerryv1.Placement) *skerryv1.Placement {
 		Spec:        p.GetSpec(),
 		ImageDigest: p.GetImageDigest(),
 		Ended:       p.GetEnded(),
+		Power:       p.GetPower(),
+	}
+}
+
+// orderOfVolume is a volume without what only people read.
+func orderOfVolume(v *skerryv1.Volume) *skerryv1.Volume {
+	return &skerryv1.Volume{
+		Kind: v.GetKind(), Name: v.GetName(), Project: v.GetProject(), Class: v.GetClass(), Size: v.GetSize(), Node: v.GetNode(),
+		Status: &skerryv1.VolumeStatus{Made: v.GetStatus().GetMade(), Deleting: v.GetStatus().GetDeleting()},
 	}
 }
 

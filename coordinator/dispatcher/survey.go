@@ -6,6 +6,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/ticket"
 )
 
@@ -63,7 +64,7 @@ func (s *survey) mustRenew(node *skerryv1.Node) bool {
 
 // source of the image of a placement.
 func (s *survey) source(view *state.View, placement *skerryv1.Placement, digest string) *sitev1.ImageSource {
-	source := &sitev1.ImageSource{Name: placement.GetSpec().GetContainer().GetImage(), Digest: digest}
+	source := &sitev1.ImageSource{Name: manifest.ImageOf(placement.GetSpec()), Digest: digest}
 	if image := view.ImageByDigest(digest); image != nil {
 		source.Nodes = s.sources[image]
 		if source.Nodes == nil { // it is newer than the survey

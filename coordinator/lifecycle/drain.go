@@ -100,7 +100,7 @@ func (s *sheet) fitsWithout(gone, waits *skerryv1.Placement) bool {
 	}
 	s.trials++
 	trusted, _ := s.trusted()
-	in := scheduler.Input{Index: s.view.Index(), Workloads: s.view.Workloads(), Images: s.view.Images(), Nodes: trusted, Policy: s.view.Policy()}
+	in := scheduler.Input{Index: s.view.Index(), Workloads: s.view.Workloads(), Images: s.view.Images(), Volumes: s.view.Volumes(), Nodes: trusted, Policy: s.view.Policy()}
 	for _, p := range s.view.Placements() {
 		if placementKey(p) != placementKey(gone) && placementKey(p) != placementKey(waits) {
 			in.Placements = append(in.Placements, p)

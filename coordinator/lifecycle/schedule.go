@@ -22,7 +22,7 @@ func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv
 		return // what waits, waits for the same reasons
 	}
 	found := scheduler.Schedule(scheduler.Input{
-		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Nodes: trusted, Placements: append(slices.Clip(left), p.unborn()...),
+		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Volumes: p.view.Volumes(), Nodes: trusted, Placements: append(slices.Clip(left), p.unborn()...),
 		Policy: p.view.Policy(),
 	})
 	p.waits = waits{}

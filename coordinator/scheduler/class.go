@@ -6,6 +6,7 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // kind of placements that ask for the same.
@@ -113,10 +114,11 @@ func (sh *shape) describe(c *class) string {
 		text = append(strconv.AppendInt(text, number, 36), ' ')
 	}
 	text = append(append(text, sh.label...), 0)
-	text = append(append(text, sh.spec.GetContainer().GetImage()...), 0)
+	text = append(append(text, manifest.ImageOf(sh.spec)...), 0)
 	if len(sh.needs.HostPorts)+len(sh.needs.Devices) > 0 {
 		text = fmt.Append(text, sh.needs.HostPorts, sh.needs.Devices)
 	}
+	text = append(append(text, vmKey(sh.spec)...), 0)
 	place := sh.spec.GetPlace()
 	if len(place.GetRequire())+len(place.GetKeepIn())+len(place.GetPrefer())+len(place.GetTargets()) > 0 {
 		text = append(text, encoded(place)...)

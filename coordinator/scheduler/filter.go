@@ -24,8 +24,9 @@ type filter interface {
 
 // fixed filters say the same during a whole call.
 func (s *site) fixed(sh *shape) []filter {
-	image := s.images[sh.spec.GetContainer().GetImage()]
+	image := s.images[manifest.ImageOf(sh.spec)]
 	filters := []filter{readyFilter{}, serviceFilter{sh.spec}, conditionFilter{}}
+	filters = append(filters, s.vmFilters(sh.spec)...)
 	if !s.inReach(image) {
 		filters = append(filters, imageFilter{image})
 	}
@@ -40,7 +41,7 @@ func (s *site) fixed(sh *shape) []filter {
 // all shapes with the same image and conditions.
 func (s *site) allowed(sh *shape, fixed []filter) []bool {
 	place := &skerryv1.Place{Require: sh.spec.GetPlace().GetRequire(), KeepIn: sh.spec.GetPlace().GetKeepIn()}
-	key := sh.spec.GetContainer().GetImage() + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
+	key := manifest.ImageOf(sh.spec) + "\x00" + vmKey(sh.spec) + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
 	nodes, known := s.let[key]
 	if !known {
 		nodes = make([]bool, len(s.nodes))

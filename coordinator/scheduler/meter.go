@@ -40,7 +40,7 @@ func (m *meter) needs(w *skerryv1.Workload) (state.Needs, error) {
 
 func (m *meter) read(w *skerryv1.Workload) (state.Needs, error) {
 	c := w.GetContainer()
-	plain := len(c.GetPorts()) == 0 && len(c.GetResources().GetDevices()) == 0
+	plain := w.GetVm() == nil && len(c.GetPorts()) == 0 && len(c.GetResources().GetDevices()) == 0
 	key := quantities{c.GetResources().GetCpu(), c.GetResources().GetMemory(), c.GetResources().GetDisk()}
 	if needs, known := m.texts[key]; known && plain {
 		return needs, nil

@@ -5,6 +5,7 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // maxPools are kept at once; the oldest one is made anew when it is needed
@@ -113,7 +114,7 @@ func (s *site) newPool(sh *shape) *pool {
 	p.members = make([]member, 0, len(s.nodes))
 	p.values = map[string]int32{}
 	allowed := s.allowed(sh, p.fixed)
-	holders := s.holders(sh.spec.GetContainer().GetImage())
+	holders := s.holders(manifest.ImageOf(sh.spec))
 	for _, t := range sh.terms {
 		p.wishes = p.wishes || t.weight > 0
 	}

@@ -7,6 +7,7 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 const (
@@ -33,6 +34,7 @@ type Input struct {
 	// without are to be placed.
 	Placements []*skerryv1.Placement
 	Images     []*skerryv1.Image
+	Volumes    []*skerryv1.Volume
 }
 
 // Plan is what Schedule decided.
@@ -176,9 +178,12 @@ func (s *site) postpone(p *skerryv1.Placement, decision *skerryv1.Decision) {
 
 // cannotBegin names what keeps a placement from any node at all.
 func (s *site) cannotBegin(c *class) string {
-	image := c.spec.GetContainer().GetImage()
+	image := manifest.ImageOf(c.spec)
 	if s.images[image] == nil {
 		return "image " + image + " is not loaded: skerry image load FILE"
+	}
+	if disk := s.images[image].GetDiskBytes() > 0; disk != (c.spec.GetVm() != nil) {
+		return "image " + image + " is one of a " + map[bool]string{true: "disk, not of a container", false: "container, not of a disk"}[disk]
 	}
 	if c.free <= c.workload.bound {
 		return "it stays on its node, and its predecessor may still run: it waits until that is gone"

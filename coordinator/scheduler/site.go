@@ -15,7 +15,9 @@ type site struct {
 	nodes  []*node // sorted by name
 	byName map[string]*node
 	images map[string]*skerryv1.Image
-	holds  map[string][]bool
+	// volumes by project and name.
+	volumes map[name]*skerryv1.Volume
+	holds   map[string][]bool
 	// let are the nodes that fixed filters let through.
 	let map[string][]bool
 	// unzoned: each node is a zone of its own.
@@ -69,13 +71,16 @@ type workload struct {
 
 func newSite(in Input, waiting []*skerryv1.Placement) *site {
 	s := &site{
-		Input: in, byName: make(map[string]*node, len(in.Nodes)), images: map[string]*skerryv1.Image{},
+		Input: in, byName: make(map[string]*node, len(in.Nodes)), images: map[string]*skerryv1.Image{}, volumes: map[name]*skerryv1.Volume{},
 		holds: map[string][]bool{}, let: map[string][]bool{}, meter: newMeter(), workloads: map[name]*workload{}, classes: map[kind]*class{}, pools: map[string]*pool{},
 		evicted: map[*skerryv1.Placement]bool{}, placed: map[int32][]*skerryv1.Placement{},
 	}
 	s.addNodes()
 	for _, i := range in.Images {
 		s.images[i.GetName()] = i
+	}
+	for _, v := range in.Volumes {
+		s.volumes[name{v.GetProject(), v.GetName()}] = v
 	}
 	for _, p := range waiting {
 		s.interest(name{p.GetProject(), p.GetWorkload()})

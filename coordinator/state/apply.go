@@ -142,6 +142,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.addCheckpoint(change.AddCheckpoint)
 	case *sitev1.Entry_RecordRefusals:
 		return x.recordRefusals(change.RecordRefusals)
+	case *sitev1.Entry_SetPower:
+		return x.setPower(change.SetPower)
 	case *sitev1.Entry_StopSite:
 		return x.stopSite(change.StopSite)
 	case *sitev1.Entry_StartSite:

@@ -191,6 +191,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "set-site-time", "Site")
 	case *sitev1.Entry_Plan:
 		describeVerdicts(leaf, change.Plan)
+	case *sitev1.Entry_SetPower:
+		about(leaf, powerVerb(change.SetPower), resourcePath("Placement", change.SetPower.GetProject(), change.SetPower.GetPlacement()))
 	case *sitev1.Entry_StopSite:
 		about(leaf, "stop", "Site")
 		leaf.Message = change.StopSite.GetReason()

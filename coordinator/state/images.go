@@ -6,6 +6,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -37,7 +38,7 @@ func (x *tx) addImage(change *sitev1.AddImage) (*sitev1.Outcome, error) {
 	}
 	image := &skerryv1.Image{
 		Kind: "Image", Name: given.GetName(), Generation: 1, Created: x.time,
-		Digest: given.GetDigest(), Size: max(0, given.GetSize()),
+		Digest: given.GetDigest(), Size: max(0, given.GetSize()), DiskBytes: max(0, given.GetDiskBytes()),
 	}
 	old := images.get(x.Txn, given.GetName())
 	switch {
@@ -103,13 +104,13 @@ func (x *tx) deleteImage(name string, version uint64) (*sitev1.Outcome, error) {
 		return nil, err
 	}
 	for _, w := range workloads.list(x.Txn) {
-		if w.GetWorkload().GetContainer().GetImage() == name {
+		if manifest.ImageOf(w.GetWorkload()) == name {
 			return nil, problem.New(problem.Conflict, "Image/"+name, "workload %s uses it", w.GetWorkload().GetName()).
 				WithHint("change or delete the workload first")
 		}
 	}
 	for _, p := range placements.list(x.Txn) {
-		if p.GetSpec().GetContainer().GetImage() == name && mayStart(p) {
+		if manifest.ImageOf(p.GetSpec()) == name && mayStart(p) {
 			return nil, problem.New(problem.Conflict, "Image/"+name, "placement %s uses it", p.GetName()).
 				WithHint("wait until the update of workload %s is over, or delete the placement", p.GetWorkload())
 		}

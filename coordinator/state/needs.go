@@ -55,6 +55,9 @@ func portKey(number uint32, protocol string) string {
 // NeedsOf a placement of the workload; an error when its quantities make no
 // sense.
 func NeedsOf(w *skerryv1.Workload) (Needs, error) {
+	if w.GetVm() != nil {
+		return vmNeeds(w)
+	}
 	c := w.GetContainer()
 	cpu, err := manifest.CPU(c.GetResources().GetCpu())
 	if err != nil {

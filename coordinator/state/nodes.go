@@ -162,6 +162,7 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 	if key := facts.GetAuditKey(); len(key) == ed25519.PublicKeySize {
 		node.AuditKey = key
 	}
+	node.Vms = boundedVMs(facts.GetVms())
 	if facts.GetRun() != "" {
 		node.Run = bounded(facts.GetRun(), maxRunID)
 	}
@@ -190,6 +191,7 @@ func (x *tx) nodeFacts(old *skerryv1.Node, facts *sitev1.NodeFacts) {
 		x.putNode(node)
 	}
 	x.holds(node.GetName(), facts.GetImages())
+	x.holdsVolumes(node.GetName(), facts.GetVolumes())
 }
 
 func (x *tx) tellConditions(old, node *skerryv1.Node) {

@@ -18,7 +18,7 @@ func (x *tx) notePlacing(ordinal int, before, after any) {
 		x.noteNode(a, b)
 	}
 	switch ordinal {
-	case nodesOrdinal, imagesOrdinal, workloadsOrdinal, settingsOrdinal:
+	case nodesOrdinal, imagesOrdinal, workloadsOrdinal, settingsOrdinal, volumesOrdinal:
 		x.placing = x.index
 	case placementsOrdinal:
 		a, _ := before.(*skerryv1.Placement)

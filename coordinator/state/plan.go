@@ -277,9 +277,12 @@ func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool
 	if x.halt != nil || WhyNoWork(node, p.GetSpec()) != "" || !x.mayBind(p) {
 		return false
 	}
-	image := images.get(x.Txn, p.GetSpec().GetContainer().GetImage())
+	image := images.get(x.Txn, manifest.ImageOf(p.GetSpec()))
 	needs, err := NeedsOf(p.GetSpec())
-	if image == nil || err != nil || !MeetsRequirements(node, p.GetSpec()) {
+	if image == nil || err != nil || !MeetsRequirements(node, p.GetSpec()) || (image.GetDiskBytes() > 0) != (p.GetSpec().GetVm() != nil) {
+		return false
+	}
+	if lack, _ := WhyNoVM(node, p.GetSpec()); lack != LacksNothing || x.whyNoVolume(node.GetName(), p.GetSpec()) != "" {
 		return false
 	}
 	usage := x.usageOf(node.GetName())
@@ -290,6 +293,7 @@ func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool
 	usage.Add(p.GetName(), needs)
 	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(why)
 	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
+	x.bindVolumes(node.GetName(), p.GetSpec())
 	return true
 }
 

@@ -27,18 +27,20 @@ var revisions = table[*sitev1.RevisionRecord]{
 // SameTemplate tells whether placements of both run the same.
 func SameTemplate(a, b *skerryv1.Workload) bool {
 	return proto.Equal(a.GetContainer(), b.GetContainer()) && proto.Equal(a.GetHealth(), b.GetHealth()) &&
+		proto.Equal(a.GetVm(), b.GetVm()) &&
 		a.GetIdentity() == b.GetIdentity()
 }
 
 // whatRuns is what placements of a workload run.
 func whatRuns(w *skerryv1.Workload) *skerryv1.Workload {
-	return &skerryv1.Workload{Container: w.GetContainer(), Health: w.GetHealth(), Identity: w.GetIdentity()}
+	return &skerryv1.Workload{Container: w.GetContainer(), Vm: w.GetVm(), Health: w.GetHealth(), Identity: w.GetIdentity()}
 }
 
 // withTemplate is a workload that runs the template of another revision.
 func withTemplate(w, template *skerryv1.Workload) *skerryv1.Workload {
 	next := shallow(w)
-	next.Container, next.Health, next.Identity = template.GetContainer(), template.GetHealth(), template.GetIdentity()
+	next.Container, next.Vm = template.GetContainer(), template.GetVm()
+	next.Health, next.Identity = template.GetHealth(), template.GetIdentity()
 	return next
 }
 

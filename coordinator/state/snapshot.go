@@ -33,6 +33,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Placements:  placements.list(v.txn),
 		Nodes:       nodes.list(v.txn),
 		Images:      images.list(v.txn),
+		Volumes:     volumes.list(v.txn),
 		Events:      v.Events(0, 0),
 		Requests:    s.requests.list(),
 		Retired:     retired.collect(v.txn.Get(retired.name, "age")),
@@ -157,6 +158,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	putAll(x, placements, snapshot.GetPlacements())
 	putAll(x, nodes, snapshot.GetNodes())
 	putAll(x, images, snapshot.GetImages())
+	putAll(x, volumes, snapshot.GetVolumes())
 	putAll(x, secrets, snapshot.GetSecrets())
 	putAll(x, secretKeys, snapshot.GetSecretKeys())
 	putAll(x, recoveryKeys, snapshot.GetRecoveryKeys())

@@ -108,6 +108,7 @@ func newDB() *memdb.MemDB {
 		secrets.name:      secrets.schema(),
 		secretKeys.name:   secretKeys.schema(),
 		recoveryKeys.name: recoveryKeys.schema(),
+		volumes.name:      volumes.schema(),
 	}}
 	db, err := memdb.NewMemDB(schema)
 	must(err)

@@ -41,6 +41,7 @@ const (
 	recoveryKeysOrdinal
 	settingsOrdinal
 	revisionsOrdinal
+	volumesOrdinal
 	tableCount
 )
 

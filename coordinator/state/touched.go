@@ -75,6 +75,11 @@ func (x *tx) noteTouched(ordinal int, before, after any) {
 			n, _ := object.(*skerryv1.Node)
 			x.touch(n.GetName())
 		}
+	case volumesOrdinal:
+		for _, object := range []any{before, after} {
+			v, _ := object.(*skerryv1.Volume)
+			x.touch(v.GetNode())
+		}
 	case placementsOrdinal:
 		for _, object := range []any{before, after} {
 			p, _ := object.(*skerryv1.Placement)

@@ -76,6 +76,8 @@ func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResour
 		return x.applyPolicy(kind.AccessPolicy)
 	case *skerryv1.Resource_Project:
 		return x.applyProject(kind.Project)
+	case *skerryv1.Resource_Volume:
+		return x.applyVolume(kind.Volume)
 	case *skerryv1.Resource_Settings:
 		return x.applySettings(kind.Settings)
 	default:
@@ -90,6 +92,9 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 		return nil, err
 	}
 	if err := checkSecretUses(x.Txn, given); err != nil {
+		return nil, err
+	}
+	if err := x.settleVolumes(given); err != nil {
 		return nil, err
 	}
 	if err := x.settleForm(record.GetWorkload(), &change); err != nil {
@@ -110,12 +115,12 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 	case record == nil:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: x.firstNumber(change.next)})
 		x.noteRevision(change.next)
-		x.inform(about, "WorkloadCreated", "%s of %s", inWords(change.next), change.next.GetContainer().GetImage())
+		x.inform(about, "WorkloadCreated", "%s of %s", inWords(change.next), manifest.ImageOf(change.next))
 	case change.outcome == outcomeConfigured:
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: change.next, NextNumber: record.GetNextNumber()})
 		if change.specChanged {
 			x.inform(about, "WorkloadChanged", "generation %d, %s of %s", change.next.GetGeneration(),
-				inWords(change.next), change.next.GetContainer().GetImage())
+				inWords(change.next), manifest.ImageOf(change.next))
 		}
 		if change.specChanged {
 			x.noteRevision(change.next)
@@ -212,7 +217,11 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 	if err := checkForm(about, w); err != nil {
 		return err
 	}
-	if w.GetContainer() == nil || w.GetContainer().GetImage() == "" {
+	if w.GetVm() != nil {
+		if err := checkVM(invalid, w); err != nil {
+			return err
+		}
+	} else if w.GetContainer().GetImage() == "" {
 		return invalid("container.image", "it is missing")
 	}
 	if _, err := NeedsOf(w); err != nil {
@@ -255,7 +264,8 @@ func (x *tx) refreshPlacements(next *skerryv1.Workload) {
 		}
 		runs := revisionOf(record, present.GetGeneration())
 		same := runs != nil && SameTemplate(runs.GetTemplate(), next)
-		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same) {
+		here := present.GetNode() != "" && !same && inPlace(present.GetSpec(), next)
+		if present.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || (present.GetNode() != "" && !same && !here) {
 			continue
 		}
 		if present.GetLostSince() != nil && IsStay(present.GetSpec()) && !IsStay(next) {
@@ -263,6 +273,12 @@ func (x *tx) refreshPlacements(next *skerryv1.Workload) {
 		}
 		p := shallow(present)
 		p.Generation, p.Spec = next.GetGeneration(), pinned(template, pinOf(present))
+		if here {
+			p.Power = powerOf(present)
+			p.Power.Cycle++
+			p.Power.Hard = false
+			x.bindVolumes(p.GetNode(), p.GetSpec())
+		}
 		if present.GetNode() != "" {
 			p.Spec = withPorts(p.GetSpec(), present.GetSpec())
 		}
@@ -287,6 +303,8 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 		return x.deleteImage(name, version)
 	case "Secret":
 		return x.deleteSecret(project, name, version)
+	case "Volume":
+		return x.deleteVolume(change)
 	case "Node":
 		node := nodes.get(x.Txn, name)
 		if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {

@@ -27,7 +27,7 @@ func Drift(view *state.View, wanted func(*skerryv1.Workload) bool) (moves, held 
 	}
 	better, stays := scheduler.Drift(scheduler.Input{
 		Index: view.Index(), Policy: view.Policy(), Workloads: view.Workloads(), Nodes: view.Nodes(),
-		Placements: view.Placements(), Images: view.Images(),
+		Placements: view.Placements(), Images: view.Images(), Volumes: view.Volumes(),
 	}, why)
 	stays = slices.DeleteFunc(stays, func(m scheduler.Misplaced) bool { return !wanted(of(m.Placement)) })
 	return told(better), told(stays)

@@ -36,7 +36,7 @@ type screen struct {
 func newScreen(view *state.View) *screen {
 	s := &screen{view: view, voted: view.Voters(), on: map[string][]int{}, rolling: map[*skerryv1.Workload]bool{}}
 	s.in = scheduler.Input{
-		Index: view.Index(), Policy: view.Policy(), Workloads: view.Workloads(), Nodes: view.Nodes(), Placements: view.Placements(), Images: view.Images(),
+		Index: view.Index(), Policy: view.Policy(), Workloads: view.Workloads(), Nodes: view.Nodes(), Placements: view.Placements(), Images: view.Images(), Volumes: view.Volumes(),
 	}
 	r := view.Rebalance()
 	s.calm = view.Stop() == nil && (r == nil || r.GetEnded() != nil)

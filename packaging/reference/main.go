@@ -16,10 +16,10 @@ import (
 )
 
 // sources define the kinds that users declare, each by the message of its name.
-var sources = []string{"skerry/v1/resource.proto", "skerry/v1/project.proto", "skerry/v1/policy.proto"}
+var sources = []string{"skerry/v1/resource.proto", "skerry/v1/vm.proto", "skerry/v1/project.proto", "skerry/v1/policy.proto"}
 
 // kinds that users declare, in the order of the document.
-var kinds = []protoreflect.Name{"Workload", "Secret", "Project", "AccessPolicy"}
+var kinds = []protoreflect.Name{"Workload", "Volume", "Secret", "Project", "AccessPolicy"}
 
 const (
 	folder   = "shared/api"

@@ -106,8 +106,8 @@ func (o *applyOptions) print(answer *skerryv1.ApplyResponse) error {
 }
 
 // readManifests parses all files before anything is sent, and tells what is
-// wrong with all of them. values reads the files that a secret names.
-func readManifests(in io.Reader, files []string, values func(string, *skerryv1.Secret) error) ([]*skerryv1.Resource, error) {
+// wrong with all of them. values reads the files that a resource names.
+func readManifests(in io.Reader, files []string, values func(string, *skerryv1.Resource) error) ([]*skerryv1.Resource, error) {
 	var resources []*skerryv1.Resource
 	var wrong []error
 	from := map[string]string{}
@@ -124,10 +124,8 @@ func readManifests(in io.Reader, files []string, values func(string, *skerryv1.S
 				wrong = append(wrong, problem.New(problem.Invalid, file, "%s is in %s too", subject(kind, of.GetName()), other))
 			}
 			from[key] = file
-			if secret := resource.GetSecret(); secret != nil {
-				if err := values(file, secret); err != nil {
-					wrong = append(wrong, err)
-				}
+			if err := values(file, resource); err != nil {
+				wrong = append(wrong, err)
 			}
 		}
 		resources = append(resources, parsed...)

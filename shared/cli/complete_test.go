@@ -7,7 +7,7 @@ import (
 
 func TestCompletion(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
-		{"get ", "workload\nplacement\nnode\nimage\nsecret\nsettings\nproject\naccesspolicy\n:4\n"},
+		{"get ", "workload\nplacement\nnode\nimage\nsecret\nvolume\nsettings\nproject\naccesspolicy\n:4\n"},
 		{"get node ", "node-1\nnode-2\nnode-3\n:4\n"},
 		{"describe wl w", "db\nweb\n:4\n"}, // the shell chooses among them
 		{"get wl -o ", "json\nyaml\nwide\nname\n:4\n"},

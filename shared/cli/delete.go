@@ -18,6 +18,8 @@ import (
 type deleteOptions struct {
 	reading
 	files []string
+	// withData deletes the data of volumes too.
+	withData bool
 }
 
 // doomed is a resource to delete.
@@ -33,6 +35,9 @@ func deleteCommand(a *app) *cobra.Command {
 grace that the workload asks for; a node that is cut off stops them when it is
 back.
 
+A volume that may hold data is deleted only with --with-data, and only while no
+workload names it.
+
 With several names the others are deleted also when one fails.`,
 		Example: `  skerry delete workload web
   skerry delete wl web db -p shop
@@ -43,6 +48,7 @@ With several names the others are deleted also when one fails.`,
 	}
 	o.addProject(cmd, "project `NAME` of the named resources (default \"default\")")
 	addFiles(cmd, &o.files)
+	cmd.Flags().BoolVar(&o.withData, "with-data", false, "of volumes: delete their data too, for good")
 	return cmd
 }
 
@@ -82,7 +88,7 @@ func (o *deleteOptions) targets(cmd *cobra.Command, args []string) ([]doomed, er
 
 // declared are the resources that the manifests declare.
 func (o *deleteOptions) declared() ([]doomed, error) {
-	resources, err := readManifests(o.In, o.files, func(string, *skerryv1.Secret) error { return nil })
+	resources, err := readManifests(o.In, o.files, func(string, *skerryv1.Resource) error { return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +109,7 @@ func (o *deleteOptions) one(ctx context.Context, c *client.Client, target doomed
 		return err
 	}
 	_, err = call(ctx, o.app, c.Resources().Delete, &skerryv1.DeleteRequest{
-		Kind: target.kind, Name: target.name, Project: target.project, RequestId: id,
+		Kind: target.kind, Name: target.name, Project: target.project, RequestId: id, WithData: o.withData && target.kind == "Volume",
 	})
 	if err != nil {
 		return err

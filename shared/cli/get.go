@@ -151,6 +151,8 @@ func (o *getOptions) print(ctx context.Context, c *client.Client, k kind, resour
 		t = o.imageTable(resources, wide)
 	case "Secret":
 		t = o.secretTable(resources, wide)
+	case "Volume":
+		t = o.volumeTable(resources)
 	case "Project":
 		t = o.projectTable(resources)
 	default:
@@ -195,7 +197,7 @@ func (r *reading) workloadTable(resources []*skerryv1.Resource, working map[stri
 		cells := []string{
 			w.GetName(), w.GetProject(),
 			howFar(w, working[w.GetProject()+"/"+w.GetName()]),
-			w.GetContainer().GetImage(), r.since(w.GetCreated().AsTime()),
+			manifest.ImageOf(w), r.since(w.GetCreated().AsTime()),
 		}
 		if wide {
 			cells = append(cells, fmt.Sprint(w.GetGeneration()), w.GetPartition().GetMode(), pairs(w.GetLabels()))
@@ -230,7 +232,7 @@ func (r *reading) placementTable(resources []*skerryv1.Resource, wide bool) *tab
 			fmt.Sprint(p.GetStatus().GetRestarts()), r.since(p.GetCreated().AsTime()),
 		}
 		if wide {
-			cells = append(cells, p.GetStatus().GetAddress(), p.GetSpec().GetContainer().GetImage(), message(p))
+			cells = append(cells, p.GetStatus().GetAddress(), manifest.ImageOf(p.GetSpec()), message(p))
 		}
 		t.row(cells...)
 	}

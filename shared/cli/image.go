@@ -56,19 +56,22 @@ type imageLoad struct {
 func imageLoadCommand(a *app) *cobra.Command {
 	o := &imageLoad{app: a}
 	cmd := &cobra.Command{
-		Use:   "load FILE.tar",
-		Short: "Load an image from a tar",
-		Long: `Load takes the images of a docker-archive or OCI-layout tar into the site. Once is
-enough: the other nodes fetch what they need from a node that has it.
+		Use:   "load FILE",
+		Short: "Load an image of a container or a disk",
+		Long: `Load takes the images of a docker-archive or OCI-layout tar into the site, or the
+image of a disk, qcow2 or raw, for virtual machines. Once is enough: the other
+nodes fetch what they need from a node that has it.
 
-A tar that is damaged or cut short changes nothing.`,
+A file that is damaged or cut short changes nothing. A qcow2 file that names
+others is refused.`,
 		Example: `  docker save -o web.tar site.local/web:1     on a machine that can
   skerry image load web.tar
-  skerry image load layout.tar --name site.local/web:1`,
+  skerry image load layout.tar --name site.local/web:1
+  skerry image load debian-12.qcow2 --name debian-12`,
 		Args: Args(1, 1),
 		RunE: o.run,
 	}
-	cmd.Flags().StringVar(&o.name, "name", "", "`NAME` of the image, in place of the one in the tar")
+	cmd.Flags().StringVar(&o.name, "name", "", "`NAME` of the image, in place of the one in the tar; a disk needs one")
 	o.output.add(cmd, false)
 	return cmd
 }

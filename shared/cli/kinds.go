@@ -25,6 +25,7 @@ var kinds = []kind{
 	{name: "Node", aliases: []string{"node", "nodes", "no"}},
 	{name: "Image", aliases: []string{"image", "images", "img"}},
 	{name: "Secret", aliases: []string{"secret", "secrets", "sec"}, inProject: true},
+	{name: "Volume", aliases: []string{"volume", "volumes", "vol"}, inProject: true},
 	{name: "Settings", aliases: []string{"settings", "setting"}},
 	{name: "Project", aliases: []string{"project", "projects", "pj"}},
 	{name: "AccessPolicy", aliases: []string{"accesspolicy", "accesspolicies", "ap"}},

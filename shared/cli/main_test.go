@@ -14,7 +14,7 @@ func TestMistakesInTheCommandLineSayWhatToType(t *testing.T) {
 		{"stauts", "skerry: there is no command \"skerry stauts\"\n  hint: did you mean skerry status?\n"},
 		{"node lst", "skerry: there is no command \"skerry node lst\"\n  hint: did you mean skerry node list?\n"},
 		{"get", "skerry: 1 argument needed, 0 given\n  hint: usage: skerry get KIND [NAME] [flags]; more with --help\n"},
-		{"get cow", "skerry: there is no kind \"cow\"\n  hint: the kinds are workload (wl), placement (pl), node (no), image (img), secret (sec), settings (setting), project (pj), accesspolicy (ap)\n"},
+		{"get cow", "skerry: there is no kind \"cow\"\n  hint: the kinds are workload (wl), placement (pl), node (no), image (img), secret (sec), volume (vol), settings (setting), project (pj), accesspolicy (ap)\n"},
 		{"get wl web -l a=b", "skerry: a name and labels do not go together"},
 		{"get wl -o xml", "must be one of json|yaml|wide|name"},
 		{"status -o wide", "must be one of json|yaml"},

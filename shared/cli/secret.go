@@ -124,9 +124,39 @@ func (a *app) readBounded(name string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// readFiles puts what a secret's files hold into its data. Names are relative
-// to the manifest.
-func (a *app) readFiles(source string, secret *skerryv1.Secret) error {
+// readFiles puts what the files that a resource names hold in the place of their
+// names, which are relative to the manifest.
+func (a *app) readFiles(source string, resource *skerryv1.Resource) error {
+	if w := resource.GetWorkload(); w.GetVm() != nil {
+		return a.readUserData(source, w)
+	}
+	return a.readSecretFiles(source, resource.GetSecret())
+}
+
+// readUserData takes `file:PATH` for what cloud-init gets.
+func (a *app) readUserData(source string, w *skerryv1.Workload) error {
+	name, ok := strings.CutPrefix(w.GetVm().GetCloudInit().GetUserData(), manifest.FileMark)
+	if !ok {
+		return nil
+	}
+	if !filepath.IsAbs(name) && source != "-" {
+		name = filepath.Join(filepath.Dir(source), name)
+	}
+	content, err := a.readBounded(name, manifest.MaxUserData)
+	if err != nil {
+		return err
+	}
+	w.Vm.CloudInit.UserData = string(content)
+	if err := manifest.Validate(manifest.Wrap(w)); err != nil {
+		return problem.New(problem.Invalid, source, "%w", err)
+	}
+	return nil
+}
+
+func (a *app) readSecretFiles(source string, secret *skerryv1.Secret) error {
+	if secret == nil {
+		return nil
+	}
 	for key, name := range secret.GetFile() {
 		if !filepath.IsAbs(name) && source != "-" {
 			name = filepath.Join(filepath.Dir(source), name)

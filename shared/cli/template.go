@@ -10,6 +10,10 @@ import (
 
 // template adds what each placement of a workload runs.
 func template(f *fields, w *skerryv1.Workload) {
+	if w.GetVm() != nil {
+		vmTemplate(f, w)
+		return
+	}
 	container := w.GetContainer()
 	f.add("Image", container.GetImage())
 	f.add("Command", strings.Join(append(container.GetCommand(), container.GetArgs()...), " "))
@@ -67,6 +71,8 @@ func health(h *skerryv1.Health) string {
 		check = fmt.Sprintf("http %s at port %s", h.GetHttp().GetPath(), h.GetHttp().GetPort())
 	case h.GetTcp() != nil:
 		check = "tcp at port " + h.GetTcp().GetPort()
+	case h.GetGuestAgent() != nil:
+		check = "the guest's agent answers"
 	case h.GetExec() != nil:
 		check = "exec " + strings.Join(h.GetExec().GetCommand(), " ")
 	default:

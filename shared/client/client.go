@@ -59,6 +59,7 @@ type Client struct {
 	power      skerryv1connect.PowerServiceClient
 	rebalance  skerryv1connect.RebalanceServiceClient
 	runs       skerryv1connect.RunServiceClient
+	vms        skerryv1connect.VmServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 	backups    skerryv1connect.BackupServiceClient
@@ -88,9 +89,13 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.power = skerryv1connect.NewPowerServiceClient(c, placeholder, options...)
 	c.rebalance = skerryv1connect.NewRebalanceServiceClient(c, placeholder, options...)
 	c.runs = skerryv1connect.NewRunServiceClient(c, placeholder, options...)
+	c.vms = skerryv1connect.NewVmServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
+
+// VMs is the service for virtual machines.
+func (c *Client) VMs() skerryv1connect.VmServiceClient { return c.vms }
 
 // Resources is the service for what users declare and see.
 func (c *Client) Resources() skerryv1connect.ResourceServiceClient { return c.resources }

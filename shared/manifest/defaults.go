@@ -17,6 +17,13 @@ const (
 func Default(w *skerryv1.Workload) {
 	set(&w.Kind, "Workload")
 	set(&w.Project, "default")
+	if w.Vm != nil {
+		set(&w.StopGrace, vmStopGrace)
+		if w.Health != nil {
+			set(&w.Health.StartPeriod, vmStartPeriod)
+		}
+		defaultVM(w.Vm)
+	}
 	set(&w.StopGrace, "10s")
 	defaultForm(w)
 	if w.Update == nil {
@@ -52,9 +59,10 @@ func Default(w *skerryv1.Workload) {
 	}
 }
 
-// defaultMode is stay for work whose data is on its node, or that belongs to it.
+// defaultMode is stay for virtual machines, for work whose data is on its node, or
+// that belongs to it.
 func defaultMode(w *skerryv1.Workload) string {
-	if w.GetPerNode() {
+	if w.GetPerNode() || w.GetVm() != nil {
 		return Stay
 	}
 	for _, mount := range w.GetContainer().GetMounts() {

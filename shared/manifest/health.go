@@ -8,8 +8,11 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-func (v *validator) health(h *skerryv1.Health, c *skerryv1.Container) {
-	given := 0
+func (v *validator) health(h *skerryv1.Health, w *skerryv1.Workload) {
+	given, c := 0, w.GetContainer()
+	if h.GetHttp() != nil && w.GetVm() != nil || h.GetTcp() != nil && w.GetVm() != nil {
+		return // told already
+	}
 	if h.GetHttp() != nil {
 		given++
 		v.checkPort("health.http.port", h.GetHttp().GetPort(), c)
@@ -26,8 +29,14 @@ func (v *validator) health(h *skerryv1.Health, c *skerryv1.Container) {
 		}
 		v.arguments("health.exec.command", h.GetExec().GetCommand())
 	}
+	if h.GetGuestAgent() != nil {
+		given++
+		if w.GetVm() == nil {
+			v.fail("health.guestAgent", "a container has no such agent").Hint = "use http, tcp or exec"
+		}
+	}
 	if given != 1 {
-		v.fail("health", "give exactly one of http, tcp and exec")
+		v.fail("health", "give exactly one of http, tcp, exec and guestAgent")
 	}
 	v.duration("health.interval", h.GetInterval(), 100*time.Millisecond, time.Hour)
 	v.duration("health.timeout", h.GetTimeout(), 100*time.Millisecond, time.Minute)

@@ -102,6 +102,12 @@ var applicables = map[string]applicable{
 		check:     func(v *validator, o Object) { v.secret(o.(*skerryv1.Secret)) },
 		inProject: true,
 	},
+	"Volume": {
+		new:       func() Object { return &skerryv1.Volume{} },
+		fill:      func(o Object) { fillVolume(o.(*skerryv1.Volume)) },
+		check:     func(v *validator, o Object) { v.volume(o.(*skerryv1.Volume)) },
+		inProject: true,
+	},
 	"AccessPolicy": {
 		new:   func() Object { return &skerryv1.AccessPolicy{} },
 		fill:  func(o Object) { set(&o.(*skerryv1.AccessPolicy).Kind, "AccessPolicy") },

@@ -104,9 +104,13 @@ func (v *validator) secret(s *skerryv1.Secret) {
 	}
 }
 
-// CheckFilesRead refuses a secret whose files are names still: only the command
+// CheckFilesRead refuses a resource whose files are names still: only the command
 // line reads them.
 func CheckFilesRead(resource *skerryv1.Resource) error {
+	if w := resource.GetWorkload(); strings.HasPrefix(w.GetVm().GetCloudInit().GetUserData(), FileMark) {
+		return problem.New(problem.Invalid, "Workload/"+w.GetName(), "files are read where the manifest is: skerry apply").
+			WithField("vm.cloudInit.userData").WithHint("give the user data itself")
+	}
 	secret := resource.GetSecret()
 	if len(secret.GetFile()) == 0 {
 		return nil

@@ -89,20 +89,25 @@ func (v *validator) envelope(o Object, kind string, inProject bool) {
 
 func (v *validator) workload(w *skerryv1.Workload) {
 	v.form(w)
-	if w.GetContainer() == nil {
-		v.fail("container", "it is missing").Hint = "say what the workload runs: container: {image: NAME}"
-	} else {
+	switch {
+	case w.GetContainer() != nil && w.GetVm() != nil:
+		v.fail("vm", "a workload runs containers or virtual machines, not both").Hint = "make two workloads of it"
+	case w.GetVm() != nil:
+		v.vm(w)
+	case w.GetContainer() != nil:
 		v.container(w.GetContainer())
+	default:
+		v.fail("container", "it is missing").Hint = "say what the workload runs: container: {image: NAME}"
 	}
 	v.identity(w)
 	if w.GetHealth() != nil {
-		v.health(w.GetHealth(), w.GetContainer())
+		v.health(w.GetHealth(), w)
 	}
 	v.update(w)
 	v.place(w)
 	v.between("priority", w.GetPriority(), 0, maxPriority)
 	v.minAvailable(w)
-	v.partition(w.GetPartition())
+	v.partition(w)
 	v.exclusive(w)
 	v.restart(w.GetRestart())
 	v.duration("stopGrace", w.GetStopGrace(), 0, 10*time.Minute)
@@ -131,7 +136,11 @@ func (v *validator) label(field, name string) {
 	}
 }
 
-func (v *validator) partition(p *skerryv1.Partition) {
+func (v *validator) partition(w *skerryv1.Workload) {
+	p := w.GetPartition()
+	if p.GetMode() == Replicate && (len(w.GetVm().GetDisks()) > 0 || w.GetVm().GetBoot().GetKernel() != "") {
+		v.fail("partition.mode", "its volumes and its kernel are on one node: it stays there").Hint = "leave it out"
+	}
 	v.oneOf("partition.mode", p.GetMode(), Replicate, Stay, Exclusive)
 	v.duration("partition.replaceAfter", p.GetReplaceAfter(), 0, 24*time.Hour)
 }

@@ -3,7 +3,17 @@ package spool
 import (
 	"strconv"
 	"strings"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
+
+// Asked is what was asked for: a command, or a console.
+func Asked(start *skerryv1.ExecStart) string {
+	if start.GetConsole() {
+		return "(serial console)"
+	}
+	return CommandText(start.GetCommand())
+}
 
 // maxCommand is how much of a command the audit log holds, in bytes.
 const maxCommand = 256

@@ -14,6 +14,8 @@ import (
 	"skerry.dev/agent/config"
 	"skerry.dev/agent/probe"
 	"skerry.dev/agent/runtime/containerd"
+	"skerry.dev/agent/runtime/libvirt"
+	"skerry.dev/agent/runtime/mixed"
 	"skerry.dev/shared/cli"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -77,11 +79,22 @@ func runAgent(ctx context.Context, system env.System, settings config.Config, lo
 	return errors.Join(err, runtime.Close(), lock.Close())
 }
 
-func openRuntime(system env.System, settings config.Config, logger *slog.Logger) (*containerd.Driver, error) {
-	return containerd.New(containerd.Config{
+func openRuntime(system env.System, settings config.Config, logger *slog.Logger) (*mixed.Driver, error) {
+	containers, err := containerd.New(containerd.Config{
 		Address: settings.Containerd.Address, Namespace: settings.Containerd.Namespace,
 		StateDir: settings.StateDir, RunDir: settings.RunDir,
 		CNIPluginDir: settings.CNI.PluginDir, CNISubnet: settings.CNI.Subnet,
 		CgroupParent: settings.CgroupParent, WorkloadAPIDir: settings.WorkloadAPIDir(), Env: system, Logger: logger,
 	})
+	if err != nil {
+		return nil, err
+	}
+	machines, err := libvirt.New(libvirt.Config{
+		Address: settings.Libvirt.Address, Dir: settings.VMDir(), RunDir: settings.RunDir, Emulation: settings.Libvirt.Emulation,
+		Env: system, Logger: logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, containers.Close())
+	}
+	return mixed.New(containers, machines, system.Clock, logger), nil
 }

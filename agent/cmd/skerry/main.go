@@ -18,6 +18,7 @@ import (
 
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/runtime/containerd"
+	"skerry.dev/agent/runtime/libvirt"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/cli"
 	"skerry.dev/shared/client"
@@ -48,6 +49,9 @@ func built() time.Time {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == containerd.LaunchCommand {
 		os.Exit(containerd.Launch(os.Args[2:])) // inside a container
+	}
+	if len(os.Args) > 1 && os.Args[1] == libvirt.ProbeCommand {
+		os.Exit(libvirt.Probe())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := cli.Main(ctx, newRoot(env.NewSystem()), os.Args[1:])

@@ -46,7 +46,7 @@ func (l localImages) Import(ctx context.Context, tar io.Reader, name string) ([]
 	}
 	images := make([]*skerryv1.Image, 0, len(stored))
 	for _, i := range stored {
-		images = append(images, &skerryv1.Image{Kind: "Image", Name: i.Name, Digest: i.Digest, Size: i.Size})
+		images = append(images, &skerryv1.Image{Kind: "Image", Name: i.Name, Digest: i.Digest, Size: i.Size, DiskBytes: i.DiskBytes})
 	}
 	return images, nil
 }

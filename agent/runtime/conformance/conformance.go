@@ -17,11 +17,11 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// Driver runs instances and holds their images.
+// Driver runs instances and holds their images. One of containers is a
+// runtime.Attester too.
 type Driver interface {
 	runtime.Driver
 	runtime.ImageStore
-	runtime.Attester
 }
 
 // Subject is a driver on an empty node.
@@ -48,10 +48,29 @@ type Subject struct {
 	Disk []string
 	// Processes are real ones, with memory, files and ports.
 	Processes bool
+	// Machine is set when instances are virtual machines.
+	Machine *Machine
 }
 
-// patience bounds how long something may take to become true.
-const patience = 20 * time.Second
+// Machine is what is different when instances are virtual machines: they have no
+// exit codes but for success (0), no processes of the node, and no identity or
+// secrets. Their guest has an agent that executes commands.
+type Machine struct {
+	// Image of a disk.
+	Image []byte
+	// Shape makes a spec one of a machine whose guest runs a command and then
+	// switches itself off; without a command it waits until it is told to.
+	Shape func(spec *runtime.Spec, command []string)
+}
+
+// patience bounds how long something may take to become true; emulated machines
+// get more of it.
+func (s *suite) patience() time.Duration {
+	if s.Machine != nil {
+		return 2 * time.Minute
+	}
+	return 20 * time.Second
+}
 
 const imageName = "site.local/web:1"
 
@@ -61,7 +80,22 @@ type suite struct {
 	Subject
 	ctx   context.Context
 	image string
+	// content of the image, and what it is called on import, unless it says so
+	// itself.
+	content []byte
+	called  string
 }
+
+// only some subjects are put to a test.
+type only int
+
+const (
+	all only = iota
+	// containers, real or not.
+	containers
+	// processes of real containers.
+	processes
+)
 
 // Run runs the suite. open gives a new subject for each test.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
@@ -70,44 +104,51 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		t.Fatal(err)
 	}
 	tests := []struct {
-		name      string
-		run       func(s *suite)
-		processes bool
+		name string
+		run  func(s *suite)
+		only only
 	}{
-		{"what does not exist is stopped and removed already", absent, false},
-		{"a life, each step twice", life, false},
-		{"another specification is a conflict", conflict, false},
-		{"without its image nothing is prepared", noImage, false},
-		{"exit codes are told", exitCodes, false},
-		{"a stop kills when the grace has passed", grace, false},
-		{"what runs is removed", removeRunning, false},
-		{"the next driver adopts what is there", adoption, false},
-		{"leftovers of a crash are broken", broken, false},
-		{"logs go over all runs", logs, false},
-		{"logs are followed", follow, false},
-		{"commands are executed", execute, false},
-		{"a watch hints at what ended", watch, false},
-		{"a process is told to be of its instance", attested, false},
-		{"what has an identity knows where to get it", identity, false},
-		{"images are listed and opened", images, false},
-		{"an image travels to another store", travel, false},
-		{"a damaged image changes nothing", damaged, false},
-		{"nothing waits for a driver that is gone", unattended, true},
-		{"want of memory is told", memory, true},
-		{"ports are published", ports, true},
-		{"the container is as its specification says", inside, true},
-		{"a terminal has a size", terminal, true},
-		{"secrets are files in memory", secretFiles, false},
-		{"secrets are variables that no disk holds", secretVariables, true},
-		{"the Workload API is mounted, and stays", workloadAPI, true},
+		{"what does not exist is stopped and removed already", absent, all},
+		{"a life, each step twice", life, all},
+		{"another specification is a conflict", conflict, all},
+		{"without its image nothing is prepared", noImage, all},
+		{"exit codes are told", exitCodes, all},
+		{"a stop kills when the grace has passed", grace, all},
+		{"what runs is removed", removeRunning, all},
+		{"the next driver adopts what is there", adoption, all},
+		{"leftovers of a crash are broken", broken, all},
+		{"logs go over all runs", logs, all},
+		{"logs are followed", follow, all},
+		{"commands are executed", execute, all},
+		{"a watch hints at what ended", watch, all},
+		{"a process is told to be of its instance", attested, containers},
+		{"what has an identity knows where to get it", identity, containers},
+		{"images are listed and opened", images, all},
+		{"an image travels to another store", travel, all},
+		{"a damaged image changes nothing", damaged, all},
+		{"nothing waits for a driver that is gone", unattended, processes},
+		{"want of memory is told", memory, processes},
+		{"ports are published", ports, processes},
+		{"the container is as its specification says", inside, processes},
+		{"a terminal has a size", terminal, processes},
+		{"secrets are files in memory", secretFiles, containers},
+		{"secrets are variables that no disk holds", secretVariables, processes},
+		{"the Workload API is mounted, and stays", workloadAPI, processes},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := &suite{T: t, Subject: open(t), ctx: t.Context()}
-			if test.processes && !s.Processes {
+			if test.only == processes && !s.Processes {
 				t.Skip("it runs no real processes")
 			}
-			loaded, err := s.Driver.Import(s.ctx, bytes.NewReader(tar.Bytes()), "")
+			if test.only != all && s.Machine != nil {
+				t.Skip("it runs virtual machines")
+			}
+			s.content = tar.Bytes()
+			if s.Machine != nil {
+				s.content, s.called = s.Machine.Image, imageName
+			}
+			loaded, err := s.Driver.Import(s.ctx, bytes.NewReader(s.content), s.called)
 			if err != nil || len(loaded) != 1 {
 				t.Fatalf("Import gave %v, %v", loaded, err)
 			}
@@ -119,11 +160,16 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 
 // spec of an instance that runs a command, or the image's own server.
 func (s *suite) spec(name string, command ...string) runtime.Spec {
-	return runtime.Spec{
+	spec := runtime.Spec{
 		ID: "default." + name, Project: "default", Placement: name, Workload: "web", ImageDigest: s.image,
-		Container: &skerryv1.Container{Image: imageName, Command: command, Network: "none"},
-		CPUMilli:  1000, MemoryBytes: 64 << 20,
+		CPUMilli: 1000, MemoryBytes: 64 << 20,
 	}
+	if s.Machine != nil {
+		s.Machine.Shape(&spec, command)
+		return spec
+	}
+	spec.Container = &skerryv1.Container{Image: imageName, Command: command, Network: "none"}
+	return spec
 }
 
 func (s *suite) must(err error) {
@@ -199,6 +245,10 @@ func (s *suite) await(id string, state runtime.State) runtime.Instance {
 func (s *suite) ready(id string) {
 	s.Helper()
 	s.until("the server runs", func() bool {
+		if s.Machine != nil {
+			code, err := s.Driver.Exec(s.ctx, id, runtime.Exec{Command: []string{"true"}})
+			return err == nil && code == 0
+		}
 		if !s.Processes {
 			return true
 		}
@@ -207,11 +257,20 @@ func (s *suite) ready(id string) {
 	})
 }
 
+// hears waits until a command was executed in an instance.
+func (s *suite) hears(id string) {
+	s.Helper()
+	s.until("it executes commands", func() bool {
+		_, err := s.Driver.Exec(s.ctx, id, runtime.Exec{Command: []string{"true"}})
+		return err == nil
+	})
+}
+
 func (s *suite) until(what string, true func() bool) {
 	s.Helper()
-	for end := time.Now().Add(patience); !true(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(s.patience()); !true(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			s.Fatalf("after %s it is still not so that %s", patience, what)
+			s.Fatalf("after %s it is still not so that %s", s.patience(), what)
 		}
 	}
 }

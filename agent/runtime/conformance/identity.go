@@ -12,25 +12,29 @@ import (
 )
 
 func attested(s *suite) {
+	driver, ok := s.Driver.(runtime.Attester)
+	if !ok {
+		s.Fatal("it attests nothing")
+	}
 	first, second := s.started(s.spec("web-1")), s.started(s.spec("web-2"))
 	for _, spec := range []runtime.Spec{first, second} {
 		pid := s.PID(s.T, spec.ID)
-		if got, err := s.Driver.InstanceOf(s.ctx, pid); err != nil || got != spec.ID {
+		if got, err := driver.InstanceOf(s.ctx, pid); err != nil || got != spec.ID {
 			s.Errorf("process %d is of %q, %v, want %s", pid, got, err, spec.ID)
 		}
 	}
 	for _, pid := range []int{0, -1, 1 << 30} {
-		_, err := s.Driver.InstanceOf(s.ctx, pid)
+		_, err := driver.InstanceOf(s.ctx, pid)
 		s.wantKind(err, problem.NotFound)
 	}
 	pid := s.PID(s.T, first.ID)
 	s.must(s.Driver.Stop(s.ctx, first.ID, 0))
-	_, err := s.Driver.InstanceOf(s.ctx, pid)
+	_, err := driver.InstanceOf(s.ctx, pid)
 	s.wantKind(err, problem.NotFound)
 	if !s.Processes {
 		return
 	}
-	_, err = s.Driver.InstanceOf(s.ctx, os.Getpid())
+	_, err = driver.InstanceOf(s.ctx, os.Getpid())
 	s.wantKind(err, problem.NotFound) // this process is in no container
 }
 

@@ -16,7 +16,7 @@ func absent(s *suite) {
 	const id = "default.nothing-1"
 	s.must(s.Driver.Stop(s.ctx, id, time.Second))
 	s.must(s.Driver.Remove(s.ctx, id))
-	s.must(s.Driver.RemoveLogs(s.ctx, id))
+	s.must(s.Driver.Forget(s.ctx, id))
 	s.wantKind(s.Driver.Start(s.ctx, id), problem.NotFound)
 	_, err := s.Driver.Exec(s.ctx, id, runtime.Exec{Command: []string{"true"}})
 	s.wantKind(err, problem.NotFound)
@@ -48,8 +48,8 @@ func life(s *suite) {
 		if again := s.one(spec.ID); !again.StartedAt.Equal(i.StartedAt) {
 			s.Fatalf("run %d: a second Prepare disturbed it: %+v", run, again)
 		}
-		s.must(s.Driver.Stop(s.ctx, spec.ID, patience))
-		s.must(s.Driver.Stop(s.ctx, spec.ID, patience))
+		s.must(s.Driver.Stop(s.ctx, spec.ID, s.patience()))
+		s.must(s.Driver.Stop(s.ctx, spec.ID, s.patience()))
 		i = s.one(spec.ID)
 		if i.State != runtime.Exited || i.Exit == nil || i.Exit.GetCode() != 0 || i.Exit.GetOomKilled() {
 			s.Fatalf("run %d: after Stop it is %+v", run, i)
@@ -95,6 +95,9 @@ func exitCodes(s *suite) {
 		"number-1": {[]string{"sh", "-c", "exit 7"}, 7},
 	} {
 		i := s.ended(s.spec(name, test.command...))
+		if s.Machine != nil && test.code != 0 && i.Exit.GetCode() != 0 {
+			continue // that it failed is all that a machine can tell
+		}
 		if i.Exit.GetCode() != test.code || i.Exit.GetOomKilled() || i.Exit.GetAt().AsTime().Before(i.StartedAt.Add(-time.Second)) {
 			s.Errorf("%v ended with %v, want the code %d", test.command, i.Exit, test.code)
 		}
@@ -106,7 +109,7 @@ func grace(s *suite) {
 	// While it is still being started, though, runc would be hit; that is over
 	// when a command was executed in it.
 	spec := s.started(s.spec("deaf-1", "sleep", "1000"))
-	s.exec(spec.ID, "true")
+	s.hears(spec.ID)
 	const grace = 300 * time.Millisecond
 	begin := time.Now()
 	s.must(s.Driver.Stop(s.ctx, spec.ID, grace))
@@ -117,7 +120,7 @@ func grace(s *suite) {
 		s.Errorf("after the kill it is %+v", i)
 	}
 	other := s.started(s.spec("deaf-2", "sleep", "1000"))
-	s.exec(other.ID, "true")
+	s.hears(other.ID)
 	ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
 	defer cancel()
 	if err := s.Driver.Stop(ctx, other.ID, time.Hour); err == nil {
@@ -156,7 +159,7 @@ func adoption(s *suite) {
 	s.prepared(running)
 	s.must(s.Driver.Start(s.ctx, running.ID))
 	for _, id := range []string{running.ID, long.ID} {
-		s.must(s.Driver.Stop(s.ctx, id, patience))
+		s.must(s.Driver.Stop(s.ctx, id, s.patience()))
 		if i := s.one(id); i.State != runtime.Exited || i.Exit.GetCode() != 0 {
 			s.Errorf("after the stop it is %+v", i)
 		}
@@ -217,7 +220,7 @@ func watch(s *suite) {
 		if !errors.Is(err, context.Canceled) {
 			s.Errorf("the watch ended with %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(s.patience()):
 		s.Error("the watch goes on without its context")
 	}
 }

@@ -26,7 +26,7 @@ func (s *suite) wantLog(id string, tail int, want string) {
 	s.Helper()
 	got := ""
 	// What was written last may come a moment after the end.
-	for end := time.Now().Add(patience / 4); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(s.patience() / 4); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		got = s.read(id, runtime.LogOptions{Tail: tail})
 	}
 	if got != want {
@@ -47,8 +47,8 @@ func logs(s *suite) {
 	s.wantLog(spec.ID, 100, "line\nline\nline\n")
 	s.Driver = s.Reopen(s.T, func() {})
 	s.wantLog(spec.ID, 0, "line\nline\nline\n")
-	s.must(s.Driver.RemoveLogs(s.ctx, spec.ID))
-	s.must(s.Driver.RemoveLogs(s.ctx, spec.ID))
+	s.must(s.Driver.Forget(s.ctx, spec.ID))
+	s.must(s.Driver.Forget(s.ctx, spec.ID))
 	_, err := s.Driver.Logs(s.ctx, spec.ID, runtime.LogOptions{})
 	s.wantKind(err, problem.NotFound)
 }
@@ -74,7 +74,7 @@ func follow(s *suite) {
 			if line != "line" {
 				s.Errorf("run %d wrote %q", run, line)
 			}
-		case <-time.After(patience):
+		case <-time.After(s.patience()):
 			s.Fatalf("the line of run %d did not come", run)
 		}
 		s.must(s.Driver.Remove(s.ctx, spec.ID))
@@ -85,7 +85,7 @@ func follow(s *suite) {
 		if more {
 			s.Errorf("after the end came %q", line)
 		}
-	case <-time.After(patience):
+	case <-time.After(s.patience()):
 		s.Error("the log is followed without its context")
 	}
 	s.must(log.Close())
@@ -93,6 +93,7 @@ func follow(s *suite) {
 
 func execute(s *suite) {
 	spec := s.started(s.spec("web-1"))
+	s.hears(spec.ID)
 	for _, test := range []struct {
 		command []string
 		code    int
@@ -108,7 +109,11 @@ func execute(s *suite) {
 		}
 	}
 	var out bytes.Buffer
-	input := strings.Repeat("what goes in comes out\n", 10_000)
+	lines := 10_000
+	if s.Machine != nil {
+		lines = 500 // by way of an agent and an emulated serial port
+	}
+	input := strings.Repeat("what goes in comes out\n", lines)
 	code, err := s.Driver.Exec(s.ctx, spec.ID, runtime.Exec{Command: []string{"cat"}, Stdin: strings.NewReader(input), Stdout: &out})
 	if err != nil || code != 0 || out.String() != input {
 		s.Errorf("cat gave %d, %v and %d bytes of %d", code, err, out.Len(), len(input))

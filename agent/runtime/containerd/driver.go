@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/runlog"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -62,7 +63,7 @@ type Driver struct {
 	Config
 	client  *client.Client
 	network *network
-	logs    *logs
+	logs    *runlog.Logs
 	repairs repairs
 	// domain is what Resolve was told; nil before.
 	domain atomic.Pointer[string]
@@ -87,8 +88,8 @@ func New(config Config) (*Driver, error) {
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "cni.subnet", "%q is not a subnet such as 10.88.0.0/16", config.CNISubnet)
 	}
-	d := &Driver{Config: config, logs: newLogs(filepath.Join(config.StateDir, "logs"), config.Env.Clock)}
-	for _, dir := range []string{d.instancesDir(), d.logs.dir, d.netnsDir(), d.execDir()} {
+	d := &Driver{Config: config, logs: runlog.New(filepath.Join(config.StateDir, "logs"), config.Env.Clock)}
+	for _, dir := range []string{d.instancesDir(), d.netnsDir(), d.execDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, problem.New(problem.Internal, dir, "the directory cannot be made: %w", err)
 		}
@@ -122,10 +123,10 @@ func New(config Config) (*Driver, error) {
 // Run does what must be done now and then: logs are kept within their bounds.
 func (d *Driver) Run(ctx context.Context) error {
 	for {
-		if err := d.logs.rotate(); err != nil {
+		if err := d.logs.Rotate(); err != nil {
 			d.Logger.Warn("logs could not be rotated", "error", err)
 		}
-		if err := env.Sleep(ctx, d.Env.Clock, rotateEvery); err != nil {
+		if err := env.Sleep(ctx, d.Env.Clock, runlog.RotateEvery); err != nil {
 			return err
 		}
 	}

@@ -560,16 +560,16 @@ func TestALogIsRotatedUnderWhatWritesIt(t *testing.T) {
 	spec := specOf(load(t, d), "web-1", "sh", "-c", "for i in $(seq 1 2000); do echo line $i; [ $((i % 100)) != 0 ] || sleep 0.05; done; exit 0")
 	must(t, d.Prepare(t.Context(), spec), d.Start(t.Context(), spec.ID))
 	until(t, "it wrote something", func() bool {
-		info, err := os.Stat(d.logs.file(spec.ID, 0))
+		info, err := os.Stat(d.logs.File(spec.ID, 0))
 		return err == nil && info.Size() > 0
 	})
-	must(t, d.logs.rotateOne(spec.ID))
+	must(t, d.logs.RotateOne(spec.ID))
 	until(t, "it has ended", func() bool { return state(t, d, spec.ID) == runtime.Exited })
 	reader, err := d.Logs(t.Context(), spec.ID, runtime.LogOptions{})
 	must(t, err)
 	text, err := io.ReadAll(reader)
 	must(t, err)
-	if info, err := os.Stat(d.logs.file(spec.ID, 0)); err != nil || info.Size() >= int64(len(text)) {
+	if info, err := os.Stat(d.logs.File(spec.ID, 0)); err != nil || info.Size() >= int64(len(text)) {
 		t.Errorf("the log was not rotated: %v", err)
 	}
 	if !bytes.HasPrefix(text, []byte("line 1\n")) || !bytes.HasSuffix(text, []byte("line 2000\n")) || bytes.IndexByte(text, 0) >= 0 {

@@ -67,7 +67,7 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	if err := os.Chmod(d.instanceDir(spec.ID), 0o711); err != nil {
 		return err
 	}
-	if err := d.logs.create(spec.ID); err != nil {
+	if err := d.logs.Create(spec.ID); err != nil {
 		return err
 	}
 	record := containers.Container{

@@ -92,7 +92,7 @@ func containsAny(text []byte, words []string) bool {
 
 // lastWords of an instance's log.
 func (d *Driver) lastWords(id string) []byte {
-	log, err := d.logs.open(context.Background(), id, runtime.LogOptions{Tail: 3})
+	log, err := d.logs.Open(context.Background(), id, runtime.LogOptions{Tail: 3})
 	if err != nil {
 		return nil
 	}

@@ -63,7 +63,7 @@ func (d *Driver) start(ctx context.Context, id string) (err error) {
 	}()
 	task, err := container.Task(ctx, nil) // an earlier attempt may have made it
 	if errdefs.IsNotFound(err) {
-		task, err = container.NewTask(ctx, cio.LogFile(d.logs.file(id, 0)))
+		task, err = container.NewTask(ctx, cio.LogFile(d.logs.File(id, 0)))
 	}
 	if err != nil {
 		return err

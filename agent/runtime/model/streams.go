@@ -135,8 +135,8 @@ func (d *Driver) Logs(ctx context.Context, id string, opts runtime.LogOptions) (
 	return r, nil
 }
 
-// RemoveLogs removes what Logs would return.
-func (d *Driver) RemoveLogs(_ context.Context, id string) error {
+// Forget removes what outlives Remove.
+func (d *Driver) Forget(_ context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.logs, id)

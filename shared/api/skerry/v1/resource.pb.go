@@ -376,6 +376,7 @@ type Resource struct {
 	//	*Resource_Project
 	//	*Resource_Settings
 	//	*Resource_Secret
+	//	*Resource_Volume
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -490,6 +491,15 @@ func (x *Resource) GetSecret() *Secret {
 	return nil
 }
 
+func (x *Resource) GetVolume() *Volume {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_Volume); ok {
+			return x.Volume
+		}
+	}
+	return nil
+}
+
 type isResource_Kind interface {
 	isResource_Kind()
 }
@@ -526,6 +536,10 @@ type Resource_Secret struct {
 	Secret *Secret `protobuf:"bytes,200,opt,name=secret,proto3,oneof"`
 }
 
+type Resource_Volume struct {
+	Volume *Volume `protobuf:"bytes,620,opt,name=volume,proto3,oneof"`
+}
+
 func (*Resource_Workload) isResource_Kind() {}
 
 func (*Resource_Placement) isResource_Kind() {}
@@ -541,6 +555,8 @@ func (*Resource_Project) isResource_Kind() {}
 func (*Resource_Settings) isResource_Kind() {}
 
 func (*Resource_Secret) isResource_Kind() {}
+
+func (*Resource_Volume) isResource_Kind() {}
 
 // Workload asks the site to run placements of one template: a number of them,
 // one on each node, or until they have done their work.
@@ -565,8 +581,10 @@ type Workload struct {
 	// How many placements should run, 0 to 10000. Default: 1. Not together with
 	// perNode or runToCompletion.
 	Replicas *uint32 `protobuf:"varint,10,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
-	// What each placement runs.
+	// What each placement runs: a container, or a virtual machine.
 	Container *Container `protobuf:"bytes,11,opt,name=container,proto3" json:"container,omitempty"`
+	// What each placement runs, in place of a container.
+	Vm *VirtualMachine `protobuf:"bytes,620,opt,name=vm,proto3" json:"vm,omitempty"`
 	// How the site tells that a placement works. Default: it works while its
 	// process runs.
 	Health *Health `protobuf:"bytes,12,opt,name=health,proto3" json:"health,omitempty"`
@@ -578,7 +596,9 @@ type Workload struct {
 	Partition *Partition `protobuf:"bytes,15,opt,name=partition,proto3" json:"partition,omitempty"`
 	// What happens when the process ends.
 	Restart *Restart `protobuf:"bytes,16,opt,name=restart,proto3" json:"restart,omitempty"`
-	// Time between SIGTERM and SIGKILL on stop, 0s to 10m. Default: `10s`.
+	// Time between SIGTERM and SIGKILL on stop, 0s to 10m; of a virtual machine,
+	// between asking the guest and cutting its power. Default: `10s`; `1m` for
+	// virtual machines.
 	StopGrace string `protobuf:"bytes,17,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
 	// Give each placement the identity `spiffe://SITE/workload/PROJECT/NAME`: an
 	// X.509-SVID of its own, over the SPIFFE Workload API, whose socket is
@@ -698,6 +718,13 @@ func (x *Workload) GetReplicas() uint32 {
 func (x *Workload) GetContainer() *Container {
 	if x != nil {
 		return x.Container
+	}
+	return nil
+}
+
+func (x *Workload) GetVm() *VirtualMachine {
+	if x != nil {
+		return x.Vm
 	}
 	return nil
 }
@@ -1277,7 +1304,7 @@ func (x *Mount) GetReadOnly() bool {
 	return false
 }
 
-// Health check of a placement. Exactly one of http, tcp and exec.
+// Health check of a placement. Exactly one of http, tcp, exec and guestAgent.
 type Health struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A GET over HTTP.
@@ -1294,8 +1321,11 @@ type Health struct {
 	// Checks that must fail in a row before the placement counts as unhealthy
 	// and is restarted, 1 to 100. Default: 3.
 	Failures uint32 `protobuf:"varint,6,opt,name=failures,proto3" json:"failures,omitempty"`
-	// Failures do not count this long after the start, 0s to 1h. Default: `10s`.
-	StartPeriod   string `protobuf:"bytes,7,opt,name=start_period,json=startPeriod,proto3" json:"start_period,omitempty"`
+	// Failures do not count this long after the start, 0s to 1h. Default: `10s`;
+	// `2m` for virtual machines.
+	StartPeriod string `protobuf:"bytes,7,opt,name=start_period,json=startPeriod,proto3" json:"start_period,omitempty"`
+	// The guest's agent answers; of virtual machines only.
+	GuestAgent    *GuestAgentCheck `protobuf:"bytes,620,opt,name=guest_agent,json=guestAgent,proto3" json:"guest_agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1377,6 +1407,13 @@ func (x *Health) GetStartPeriod() string {
 		return x.StartPeriod
 	}
 	return ""
+}
+
+func (x *Health) GetGuestAgent() *GuestAgentCheck {
+	if x != nil {
+		return x.GuestAgent
+	}
+	return nil
 }
 
 // HttpCheck succeeds on a status from 200 to 399.
@@ -2015,7 +2052,7 @@ type Partition struct {
 	// node, keeps running there and is never started elsewhere by itself.
 	// `exclusive`: it runs once at most, under a lease: cut off, it is stopped
 	// when the lease ends, and started elsewhere after that. Default:
-	// `replicate`; `stay` for workloads with a host path.
+	// `replicate`; `stay` for virtual machines and for workloads with a host path.
 	Mode string `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`
 	// How long a node must be lost before its placements are replaced, 0s to
 	// 24h. Default: `0s`.
@@ -2178,7 +2215,9 @@ type Placement struct {
 	Ended *timestamppb.Timestamp `protobuf:"bytes,341,opt,name=ended,proto3" json:"ended,omitempty"`
 	// Of an exclusive one: when its lease was found to have ended. It runs nowhere
 	// any more, whatever its node knows of that.
-	Lapsed        *timestamppb.Timestamp `protobuf:"bytes,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
+	Lapsed *timestamppb.Timestamp `protobuf:"bytes,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
+	// Of a virtual machine: what operators want of it; unset: it is on.
+	Power         *Power `protobuf:"bytes,620,opt,name=power,proto3" json:"power,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2346,6 +2385,13 @@ func (x *Placement) GetLapsed() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Placement) GetPower() *Power {
+	if x != nil {
+		return x.Power
+	}
+	return nil
+}
+
 // PlacementStatus is what a node reports of a placement.
 type PlacementStatus struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2367,7 +2413,9 @@ type PlacementStatus struct {
 	// one: its node holds an SVID that is valid until then.
 	IdentityUntil *timestamppb.Timestamp `protobuf:"bytes,180,opt,name=identity_until,json=identityUntil,proto3" json:"identity_until,omitempty"`
 	// Its SPIFFE ID, if it has an SVID.
-	Identity      string `protobuf:"bytes,181,opt,name=identity,proto3" json:"identity,omitempty"`
+	Identity string `protobuf:"bytes,181,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Of a virtual machine: `kvm` or `tcg`.
+	Accel         string `protobuf:"bytes,620,opt,name=accel,proto3" json:"accel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2468,6 +2516,13 @@ func (x *PlacementStatus) GetIdentityUntil() *timestamppb.Timestamp {
 func (x *PlacementStatus) GetIdentity() string {
 	if x != nil {
 		return x.Identity
+	}
+	return ""
+}
+
+func (x *PlacementStatus) GetAccel() string {
+	if x != nil {
+		return x.Accel
 	}
 	return ""
 }
@@ -2787,7 +2842,9 @@ type Node struct {
 	// when it is or was a voter.
 	JwtKey []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
 	// Run of its machine, from power on to power off.
-	Run           string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
+	Run string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
+	// What it can do for virtual machines; unset: nothing.
+	Vms           *VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3046,6 +3103,13 @@ func (x *Node) GetRun() string {
 	return ""
 }
 
+func (x *Node) GetVms() *VmFacts {
+	if x != nil {
+		return x.Vms
+	}
+	return nil
+}
+
 // Capacity of a node.
 type Capacity struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -3187,7 +3251,10 @@ type Image struct {
 	// Bytes of all blobs.
 	Size int64 `protobuf:"varint,11,opt,name=size,proto3" json:"size,omitempty"`
 	// Nodes that hold all blobs.
-	Nodes         []string `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []string `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Of a disk image: bytes of the disk that it is an image of. 0: it is an image
+	// of a container.
+	DiskBytes     int64 `protobuf:"varint,620,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3290,6 +3357,13 @@ func (x *Image) GetNodes() []string {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *Image) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
 }
 
 // Secret is what workloads need and nobody else may see: passwords, keys,
@@ -3612,7 +3686,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\"\x9e\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3621,8 +3695,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\raccess_policy\x18x \x01(\v2\x17.skerry.v1.AccessPolicyH\x00R\faccessPolicy\x12.\n" +
 	"\aproject\x18y \x01(\v2\x12.skerry.v1.ProjectH\x00R\aproject\x122\n" +
 	"\bsettings\x18\x8c\x01 \x01(\v2\x13.skerry.v1.SettingsH\x00R\bsettings\x12,\n" +
-	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secretB\x06\n" +
-	"\x04kind\"\xe4\a\n" +
+	"\x06secret\x18\xc8\x01 \x01(\v2\x11.skerry.v1.SecretH\x00R\x06secret\x12,\n" +
+	"\x06volume\x18\xec\x04 \x01(\v2\x11.skerry.v1.VolumeH\x00R\x06volumeB\x06\n" +
+	"\x04kind\"\x90\b\n" +
 	"\bWorkload\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3635,7 +3710,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1f\n" +
 	"\breplicas\x18\n" +
 	" \x01(\rH\x00R\breplicas\x88\x01\x01\x122\n" +
-	"\tcontainer\x18\v \x01(\v2\x14.skerry.v1.ContainerR\tcontainer\x12)\n" +
+	"\tcontainer\x18\v \x01(\v2\x14.skerry.v1.ContainerR\tcontainer\x12*\n" +
+	"\x02vm\x18\xec\x04 \x01(\v2\x19.skerry.v1.VirtualMachineR\x02vm\x12)\n" +
 	"\x06health\x18\f \x01(\v2\x11.skerry.v1.HealthR\x06health\x12)\n" +
 	"\x06update\x18\r \x01(\v2\x11.skerry.v1.UpdateR\x06update\x12&\n" +
 	"\x05place\x18\x0e \x01(\v2\x10.skerry.v1.PlaceR\x05place\x122\n" +
@@ -3698,7 +3774,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1b\n" +
 	"\thost_path\x18\x02 \x01(\tR\bhostPath\x12\x14\n" +
 	"\x05tmpfs\x18\x03 \x01(\tR\x05tmpfs\x12\x1b\n" +
-	"\tread_only\x18\x04 \x01(\bR\breadOnly\"\xf8\x01\n" +
+	"\tread_only\x18\x04 \x01(\bR\breadOnly\"\xb6\x02\n" +
 	"\x06Health\x12(\n" +
 	"\x04http\x18\x01 \x01(\v2\x14.skerry.v1.HttpCheckR\x04http\x12%\n" +
 	"\x03tcp\x18\x02 \x01(\v2\x13.skerry.v1.TcpCheckR\x03tcp\x12(\n" +
@@ -3706,7 +3782,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\binterval\x18\x04 \x01(\tR\binterval\x12\x18\n" +
 	"\atimeout\x18\x05 \x01(\tR\atimeout\x12\x1a\n" +
 	"\bfailures\x18\x06 \x01(\rR\bfailures\x12!\n" +
-	"\fstart_period\x18\a \x01(\tR\vstartPeriod\"3\n" +
+	"\fstart_period\x18\a \x01(\tR\vstartPeriod\x12<\n" +
+	"\vguest_agent\x18\xec\x04 \x01(\v2\x1a.skerry.v1.GuestAgentCheckR\n" +
+	"guestAgent\"3\n" +
 	"\tHttpCheck\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\"\x1e\n" +
@@ -3758,7 +3836,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x18\n" +
 	"\abackoff\x18\x02 \x01(\tR\abackoff\x12\x1f\n" +
 	"\vmax_backoff\x18\x03 \x01(\tR\n" +
-	"maxBackoff\"\xae\x06\n" +
+	"maxBackoff\"\xd7\x06\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3783,10 +3861,11 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"replacedBy\x12\x11\n" +
 	"\x03run\x18\xd4\x02 \x01(\x04R\x03run\x121\n" +
 	"\x05ended\x18\xd5\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x123\n" +
-	"\x06lapsed\x18\xc4\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06lapsed\x1a9\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06lapsed\x12'\n" +
+	"\x05power\x18\xec\x04 \x01(\v2\x10.skerry.v1.PowerR\x05power\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x03\n" +
 	"\x0fPlacementStatus\x12&\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x10.skerry.v1.PhaseR\x05phase\x122\n" +
 	"\treadiness\x18\x02 \x01(\x0e2\x14.skerry.v1.ReadinessR\treadiness\x12\x18\n" +
@@ -3797,7 +3876,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\astarted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12B\n" +
 	"\x0eidentity_until\x18\xb4\x01 \x01(\v2\x1a.google.protobuf.TimestampR\ridentityUntil\x12\x1b\n" +
-	"\bidentity\x18\xb5\x01 \x01(\tR\bidentity\"e\n" +
+	"\bidentity\x18\xb5\x01 \x01(\tR\bidentity\x12\x15\n" +
+	"\x05accel\x18\xec\x04 \x01(\tR\x05accel\"e\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
@@ -3817,7 +3897,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xe1\t\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\x88\n" +
+	"\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3858,7 +3939,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x120\n" +
 	"\bdistrust\x18\xc1\x02 \x01(\v2\x13.skerry.v1.DistrustR\bdistrust\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
-	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x1a9\n" +
+	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
+	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +
@@ -3873,7 +3955,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"9\n" +
 	"\tCondition\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xfd\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x9d\x03\n" +
 	"\x05Image\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3887,7 +3969,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06digest\x18\n" +
 	" \x01(\tR\x06digest\x12\x12\n" +
 	"\x04size\x18\v \x01(\x03R\x04size\x12\x14\n" +
-	"\x05nodes\x18\f \x03(\tR\x05nodes\x1a9\n" +
+	"\x05nodes\x18\f \x03(\tR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"disk_bytes\x18\xec\x04 \x01(\x03R\tdiskBytes\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x05\n" +
@@ -4033,12 +4117,17 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*AccessPolicy)(nil),          // 48: skerry.v1.AccessPolicy
 	(*Project)(nil),               // 49: skerry.v1.Project
 	(*Settings)(nil),              // 50: skerry.v1.Settings
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*RunToCompletion)(nil),       // 52: skerry.v1.RunToCompletion
-	(*Schedule)(nil),              // 53: skerry.v1.Schedule
-	(*WorkloadStatus)(nil),        // 54: skerry.v1.WorkloadStatus
-	(*NodeDuty)(nil),              // 55: skerry.v1.NodeDuty
-	(*Distrust)(nil),              // 56: skerry.v1.Distrust
+	(*Volume)(nil),                // 51: skerry.v1.Volume
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*VirtualMachine)(nil),        // 53: skerry.v1.VirtualMachine
+	(*RunToCompletion)(nil),       // 54: skerry.v1.RunToCompletion
+	(*Schedule)(nil),              // 55: skerry.v1.Schedule
+	(*WorkloadStatus)(nil),        // 56: skerry.v1.WorkloadStatus
+	(*GuestAgentCheck)(nil),       // 57: skerry.v1.GuestAgentCheck
+	(*Power)(nil),                 // 58: skerry.v1.Power
+	(*NodeDuty)(nil),              // 59: skerry.v1.NodeDuty
+	(*Distrust)(nil),              // 60: skerry.v1.Distrust
+	(*VmFacts)(nil),               // 61: skerry.v1.VmFacts
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -4049,76 +4138,81 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	49, // 5: skerry.v1.Resource.project:type_name -> skerry.v1.Project
 	50, // 6: skerry.v1.Resource.settings:type_name -> skerry.v1.Settings
 	34, // 7: skerry.v1.Resource.secret:type_name -> skerry.v1.Secret
-	37, // 8: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
-	51, // 9: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
-	8,  // 10: skerry.v1.Workload.container:type_name -> skerry.v1.Container
-	13, // 11: skerry.v1.Workload.health:type_name -> skerry.v1.Health
-	17, // 12: skerry.v1.Workload.update:type_name -> skerry.v1.Update
-	18, // 13: skerry.v1.Workload.place:type_name -> skerry.v1.Place
-	23, // 14: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
-	24, // 15: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
-	52, // 16: skerry.v1.Workload.run_to_completion:type_name -> skerry.v1.RunToCompletion
-	53, // 17: skerry.v1.Workload.schedule:type_name -> skerry.v1.Schedule
-	54, // 18: skerry.v1.Workload.status:type_name -> skerry.v1.WorkloadStatus
-	38, // 19: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
-	10, // 20: skerry.v1.Container.ports:type_name -> skerry.v1.Port
-	11, // 21: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
-	12, // 22: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
-	9,  // 23: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
-	39, // 24: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
-	14, // 25: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
-	15, // 26: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
-	16, // 27: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
-	19, // 28: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
-	19, // 29: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
-	20, // 30: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
-	21, // 31: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
-	21, // 32: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
-	22, // 33: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
-	19, // 34: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
-	40, // 35: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
-	51, // 36: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
-	0,  // 37: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
-	7,  // 38: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
-	26, // 39: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
-	28, // 40: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
-	51, // 41: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
-	51, // 42: skerry.v1.Placement.ended:type_name -> google.protobuf.Timestamp
-	51, // 43: skerry.v1.Placement.lapsed:type_name -> google.protobuf.Timestamp
-	1,  // 44: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 45: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	27, // 46: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	51, // 47: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	51, // 48: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	51, // 49: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	51, // 50: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 51: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 52: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	51, // 53: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 54: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 55: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 56: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 57: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	51, // 58: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	51, // 59: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	55, // 60: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	56, // 61: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
-	42, // 62: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 63: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	51, // 64: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 65: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	51, // 66: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 67: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 68: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 69: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 70: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	51, // 71: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 72: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	51, // 8: skerry.v1.Resource.volume:type_name -> skerry.v1.Volume
+	37, // 9: skerry.v1.Workload.labels:type_name -> skerry.v1.Workload.LabelsEntry
+	52, // 10: skerry.v1.Workload.created:type_name -> google.protobuf.Timestamp
+	8,  // 11: skerry.v1.Workload.container:type_name -> skerry.v1.Container
+	53, // 12: skerry.v1.Workload.vm:type_name -> skerry.v1.VirtualMachine
+	13, // 13: skerry.v1.Workload.health:type_name -> skerry.v1.Health
+	17, // 14: skerry.v1.Workload.update:type_name -> skerry.v1.Update
+	18, // 15: skerry.v1.Workload.place:type_name -> skerry.v1.Place
+	23, // 16: skerry.v1.Workload.partition:type_name -> skerry.v1.Partition
+	24, // 17: skerry.v1.Workload.restart:type_name -> skerry.v1.Restart
+	54, // 18: skerry.v1.Workload.run_to_completion:type_name -> skerry.v1.RunToCompletion
+	55, // 19: skerry.v1.Workload.schedule:type_name -> skerry.v1.Schedule
+	56, // 20: skerry.v1.Workload.status:type_name -> skerry.v1.WorkloadStatus
+	38, // 21: skerry.v1.Container.env:type_name -> skerry.v1.Container.EnvEntry
+	10, // 22: skerry.v1.Container.ports:type_name -> skerry.v1.Port
+	11, // 23: skerry.v1.Container.resources:type_name -> skerry.v1.Resources
+	12, // 24: skerry.v1.Container.mounts:type_name -> skerry.v1.Mount
+	9,  // 25: skerry.v1.Container.secrets:type_name -> skerry.v1.SecretUse
+	39, // 26: skerry.v1.Resources.devices:type_name -> skerry.v1.Resources.DevicesEntry
+	14, // 27: skerry.v1.Health.http:type_name -> skerry.v1.HttpCheck
+	15, // 28: skerry.v1.Health.tcp:type_name -> skerry.v1.TcpCheck
+	16, // 29: skerry.v1.Health.exec:type_name -> skerry.v1.ExecCheck
+	57, // 30: skerry.v1.Health.guest_agent:type_name -> skerry.v1.GuestAgentCheck
+	19, // 31: skerry.v1.Place.require:type_name -> skerry.v1.Requirement
+	19, // 32: skerry.v1.Place.keep_in:type_name -> skerry.v1.Requirement
+	20, // 33: skerry.v1.Place.prefer:type_name -> skerry.v1.Preference
+	21, // 34: skerry.v1.Place.with:type_name -> skerry.v1.Affinity
+	21, // 35: skerry.v1.Place.apart:type_name -> skerry.v1.Affinity
+	22, // 36: skerry.v1.Place.targets:type_name -> skerry.v1.SpreadTarget
+	19, // 37: skerry.v1.Preference.node:type_name -> skerry.v1.Requirement
+	40, // 38: skerry.v1.Placement.labels:type_name -> skerry.v1.Placement.LabelsEntry
+	52, // 39: skerry.v1.Placement.created:type_name -> google.protobuf.Timestamp
+	0,  // 40: skerry.v1.Placement.desired:type_name -> skerry.v1.DesiredState
+	7,  // 41: skerry.v1.Placement.spec:type_name -> skerry.v1.Workload
+	26, // 42: skerry.v1.Placement.status:type_name -> skerry.v1.PlacementStatus
+	28, // 43: skerry.v1.Placement.decision:type_name -> skerry.v1.Decision
+	52, // 44: skerry.v1.Placement.lost_since:type_name -> google.protobuf.Timestamp
+	52, // 45: skerry.v1.Placement.ended:type_name -> google.protobuf.Timestamp
+	52, // 46: skerry.v1.Placement.lapsed:type_name -> google.protobuf.Timestamp
+	58, // 47: skerry.v1.Placement.power:type_name -> skerry.v1.Power
+	1,  // 48: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 49: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 50: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	52, // 51: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	52, // 52: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	52, // 53: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	52, // 54: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 55: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 56: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	52, // 57: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 58: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 59: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 60: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 61: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	52, // 62: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	52, // 63: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	59, // 64: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	60, // 65: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
+	61, // 66: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
+	42, // 67: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 68: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	52, // 69: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 70: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	52, // 71: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 72: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 73: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 74: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 75: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	52, // 76: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 77: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -4131,6 +4225,7 @@ func file_skerry_v1_resource_proto_init() {
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_project_proto_init()
 	file_skerry_v1_settings_proto_init()
+	file_skerry_v1_vm_proto_init()
 	file_skerry_v1_resource_proto_msgTypes[0].OneofWrappers = []any{
 		(*Resource_Workload)(nil),
 		(*Resource_Placement)(nil),
@@ -4140,6 +4235,7 @@ func file_skerry_v1_resource_proto_init() {
 		(*Resource_Project)(nil),
 		(*Resource_Settings)(nil),
 		(*Resource_Secret)(nil),
+		(*Resource_Volume)(nil),
 	}
 	file_skerry_v1_resource_proto_msgTypes[1].OneofWrappers = []any{}
 	file_skerry_v1_resource_proto_msgTypes[13].OneofWrappers = []any{}

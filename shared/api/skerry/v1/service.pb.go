@@ -541,8 +541,10 @@ type DeleteRequest struct {
 	// When set, refused unless it still matches.
 	ResourceVersion uint64 `protobuf:"varint,4,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	RequestId       string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of a volume: delete its data too. Without it, one that holds data stays.
+	WithData      bool `protobuf:"varint,620,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteRequest) Reset() {
@@ -608,6 +610,13 @@ func (x *DeleteRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *DeleteRequest) GetWithData() bool {
+	if x != nil {
+		return x.WithData
+	}
+	return false
 }
 
 type DeleteResponse struct {
@@ -1963,12 +1972,14 @@ func (*ExecRequest_Resize) isExecRequest_Message() {}
 func (*ExecRequest_StdinEof) isExecRequest_Message() {}
 
 type ExecStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Placement     string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
-	Project       string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
-	Command       []string               `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
-	Tty           bool                   `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
-	Size          *TerminalSize          `protobuf:"bytes,5,opt,name=size,proto3" json:"size,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Placement string                 `protobuf:"bytes,1,opt,name=placement,proto3" json:"placement,omitempty"`
+	Project   string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	Command   []string               `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Tty       bool                   `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
+	Size      *TerminalSize          `protobuf:"bytes,5,opt,name=size,proto3" json:"size,omitempty"`
+	// In place of a command: the serial console of a virtual machine.
+	Console       bool `protobuf:"varint,620,opt,name=console,proto3" json:"console,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2036,6 +2047,13 @@ func (x *ExecStart) GetSize() *TerminalSize {
 		return x.Size
 	}
 	return nil
+}
+
+func (x *ExecStart) GetConsole() bool {
+	if x != nil {
+		return x.Console
+	}
+	return false
 }
 
 type TerminalSize struct {
@@ -2477,14 +2495,15 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"u\n" +
 	"\fListResponse\x121\n" +
 	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\x122\n" +
-	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"\x9b\x01\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"\xb9\x01\n" +
 	"\rDeleteRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aproject\x18\x03 \x01(\tR\aproject\x12)\n" +
 	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"D\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x1c\n" +
+	"\twith_data\x18\xec\x04 \x01(\bR\bwithData\"D\n" +
 	"\x0eDeleteResponse\x122\n" +
 	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\"h\n" +
 	"\x0eExplainRequest\x12\x12\n" +
@@ -2591,13 +2610,14 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x121\n" +
 	"\x06resize\x18\x03 \x01(\v2\x17.skerry.v1.TerminalSizeH\x00R\x06resize\x12\x1d\n" +
 	"\tstdin_eof\x18\x04 \x01(\bH\x00R\bstdinEofB\t\n" +
-	"\amessage\"\x9c\x01\n" +
+	"\amessage\"\xb7\x01\n" +
 	"\tExecStart\x12\x1c\n" +
 	"\tplacement\x18\x01 \x01(\tR\tplacement\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x18\n" +
 	"\acommand\x18\x03 \x03(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x04 \x01(\bR\x03tty\x12+\n" +
-	"\x04size\x18\x05 \x01(\v2\x17.skerry.v1.TerminalSizeR\x04size\"<\n" +
+	"\x04size\x18\x05 \x01(\v2\x17.skerry.v1.TerminalSizeR\x04size\x12\x19\n" +
+	"\aconsole\x18\xec\x04 \x01(\bR\aconsole\"<\n" +
 	"\fTerminalSize\x12\x18\n" +
 	"\acolumns\x18\x01 \x01(\rR\acolumns\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\"l\n" +

@@ -90,6 +90,7 @@ type Entry struct {
 	//	*Entry_StartRun
 	//	*Entry_StartRebalance
 	//	*Entry_StopRebalance
+	//	*Entry_SetPower
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -566,6 +567,15 @@ func (x *Entry) GetStopRebalance() *StopRebalance {
 	return nil
 }
 
+func (x *Entry) GetSetPower() *SetPower {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_SetPower); ok {
+			return x.SetPower
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -738,6 +748,10 @@ type Entry_StopRebalance struct {
 	StopRebalance *StopRebalance `protobuf:"bytes,522,opt,name=stop_rebalance,json=stopRebalance,proto3,oneof"`
 }
 
+type Entry_SetPower struct {
+	SetPower *SetPower `protobuf:"bytes,620,opt,name=set_power,json=setPower,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -821,6 +835,8 @@ func (*Entry_StartRun) isEntry_Change() {}
 func (*Entry_StartRebalance) isEntry_Change() {}
 
 func (*Entry_StopRebalance) isEntry_Change() {}
+
+func (*Entry_SetPower) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -1035,8 +1051,10 @@ type DeleteResource struct {
 	Name    string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// 0: whatever it is.
 	ResourceVersion uint64 `protobuf:"varint,4,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of a volume: its data goes with it.
+	WithData      bool `protobuf:"varint,620,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteResource) Reset() {
@@ -1095,6 +1113,13 @@ func (x *DeleteResource) GetResourceVersion() uint64 {
 		return x.ResourceVersion
 	}
 	return 0
+}
+
+func (x *DeleteResource) GetWithData() bool {
+	if x != nil {
+		return x.WithData
+	}
+	return false
 }
 
 type CreateToken struct {
@@ -2049,7 +2074,12 @@ type NodeFacts struct {
 	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs.
 	JwtKey []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
 	// Run of its machine, from power on to power off.
-	Run           string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
+	Run string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
+	// What it can do for virtual machines; unset: nothing.
+	Vms *v1.VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
+	// Volumes of which it holds data, or has deleted it, sorted by project and
+	// name.
+	Volumes       []*HeldVolume `protobuf:"bytes,621,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2194,6 +2224,20 @@ func (x *NodeFacts) GetRun() string {
 		return x.Run
 	}
 	return ""
+}
+
+func (x *NodeFacts) GetVms() *v1.VmFacts {
+	if x != nil {
+		return x.Vms
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetVolumes() []*HeldVolume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
 }
 
 type SetNodeState struct {
@@ -2540,6 +2584,7 @@ type Snapshot struct {
 	Backups   *BackupState `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
 	// The rebalance that is under way, or the last one.
 	Rebalance     *v1.Rebalance `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	Volumes       []*v1.Volume  `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2843,6 +2888,13 @@ func (x *Snapshot) GetBackups() *BackupState {
 func (x *Snapshot) GetRebalance() *v1.Rebalance {
 	if x != nil {
 		return x.Rebalance
+	}
+	return nil
+}
+
+func (x *Snapshot) GetVolumes() []*v1.Volume {
+	if x != nil {
+		return x.Volumes
 	}
 	return nil
 }
@@ -3163,7 +3215,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\"\xf0\x18\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xaa\x19\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3222,7 +3274,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\rrecord_backup\x18\xa8\x05 \x01(\v2\x1c.skerry.site.v1.RecordBackupH\x00R\frecordBackup\x128\n" +
 	"\tstart_run\x18\x88\x04 \x01(\v2\x18.skerry.site.v1.StartRunH\x00R\bstartRun\x12J\n" +
 	"\x0fstart_rebalance\x18\x89\x04 \x01(\v2\x1e.skerry.site.v1.StartRebalanceH\x00R\x0estartRebalance\x12G\n" +
-	"\x0estop_rebalance\x18\x8a\x04 \x01(\v2\x1d.skerry.site.v1.StopRebalanceH\x00R\rstopRebalanceB\b\n" +
+	"\x0estop_rebalance\x18\x8a\x04 \x01(\v2\x1d.skerry.site.v1.StopRebalanceH\x00R\rstopRebalance\x128\n" +
+	"\tset_power\x18\xec\x04 \x01(\v2\x18.skerry.site.v1.SetPowerH\x00R\bsetPowerB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3238,12 +3291,13 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\"|\n" +
 	"\x0eApplyResources\x121\n" +
 	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\x127\n" +
-	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SealedSecretR\asecrets\"}\n" +
+	"\asecrets\x18\xc8\x01 \x03(\v2\x1c.skerry.site.v1.SealedSecretR\asecrets\"\x9b\x01\n" +
 	"\x0eDeleteResource\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12)\n" +
-	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\"\xbd\x02\n" +
+	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\x12\x1c\n" +
+	"\twith_data\x18\xec\x04 \x01(\bR\bwithData\"\xbd\x02\n" +
 	"\vCreateToken\x12&\n" +
 	"\x05token\x18\x01 \x01(\v2\x10.skerry.v1.TokenR\x05token\x12\x1f\n" +
 	"\vsecret_hash\x18\x02 \x01(\fR\n" +
@@ -3331,7 +3385,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x17\n" +
-	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xd9\x04\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xb7\x05\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3352,7 +3406,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
-	"\x03run\x18\xcc\x03 \x01(\tR\x03run\"f\n" +
+	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
+	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x125\n" +
+	"\avolumes\x18\xed\x04 \x03(\v2\x1a.skerry.site.v1.HeldVolumeR\avolumes\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -3371,7 +3427,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xcb\x0e\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\x0e\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3420,7 +3476,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\x126\n" +
 	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\x123\n" +
-	"\trebalance\x18\x88\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\"`\n" +
+	"\trebalance\x18\x88\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\x12,\n" +
+	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3523,46 +3580,50 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*StartRun)(nil),              // 57: skerry.site.v1.StartRun
 	(*StartRebalance)(nil),        // 58: skerry.site.v1.StartRebalance
 	(*StopRebalance)(nil),         // 59: skerry.site.v1.StopRebalance
-	(*TrustVersion)(nil),          // 60: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 61: skerry.v1.Node
-	(*v1.Grant)(nil),              // 62: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 63: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 64: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 65: skerry.v1.Token
-	(*EndDrain)(nil),              // 66: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 67: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 68: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 69: skerry.site.v1.RolloutStep
-	(*LeaseLapse)(nil),            // 70: skerry.site.v1.LeaseLapse
-	(*RebalanceStep)(nil),         // 71: skerry.site.v1.RebalanceStep
-	(*v1.Decision)(nil),           // 72: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 73: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 74: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 75: skerry.v1.Condition
-	(v1.NodeState)(0),             // 76: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 77: skerry.v1.Image
-	(v1.VoterRole)(0),             // 78: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 79: skerry.v1.Placement
-	(*v1.Event)(nil),              // 80: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 81: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 82: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 83: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 84: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 85: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 86: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 87: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 88: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 89: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 90: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 91: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 92: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 93: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 94: skerry.site.v1.BackupState
-	(*v1.Rebalance)(nil),          // 95: skerry.v1.Rebalance
-	(*v1.Workload)(nil),           // 96: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 97: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 98: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 99: skerry.site.v1.SiteTimeSet
+	(*SetPower)(nil),              // 60: skerry.site.v1.SetPower
+	(*TrustVersion)(nil),          // 61: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 62: skerry.v1.Node
+	(*v1.Grant)(nil),              // 63: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 64: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 65: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 66: skerry.v1.Token
+	(*EndDrain)(nil),              // 67: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 68: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 69: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 70: skerry.site.v1.RolloutStep
+	(*LeaseLapse)(nil),            // 71: skerry.site.v1.LeaseLapse
+	(*RebalanceStep)(nil),         // 72: skerry.site.v1.RebalanceStep
+	(*v1.Decision)(nil),           // 73: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 74: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 75: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 76: skerry.v1.Condition
+	(*v1.VmFacts)(nil),            // 77: skerry.v1.VmFacts
+	(*HeldVolume)(nil),            // 78: skerry.site.v1.HeldVolume
+	(v1.NodeState)(0),             // 79: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 80: skerry.v1.Image
+	(v1.VoterRole)(0),             // 81: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 82: skerry.v1.Placement
+	(*v1.Event)(nil),              // 83: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 84: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 85: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 86: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 87: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 88: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 89: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 90: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 91: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 92: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 93: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 94: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 95: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 96: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 97: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 98: skerry.v1.Rebalance
+	(*v1.Volume)(nil),             // 99: skerry.v1.Volume
+	(*v1.Workload)(nil),           // 100: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 101: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 102: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 103: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3609,81 +3670,85 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	57,  // 41: skerry.site.v1.Entry.start_run:type_name -> skerry.site.v1.StartRun
 	58,  // 42: skerry.site.v1.Entry.start_rebalance:type_name -> skerry.site.v1.StartRebalance
 	59,  // 43: skerry.site.v1.Entry.stop_rebalance:type_name -> skerry.site.v1.StopRebalance
-	60,  // 44: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 45: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	61,  // 46: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	62,  // 47: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	63,  // 48: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	64,  // 49: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	65,  // 50: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 51: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	62,  // 52: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	61,  // 53: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 54: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 55: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 56: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 57: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 58: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	66,  // 59: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	67,  // 60: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	68,  // 61: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	69,  // 62: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	70,  // 63: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
-	71,  // 64: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
-	72,  // 65: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	72,  // 66: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	72,  // 67: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 68: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 69: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 70: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	73,  // 71: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	74,  // 72: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	75,  // 73: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 74: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	76,  // 75: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	77,  // 76: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	60,  // 77: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	78,  // 78: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 79: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 80: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	60,  // 81: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 82: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 83: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 84: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	79,  // 85: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	61,  // 86: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	77,  // 87: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	80,  // 88: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 89: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 90: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	81,  // 91: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	82,  // 92: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	83,  // 93: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	84,  // 94: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 95: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	85,  // 96: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	86,  // 97: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	87,  // 98: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	88,  // 99: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	89,  // 100: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	90,  // 101: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	91,  // 102: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	92,  // 103: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	93,  // 104: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	94,  // 105: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	95,  // 106: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
-	5,   // 107: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	96,  // 108: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 109: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	97,  // 110: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	98,  // 111: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	61,  // 112: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	99,  // 113: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	114, // [114:114] is the sub-list for method output_type
-	114, // [114:114] is the sub-list for method input_type
-	114, // [114:114] is the sub-list for extension type_name
-	114, // [114:114] is the sub-list for extension extendee
-	0,   // [0:114] is the sub-list for field type_name
+	60,  // 44: skerry.site.v1.Entry.set_power:type_name -> skerry.site.v1.SetPower
+	61,  // 45: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 46: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	62,  // 47: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	63,  // 48: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	64,  // 49: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	65,  // 50: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	66,  // 51: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 52: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	63,  // 53: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	62,  // 54: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 55: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 56: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 57: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 58: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 59: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	67,  // 60: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	68,  // 61: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	69,  // 62: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	70,  // 63: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	71,  // 64: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	72,  // 65: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
+	73,  // 66: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	73,  // 67: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	73,  // 68: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 69: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 70: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 71: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	74,  // 72: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	75,  // 73: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	76,  // 74: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 75: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	77,  // 76: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
+	78,  // 77: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
+	79,  // 78: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	80,  // 79: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	61,  // 80: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	81,  // 81: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 82: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 83: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	61,  // 84: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 85: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 86: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 87: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	82,  // 88: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	62,  // 89: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	80,  // 90: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	83,  // 91: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 92: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 93: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	84,  // 94: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	85,  // 95: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	86,  // 96: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	87,  // 97: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 98: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	88,  // 99: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	89,  // 100: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	90,  // 101: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	91,  // 102: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	92,  // 103: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	93,  // 104: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	94,  // 105: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	95,  // 106: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	96,  // 107: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	97,  // 108: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	98,  // 109: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	99,  // 110: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
+	5,   // 111: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	100, // 112: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 113: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	101, // 114: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	102, // 115: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	62,  // 116: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	103, // 117: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	118, // [118:118] is the sub-list for method output_type
+	118, // [118:118] is the sub-list for method input_type
+	118, // [118:118] is the sub-list for extension type_name
+	118, // [118:118] is the sub-list for extension extendee
+	0,   // [0:118] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3707,6 +3772,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_access_proto_init()
 	file_skerry_site_v1_rebalance_proto_init()
 	file_skerry_site_v1_runs_proto_init()
+	file_skerry_site_v1_vm_proto_init()
 	file_skerry_site_v1_log_proto_msgTypes[0].OneofWrappers = []any{
 		(*Entry_InitSite)(nil),
 		(*Entry_ApplyResources)(nil),
@@ -3750,6 +3816,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_StartRun)(nil),
 		(*Entry_StartRebalance)(nil),
 		(*Entry_StopRebalance)(nil),
+		(*Entry_SetPower)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -598,7 +598,9 @@ type Assignments struct {
 	// issued still counts: what hangs on them is to be renewed. Sorted.
 	Retiring [][]byte `protobuf:"bytes,260,rep,name=retiring,proto3" json:"retiring,omitempty"`
 	// What this node judges by who may fetch an image from it. Any one will do.
-	ImageKeys     [][]byte `protobuf:"bytes,500,rep,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
+	ImageKeys [][]byte `protobuf:"bytes,500,rep,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
+	// Volumes of this node, also those that are to be deleted with their data.
+	Volumes       []*v1.Volume `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,6 +757,13 @@ func (x *Assignments) GetRetiring() [][]byte {
 func (x *Assignments) GetImageKeys() [][]byte {
 	if x != nil {
 		return x.ImageKeys
+	}
+	return nil
+}
+
+func (x *Assignments) GetVolumes() []*v1.Volume {
+	if x != nil {
+		return x.Volumes
 	}
 	return nil
 }
@@ -938,7 +947,7 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/records.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"P\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/records.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\x1a\x12skerry/v1/vm.proto\"P\n" +
 	"\x05Order\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
@@ -971,7 +980,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x06packed\x18\x03 \x01(\bR\x06packed\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x8f\x06\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xbd\x06\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -994,7 +1003,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x05renew\x18\xa2\x01 \x01(\bR\x05renew\x12\x1b\n" +
 	"\bretiring\x18\x84\x02 \x03(\fR\bretiring\x12\x1e\n" +
 	"\n" +
-	"image_keys\x18\xf4\x03 \x03(\fR\timageKeys\"~\n" +
+	"image_keys\x18\xf4\x03 \x03(\fR\timageKeys\x12,\n" +
+	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\"~\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
@@ -1048,7 +1058,8 @@ var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*GossipRing)(nil),            // 17: skerry.site.v1.GossipRing
 	(*AccessRecords)(nil),         // 18: skerry.site.v1.AccessRecords
 	(*v1.Node)(nil),               // 19: skerry.v1.Node
-	(v1.VoterRole)(0),             // 20: skerry.v1.VoterRole
+	(*v1.Volume)(nil),             // 20: skerry.v1.Volume
+	(v1.VoterRole)(0),             // 21: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
@@ -1073,14 +1084,15 @@ var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	17, // 19: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
 	18, // 20: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
 	19, // 21: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
-	20, // 22: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 23: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 24: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	24, // [24:25] is the sub-list for method output_type
-	23, // [23:24] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	20, // 22: skerry.site.v1.Assignments.volumes:type_name -> skerry.v1.Volume
+	21, // 23: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	1,  // 24: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 25: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	25, // [25:26] is the sub-list for method output_type
+	24, // [24:25] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }

@@ -1,4 +1,4 @@
-package containerd
+package runlog
 
 import (
 	"bufio"
@@ -17,19 +17,19 @@ import (
 
 const logID = "default.web-1"
 
-func openLogs(t *testing.T) *logs {
+func openLogs(t *testing.T) *Logs {
 	t.Helper()
-	l := newLogs(t.TempDir(), env.NewSystem().Clock)
-	if err := l.create(logID); err != nil {
+	l := New(t.TempDir(), env.NewSystem().Clock)
+	if err := l.Create(logID); err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
 // write appends as the shim does.
-func (l *logs) write(t *testing.T, text string) {
+func (l *Logs) write(t *testing.T, text string) {
 	t.Helper()
-	f, err := os.OpenFile(l.file(logID, 0), os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(l.File(logID, 0), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,16 +41,16 @@ func (l *logs) write(t *testing.T, text string) {
 	}
 }
 
-func (l *logs) turn(t *testing.T) {
+func (l *Logs) turn(t *testing.T) {
 	t.Helper()
-	if err := l.rotateOne(logID); err != nil {
+	if err := l.RotateOne(logID); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (l *logs) all(t *testing.T, tail int) string {
+func (l *Logs) all(t *testing.T, tail int) string {
 	t.Helper()
-	r, err := l.open(t.Context(), logID, runtime.LogOptions{Tail: tail})
+	r, err := l.Open(t.Context(), logID, runtime.LogOptions{Tail: tail})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestAReaderKeepsItsPlaceThroughRotation(t *testing.T) {
 	l := openLogs(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r, err := l.open(ctx, logID, runtime.LogOptions{Follow: true})
+	r, err := l.Open(ctx, logID, runtime.LogOptions{Follow: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestRotationKeepsLogsWithinTheirBounds(t *testing.T) {
 	block := strings.Repeat("0123456789abcdef", maxLogBytes/16)
 	for range maxLogFiles + 2 {
 		l.write(t, block)
-		if err := l.rotate(); err != nil {
+		if err := l.Rotate(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,19 +156,19 @@ func TestRotationKeepsLogsWithinTheirBounds(t *testing.T) {
 		t.Errorf("%d bytes are kept", got)
 	}
 	l.write(t, "short\n")
-	if err := l.rotate(); err != nil {
+	if err := l.Rotate(); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.all(t, 1); !strings.HasSuffix(got, "short\n") {
 		t.Error("a short log was rotated away")
 	}
-	if err := l.remove(logID); err != nil {
+	if err := l.Remove(logID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.open(t.Context(), logID, runtime.LogOptions{}); problem.KindOf(err) != problem.NotFound {
+	if _, err := l.Open(t.Context(), logID, runtime.LogOptions{}); problem.KindOf(err) != problem.NotFound {
 		t.Errorf("a removed log gives %v", err)
 	}
-	if err := l.rotate(); err != nil {
+	if err := l.Rotate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,140 @@
+package libvirt
+
+import (
+	"fmt"
+
+	golibvirtxml "libvirt.org/go/libvirtxml"
+
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// machine is all that a domain is made of.
+type machine struct {
+	spec    runtime.Spec
+	accel   string
+	root    string
+	disks   []volumeDisk
+	seed    string // empty: none
+	log     string
+	console string
+}
+
+// volumeDisk is a volume as a disk.
+type volumeDisk struct {
+	file, name string
+	readOnly   bool
+}
+
+// agentChannel is where the guest's agent listens.
+const agentChannel = "org.qemu.guest_agent.0"
+
+// xml of the domain. All text of users goes through the encoder, field by field.
+func (d *Driver) xml(m machine) (string, error) {
+	meta, err := d.metadata(m.spec)
+	if err != nil {
+		return "", err
+	}
+	vm := m.spec.VM
+	domain := &golibvirtxml.Domain{
+		Type: map[string]string{accelKVM: "kvm", accelTCG: "qemu"}[m.accel],
+		Name: domainName(m.spec.ID), UUID: d.uuidOf(m.spec.ID).String(),
+		Metadata:   &golibvirtxml.DomainMetadata{XML: meta},
+		Memory:     &golibvirtxml.DomainMemory{Value: uint(m.spec.MemoryBytes >> 10), Unit: "KiB"},
+		VCPU:       &golibvirtxml.DomainVCPU{Value: uint(vm.GetCpu())},
+		OS:         boot(vm.GetBoot()),
+		Features:   &golibvirtxml.DomainFeatureList{ACPI: &golibvirtxml.DomainFeature{}, APIC: &golibvirtxml.DomainFeatureAPIC{}},
+		CPU:        processor(m.accel),
+		Clock:      &golibvirtxml.DomainClock{Offset: "utc"},
+		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
+		Devices: d.devices(m),
+	}
+	return domain.Marshal()
+}
+
+func boot(b *skerryv1.Boot) *golibvirtxml.DomainOS {
+	os := &golibvirtxml.DomainOS{
+		Type:   &golibvirtxml.DomainOSType{Arch: "x86_64", Machine: "q35", Type: "hvm"},
+		Kernel: b.GetKernel(), Initrd: b.GetInitrd(), Cmdline: b.GetCmdline(),
+	}
+	if b.GetFirmware() == "uefi" {
+		os.Firmware = "efi"
+		os.FirmwareInfo = &golibvirtxml.DomainOSFirmwareInfo{Features: []golibvirtxml.DomainOSFirmwareFeature{
+			{Name: "secure-boot", Enabled: "no"},
+		}}
+	}
+	if b.GetKernel() == "" {
+		os.BootDevices = []golibvirtxml.DomainBootDevice{{Dev: "hd"}}
+	}
+	return os
+}
+
+func processor(accel string) *golibvirtxml.DomainCPU {
+	if accel == accelKVM {
+		return &golibvirtxml.DomainCPU{Mode: "host-model", Check: "none"}
+	}
+	return &golibvirtxml.DomainCPU{Mode: "maximum"}
+}
+
+func (d *Driver) devices(m machine) *golibvirtxml.DomainDeviceList {
+	port := uint(0)
+	log := &golibvirtxml.DomainChardevLog{File: m.log, Append: "on"}
+	serial := &golibvirtxml.DomainChardevSource{UNIX: &golibvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: m.console}}
+	return &golibvirtxml.DomainDeviceList{
+		Disks:       disksOf(m),
+		Interfaces:  d.cards(m),
+		Controllers: []golibvirtxml.DomainController{{Type: "usb", Model: "none"}},
+		Serials:     []golibvirtxml.DomainSerial{{Source: serial, Log: log, Target: &golibvirtxml.DomainSerialTarget{Port: &port}}},
+		Channels: []golibvirtxml.DomainChannel{{
+			Source: &golibvirtxml.DomainChardevSource{UNIX: &golibvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
+			Target: &golibvirtxml.DomainChannelTarget{VirtIO: &golibvirtxml.DomainChannelTargetVirtIO{Name: agentChannel}},
+		}},
+		Videos:     []golibvirtxml.DomainVideo{{Model: golibvirtxml.DomainVideoModel{Type: "vga"}}},
+		MemBalloon: &golibvirtxml.DomainMemBalloon{Model: "virtio"},
+		RNGs: []golibvirtxml.DomainRNG{{
+			Model: "virtio", Backend: &golibvirtxml.DomainRNGBackend{Random: &golibvirtxml.DomainRNGBackendRandom{Device: "/dev/urandom"}},
+		}},
+		Panics: []golibvirtxml.DomainPanic{{Model: "isa"}},
+	}
+}
+
+func disksOf(m machine) []golibvirtxml.DomainDisk {
+	disk := func(at int, file, format, serial string, readOnly bool) golibvirtxml.DomainDisk {
+		d := golibvirtxml.DomainDisk{
+			Device: "disk", Serial: serial,
+			Driver: &golibvirtxml.DomainDiskDriver{Name: "qemu", Type: format, Discard: "unmap"},
+			Source: &golibvirtxml.DomainDiskSource{File: &golibvirtxml.DomainDiskSourceFile{File: file}},
+			Target: &golibvirtxml.DomainDiskTarget{Dev: fmt.Sprintf("vd%c", 'a'+at), Bus: "virtio"},
+		}
+		if readOnly {
+			d.ReadOnly = &golibvirtxml.DomainDiskReadOnly{}
+		}
+		return d
+	}
+	all := []golibvirtxml.DomainDisk{disk(0, m.root, "qcow2", "root", false)}
+	for _, v := range m.disks {
+		all = append(all, disk(len(all), v.file, "raw", v.name, v.readOnly))
+	}
+	if m.seed != "" {
+		all = append(all, disk(len(all), m.seed, "raw", "cidata", true))
+	}
+	return all
+}
+
+func (d *Driver) cards(m machine) []golibvirtxml.DomainInterface {
+	var all []golibvirtxml.DomainInterface
+	for i, nic := range m.spec.VM.GetNetworks() {
+		mac := nic.GetMac()
+		if mac == "" || mac == "auto" {
+			mac = d.macOf(m.spec.ID, i)
+		}
+		source := &golibvirtxml.DomainInterfaceSource{User: &golibvirtxml.DomainInterfaceSourceUser{}}
+		if nic.GetBridge() != "" {
+			source = &golibvirtxml.DomainInterfaceSource{Bridge: &golibvirtxml.DomainInterfaceSourceBridge{Bridge: nic.GetBridge()}}
+		}
+		all = append(all, golibvirtxml.DomainInterface{
+			MAC: &golibvirtxml.DomainInterfaceMAC{Address: mac}, Source: source, Model: &golibvirtxml.DomainInterfaceModel{Type: "virtio"},
+		})
+	}
+	return all
+}

@@ -1,0 +1,122 @@
+package libvirt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/problem"
+)
+
+// volumeFile holds a volume: a raw disk, sparse.
+const volumeFile = "disk.raw"
+
+func volumeID(project, name string) string { return project + "." + name }
+
+func (d *Driver) volumeDir(project, name string) string {
+	return filepath.Join(d.volumesDir(), volumeID(project, name))
+}
+
+// volumeDisks are the disks of a machine that are volumes. One that was never made
+// is made; one whose data is gone is an error, and nothing empty takes its place.
+func (d *Driver) volumeDisks(_ context.Context, spec runtime.Spec) ([]volumeDisk, error) {
+	var all []volumeDisk
+	for _, disk := range spec.VM.GetDisks() {
+		volume, known := spec.Volumes[disk.GetVolume()]
+		if !known {
+			return nil, problem.New(problem.NotFound, "Volume/"+disk.GetVolume(), "this node was not told of it")
+		}
+		file, err := d.volume(spec.Project, disk.GetVolume(), volume)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, volumeDisk{file, disk.GetName(), disk.GetReadOnly()})
+	}
+	return all, nil
+}
+
+func (d *Driver) volume(project, name string, v runtime.Volume) (string, error) {
+	about := "Volume/" + name
+	if checkID(volumeID(project, name)) != nil {
+		return "", problem.New(problem.Invalid, about, "it cannot be the name of a volume")
+	}
+	dir := d.volumeDir(project, name)
+	file := filepath.Join(dir, volumeFile)
+	info, err := os.Stat(file)
+	switch {
+	case err == nil && info.Size() < v.SizeBytes: // it was let grow
+		return file, d.problem(about, "it cannot grow", os.Truncate(file, v.SizeBytes))
+	case err == nil:
+		return file, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", problem.New(problem.Internal, about, "it cannot be read: %w", err)
+	case v.Made:
+		return "", problem.New(problem.Conflict, about, "its data is not on this node any more: %s is missing", file).
+			WithHint("bring the file back; or delete the volume with its data, and begin anew: skerry delete volume %s --with-data", name)
+	}
+	if err := openToAll(dir); err != nil {
+		return "", d.problem(about, "it cannot be made", err)
+	}
+	return file, d.problem(about, "it cannot be made", makeSparse(file, v.SizeBytes))
+}
+
+// makeSparse makes an empty disk: wholly there, or not at all.
+func makeSparse(file string, size int64) error {
+	fresh := file + ".new"
+	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(size), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(fresh, file)
+}
+
+// HeldVolumes are those with data here.
+func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
+	entries, err := os.ReadDir(d.volumesDir())
+	if err != nil {
+		return nil, problem.New(problem.Internal, d.volumesDir(), "the volumes cannot be listed: %w", err)
+	}
+	var all []runtime.HeldVolume
+	for _, entry := range entries {
+		project, name, ok := strings.Cut(entry.Name(), ".")
+		var stat unix.Stat_t
+		if !ok || unix.Stat(filepath.Join(d.volumesDir(), entry.Name(), volumeFile), &stat) != nil {
+			continue
+		}
+		const block = 512 // as st_blocks counts
+		all = append(all, runtime.HeldVolume{Project: project, Name: name, Used: stat.Blocks * block})
+	}
+	slices.SortFunc(all, func(a, b runtime.HeldVolume) int {
+		return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name))
+	})
+	return all, nil
+}
+
+// DeleteVolume deletes a volume's data.
+func (d *Driver) DeleteVolume(_ context.Context, project, name string) error {
+	about := "Volume/" + name
+	if checkID(volumeID(project, name)) != nil {
+		return problem.New(problem.Invalid, about, "it cannot be the name of a volume")
+	}
+	for _, id := range d.mustInstances() {
+		r, err := d.read(id)
+		if err != nil {
+			return d.problem(about, "it cannot be deleted", err)
+		}
+		if r != nil && strings.HasPrefix(id, project+".") && slices.Contains(r.Volumes, name) {
+			return problem.New(problem.Conflict, about, "%s uses it", id)
+		}
+	}
+	return d.problem(about, "it cannot be deleted", os.RemoveAll(d.volumeDir(project, name)))
+}

@@ -1,0 +1,54 @@
+package mixed
+
+import (
+	"context"
+
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+func onlyMachines(id string) error {
+	return problem.New(problem.Invalid, id, "it is no virtual machine on this node")
+}
+
+// Pause a virtual machine.
+func (d *Driver) Pause(ctx context.Context, id string) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.Pause(ctx, id)
+}
+
+// Resume a virtual machine.
+func (d *Driver) Resume(ctx context.Context, id string) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.Resume(ctx, id)
+}
+
+// PingAgent asks the agent inside a virtual machine whether it is there.
+func (d *Driver) PingAgent(ctx context.Context, id string) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.PingAgent(ctx, id)
+}
+
+// HeldVolumes are those with data here.
+func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) { return d.machines.HeldVolumes() }
+
+// DeleteVolume deletes a volume's data.
+func (d *Driver) DeleteVolume(ctx context.Context, project, name string) error {
+	return d.machines.DeleteVolume(ctx, project, name)
+}
+
+// Facts are what this node can do for virtual machines; nil: nothing.
+func (d *Driver) Facts() *skerryv1.VmFacts { return d.machines.Facts() }
+
+// Conditions of what runs virtual machines.
+func (d *Driver) Conditions() []*skerryv1.Condition { return d.machines.Conditions() }
+
+// Belong tells of which site the node is.
+func (d *Driver) Belong(site string) { d.machines.Belong(site) }

@@ -1,0 +1,80 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"skerry.dev/agent/reconcile"
+	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+// volumesAgain is the pause before volumes that could not be deleted are tried
+// again.
+const volumesAgain = 5 * time.Second
+
+// imageOf a spec.
+func imageOf(spec runtime.Spec) string {
+	if spec.VM != nil {
+		return spec.VM.GetImage()
+	}
+	return spec.Container.GetImage()
+}
+
+// halt pauses a virtual machine, or lets it go on.
+func (s *Supervisor) halt(ctx context.Context, action reconcile.Action) error {
+	pauser, ok := s.Driver.(runtime.Pauser)
+	switch {
+	case !ok:
+		return problem.New(problem.Invalid, action.ID, "this node runs no virtual machines")
+	case action.Kind == reconcile.Pause:
+		return pauser.Pause(ctx, action.ID)
+	default:
+		return pauser.Resume(ctx, action.ID)
+	}
+}
+
+// addVolumes tells the driver what the orders say of the volumes that a spec names.
+func (s *Supervisor) addVolumes(spec *runtime.Spec) {
+	if len(spec.VM.GetDisks()) == 0 {
+		return
+	}
+	spec.Volumes = map[string]runtime.Volume{}
+	for _, v := range s.Ledger.Current().GetVolumes() {
+		size, err := manifest.Memory(v.GetSize())
+		if v.GetProject() == spec.Project && !v.GetStatus().GetDeleting() && err == nil {
+			spec.Volumes[v.GetName()] = runtime.Volume{SizeBytes: size, Made: v.GetStatus().GetMade()}
+		}
+	}
+}
+
+// volumeLoop deletes the volumes that are to be deleted with their data. What the
+// orders do not name is kept.
+func (s *Supervisor) volumeLoop(ctx context.Context) error {
+	keeper, can := s.Driver.(runtime.VolumeKeeper)
+	if !can {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	timer := s.Env.Clock.NewTimer(volumesAgain)
+	defer timer.Stop()
+	for {
+		changed := s.Ledger.Changed()
+		for _, v := range s.Ledger.Current().GetVolumes() {
+			if !v.GetStatus().GetDeleting() {
+				continue
+			}
+			if err := keeper.DeleteVolume(ctx, v.GetProject(), v.GetName()); err != nil && ctx.Err() == nil {
+				s.Logger.Warn("a volume could not be deleted; it is tried again", "volume", v.GetName(), "project", v.GetProject(), "error", err)
+			}
+		}
+		timer.Reset(volumesAgain)
+		select {
+		case <-changed:
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

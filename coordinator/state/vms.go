@@ -1,0 +1,127 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+)
+
+// Bounds of what a node says of itself, and of what a machine names.
+const (
+	maxBridges  = 64
+	maxFirmware = 8
+	maxVMDisks  = 16
+	maxVMNics   = 8
+)
+
+// VMLack is what a node may lack for a virtual machine.
+type VMLack int
+
+// What a node may lack.
+const (
+	LacksNothing VMLack = iota
+	LacksLibvirt
+	LacksAccel
+	LacksFirmware
+	LacksBridge
+)
+
+// WhyNoVM says why a node cannot run the virtual machine of a workload, whatever
+// room it has; empty when it can, or when there is none.
+func WhyNoVM(node *skerryv1.Node, w *skerryv1.Workload) (VMLack, string) {
+	vm := w.GetVm()
+	if vm == nil {
+		return LacksNothing, ""
+	}
+	facts := node.GetVms()
+	if facts == nil {
+		return LacksLibvirt, "it runs no virtual machines: libvirt is not there or does not answer"
+	}
+	switch {
+	case vm.GetAccel() == manifest.KVM && !facts.GetKvm():
+		return LacksAccel, "it has no KVM that works"
+	case vm.GetAccel() == manifest.TCG && !facts.GetEmulation():
+		return LacksAccel, "it does not allow emulation"
+	case !facts.GetKvm() && !facts.GetEmulation():
+		return LacksAccel, "it has no KVM that works, and does not allow emulation"
+	case vm.GetBoot().GetFirmware() == manifest.UEFI && !slices.Contains(facts.GetFirmware(), manifest.UEFI):
+		return LacksFirmware, "it has no UEFI firmware"
+	}
+	for _, nic := range vm.GetNetworks() {
+		if nic.GetBridge() != "" && !slices.Contains(facts.GetBridges(), nic.GetBridge()) {
+			return LacksBridge, "it has no bridge " + nic.GetBridge()
+		}
+	}
+	return LacksNothing, ""
+}
+
+// vmNeeds is what a virtual machine takes on its node: what the guest is given, and
+// what QEMU needs beside it.
+func vmNeeds(w *skerryv1.Workload) (Needs, error) {
+	vm := w.GetVm()
+	cpu, memory, err := manifest.VMSize(vm)
+	if err != nil {
+		return Needs{}, err
+	}
+	if cpu < 1 || cpu > maxCPUMilli || memory < 0 || memory > maxMemoryBytes {
+		return Needs{}, fmt.Errorf("%d thousandths of a core and %d bytes are out of range", cpu, memory)
+	}
+	needs := Needs{CPUMilli: cpu, MemoryBytes: memory + manifest.VMOverhead(vm, memory)}
+	if size := vm.GetDiskSize(); size != "" {
+		if needs.DiskBytes, err = manifest.Memory(size); err != nil || needs.DiskBytes > manifest.MaxVolumeBytes {
+			return Needs{}, fmt.Errorf("%q is no size of a disk", bounded(size, maxName))
+		}
+	}
+	return needs, nil
+}
+
+// checkVM refuses what the controllers could not live with.
+func checkVM(invalid func(field, format string, args ...any) error, w *skerryv1.Workload) error {
+	vm := w.GetVm()
+	switch {
+	case w.GetContainer() != nil:
+		return invalid("vm", "a workload runs containers or virtual machines, not both")
+	case vm.GetImage() == "":
+		return invalid("vm.image", "it is missing")
+	case len(vm.GetDisks()) > maxVMDisks || len(vm.GetNetworks()) > maxVMNics:
+		return invalid("vm", "%d disks and %d network cards are too many", len(vm.GetDisks()), len(vm.GetNetworks()))
+	case w.GetPartition().GetMode() == manifest.Exclusive:
+		return invalid("partition.mode", "exclusive is not available for virtual machines yet")
+	case w.GetIdentity():
+		return invalid("identity", "virtual machines have none yet")
+	case len(vm.GetDisks()) > 0 && (w.GetReplicas() > 1 || w.GetPerNode() || w.GetRunToCompletion() != nil):
+		return invalid("vm.disks", "a volume is used by one placement at a time")
+	case len(vm.GetDisks()) > 0 && !IsStay(w):
+		return invalid("partition.mode", "what has volumes stays on its node")
+	}
+	return nil
+}
+
+// boundedVMs is what a node says that it can do for virtual machines.
+func boundedVMs(given *skerryv1.VmFacts) *skerryv1.VmFacts {
+	if given == nil {
+		return nil
+	}
+	facts := proto.CloneOf(given)
+	facts.Bridges = boundedLabels(given.GetBridges(), maxBridges)
+	facts.Firmware = boundedLabels(given.GetFirmware(), maxFirmware)
+	return facts
+}
+
+func boundedLabels(given []string, limit int) []string {
+	var texts []string
+	for _, text := range given[:min(len(given), limit)] {
+		texts = append(texts, bounded(text, maxLabel))
+	}
+	return texts
+}
+
+// inPlace tells whether a virtual machine is changed where it is: everything may
+// change but its image, which is what its root disk began with.
+func inPlace(present, next *skerryv1.Workload) bool {
+	return present.GetVm() != nil && next.GetVm() != nil && present.GetVm().GetImage() == next.GetVm().GetImage()
+}

@@ -1,0 +1,288 @@
+package state
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
+)
+
+// maxVolumes of the site; maxHeld of one node are taken in.
+const (
+	maxVolumes     = 10_000
+	maxHeldVolumes = 4096
+)
+
+const volumesByNode = "node"
+
+var volumes = table[*skerryv1.Volume]{
+	name:    "volumes",
+	key:     func(v *skerryv1.Volume) string { return key(v.GetProject(), v.GetName()) },
+	indexes: map[string]func(*skerryv1.Volume) string{volumesByNode: (*skerryv1.Volume).GetNode},
+	ordinal: volumesOrdinal,
+}
+
+func aboutVolume(v *skerryv1.Volume) subject {
+	return subject{kind: "Volume", project: v.GetProject(), name: v.GetName(), node: v.GetNode()}
+}
+
+func (x *tx) putVolume(v *skerryv1.Volume) {
+	v.ResourceVersion = x.index
+	volumes.put(x, v)
+}
+
+// applyVolume makes a volume, lets it grow, or changes its labels. Its node is
+// chosen once.
+func (x *tx) applyVolume(given *skerryv1.Volume) (*skerryv1.AppliedResource, error) {
+	old := volumes.get(x.Txn, key(given.GetProject(), given.GetName()))
+	if err := x.checkVolume(given, old); err != nil {
+		return nil, err
+	}
+	if old == nil {
+		next := &skerryv1.Volume{
+			Kind: "Volume", Name: given.GetName(), Project: given.GetProject(), Labels: given.GetLabels(), Generation: 1, Created: x.time,
+			Class: given.GetClass(), Size: given.GetSize(), Node: given.GetNode(), Status: &skerryv1.VolumeStatus{},
+		}
+		x.putVolume(next)
+		x.inform(aboutVolume(next), "VolumeCreated", "%s", next.GetSize())
+		return appliedVolume(next, outcomeCreated), nil
+	}
+	next := shallow(old)
+	next.Labels, next.Size = given.GetLabels(), given.GetSize()
+	if given.GetNode() != "" {
+		next.Node = given.GetNode()
+	}
+	specChanged := next.GetSize() != old.GetSize() || next.GetNode() != old.GetNode()
+	if !specChanged && maps.Equal(next.GetLabels(), old.GetLabels()) {
+		return appliedVolume(old, outcomeUnchanged), nil
+	}
+	if specChanged {
+		next.Generation++
+		x.inform(aboutVolume(next), "VolumeChanged", "%s", next.GetSize())
+	}
+	x.putVolume(next)
+	return appliedVolume(next, outcomeConfigured), nil
+}
+
+func appliedVolume(v *skerryv1.Volume, outcome string) *skerryv1.AppliedResource {
+	return &skerryv1.AppliedResource{Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Volume{Volume: v}}, Outcome: outcome}
+}
+
+func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
+	about := "Volume/" + bounded(given.GetName(), maxName)
+	if given.GetKind() != "Volume" || given.GetClass() != manifest.LocalClass {
+		return problem.New(problem.Invalid, about, "it must be of kind Volume and class local")
+	}
+	if err := checkName("Volume", given.GetName()); err != nil {
+		return err
+	}
+	if err := checkName("Project", given.GetProject()); err != nil {
+		return err
+	}
+	if err := checkLabels(about, given.GetLabels()); err != nil {
+		return err
+	}
+	if err := x.needsProject(given.GetProject()); err != nil {
+		return err
+	}
+	size, err := manifest.Memory(given.GetSize())
+	if err != nil || size < 1 || size > manifest.MaxVolumeBytes {
+		return problem.New(problem.Invalid, about, "%q is no size of a volume", bounded(given.GetSize(), maxName)).WithField("size")
+	}
+	if node := nodes.get(x.Txn, given.GetNode()); given.GetNode() != "" && (node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED) {
+		return problem.New(problem.NotFound, about, "there is no node %s", bounded(given.GetNode(), maxName)).WithField("node")
+	}
+	if err := checkVersion(about, given.GetResourceVersion(), old.GetResourceVersion()); err != nil {
+		return err
+	}
+	if old == nil {
+		if x.counts[volumesOrdinal] == maxVolumes {
+			return exhausted("volumes", maxVolumes)
+		}
+		return nil
+	}
+	return x.checkVolumeChange(about, size, given, old)
+}
+
+func (x *tx) checkVolumeChange(about string, size int64, given, old *skerryv1.Volume) error {
+	before, err := manifest.Memory(old.GetSize())
+	must(err) // it was checked when it was taken
+	user := x.userOfVolume(old.GetProject(), old.GetName())
+	switch {
+	case old.GetStatus().GetDeleting():
+		return problem.New(problem.Conflict, about, "it is being deleted with its data")
+	case given.GetNode() != "" && old.GetNode() != "" && given.GetNode() != old.GetNode():
+		return problem.New(problem.Conflict, about, "it is on node %s, and stays there", old.GetNode()).WithField("node")
+	case size < before:
+		return problem.New(problem.Invalid, about, "it has %s, and never shrinks", old.GetSize()).WithField("size")
+	case size > before && user != "":
+		return problem.New(problem.Conflict, about, "%s uses it; it grows while nothing does", user).
+			WithField("size").WithHint("set its workload's replicas to 0, let it grow, and start it again")
+	}
+	return nil
+}
+
+// userOfVolume is a workload that names a volume, or a placement that may still run
+// with it; empty when there is none.
+func (x *tx) userOfVolume(project, name string) string {
+	for _, record := range workloads.list(x.Txn) {
+		if w := record.GetWorkload(); w.GetProject() == project && w.GetReplicas() > 0 && NamesVolume(w, name) {
+			return "workload " + w.GetName()
+		}
+	}
+	for _, p := range placements.list(x.Txn) {
+		if p.GetProject() == project && p.GetEnded() == nil && NamesVolume(p.GetSpec(), name) {
+			return "placement " + p.GetName()
+		}
+	}
+	return ""
+}
+
+// NamesVolume tells whether a workload has a volume as a disk.
+func NamesVolume(w *skerryv1.Workload, name string) bool {
+	return slices.ContainsFunc(w.GetVm().GetDisks(), func(d *skerryv1.Disk) bool { return d.GetVolume() == name })
+}
+
+// settleVolumes makes what a workload names and is not there yet, and refuses what
+// another one has.
+func (x *tx) settleVolumes(w *skerryv1.Workload) error {
+	about := "Workload/" + w.GetName()
+	for i, disk := range w.GetVm().GetDisks() {
+		field := "vm.disks[" + strconv.Itoa(i) + "]"
+		for _, record := range workloads.list(x.Txn) {
+			other := record.GetWorkload()
+			if other.GetProject() == w.GetProject() && other.GetName() != w.GetName() && NamesVolume(other, disk.GetVolume()) {
+				return problem.New(problem.Conflict, about, "volume %s is that of workload %s", bounded(disk.GetVolume(), maxName), other.GetName()).
+					WithField(field + ".volume")
+			}
+		}
+		present := volumes.get(x.Txn, key(w.GetProject(), disk.GetVolume()))
+		switch {
+		case present.GetStatus().GetDeleting():
+			return problem.New(problem.Conflict, about, "volume %s is being deleted", disk.GetVolume()).WithField(field + ".volume")
+		case present != nil:
+		case disk.GetSize() == "":
+			return problem.New(problem.Invalid, about, "there is no volume %s in project %s", bounded(disk.GetVolume(), maxName), w.GetProject()).
+				WithField(field + ".volume").WithHint("make it with a manifest of kind Volume, or give its size here")
+		default:
+			made := &skerryv1.Volume{Kind: "Volume", Name: disk.GetVolume(), Project: w.GetProject(), Class: manifest.LocalClass, Size: disk.GetSize()}
+			if _, err := x.applyVolume(made); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// whyNoVolume says why a node cannot have the volumes of a workload; empty when it
+// can.
+func (x *tx) whyNoVolume(node string, w *skerryv1.Workload) string {
+	return WhyNoVolume(node, w, func(name string) *skerryv1.Volume { return volumes.get(x.Txn, key(w.GetProject(), name)) })
+}
+
+// WhyNoVolume says why a node cannot have the volumes of a workload; empty when it
+// can.
+func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *skerryv1.Volume) string {
+	for _, disk := range w.GetVm().GetDisks() {
+		v := find(disk.GetVolume())
+		switch {
+		case v == nil:
+			return "there is no volume " + disk.GetVolume()
+		case v.GetStatus().GetDeleting():
+			return "volume " + v.GetName() + " is being deleted"
+		case v.GetNode() != "" && v.GetNode() != node:
+			return "volume " + v.GetName() + " is on node " + v.GetNode()
+		}
+	}
+	return ""
+}
+
+// bindVolumes puts the volumes of a workload that are nowhere yet on the node of
+// its placement.
+func (x *tx) bindVolumes(node string, w *skerryv1.Workload) {
+	for _, disk := range w.GetVm().GetDisks() {
+		old := volumes.get(x.Txn, key(w.GetProject(), disk.GetVolume()))
+		if old == nil || old.GetNode() != "" {
+			continue
+		}
+		next := shallow(old)
+		next.Node = node
+		x.putVolume(next)
+		x.inform(aboutVolume(next), "VolumeBound", "it is on node %s, and stays there", node)
+	}
+}
+
+// holdsVolumes takes over of which volumes a node says that it holds data. It
+// knows nothing of a volume that was just bound: that one is not made yet.
+func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
+	if len(held) > maxHeldVolumes {
+		return
+	}
+	for _, old := range volumes.by(x.Txn, volumesByNode, node) {
+		at := slices.IndexFunc(held, func(h *sitev1.HeldVolume) bool {
+			return h.GetProject() == old.GetProject() && h.GetName() == old.GetName()
+		})
+		switch {
+		case at < 0:
+		case held[at].GetGone() && old.GetStatus().GetDeleting():
+			volumes.remove(x, volumes.key(old))
+			x.inform(aboutVolume(old), "VolumeDeleted", "with its data")
+		case held[at].GetGone():
+		case !old.GetStatus().GetMade() || old.GetStatus().GetUsed() != held[at].GetUsed():
+			next := shallow(old)
+			next.Status = &skerryv1.VolumeStatus{Made: true, Deleting: old.GetStatus().GetDeleting(), Used: max(0, held[at].GetUsed())}
+			x.putVolume(next)
+		}
+	}
+}
+
+// deleteVolume forgets a volume. Its data goes only when that was said, and then
+// when its node has deleted it.
+func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error) {
+	name := change.GetName()
+	old := volumes.get(x.Txn, key(change.GetProject(), name))
+	if old == nil {
+		return nil, missing("Volume", name)
+	}
+	about := "Volume/" + name
+	if err := checkVersion(about, change.GetResourceVersion(), old.GetResourceVersion()); err != nil {
+		return nil, err
+	}
+	if user := x.userOfVolume(old.GetProject(), name); user != "" {
+		return nil, problem.New(problem.Conflict, about, "%s uses it", user).WithHint("change or delete the workload first")
+	}
+	node := nodes.get(x.Txn, old.GetNode())
+	gone := old.GetNode() == "" || node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
+	switch {
+	case gone && old.GetNode() == "":
+	case !change.GetWithData():
+		return nil, problem.New(problem.Conflict, about, "there may be data of it on node %s", old.GetNode()).
+			WithHint("skerry delete volume %s --with-data deletes the data too", name)
+	case !gone:
+		next := shallow(old)
+		next.Status = &skerryv1.VolumeStatus{Made: old.GetStatus().GetMade(), Deleting: true, Used: old.GetStatus().GetUsed()}
+		x.putVolume(next)
+		x.inform(aboutVolume(next), "VolumeDeleting", "node %s deletes its data", old.GetNode())
+		return &sitev1.Outcome{}, nil
+	}
+	volumes.remove(x, volumes.key(old))
+	x.inform(aboutVolume(old), "VolumeDeleted", "%s", old.GetSize())
+	return &sitev1.Outcome{}, nil
+}
+
+// Volume of a project, or nil.
+func (v *View) Volume(project, name string) *skerryv1.Volume {
+	return volumes.get(v.txn, key(project, name))
+}
+
+// Volumes of the site, sorted.
+func (v *View) Volumes() []*skerryv1.Volume { return volumes.list(v.txn) }
+
+// VolumesOn a node, sorted.
+func (v *View) VolumesOn(node string) []*skerryv1.Volume {
+	return volumes.by(v.txn, volumesByNode, node)
+}
