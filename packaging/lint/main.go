@@ -1,5 +1,6 @@
 // Command lint checks what makes Skerry's structure: the direction of imports,
-// the seams, the size of files. It prints FILE:LINE: rule for each violation
+// the seams, the size of files; and that the tests exist by which docs/security.md
+// shows what it promises. It prints FILE:LINE: rule for each violation
 // and ends with 1 when there is one.
 package main
 
@@ -19,6 +20,11 @@ import (
 
 func main() {
 	violations, err := check(".")
+	if err == nil {
+		var unshown []string
+		unshown, err = checkPromises(".")
+		violations = append(violations, unshown...)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lint:", err)
 		os.Exit(2)
