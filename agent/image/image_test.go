@@ -279,3 +279,17 @@ func TestWithoutSourcesTheErrorSaysWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func FuzzPartsOf(f *testing.F) {
+	store := newShelf()
+	f.Add(store.blobs[store.image("layer one", "layer two")])
+	f.Add([]byte(`{"config":{"digest":""},"layers":[{},{"digest":"sha256:00"}]}`))
+	f.Add([]byte(`[`))
+	f.Fuzz(func(t *testing.T, manifest []byte) {
+		there := newShelf()
+		parts, err := partsOf(t.Context(), there, there.put(string(manifest)))
+		if err == nil && len(parts) == 0 {
+			t.Error("an image without parts")
+		}
+	})
+}

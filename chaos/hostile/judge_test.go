@@ -1,9 +1,13 @@
 package hostile
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,10 +21,26 @@ const (
 	maxGrowth = 64 << 20
 )
 
+// minCases of bad input are judged.
+const minCases = 150
+
+var judged atomic.Int64
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == ""
+	if cases := judged.Load(); code == 0 && whole && cases < minCases {
+		fmt.Printf("%d cases of bad input were judged, there should be %d\n", cases, minCases)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 // judge runs one case and holds it to what every refusal must keep: it is fast,
 // it costs little, and what people declared is as before.
 func (s *site) judge(t *testing.T, attack func(t *testing.T)) {
 	t.Helper()
+	judged.Add(1)
 	before, heap := s.declared(t), heapInUse()
 	// On a machine that does much else a single one may be slow.
 	fastest := time.Hour

@@ -97,3 +97,27 @@ func TestOrdersWithoutWhatIsCommonAreRefused(t *testing.T) {
 		message.Common = nil
 	}
 }
+
+func FuzzRead(f *testing.F) {
+	var book Book
+	book.Set(map[string]*sitev1.Peer{"n1": {Name: "n1", Address: "n1:7600"}})
+	whole, _ := book.Since(0)
+	common, err := proto.Marshal(&sitev1.Assignments{Site: "reef"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(common, whole.GetPeers(), whole.GetPacked())
+	f.Add([]byte{0xff}, []byte{0x1f, 0x8b, 0}, true)
+	f.Fuzz(func(t *testing.T, common, peers []byte, packed bool) {
+		var r Reader
+		orders, err := r.Read(&sitev1.SyncResponse{Common: &sitev1.CommonOrders{Orders: common, Peers: peers, Packed: packed}})
+		if err != nil {
+			return
+		}
+		// What was taken once is taken again, and the same.
+		again, err := r.Read(&sitev1.SyncResponse{Common: &sitev1.CommonOrders{}})
+		if err != nil || !proto.Equal(orders, again) {
+			t.Errorf("it gives %v, %v", again, err)
+		}
+	})
+}
