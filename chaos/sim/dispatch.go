@@ -44,6 +44,8 @@ type served struct {
 	// told is what the agent has been told of acknowledged.
 	told uint64
 	last dispatcher.Fingerprint
+	// seen of the state by this stream.
+	seen outlook
 	// delivery is what the stream has carried of secrets.
 	delivery *secrets.Delivery
 	sentAt   time.Duration
@@ -168,7 +170,7 @@ func (s *served) tell() {
 		defer s.refuse()
 	}
 	response := &sitev1.SyncResponse{Acknowledged: s.acknowledged}
-	if s.greeted {
+	if s.greeted && s.outdated() {
 		orders := dispatcher.Assignments(s.lead.store.View(), s.node, s.lead.term)
 		s.addSecrets(orders)
 		if print := dispatcher.FingerprintOf(orders); print != s.last {
@@ -186,6 +188,27 @@ func (s *served) tell() {
 	response.Clock = s.lead.stamp().Message()
 	s.sentAt, s.told = now, s.acknowledged
 	s.send(response)
+}
+
+// outlook is what orders may depend on beside what touches their node alone.
+type outlook struct {
+	index, nodes, common, generation uint64
+	trust                            int
+}
+
+// outdated: the orders may have changed since they were made last, as the hub of
+// the dispatcher finds it out (coordinator/dispatcher/hub.go).
+func (s *served) outdated() bool {
+	view, was := s.lead.store.View(), s.seen
+	if view.Index() == was.index {
+		return false
+	}
+	s.seen = outlook{
+		index: view.Index(), nodes: view.NodesIndex(), common: view.CommonIndex(), generation: view.AuthorityGeneration(), trust: len(view.Trust()),
+	}
+	touched, known := view.TouchedAfter(was.index)
+	was.index = view.Index()
+	return !known || was != s.seen || slices.Contains(touched, s.node)
 }
 
 func (s *served) send(response *sitev1.SyncResponse) {
