@@ -231,8 +231,8 @@ func (v *Voter) serve() {
 		Node: v.Node, Site: v.Site, Log: proposer{v}, Store: v.store, Images: v.Images, Secrets: v.secrets,
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
-		Waiting:    v.whyWaiting,
-		Leaves:     v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
+		Waiting:    v.whyWaiting, Reported: func() []string { return v.dispatcher.Reported() },
+		Leaves: v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
 		SiteTime: siteClock{v},
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})

@@ -66,7 +66,13 @@ func (w *world) ask(id string, entry *sitev1.Entry, done func(*sitev1.Outcome)) 
 		if at < 0 {
 			return
 		}
-		w.hosts[at].process.voter.propose(entry, func(c consensus.Completion) {
+		voter := w.hosts[at].process.voter
+		if stop := entry.GetStopSite(); stop != nil {
+			if stop.Known = voter.lead.reported(); !w.mostVoters(stop.GetKnown()) {
+				return
+			}
+		}
+		voter.propose(entry, func(c consensus.Completion) {
 			if c.Err == nil && !answered {
 				answered = true
 				w.trace.note("user", "%s is answered: %s %s", id, describe(entry), c.Outcome.GetError())

@@ -104,13 +104,17 @@ func TestRegressions(t *testing.T) {
 		t.Skip("only with SKERRY_SIM=full")
 	}
 	for _, test := range []struct {
-		seed  uint64
+		seed   uint64
+		faults time.Duration
+		// plan of the faults; nil for that of the seed.
+		plan  []nemesis.Fault
 		found string
 	}{
-		{9, "a voter was dismissed in a joint change that had not ended, and missed when its successor was cut off"},
+		{9, faultTime, nil, "a voter was dismissed in a joint change that had not ended, and missed when its successor was cut off"},
+		{3, 3 * time.Minute, stopsAfterPower(), "a site that was stopped just after its machines were switched on started by itself"},
 	} {
 		t.Run(test.found, func(t *testing.T) {
-			if result := simulate(t, Options{Seed: test.seed, Faults: faultTime}); result.Violation != nil {
+			if result := simulate(t, Options{Seed: test.seed, Faults: test.faults, Plan: test.plan}); result.Violation != nil {
 				keep(t, result)
 				t.Errorf("%v; to replay it: make sim SEED=%d", result.Violation, test.seed)
 			}
@@ -251,6 +255,18 @@ func stops() []nemesis.Fault {
 			start := at + time.Duration(10+2*host)*time.Second
 			plan = append(plan, nemesis.Fault{At: start, For: time.Second, Kind: nemesis.Crash, Hosts: []int{host}, Seed: uint64(at)})
 		}
+	}
+	return plan
+}
+
+// stopsAfterPower: two machines of three are switched on, and the site is stopped
+// at about the moment at which it can be again.
+func stopsAfterPower() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for i := range 8 {
+		at := time.Duration(20*i+1) * time.Second
+		plan = append(plan, nemesis.Fault{At: at, For: 500 * time.Millisecond, Kind: nemesis.PowerOff, Hosts: []int{0, 1}},
+			nemesis.Fault{At: at + 3500*time.Millisecond + time.Duration(i)*250*time.Millisecond, For: 8 * time.Second, Kind: nemesis.StopSite, Hosts: []int{0}})
 	}
 	return plan
 }

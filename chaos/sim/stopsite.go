@@ -32,6 +32,29 @@ type halt struct {
 	boots []int
 }
 
+// reported are the nodes that have reported to this coordinator
+// (coordinator/api/power.go).
+func (c *coordinator) reported() []string {
+	var nodes []string
+	for _, s := range c.served {
+		if s.acknowledged > 0 && !slices.Contains(nodes, s.node) {
+			nodes = append(nodes, s.node)
+		}
+	}
+	return nodes
+}
+
+func (w *world) mostVoters(nodes []string) bool {
+	voters, among := 0, 0
+	for _, n := range w.newest.Voters() {
+		voters++
+		if slices.Contains(nodes, n.GetName()) {
+			among++
+		}
+	}
+	return 2*among > voters
+}
+
 // judgeStop follows how a stop begins and ends.
 func (w *world) judgeStop(entry, asked *sitev1.Entry, before, after *state.View) {
 	switch {
@@ -150,16 +173,9 @@ func (in *injector) withoutPower() []string {
 
 // sameVoters: the stop knows the machines of most of them.
 func (w *world) sameVoters() bool {
-	known := map[string]bool{}
+	var known []string
 	for _, run := range w.newest.Stop().GetRuns() {
-		known[run.GetNode()] = true
+		known = append(known, run.GetNode())
 	}
-	voters, same := 0, 0
-	for _, n := range w.newest.Voters() {
-		voters++
-		if known[n.GetName()] {
-			same++
-		}
-	}
-	return 2*same > voters
+	return w.mostVoters(known)
 }

@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"slices"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -9,7 +12,13 @@ import (
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
+)
+
+const (
+	// knownWithin is how long a stop waits for voters that have not reported yet.
+	knownWithin, knownEvery = 3 * time.Second, 20 * time.Millisecond
 )
 
 // power implements skerry.v1.PowerService on the coordinator.
@@ -27,7 +36,11 @@ func (p power) StopSite(ctx context.Context, req *connect.Request[skerryv1.StopS
 	}
 	response := &skerryv1.StopSiteResponse{Groups: stopGroups(p.Store.View())}
 	if !msg.GetDryRun() {
-		change := &sitev1.StopSite{Reason: msg.GetReason(), Deadline: timestamppb.New(p.SiteTime.Read().Time.Add(deadline))}
+		known, err := p.known(ctx)
+		if err != nil {
+			return nil, err
+		}
+		change := &sitev1.StopSite{Reason: msg.GetReason(), Deadline: timestamppb.New(p.SiteTime.Read().Time.Add(deadline)), Known: known}
 		if _, err := p.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_StopSite{StopSite: change}}); err != nil {
 			return nil, err
 		}
@@ -35,6 +48,35 @@ func (p power) StopSite(ctx context.Context, req *connect.Request[skerryv1.StopS
 	view := p.Store.View()
 	response.Stop, response.Freshness = view.Stop(), p.freshness(view, true)
 	return connect.NewResponse(response), nil
+}
+
+// known are the nodes that have reported to this coordinator; it waits a while for
+// the voters. A machine that was switched on a moment ago would look later as if it
+// had been switched off since the stop, and the site would start by itself.
+func (p power) known(ctx context.Context) ([]string, error) {
+	for end := p.Clock.Elapsed() + knownWithin; ; {
+		known := p.Reported()
+		var missing []string
+		here := false // one of them, which will report
+		voters := p.Store.View().Voters()
+		for _, node := range voters {
+			if !slices.Contains(known, node.GetName()) {
+				missing = append(missing, node.GetName())
+				here = here || node.GetState() == skerryv1.NodeState_NODE_STATE_READY
+			}
+		}
+		late := p.Clock.Elapsed() >= end
+		switch {
+		case (late || !here) && 2*len(missing) < len(voters):
+			return known, nil
+		case late:
+			return nil, problem.New(problem.Unavailable, "site", "of %s nothing was heard since a coordinator was elected", strings.Join(missing, ", ")).
+				WithHint("nothing was changed; try again in a moment")
+		}
+		if err := env.Sleep(ctx, p.Clock, knownEvery); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // stopGroups is what still runs, in the order in which it stops.

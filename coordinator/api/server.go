@@ -54,7 +54,10 @@ type Config struct {
 	Transport func(node string) http.RoundTripper
 	// Waiting says why the coordinator holds replacing back; empty when it does
 	// not.
-	Waiting  func() string
+	Waiting func() string
+	// Reported are the nodes that have reported all of themselves to this
+	// coordinator.
+	Reported func() []string
 	SiteTime SiteTime
 	// Leaves of the audit log on this voter.
 	Leaves Leaves

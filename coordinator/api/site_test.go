@@ -131,8 +131,8 @@ func newAPISite(t *testing.T) *apiSite {
 		Node: "n1", Site: "reef", Log: stamped{s}, Store: s.store, Secrets: secrets.New("n1", recipient, system.Rand),
 		NodeClient: func(string) connect.HTTPClient { return http.DefaultClient },
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
-		Waiting:    func() string { return "" },
-		Leaves:     leaves, Refused: s.refusals, Reads: s.reads, Execs: &s.execs,
+		Waiting:    func() string { return "" }, Reported: func() []string { return []string{"n1"} },
+		Leaves: leaves, Refused: s.refusals, Reads: s.reads, Execs: &s.execs,
 		SiteTime: &s.clocks,
 		Clock:    system.Clock, Rand: system.Rand, Logger: logger,
 	})

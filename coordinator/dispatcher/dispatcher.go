@@ -105,6 +105,10 @@ func (d *Dispatcher) Heard(tell func(node string, at time.Duration)) {
 // Pace is how often a node is heard that has nothing to say.
 func (d *Dispatcher) Pace() time.Duration { return d.hub.pace() }
 
+// Reported are the nodes with a stream that has brought all they say of themselves
+// into the log.
+func (d *Dispatcher) Reported() []string { return d.hub.reported() }
+
 // Clocks tells what each node's wall clock last showed.
 func (d *Dispatcher) Clocks() map[string]Reading {
 	d.mu.Lock()

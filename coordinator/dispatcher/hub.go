@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,22 @@ func (h *hub) enter(s *session) (leave func()) {
 			delete(h.sessions, s.node)
 		}
 	}
+}
+
+func (h *hub) reported() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var nodes []string
+	for node, sessions := range h.sessions {
+		for s := range sessions {
+			if s.acknowledged.Load() > 0 {
+				nodes = append(nodes, node)
+				break
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
 }
 
 // pace is how long either side of a stream may be silent: so that all of them

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +16,9 @@ import (
 
 func (s *site) stopSite(deadline time.Duration) {
 	s.t.Helper()
-	s.apply(&sitev1.Entry{Change: &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{Deadline: timestamppb.New(s.wall().Add(deadline))}}})
+	s.apply(&sitev1.Entry{Change: &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{
+		Deadline: timestamppb.New(s.wall().Add(deadline)), Known: slices.Sorted(maps.Keys(s.nodes)),
+	}}})
 }
 
 func (s *site) startSite() {
@@ -183,7 +186,7 @@ func TestAJobThatWasStoppedIsMadeAgainAndNoScheduleBeginsMeanwhile(t *testing.T)
 func TestAStopAlwaysEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
-		names := workloadNames
+		names := []string{"db", "one", "web"}
 		for i, name := range names {
 			var changes []func(*skerryv1.Workload)
 			if i > 0 {

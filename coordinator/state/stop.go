@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -32,7 +34,8 @@ func (x *tx) stopSite(change *sitev1.StopSite) (*sitev1.Outcome, error) {
 	}
 	stop := &skerryv1.SiteStop{By: x.by, Reason: change.GetReason(), Since: x.time, Deadline: change.GetDeadline()}
 	for _, node := range nodes.by(x.Txn, byReplica, "yes") {
-		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetRun() != "" {
+		known := slices.Contains(change.GetKnown(), node.GetName())
+		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetRun() != "" && known {
 			stop.Runs = append(stop.Runs, &skerryv1.MachineRun{Node: node.GetName(), Run: node.GetRun()})
 		}
 	}

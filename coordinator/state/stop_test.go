@@ -9,11 +9,22 @@ import (
 )
 
 func stopEntry(reason string) *sitev1.Entry {
-	return &sitev1.Entry{Principal: "spiffe://reef/operator/mia", Change: &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{Reason: reason}}}
+	return &sitev1.Entry{Principal: "spiffe://reef/operator/mia", Change: &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{Reason: reason, Known: []string{"n1", "n2", "n3"}}}}
 }
 
 func startEntry(powerOn bool) *sitev1.Entry {
 	return &sitev1.Entry{Change: &sitev1.Entry_StartSite{StartSite: &sitev1.StartSite{PowerOn: powerOn}}}
+}
+
+func TestMachinesThatWereOnBeforeTheStopDoNotStartTheSite(t *testing.T) {
+	s := newSite(t, 1)
+	// It was switched on again, and has not said so yet.
+	s.says("n1", &sitev1.NodeFacts{Run: "first", Capacity: testNode(1).GetCapacity()})
+	stop := stopEntry("the yard")
+	stop.GetStopSite().Known = nil
+	s.ok(stop)
+	s.says("n1", &sitev1.NodeFacts{Run: "second", Capacity: testNode(1).GetCapacity()})
+	s.refused("conflict", startEntry(true))
 }
 
 func TestAStoppedSiteTakesNoPlanThatStartsSomething(t *testing.T) {

@@ -28,8 +28,11 @@ const (
 type StopSite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// For people: why.
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	Deadline      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Reason   string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// Nodes that have reported to this coordinator: what their records say of the
+	// runs of their machines is not of before a power cut.
+	Known         []string `protobuf:"bytes,540,rep,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +77,13 @@ func (x *StopSite) GetReason() string {
 func (x *StopSite) GetDeadline() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Deadline
+	}
+	return nil
+}
+
+func (x *StopSite) GetKnown() []string {
+	if x != nil {
+		return x.Known
 	}
 	return nil
 }
@@ -129,10 +139,11 @@ var File_skerry_site_v1_stop_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_stop_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/stop.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Z\n" +
+	"\x19skerry/site/v1/stop.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"q\n" +
 	"\bStopSite\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x126\n" +
-	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"&\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x15\n" +
+	"\x05known\x18\x9c\x04 \x03(\tR\x05known\"&\n" +
 	"\tStartSite\x12\x19\n" +
 	"\bpower_on\x18\x01 \x01(\bR\apowerOnB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
