@@ -12,8 +12,8 @@ import (
 // there: what is on a lost node has no replacement elsewhere.
 func (s *sheet) planPerNode() {
 	s.release()
+	s.removeStrays() // before an update, which counts on none of them
 	s.update()
-	s.removeStrays()
 	s.moveAway()
 	s.succeed()
 	s.addToNodes()

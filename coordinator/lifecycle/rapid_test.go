@@ -36,7 +36,7 @@ type world struct {
 	most map[string]int
 }
 
-var workloadNames = []string{"db", "one", "web"}
+var workloadNames = []string{"agent", "db", "load", "one", "tick", "web"}
 
 func newWorld(t *rapid.T) *world {
 	zones := []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "zones")]
@@ -52,7 +52,7 @@ func (w *world) event(t *rapid.T) {
 	node := w.nodes[name]
 	node.sickOf = "bad"
 	switch rapid.SampledFrom([]string{
-		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "steer", "steer", "rebalance", "rebalance", "stop rebalance", "pass", "pass", "pass",
+		"apply", "apply", "delete", "delete placement", "off", "cut", "back", "back", "sick", "exit", "exit", "deaf", "gossip", "new term", "join", "remove", "drain", "drain", "maintenance", "cordon", "return", "steer", "steer", "rebalance", "rebalance", "stop rebalance", "pass", "pass", "pass",
 	}).Draw(t, "event") {
 	case "apply":
 		w.applyAny(t)
@@ -70,6 +70,8 @@ func (w *world) event(t *rapid.T) {
 		node.off, node.cut = false, false
 	case "sick":
 		node.sick = !node.sick
+	case "exit":
+		node.exit = rapid.SampledFrom([]skerryv1.Phase{skerryv1.Phase_PHASE_UNSPECIFIED, succeeds, succeeds, fails}).Draw(t, "exit")
 	case "deaf":
 		node.deaf = !node.deaf
 	case "gossip":
@@ -115,6 +117,14 @@ func (w *world) event(t *rapid.T) {
 func (w *world) applyAny(t *rapid.T) {
 	name := rapid.SampledFrom(workloadNames).Draw(t, "workload")
 	replicas := rapid.IntRange(0, 5).Draw(t, "replicas")
+	if form := formOf(name); form != nil {
+		form = append(form, args(fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "template"))))
+		if rapid.Bool().Draw(t, "restricted") {
+			form = append(form, inZone("a"))
+		}
+		w.applyWorkload(testWorkload(name, 0, form...))
+		return
+	}
 	changes := []func(*skerryv1.Workload){args(rapid.SampledFrom([]string{"0", "1", "2", "bad"}).Draw(t, "template"))}
 	if name == "db" {
 		changes = append(changes, stays)
@@ -135,10 +145,66 @@ func (w *world) applyAny(t *rapid.T) {
 	w.applyWorkload(testWorkload(name, uint32(replicas), changes...))
 }
 
+// formOf a workload that has not just replicas.
+func formOf(name string) []func(*skerryv1.Workload) {
+	switch name {
+	case "agent":
+		return []func(*skerryv1.Workload){func(w *skerryv1.Workload) { w.Replicas, w.PerNode = nil, true }}
+	case "load", "tick":
+		return []func(*skerryv1.Workload){func(w *skerryv1.Workload) {
+			w.Replicas, w.RunToCompletion = nil, &skerryv1.RunToCompletion{Completions: 3, Parallelism: 2}
+			if name == "tick" {
+				w.Schedule = &skerryv1.Schedule{Cron: "* * * * *"}
+			}
+		}}
+	default:
+		return nil
+	}
+}
+
+// checkForms holds at every moment: never two on one node of what runs once on
+// each, never more of a run than it asks for, and no moment of a schedule has two
+// runs.
+func (w *world) checkForms() {
+	w.t.Helper()
+	for _, node := range w.nodes {
+		here := 0
+		for name := range node.running {
+			if workloadOf(name) == "agent" {
+				here++
+			}
+		}
+		if here > 1 {
+			w.t.Fatalf("%d agents run on one node:\n%s", here, w.describe())
+		}
+	}
+	for _, name := range []string{"load", "tick"} {
+		workload := w.view().Workload("default", name)
+		due := map[string]bool{}
+		for _, run := range workload.GetStatus().GetRuns() {
+			counted := 0
+			for _, p := range w.view().PlacementsOf("default", name) {
+				if p.GetRun() == run.GetNumber() && state.Counts(p) {
+					counted++
+				}
+			}
+			if counted > manifest.WantedOf(workload, run) {
+				w.t.Fatalf("run %d of %s has %d placements, wants %d:\n%s", run.GetNumber(), name, counted, manifest.WantedOf(workload, run), w.describe())
+			}
+			if at := run.GetDue().AsTime().String(); run.GetDue() != nil && due[at] {
+				w.t.Fatalf("%s ran twice at %s", name, at)
+			} else {
+				due[at] = true
+			}
+		}
+	}
+}
+
 // checkState holds at every moment: what stays never runs more often than it
 // was asked for, and nodes hold what is bound to them.
 func (w *world) checkState() {
 	w.t.Helper()
+	w.checkForms()
 	running := 0
 	for _, node := range w.nodes {
 		for name := range node.running {
@@ -185,6 +251,7 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 			case p.GetWorkload() != workload.GetName() || !state.IsHealthy(p):
 			case removal.GetDrain():
 				w.checkMakesWay(workload, p, before)
+			case workload.GetPerNode() && !state.Hosts(after.Node(p.GetNode()), workload):
 			default:
 				w.checkRemoval(workload, p, after)
 			}
@@ -221,7 +288,7 @@ func (w *world) checkMakesWay(workload *skerryv1.Workload, removed *skerryv1.Pla
 		}
 		fewest = min(least, wanted)
 	}
-	if kept < fewest {
+	if kept < fewest && !manifest.IsJob(workload) { // attempts are made anew
 		w.t.Fatalf("%s makes way and leaves %d healthy of %d:\n%s", removed.GetName(), kept, fewest, w.describe())
 	}
 	if state.Moves(before.Rebalance(), removed) != nil && !state.IsStay(removed.GetSpec()) {
@@ -246,7 +313,7 @@ func (w *world) checkRemoval(workload *skerryv1.Workload, removed *skerryv1.Plac
 	if removed.GetGeneration() != workload.GetGeneration() {
 		fewest := replicas - state.MayMiss(workload)
 		if workload.GetUpdate().GetStrategy() != manifest.Recreate && len(kept) < fewest {
-			w.t.Fatalf("the update of %s leaves %d healthy of %d:\n%s", workload.GetName(), len(kept), replicas, w.describe())
+			w.t.Fatalf("the update of %s leaves %d healthy of %d without %s:\n%s", workload.GetName(), len(kept), replicas, removed.GetName(), w.describe())
 		}
 		return
 	}
@@ -298,7 +365,7 @@ func (w *world) mend() {
 	for _, name := range w.names() {
 		node := w.nodes[name]
 		w.duty(name, inService)
-		node.off, node.cut, node.sick, node.deaf, node.sickOf = false, false, false, false, ""
+		node.off, node.cut, node.sick, node.deaf, node.sickOf, node.exit = false, false, false, false, "", succeeds
 	}
 	for _, name := range workloadNames {
 		w.try(&sitev1.Entry{Change: &sitev1.Entry_SteerRollout{SteerRollout: &sitev1.SteerRollout{
@@ -325,6 +392,10 @@ func (w *world) wantConverged() {
 	for _, workload := range v.Workloads() {
 		all := v.PlacementsOf(workload.GetProject(), workload.GetName())
 		total += len(all)
+		if manifest.IsJob(workload) {
+			w.wantDone(workload)
+			continue
+		}
 		// What finds no room beside the old ones waits.
 		waits := slices.ContainsFunc(all, func(p *skerryv1.Placement) bool { return p.GetNode() == "" })
 		rollout := v.Rollout(workload.GetProject(), workload.GetName())
@@ -343,10 +414,23 @@ func (w *world) wantConverged() {
 	}
 }
 
+// wantDone: the job is, but for a run that has just begun.
+func (w *world) wantDone(workload *skerryv1.Workload) {
+	w.t.Helper()
+	for _, run := range manifest.ActiveRuns(workload) {
+		if w.view().Time().AsTime().Sub(run.GetStarted().AsTime()) > time.Minute && len(w.waitsFor()) == 0 {
+			w.t.Fatalf("run %d of %s goes on for ever: %v\n%s", run.GetNumber(), workload.GetName(), run, w.describe())
+		}
+	}
+}
+
 // waitsFor lists what is bound and not healthy, or pending without reason.
 func (w *world) waitsFor() []string {
 	var waits []string
 	for _, p := range w.view().Placements() {
+		if p.GetEnded() != nil {
+			continue
+		}
 		if p.GetNode() != "" && !state.IsHealthy(p) || p.GetNode() == "" && p.GetDecision() == nil {
 			waits = append(waits, p.GetName())
 		}
@@ -382,7 +466,7 @@ func TestADrainAlwaysEndsOrSaysWhatIsLeft(t *testing.T) {
 			t.Fatalf("%q, and yet there is\n%s", duty.GetDrain().GetResult(), w.describe())
 		}
 		for _, workload := range workloadNames {
-			stays := workload == "db" && until == maintenance
+			stays := (workload == "db" || workload == "agent") && until == maintenance || manifest.IsJob(w.view().Workload("default", workload))
 			if now := w.healthy(workload); now < healthy[workload] && !stays {
 				t.Fatalf("%d of %s were healthy, now %d:\n%s", healthy[workload], workload, now, w.describe())
 			}
