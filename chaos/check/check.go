@@ -64,7 +64,7 @@ const (
 	MinAvailable Rule = "what is promised is available"
 	// OutOfService: a node that is cordoned or drained gets nothing new.
 	OutOfService Rule = "out of service"
-	// DrainEnds: a drain ends, or is given up in time.
+	// DrainEnds: a drain ends, or is given up in time and says why.
 	DrainEnds Rule = "drains end"
 	// Residency: what must be kept somewhere runs nowhere else.
 	Residency Rule = "residency"

@@ -33,6 +33,15 @@ func GotNode(placement, node string, outOfService, stays bool) *Violation {
 	return nil
 }
 
+// DrainEnded tells what is said of a drain that is over, and what there still is
+// that may run elsewhere.
+func DrainEnded(node, result string, givenUp bool, left []string) *Violation {
+	if result == "" || !givenUp && len(left) > 0 {
+		return violated(DrainEnds, "the drain of %s is over, given up %v, with %v left on it: %q", node, givenUp, left, result)
+	}
+	return nil
+}
+
 // Kept tells where a workload runs that must be kept in certain zones; none for
 // anywhere.
 func Kept(instance, zone string, allowed []string) *Violation {

@@ -94,7 +94,25 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 	for _, p := range placed(before, after) {
 		w.violate(check.GotNode(p.GetName(), p.GetNode(), w.outOfService[p.GetNode()], stays(p.GetWorkload())))
 	}
+	for _, part := range plan.GetEndDrains() {
+		w.judgeDrain(part.GetNode(), before, after)
+	}
 	w.judgeAvailable(before, after)
+}
+
+// judgeDrain that is over.
+func (w *world) judgeDrain(node string, before, after *state.View) {
+	duty := after.Node(node).GetDuty()
+	if before.Node(node).GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING || duty.GetDuty() == skerryv1.Duty_DUTY_DRAINING {
+		return
+	}
+	var left []string
+	for _, p := range after.PlacementsOn(node) {
+		if p.GetEnded() == nil && !stays(p.GetWorkload()) {
+			left = append(left, p.GetName())
+		}
+	}
+	w.violate(check.DrainEnded(node, duty.GetDrain().GetResult(), duty.GetDuty() == skerryv1.Duty_DUTY_CORDONED, left))
 }
 
 // placed are the placements that got a node.
