@@ -51,11 +51,14 @@ func RenewAt(cert *x509.Certificate) time.Time {
 func Due(cert *x509.Certificate, now time.Time) bool { return !now.Before(RenewAt(cert)) }
 
 // Early tells whether a leaf begins only after now though it need not: time was
-// set back since it was issued. A leaf that begins with its CA does not count,
-// because the same CA would issue it like that again.
+// set back since it was issued. A leaf that begins with its CA, or a moment later,
+// does not count: the same CA would issue it almost like that again.
 func Early(leaf, authority *x509.Certificate, now time.Time) bool {
-	return leaf.NotBefore.After(now) && authority.NotBefore.Before(leaf.NotBefore)
+	return leaf.NotBefore.After(now) && authority.NotBefore.Add(withItsCA).Before(leaf.NotBefore)
 }
+
+// withItsCA is what makes no difference.
+const withItsCA = time.Minute
 
 // Due tells whether a leaf is to be renewed: it has run for half of its life, or
 // is early. now must be known.

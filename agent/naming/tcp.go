@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -14,15 +15,17 @@ import (
 )
 
 const (
-	// maxConns are open at one place, each for so many questions and so long.
-	maxConns     = 64
-	maxQuestions = 100
-	idle         = 5 * time.Second
+	// maxConns are open at one place, at most maxConnsOfOne of them by one host,
+	// each for so many questions and so long.
+	maxConns      = 64
+	maxConnsOfOne = 8
+	maxQuestions  = 100
+	idle          = 5 * time.Second
 )
 
 // accept answers what comes over TCP.
 func (s *Server) accept(ctx context.Context, at runtime.DNSListener, conns *sync.WaitGroup) error {
-	places := make(chan struct{}, maxConns)
+	places := &places{of: map[netip.Addr]int{}}
 	for {
 		conn, err := at.Streams.Accept()
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -34,16 +37,51 @@ func (s *Server) accept(ctx context.Context, at runtime.DNSListener, conns *sync
 			}
 			continue
 		}
-		select {
-		case places <- struct{}{}:
-			conns.Go(func() {
-				defer func() { <-places }()
-				s.converse(ctx, at, conn)
-			})
-		default:
+		host := hostOf(conn.RemoteAddr())
+		if !places.take(host) {
 			_ = conn.Close() // one too many
+			continue
 		}
+		conns.Go(func() {
+			defer places.leave(host)
+			s.converse(ctx, at, conn)
+		})
 	}
+}
+
+// places for connections: no container takes those of the others.
+type places struct {
+	mu  sync.Mutex
+	all int
+	of  map[netip.Addr]int
+}
+
+func (p *places) take(host netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == maxConns || p.of[host] == maxConnsOfOne {
+		return false
+	}
+	p.all++
+	p.of[host]++
+	return true
+}
+
+func (p *places) leave(host netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all--
+	if p.of[host]--; p.of[host] == 0 {
+		delete(p.of, host)
+	}
+}
+
+func hostOf(remote net.Addr) netip.Addr {
+	addr, err := netip.ParseAddrPort(remote.String())
+	if err != nil {
+		return netip.Addr{} // all of these are one
+	}
+	return addr.Addr().Unmap()
 }
 
 // converse answers one connection.

@@ -15,8 +15,11 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// withLeast is a workload of the web server with a minAvailable.
-func withLeast(manifest, least string) string { return manifest + "minAvailable: " + least + "\n" }
+// withLeast is a workload of the web server with a minAvailable, which can be
+// updated all the same.
+func withLeast(manifest, least string) string {
+	return manifest + "minAvailable: " + least + "\nupdate: {maxSurge: 1}\n"
+}
 
 // onNode is one more web server, on one node.
 func onNode(name, node, more string) string {
@@ -74,7 +77,7 @@ func TestADrainMovesAllAndNothingIsMissingMeanwhile(t *testing.T) {
 func TestADrainThatCannotEndSaysSoAtOnce(t *testing.T) {
 	r := newSite(t, 3, 1)
 	victim := r.Hosts[1]
-	apply(t, r, onNode("bound", victim.Name, "minAvailable: 1\n"))
+	apply(t, r, onNode("bound", victim.Name, "minAvailable: 1\nupdate: {maxSurge: 1}\n"))
 	awaitHealthy(t, r, "bound", 1)
 	begun := time.Now()
 	text := refused(t, r, nil, "drain", victim.Name, "--deadline", "10m")

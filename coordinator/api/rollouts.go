@@ -108,6 +108,6 @@ func progress(view *state.View, w *skerryv1.Workload) *skerryv1.RolloutProgress 
 	if rollout.Beside(w) && w.GetUpdate().GetPromoteAfter() == manifest.Manual {
 		p.WaitsForPromotion = int(p.GetUpdatedHealthy()) >= rollout.Ahead(w, all, state.IsHealthy)
 	}
-	p.Summary = summaryOf(rollout, w, p)
+	p.Summary = summaryOf(rollout, w, p, awayFrom(view, w, all))
 	return p
 }

@@ -1,15 +1,22 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // summaryOf a rollout, in one sentence.
-func summaryOf(r state.Rollout, w *skerryv1.Workload, p *skerryv1.RolloutProgress) string {
+func summaryOf(r state.Rollout, w *skerryv1.Workload, p *skerryv1.RolloutProgress, away string) string {
 	how := fmt.Sprintf("%d of %d new placements are healthy, %d old ones are left", p.GetUpdatedHealthy(), p.GetWanted(), p.GetOld())
+	if away != "" {
+		how += "; " + away
+	}
 	newest := r.Newest
 	switch {
 	case newest == nil:
@@ -29,6 +36,35 @@ func summaryOf(r state.Rollout, w *skerryv1.Workload, p *skerryv1.RolloutProgres
 		return fmt.Sprintf("generation %d is on its way: %s", newest.GetLastGeneration(), how)
 	}
 }
+
+// awayFrom names the nodes for which an update waits, because what stays on them
+// can be changed nowhere else; empty for none.
+func awayFrom(view *state.View, w *skerryv1.Workload, all []*skerryv1.Placement) string {
+	why := map[string]string{}
+	for _, p := range all {
+		node := cmp.Or(p.GetNode(), state.PinnedTo(p.GetSpec()))
+		if !state.Counts(p) || node == "" || !state.IsStay(w) || p.GetGeneration() == w.GetGeneration() && state.IsHealthy(p) {
+			continue
+		}
+		if reason := state.WhyNoWork(view.Node(node), p.GetSpec()); reason != "" {
+			why[node] = reason
+		}
+	}
+	var names []string
+	for _, node := range slices.Sorted(maps.Keys(why)) {
+		names = append(names, "node "+node+", "+strings.TrimPrefix(why[node], "it is "))
+	}
+	if len(names) > maxAway {
+		names = append(names[:maxAway], fmt.Sprintf("%d more", len(names)-maxAway))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "it waits for " + strings.Join(names, "; ")
+}
+
+// maxAway nodes are named.
+const maxAway = 3
 
 // rolloutProblems of all workloads, at most so many.
 func rolloutProblems(view *state.View, workloads []*skerryv1.Workload) []string {

@@ -333,3 +333,24 @@ func TestARunThatHasDoneWhatIsAskedForNowEnds(t *testing.T) {
 	s.pass(10 * time.Second)
 	s.wantRuns("1 at 4 succeeded")
 }
+
+func TestTheEndOfARunIsToldOnce(t *testing.T) {
+	s := newSite(t, 1)
+	s.applyWorkload(job(1, 1))
+	s.attemptsEnd(succeeds)
+	s.pass(2 * time.Second)
+	s.wantRun("run 1 has succeeded: succeeded 1/1")
+	s.applyWorkload(job(1, 1, retries(7)))
+	s.pass(2 * time.Second)
+	told := 0
+	for _, e := range s.view().Events(0, 0) {
+		if e.GetReason() == "RunSucceeded" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("it was told %d times", told)
+	}
+	// Of what has ended only the logs are there: the only node can be drained.
+	s.duty("n1", drained)
+}

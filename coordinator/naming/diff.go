@@ -9,10 +9,11 @@ import (
 	"skerry.dev/shared/endpoints"
 )
 
-// Endpoint of a placement, as DNS answers with it; nil for one without a node.
+// Endpoint of a placement, as DNS answers with it; nil for one without a node, and
+// for one that has ended.
 // serves tells whether the site has put it into service.
 func Endpoint(p *skerryv1.Placement, serves bool) *skerryv1.Endpoint {
-	if p.GetNode() == "" {
+	if p.GetNode() == "" || p.GetEnded() != nil {
 		return nil
 	}
 	e := endpoints.Of(p)

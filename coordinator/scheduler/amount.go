@@ -69,5 +69,16 @@ func (f deviceFilter) explain(nodes int) string {
 	return fmt.Sprintf("%s without %d of device %s free", nodesAre(nodes), f.device.Count, f.device.Name)
 }
 
-// size in MiB, as people read it.
-func size(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
+// size as people read it, and exact where two of them are compared: 512 MiB,
+// 3600 MiB, 15 TiB; only of much that is not even it gives a tenth: 131.5 GiB.
+func size(bytes int64) string {
+	const units = "MGTPE"
+	value, unit := bytes>>20, 0
+	for value >= 1024 && value%1024 == 0 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	if value < 100<<10 {
+		return fmt.Sprintf("%d %ciB", value, units[unit])
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(value)/1024, units[unit+1])
+}

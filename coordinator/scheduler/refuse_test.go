@@ -19,7 +19,7 @@ func TestWhyNoNodeFits(t *testing.T) {
 		reasons string
 	}{
 		{"it is cordoned", machine("n1", "a", func(n *skerryv1.Node) { n.Duty = &skerryv1.NodeDuty{Duty: skerryv1.Duty_DUTY_CORDONED} }), template("web", 1),
-			"no node fits: 1 node out of service", "it is cordoned; 500m CPU asked for, 300m of 2000m free; 64 MiB memory asked for, 24 MiB of 1024 MiB free"},
+			"no node fits: 1 node out of service", "it is cordoned; 500m CPU asked for, 300m of 2000m free; 64 MiB memory asked for, 24 MiB of 1 GiB free"},
 		{"it is lost", machine("n1", "a", isLost), template("web", 1),
 			"no node fits: 1 node lost", "it is lost"},
 		{"its containerd is down", machine("n1", "a", hasCondition("ContainerdDown")), template("web", 1, small),
@@ -41,11 +41,11 @@ func TestWhyNoNodeFits(t *testing.T) {
 		{"there is too little CPU", machine("n1", "a"), template("web", 1, asksFor("301m", "4Mi")),
 			"no node fits: 1 node without 301m CPU free", "301m CPU asked for, 300m of 2000m free"},
 		{"there is too little memory", machine("n1", "a"), template("web", 1, asksFor("100m", "25Mi")),
-			"no node fits: 1 node without 25 MiB memory free", "25 MiB memory asked for, 24 MiB of 1024 MiB free"},
+			"no node fits: 1 node without 25 MiB memory free", "25 MiB memory asked for, 24 MiB of 1 GiB free"},
 		{"there is too little of all", machine("n1", "a"), template("web", 1, requires("disk", "ssd"), publishes(8080), asksFor("1", "1Gi")),
 			"no node fits: 1 node without the required labels",
 			"it has no label disk, ssd is required; port 8080/tcp is taken by old-1; " +
-				"1000m CPU asked for, 300m of 2000m free; 1024 MiB memory asked for, 24 MiB of 1024 MiB free"},
+				"1000m CPU asked for, 300m of 2000m free; 1 GiB memory asked for, 24 MiB of 1 GiB free"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			in := pending(with(siteOf(test.node), taken, placement(taken, 1, "n1")), test.w, 1)

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -103,8 +104,9 @@ func (x *tx) changeDuty(change *sitev1.ChangeDuty) (*sitev1.Outcome, error) {
 
 // checkDrain refuses a drain after which there would be nowhere to go.
 func (x *tx) checkDrain(node *skerryv1.Node) error {
-	if len(placements.by(x.Txn, byNode, node.GetName())) == 0 {
-		return nil
+	here := placements.by(x.Txn, byNode, node.GetName())
+	if !slices.ContainsFunc(here, func(p *skerryv1.Placement) bool { return p.GetEnded() == nil }) {
+		return nil // of what has ended only the logs are there
 	}
 	for _, other := range nodes.list(x.Txn) {
 		if other.GetName() != node.GetName() && WhyNoWork(other, nil) == "" {

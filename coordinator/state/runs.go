@@ -39,11 +39,23 @@ func (x *tx) settleJob(present *skerryv1.Workload, change *workloadChange) {
 		return
 	}
 	// Other numbers may end the run, or let it go on.
-	if last := manifest.LastRun(next); last.GetState() != skerryv1.RunState_RUN_STATE_REPLACED {
+	if last := manifest.LastRun(next); last.GetState() != skerryv1.RunState_RUN_STATE_REPLACED && byNumbers(next, last) != last.GetState() {
 		run := proto.CloneOf(last)
 		run.State, run.Ended, run.Message = skerryv1.RunState_RUN_STATE_ACTIVE, nil, ""
 		x.judge(next, run)
 		setRun(next, run)
+	}
+}
+
+// byNumbers is what a run is by the numbers alone.
+func byNumbers(w *skerryv1.Workload, run *skerryv1.Run) skerryv1.RunState {
+	switch job := w.GetRunToCompletion(); {
+	case run.GetSucceeded() >= job.GetCompletions():
+		return skerryv1.RunState_RUN_STATE_SUCCEEDED
+	case run.GetFailed() > job.GetRetries():
+		return skerryv1.RunState_RUN_STATE_FAILED
+	default:
+		return skerryv1.RunState_RUN_STATE_ACTIVE
 	}
 }
 
@@ -114,11 +126,10 @@ func activeRun(w *skerryv1.Workload, number uint64) *skerryv1.Run {
 
 // judge ends a run that has done its work, or in which too much has failed.
 func (x *tx) judge(w *skerryv1.Workload, run *skerryv1.Run) {
-	job := w.GetRunToCompletion()
-	switch {
-	case run.GetSucceeded() >= job.GetCompletions():
+	switch byNumbers(w, run) {
+	case skerryv1.RunState_RUN_STATE_SUCCEEDED:
 		x.endRun(w, run, skerryv1.RunState_RUN_STATE_SUCCEEDED, "")
-	case run.GetFailed() > job.GetRetries():
+	case skerryv1.RunState_RUN_STATE_FAILED:
 		x.endRun(w, run, skerryv1.RunState_RUN_STATE_FAILED, "more attempts failed than it may retry")
 	}
 }

@@ -23,6 +23,8 @@ func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost, d
 			ended[workloadOf(old)] = append(ended[workloadOf(old)], old)
 		case slices.Contains(lost, p.GetNode()) && !p.GetSpec().GetPerNode():
 			answer.Stranded = append(answer.Stranded, stranded(old, whyLost(answer, old)))
+		case slices.Contains(drained, p.GetNode()) && p.GetSpec().GetPerNode() && !state.ToMaintenance(after.Node(p.GetNode())):
+			// It belongs to the node.
 		case slices.Contains(drained, p.GetNode()):
 			answer.Stranded = append(answer.Stranded, stranded(old, whyLeft(after, p)))
 		}

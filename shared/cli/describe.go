@@ -8,6 +8,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
 )
 
 // describedEvents bounds the events about a node in its description.
@@ -79,7 +80,9 @@ func (o *describeOptions) workload(ctx context.Context, c *client.Client, w *ske
 	f.add("Labels", pairs(w.GetLabels()))
 	o.form(f, w)
 	template(f, w)
-	f.add("Update", update(w.GetUpdate()))
+	if !manifest.IsJob(w) {
+		f.add("Update", update(w.GetUpdate()))
+	}
 	f.add("When cut off", partition(w.GetPartition()))
 	f.add("Restart", restartPolicy(w.GetRestart()))
 	f.add("Stop grace", w.GetStopGrace())

@@ -51,7 +51,8 @@ told at once, with the reason; the drain goes on until the deadline in case that
 changes, then it is given up and nothing that is left is touched.
 
 What stays on its node (partition.mode: stay) runs on there: to stop that too,
-there is skerry node maintenance. skerry uncordon takes a drain back.
+there is skerry node maintenance. What runs on each node (perNode) is expected to
+stay, and is no reason to fail. skerry uncordon takes a drain back.
 
 The site goes on with a drain when this command is ended.`,
 		Example: "  skerry drain node-3 --dry-run\n  skerry drain node-3 --deadline 30m",
@@ -269,6 +270,7 @@ func (w *drainWatch) tell(here []*skerryv1.Placement) {
 
 // over tells whether there is nothing more to wait for.
 func (w *drainWatch) over(n *skerryv1.Node, here []*skerryv1.Placement) (bool, error) {
+	here = slices.DeleteFunc(slices.Clone(here), hasEnded)
 	result := n.GetDuty().GetDrain().GetResult()
 	if leaving(n) {
 		return w.blocked(n, here)
@@ -279,6 +281,10 @@ func (w *drainWatch) over(n *skerryv1.Node, here []*skerryv1.Placement) (bool, e
 	case n.GetDuty().GetDuty() == skerryv1.Duty_DUTY_CORDONED:
 		return true, problem.New(problem.Conflict, "Node/"+w.node, "the drain was given up: %s", result).
 			WithHint("skerry drain %s --dry-run says what cannot move, and why", w.node)
+	case onlyPerNode(here):
+		_, err := fmt.Fprintf(w.Out, "node %s is %s: nothing runs on it but what runs on each node (perNode): %s\n",
+			oneLine(w.node), dutyText(n.GetDuty().GetDuty()), oneLine(namesOf(here)))
+		return true, err
 	case len(here) > 0:
 		return true, problem.New(problem.Conflict, "Node/"+w.node, "%s", cmp.Or(result, "something runs on it")).
 			WithHint("skerry node maintenance %s stops in good order what stays, so that the node can be switched off", w.node)
@@ -287,10 +293,35 @@ func (w *drainWatch) over(n *skerryv1.Node, here []*skerryv1.Placement) (bool, e
 	return true, err
 }
 
+// hasEnded: only its logs are there.
+func hasEnded(p *skerryv1.Placement) bool {
+	return p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+}
+
+// onlyPerNode: something is left, and it is nothing but what runs on each node. To
+// leave that there is what a drain is expected to do.
+func onlyPerNode(here []*skerryv1.Placement) bool {
+	return len(here) > 0 && !slices.ContainsFunc(here, func(p *skerryv1.Placement) bool { return !p.GetSpec().GetPerNode() })
+}
+
+func namesOf(all []*skerryv1.Placement) string {
+	var names []string
+	for _, p := range all[:min(len(all), maxLeft)] {
+		names = append(names, p.GetName())
+	}
+	if len(all) > maxLeft {
+		names = append(names, fmt.Sprintf("%d more", len(all)-maxLeft))
+	}
+	return strings.Join(names, ", ")
+}
+
 // blocked: all that is left cannot move as things are.
 func (w *drainWatch) blocked(n *skerryv1.Node, here []*skerryv1.Placement) (bool, error) {
 	var names []string
 	for _, p := range here {
+		if p.GetSpec().GetPerNode() && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue
+		}
 		if _, stuck := w.stuck[p.GetProject()+"/"+p.GetName()]; !stuck || p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP {
 			return false, nil
 		}

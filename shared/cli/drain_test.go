@@ -81,3 +81,20 @@ skerry: Node/node-1: db-1, web-1 cannot move, for the reasons above
   hint: the drain goes on until 2026-11-21 03:22:00Z in case that changes; skerry uncordon node-1 takes it back
 `)
 }
+
+func TestWhatRunsOnEachNodeIsExpectedToStay(t *testing.T) {
+	site := drainSite(nil,
+		func(_ *skerryv1.Node, all []*skerryv1.Placement) []*skerryv1.Placement {
+			all[1].Spec.Replicas, all[1].Spec.PerNode = nil, true
+			all[0].Ended = ago(0) // an attempt of a job, of which the logs are there
+			return all
+		},
+		func(n *skerryv1.Node, all []*skerryv1.Placement) []*skerryv1.Placement {
+			n.Duty.Duty, n.Duty.Drain.Result = skerryv1.Duty_DUTY_DRAINED, "what may run elsewhere is gone; db-1 stays there (partition.mode: stay)"
+			return all
+		})
+	expect(t, site, "drain node-1", 0, `
+node node-1 gets nothing new, and what it runs moves away, until 2026-11-21 03:22:00Z at the latest
+node node-1 is drained: nothing runs on it but what runs on each node (perNode): db-1
+`, "")
+}

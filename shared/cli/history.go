@@ -47,9 +47,13 @@ func (o *historyOptions) run(cmd *cobra.Command, args []string) error {
 			return o.output.write(o.Out, answer)
 		}
 		t := newTable("GENERATION", "AGE", "BY", "STATE", "CHANGES")
-		for _, one := range answer.GetRevisions() {
+		for i, one := range answer.GetRevisions() {
 			r := one.GetRevision()
-			t.row(generations(r), o.since(r.GetAt().AsTime()), principal(r.GetBy()), revisionState(r), changesOf(one))
+			changes := changesOf(one)
+			if changes == "" && i == len(answer.GetRevisions())-1 {
+				changes = firstOf(r)
+			}
+			t.row(generations(r), o.since(r.GetAt().AsTime()), principal(r.GetBy()), revisionState(r), changes)
 		}
 		return t.write(o.Out, "")
 	})
@@ -112,4 +116,14 @@ func changesOf(one *skerryv1.RevisionChange) string {
 		parts = append(parts, changed(change))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// firstOf says of the oldest template that is remembered, which has nothing to be
+// compared with, what it is.
+func firstOf(r *skerryv1.Revision) string {
+	what := "the oldest that is remembered"
+	if r.GetGeneration() == 1 {
+		what = "the first"
+	}
+	return sentence(": ", what, r.GetTemplate().GetContainer().GetImage())
 }

@@ -37,6 +37,10 @@ func parseKind(word string) (kind, error) {
 			return k, nil
 		}
 	}
+	if word = strings.ToLower(word); word == "events" || word == "event" {
+		return kind{}, problem.New(problem.Invalid, "", "events are no kind of their own").
+			WithHint("skerry events shows them, skerry events -f follows them")
+	}
 	return kind{}, problem.New(problem.Invalid, "", "there is no kind %q", word).
 		WithHint("the kinds are %s", kindWords())
 }

@@ -9,6 +9,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/problem"
 )
 
 func labelCommand(a *app) *cobra.Command {
@@ -104,6 +105,9 @@ not evicted, and the command says what is left.`,
 		if args[0] == args[1] || args[0] == "" || args[1] == "" {
 			return usage(cmd, "name two nodes: skerry node list shows them")
 		}
+		if err := a.checkBoth(cmd, args[0], args[1]); err != nil {
+			return err
+		}
 		if !gone.yes {
 			if err := gone.confirm("node " + args[0] + " will be out of the site for good"); err != nil {
 				return err
@@ -113,6 +117,7 @@ not evicted, and the command says what is left.`,
 			return err
 		}
 		if err := o.run(cmd, args[:1]); err != nil {
+			fmt.Fprintf(a.Err, "! node %s was not evicted: it is still in the site; repeat the command when it is empty, or skerry node evict %s\n", oneLine(args[0]), oneLine(args[0]))
 			return err
 		}
 		id, err := a.requestID()
@@ -128,6 +133,24 @@ not evicted, and the command says what is left.`,
 		})
 	}
 	return cmd
+}
+
+// checkBoth nodes are there, before anybody is asked or anything is changed.
+func (a *app) checkBoth(cmd *cobra.Command, old, successor string) error {
+	return a.bounded(cmd, func(ctx context.Context, c *client.Client) error {
+		for _, name := range []string{old, successor} {
+			answer, err := call(ctx, a, c.Resources().Get, &skerryv1.GetRequest{Kind: "Node", Name: name})
+			if err != nil {
+				return err
+			}
+			if n := answer.GetResource().GetNode(); n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+				return problem.New(problem.Conflict, "Node/"+name, "it was evicted from the site")
+			} else if name == successor && n.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+				return problem.New(problem.Conflict, "Node/"+name, "it is %s: it cannot take the place of another one", nodeState(n))
+			}
+		}
+		return nil
+	})
 }
 
 // takeOver gives one node the zone and the labels of another.

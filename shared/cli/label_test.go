@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"maps"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -37,4 +38,26 @@ func TestAnOperatorStatesThatAMachineIsOff(t *testing.T) {
 	if got := site.asked().(*skerryv1.ConfirmOffRequest); got.GetNode() != "node-2" || got.GetRequestId() == "" {
 		t.Errorf("asked %v", got)
 	}
+}
+
+func TestWhoIsReplacedIsCheckedFirstAndToldLast(t *testing.T) {
+	for _, test := range []struct{ line, want string }{
+		{"node replace node-9 node-3", "node-9"},
+		{"node replace node-1 node-9", "node-9"},
+		{"node replace node-1 node-2", "it is lost: it cannot take the place of another one"},
+	} {
+		r := &run{} // nobody answers, so nobody may be asked
+		if code := r.main(t, harbour(), strings.Fields(test.line)...); code == 0 || !strings.Contains(r.err.String(), test.want) || strings.Contains(r.out.String()+r.err.String(), "for good") {
+			t.Errorf("skerry %s: %d\n%s%s", test.line, code, r.out.String(), r.err.String())
+		}
+	}
+	stuck := []*skerryv1.Stranded{
+		{Project: "default", Workload: "web", Placement: "web-1", Node: "node-1", Why: "no node fits"},
+		{Project: "default", Workload: "db", Placement: "db-1", Node: "node-1", Why: "it stays on its node"},
+	}
+	r := &run{}
+	if code := r.main(t, drainSite(stuck), "node", "replace", "node-1", "node-3", "--yes"); code != 4 {
+		t.Errorf("the code is %d", code)
+	}
+	wantIn(t, r.err.String(), "node node-1 was not evicted")
 }

@@ -50,7 +50,7 @@ func TestHistory(t *testing.T) {
 GENERATION  AGE  BY            STATE    CHANGES
 4           1h   coordinator   rolling  back to generation 1 by itself
 3           1h   operator/mia  failed   no progress for 10m0s; container.image: site.local/web:1 -> site.local/web:2
-1-2         1h   operator/mia  good     -
+1-2         1h   operator/mia  good     the first
 `, "")
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,13 +58,27 @@ func (o *whatifOptions) run(cmd *cobra.Command, _ []string) error {
 	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
 		answer, err := call(ctx, o.app, c.Foresight().WhatIf, question)
 		if err != nil {
-			return err
+			return asFlags(err)
 		}
 		if o.output.isData() {
 			return o.output.write(o.Out, answer)
 		}
 		return o.printForesight(answer, "would not run")
 	})
+}
+
+// asFlags names what was asked with the flags that asked for it.
+func asFlags(err error) error {
+	var p *problem.Error
+	flags := map[string]string{
+		"loseNodes": "--lose", "loseZones": "--lose", "add.count": "--add", "add.cpu": "--add cpu", "add.memory": "--add mem",
+	}
+	if errors.As(err, &p) && flags[p.Field] != "" {
+		named := *p
+		named.Field = flags[p.Field]
+		return &named
+	}
+	return err
 }
 
 func (o *whatifOptions) question() (*skerryv1.WhatIfRequest, error) {
@@ -168,7 +184,15 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse, unable string) err
 		a.verdict(answer, len(hit), unable))
 }
 
+// maxRows of one table of what would be; more are counted together.
+const maxRows = 50
+
+// moveTable tells of each move, of many by where they begin and end, of very many
+// by workload.
 func moveTable(moves []*skerryv1.Move) *table {
+	if len(moves) > maxRows {
+		return countedMoves(moves)
+	}
 	t := newTable("WORKLOAD", "PLACEMENT", "FROM", "TO")
 	for _, m := range moves {
 		t.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), orDash(m.GetTo()))
@@ -176,8 +200,89 @@ func moveTable(moves []*skerryv1.Move) *table {
 	return t
 }
 
-// nodesOfStranded says also where they were.
+// countedMoves by workload and nodes, or by workload and how many nodes when those
+// are too many.
+func countedMoves(moves []*skerryv1.Move) *table {
+	ways := newGroups()
+	workloads := newGroups()
+	for _, m := range moves {
+		ways.add(m.GetWorkload(), orDash(m.GetFrom()), orDash(m.GetTo()))
+		workloads.add(m.GetWorkload())
+	}
+	if len(ways.order) <= maxRows {
+		t := newTable("WORKLOAD", "PLACEMENTS", "FROM", "TO")
+		ways.each(func(key []string, count int) { t.row(key[0], fmt.Sprint(count), key[1], key[2]) })
+		return t
+	}
+	from, to := map[string]map[string]int{}, map[string]map[string]int{}
+	for _, m := range moves {
+		countIn(from, m.GetWorkload(), m.GetFrom())
+		countIn(to, m.GetWorkload(), m.GetTo())
+	}
+	t := newTable("WORKLOAD", "PLACEMENTS", "FROM", "TO")
+	workloads.each(func(key []string, count int) {
+		t.row(key[0], fmt.Sprint(count), spreadOver(from[key[0]]), spreadOver(to[key[0]]))
+	})
+	return t
+}
+
+func countIn(by map[string]map[string]int, workload, node string) {
+	if by[workload] == nil {
+		by[workload] = map[string]int{}
+	}
+	if node != "" {
+		by[workload][node]++
+	}
+}
+
+// spreadOver says on how many nodes, and how many on each: `1000 nodes, 9 to 11 each`.
+func spreadOver(nodes map[string]int) string {
+	if len(nodes) == 0 {
+		return "-"
+	}
+	counts := slices.Sorted(maps.Values(nodes))
+	least, most := counts[0], counts[len(counts)-1]
+	if least == most {
+		return fmt.Sprintf("%s, %d each", plural(len(nodes), "node"), least)
+	}
+	return fmt.Sprintf("%s, %d to %d each", plural(len(nodes), "node"), least, most)
+}
+
+// groups count what is alike, in the order in which it came.
+type groups struct {
+	count map[string]int
+	keys  map[string][]string
+	order []string
+}
+
+func newGroups() *groups { return &groups{count: map[string]int{}, keys: map[string][]string{}} }
+
+func (g *groups) add(key ...string) {
+	k := strings.Join(key, "\x00")
+	if g.count[k] == 0 {
+		g.order = append(g.order, k)
+		g.keys[k] = key
+	}
+	g.count[k]++
+}
+
+func (g *groups) each(tell func(key []string, count int)) {
+	for _, k := range g.order {
+		tell(g.keys[k], g.count[k])
+	}
+}
+
+// nodesOfStranded says also where they were; of many, how many for each reason.
 func nodesOfStranded(stranded []*skerryv1.Stranded) *table {
+	if len(stranded) > maxRows {
+		alike := newGroups()
+		for _, s := range stranded {
+			alike.add(s.GetWorkload(), s.GetWhy())
+		}
+		t := newTable("WORKLOAD", "PLACEMENTS", "WHY")
+		alike.each(func(key []string, count int) { t.row(key[0], fmt.Sprint(count), key[1]) })
+		return t
+	}
 	t := newTable("WORKLOAD", "PLACEMENT", "NODE", "WHY")
 	for _, s := range stranded {
 		t.row(s.GetWorkload(), orDash(s.GetPlacement()), orDash(s.GetNode()), s.GetWhy())

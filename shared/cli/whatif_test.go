@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
 )
 
 func (s *fakeSite) WhatIf(_ context.Context, req *connect.Request[skerryv1.WhatIfRequest]) (*connect.Response[skerryv1.WhatIfResponse], error) {
@@ -89,5 +91,52 @@ func TestMachinesThatAreNotDescribed(t *testing.T) {
 		if got, err := parseMachines(text); err == nil || !strings.Contains(err.Error(), "does not describe machines") {
 			t.Errorf("%q: %v %v", text, got, err)
 		}
+	}
+}
+
+func TestManyMovesAreCounted(t *testing.T) {
+	site := harbour()
+	answer := &skerryv1.WhatIfResponse{Quorum: true, Voters: 3, VotersLeft: 3, Settled: true, Freshness: site.freshness}
+	for i := range 10_000 {
+		answer.Moves = append(answer.Moves, &skerryv1.Move{Workload: "web", To: fmt.Sprintf("node-%d", i%1000)})
+	}
+	for range 60 {
+		answer.Moves = append(answer.Moves, &skerryv1.Move{Workload: "db", From: "node-1", To: "node-2"})
+		answer.Stranded = append(answer.Stranded, &skerryv1.Stranded{Workload: "big", Why: "no node fits"})
+	}
+	site.foresight = answer
+	expect(t, site, "whatif --lose node-1", 0, `
+Quorum:  stands, 3 of 3 voters left
+
+Would move:
+  WORKLOAD  PLACEMENTS  FROM             TO
+  web       10000       -                1000 nodes, 10 each
+  db        60          1 node, 60 each  1 node, 60 each
+
+Would not run:
+  WORKLOAD  PLACEMENTS  WHY
+  big       60          no node fits
+
+60 placements would not run.
+`, "")
+	answer.Moves = answer.Moves[10_000:]
+	r := &run{}
+	r.main(t, site, "whatif", "--lose", "node-1")
+	wantIn(t, r.out.String(), "db        60          node-1  node-2")
+}
+
+func TestWhatIfNamesFlagsNotFields(t *testing.T) {
+	for field, flag := range map[string]string{"loseNodes": "--lose", "loseZones": "--lose", "add.cpu": "--add cpu", "add.count": "--add"} {
+		err := asFlags(problem.New(problem.Invalid, "", "no").WithField(field))
+		if text := err.Error(); !strings.Contains(text, flag) || strings.Contains(text, field) {
+			t.Errorf("%s: %s", field, text)
+		}
+	}
+}
+
+func TestEventsAreNoKind(t *testing.T) {
+	r := &run{}
+	if code := r.main(t, harbour(), "get", "events"); code != 2 || !strings.Contains(r.err.String(), "skerry events shows them") {
+		t.Errorf("%d: %s", code, r.err.String())
 	}
 }

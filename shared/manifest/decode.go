@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -152,7 +153,7 @@ func (d *decoder) scalar(node *yaml.Node, path string, field protoreflect.FieldD
 			return value, true
 		}
 	}
-	d.report(node, path, "expected %s, got %s", wanted(field.Kind()), d.describe(node))
+	d.report(node, path, "expected %s, got %s", wantedFor(node, field.Kind()), d.describe(node))
 	return protoreflect.Value{}, false
 }
 
@@ -182,6 +183,14 @@ func scalarOf(node *yaml.Node, kind protoreflect.Kind) (protoreflect.Value, bool
 // isDecimal: 010 is eight to some readers of YAML and ten to others.
 func isDecimal(node *yaml.Node) bool {
 	return node.Tag == "!!int" && (node.Value == "0" || !strings.HasPrefix(node.Value, "0"))
+}
+
+// wantedFor says what is wanted instead of this one.
+func wantedFor(node *yaml.Node, kind protoreflect.Kind) string {
+	if _, err := strconv.ParseUint(node.Value, 10, 32); kind == protoreflect.Uint32Kind && errors.Is(err, strconv.ErrRange) {
+		return "a smaller number"
+	}
+	return wanted(kind)
 }
 
 func wanted(kind protoreflect.Kind) string {
