@@ -112,8 +112,10 @@ func (t *task) observe(instance *runtime.Instance, now time.Duration) {
 		t.ended(now)
 	case first && instance != nil && instance.State == runtime.Exited:
 		// It ended while nobody watched, as after a power cut: start it at once.
-		t.recordExit()
-		t.decideRestart(now, now)
+		if !t.endedByPower(now) {
+			t.recordExit()
+			t.decideRestart(now, now)
+		}
 	}
 	if t.running() {
 		t.status.Address, t.status.Accel = instance.Address, instance.Accel

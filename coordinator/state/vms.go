@@ -8,6 +8,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
+	"skerry.dev/shared/problem"
 )
 
 // Bounds of what a node says of itself, and of what a machine names.
@@ -124,4 +125,37 @@ func boundedLabels(given []string, limit int) []string {
 // change but its image, which is what its root disk began with.
 func inPlace(present, next *skerryv1.Workload) bool {
 	return present.GetVm() != nil && next.GetVm() != nil && present.GetVm().GetImage() == next.GetVm().GetImage()
+}
+
+// fitsInPlace refuses a change of virtual machines after which they could not run
+// where they are.
+func (x *tx) fitsInPlace(next *skerryv1.Workload) error {
+	needs, err := NeedsOf(next)
+	if next.GetVm() == nil || err != nil {
+		return nil // checked elsewhere
+	}
+	policy := policyOf(settings.get(x.Txn, manifest.SettingsName))
+	for _, p := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
+		node := nodes.get(x.Txn, p.GetNode())
+		if node == nil || !inPlace(p.GetSpec(), next) || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue
+		}
+		about := "Workload/" + next.GetName()
+		if lack, why := WhyNoVM(node, next); lack != LacksNothing && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+			return problem.New(problem.Conflict, about, "%s stays on node %s, and there: %s", p.GetName(), node.GetName(), why)
+		}
+		if why := x.whyNoVolume(node.GetName(), next); why != "" {
+			return problem.New(problem.Conflict, about, "%s stays on node %s, and there: %s", p.GetName(), node.GetName(), why)
+		}
+		before, err := NeedsOf(p.GetSpec())
+		must(err) // it was read when the placement was made
+		others := *x.usageOf(node.GetName())
+		others.CPUMilli, others.MemoryBytes, others.DiskBytes = others.CPUMilli-before.CPUMilli, others.MemoryBytes-before.MemoryBytes, others.DiskBytes-before.DiskBytes
+		grows := needs.CPUMilli > before.CPUMilli || needs.MemoryBytes > before.MemoryBytes || needs.DiskBytes > before.DiskBytes
+		if grows && !others.Fits(policy.Room(node.GetCapacity()), needs) {
+			return problem.New(problem.Exhausted, about, "%s stays on node %s, which has no room for so much", p.GetName(), node.GetName()).
+				WithHint("skerry describe node %s shows what is there", node.GetName())
+		}
+	}
+	return nil
 }

@@ -97,6 +97,9 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 	if err := x.settleVolumes(given); err != nil {
 		return nil, err
 	}
+	if err := x.fitsInPlace(given); err != nil {
+		return nil, err
+	}
 	if err := x.settleForm(record.GetWorkload(), &change); err != nil {
 		return nil, err
 	}

@@ -223,9 +223,9 @@ func (v *validator) boot(b *skerryv1.Boot) {
 	if b.GetSecureBoot() {
 		v.fail("vm.boot.secureBoot", "it is not available in this version").Hint = "firmware: uefi alone starts what is signed too"
 	}
-	for field, file := range map[string]string{"vm.boot.kernel": b.GetKernel(), "vm.boot.initrd": b.GetInitrd()} {
-		if file != "" && (!cleanAbsolute(file) || !printable(file)) {
-			v.fail(field, "%q is not a clean absolute path", shorten(file))
+	for _, given := range []struct{ field, file string }{{"vm.boot.kernel", b.GetKernel()}, {"vm.boot.initrd", b.GetInitrd()}} {
+		if given.file != "" && (!cleanAbsolute(given.file) || !printable(given.file)) {
+			v.fail(given.field, "%q is not a clean absolute path", shorten(given.file))
 		}
 	}
 	if b.GetKernel() == "" && (b.GetInitrd() != "" || b.GetCmdline() != "") {

@@ -128,10 +128,14 @@ func (q *qcow2) within(file io.ReaderAt, fileBytes int64) error {
 		return errTruncated
 	}
 	l2 := make([]byte, 1<<q.clusterBits)
+	room := fileBytes >> q.clusterBits // tables that can be in the file
 	for at := 0; at < len(l1); at += 8 {
 		table := binary.BigEndian.Uint64(l1[at:]) & offsetMask
 		if table == 0 {
 			continue
+		}
+		if room--; room < 0 {
+			return errors.New("its tables lie over each other")
 		}
 		if table > uint64(fileBytes)-uint64(len(l2)) || int64(len(l2)) > fileBytes {
 			return errTruncated
