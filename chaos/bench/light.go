@@ -48,6 +48,10 @@ type lightAgent struct {
 	// revision counts what it reported of its placements.
 	revision uint64
 	running  map[string]*sitev1.PlacementReport
+	// news is how many placements it told of since the site last acknowledged what
+	// it tells, the last of them in the report of number told.
+	news int
+	told uint64
 	// heard: its first report was acknowledged.
 	heard bool
 }
@@ -59,6 +63,7 @@ type fleet struct {
 	agents    []*lightAgent
 	acked     atomic.Int64
 	placed    atomic.Int64
+	known     atomic.Int64 // placements of which the log has that they run
 	delivered atomic.Int64 // when the last placement came, in nanoseconds
 	ended     atomic.Int64
 	refused   atomic.Int64
@@ -175,7 +180,7 @@ func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stream, a.number = stream, 1
+	a.stream, a.number, a.told = stream, 1, 1
 	return first, nil
 }
 
@@ -200,6 +205,10 @@ func (a *lightAgent) receive(message *sitev1.SyncResponse) error {
 		if !a.heard && message.GetAcknowledged() > 0 {
 			a.heard = true
 			a.fleet.acked.Add(1)
+		}
+		if a.news > 0 && message.GetAcknowledged() >= a.told {
+			a.fleet.known.Add(int64(a.news))
+			a.news = 0
 		}
 		if pace := message.GetPace(); pace != nil {
 			a.fleet.pace.Store(int64(pace.AsDuration()))
@@ -230,6 +239,7 @@ func (a *lightAgent) follow(orders *sitev1.Assignments) error {
 				Phase: skerryv1.Phase_PHASE_RUNNING, Revision: a.revision, Started: timestamppb.Now(), Address: "10.88.0.2",
 			}}
 			a.fleet.placed.Add(1)
+			a.news++
 			a.fleet.delivered.Store(time.Now().UnixNano())
 			report.Placements = append(report.Placements, a.running[key])
 		case !wanted && running:
@@ -243,6 +253,7 @@ func (a *lightAgent) follow(orders *sitev1.Assignments) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.number++
+	a.told = a.number
 	return a.stream.Send(&sitev1.SyncRequest{ReportNumber: a.number, Message: &sitev1.SyncRequest_Report{Report: report}})
 }
 

@@ -35,7 +35,7 @@ const (
 type placeFigures struct {
 	register, rss, streamsCPU float64
 
-	committed, delivered, running, cpu []float64
+	committed, delivered, running, cpu, agents []float64
 }
 
 // place measures one workload of as many placements as there are nodes, from
@@ -63,7 +63,8 @@ func place(ctx context.Context, binary, dir string) (result, error) {
 	out["committed_one"], out["committed_three"] = out["median"], middle(three.committed)
 	out["spread"], out["delivered"] = middle(spread.committed), middle(one.delivered)
 	out["running"], out["rss_mib"], out["register"] = middle(one.running), one.rss, one.register
-	out["cpu_seconds"], out["cpu_seconds_idle"] = middle(one.cpu), one.streamsCPU
+	out["cpu_seconds"], out["cpu_seconds_agents"], out["cpu_seconds_idle"] = middle(one.cpu), middle(one.agents), one.streamsCPU
+	out["delivered_three"], out["register_three"], out["rss_mib_three"] = middle(three.delivered), three.register, three.rss
 	return out, nil
 }
 
@@ -119,6 +120,25 @@ type placing struct {
 	client      *client.Client
 	coordinator coordinatorProcess
 	fleet       *fleet
+	// numbers of placements that there were, by workload.
+	numbers map[string]int
+}
+
+// spent is processor time in seconds: of the coordinator, and of this process,
+// which is all light agents and the operator.
+type spent struct{ coordinator, agents float64 }
+
+func (s *placing) spent() spent {
+	return spent{coordinator: s.coordinator.cpu(), agents: coordinatorProcess(os.Getpid()).cpu()}
+}
+
+func (s spent) since(before spent) spent {
+	return spent{coordinator: s.coordinator - before.coordinator, agents: s.agents - before.agents}
+}
+
+// String implements fmt.Stringer.
+func (s spent) String() string {
+	return fmt.Sprintf("%.2f s of the coordinator, %.2f s of the agents", s.coordinator, s.agents)
 }
 
 func newPlacing(ctx context.Context, r *hosts.Rig) (*placing, error) {
@@ -139,7 +159,7 @@ func newPlacing(ctx context.Context, r *hosts.Rig) (*placing, error) {
 		return nil, err
 	}
 	progress("the coordinator is process %d", pid)
-	return &placing{client: c, coordinator: coordinatorProcess(pid), fleet: newFleet(dialer.Net, leader.API())}, nil
+	return &placing{client: c, coordinator: coordinatorProcess(pid), fleet: newFleet(dialer.Net, leader.API()), numbers: map[string]int{}}, nil
 }
 
 // register lets the nodes join, each with a token of its own; the tokens are
@@ -159,13 +179,13 @@ func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
 	}); err != nil {
 		return 0, err
 	}
-	cpu, begun := s.coordinator.cpu(), time.Now()
+	start, begun := s.spent(), time.Now()
 	err := each(ctx, placeJoiners, nodes, func(ctx context.Context, i int) (err error) {
 		s.fleet.agents[i], err = s.fleet.join(ctx, tokens[i], fmt.Sprintf("light-%d", i+1), i)
 		return err
 	})
 	rate := float64(nodes) / time.Since(begun).Seconds()
-	progress("%d nodes joined: %.0f/s, %.2f s of the coordinator's CPU", nodes, rate, s.coordinator.cpu()-cpu)
+	progress("%d nodes joined: %.0f/s; CPU: %s", nodes, rate, s.spent().since(start))
 	return rate, err
 }
 
@@ -173,7 +193,7 @@ func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
 // It returns what the streams cost when nothing happens, in CPU seconds of the
 // coordinator a second.
 func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64, error) {
-	cpu, begun := s.coordinator.cpu(), time.Now()
+	start, begun := s.spent(), time.Now()
 	if err := each(ctx, placeDialers, len(s.fleet.agents), func(_ context.Context, i int) error {
 		first, err := s.fleet.agents[i].open(ctx)
 		if err == nil {
@@ -187,19 +207,19 @@ func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64
 	if err := s.await(ctx, "the nodes' first reports", func() bool { return int(s.fleet.acked.Load()) == len(s.fleet.agents) }); err != nil {
 		return 0, err
 	}
-	progress("%d streams are open after %.1f s, %.2f s of the coordinator's CPU; %d came again, %d attempts failed", len(s.fleet.agents),
-		time.Since(begun).Seconds(), s.coordinator.cpu()-cpu, s.fleet.ended.Load(), s.fleet.refused.Load())
+	progress("%d streams are open after %.1f s; CPU: %s; %d came again, %d attempts failed", len(s.fleet.agents),
+		time.Since(begun).Seconds(), s.spent().since(start), s.fleet.ended.Load(), s.fleet.refused.Load())
 	if err := sleep(ctx, 10*time.Second); err != nil {
 		return 0, err
 	}
-	cpu, begun = s.coordinator.cpu(), time.Now()
+	start, begun = s.spent(), time.Now()
 	if err := sleep(ctx, 5*time.Second); err != nil {
 		return 0, err
 	}
-	idle := (s.coordinator.cpu() - cpu) / time.Since(begun).Seconds()
+	idle, seconds := s.spent().since(start), time.Since(begun).Seconds()
 	memory, err := s.coordinator.memory()
-	progress("at rest: %.2f of a core, %.0f MiB in memory", idle, memory)
-	return idle, err
+	progress("at rest for %.1f s; CPU: %s; %.0f MiB in memory", seconds, idle, memory)
+	return idle.coordinator / seconds, err
 }
 
 func plainPlacing(n int) *skerryv1.Workload {
@@ -217,82 +237,89 @@ func spreadPlacing(n int) *skerryv1.Workload {
 	return w
 }
 
-// measure one workload from its apply to its end.
+// measure one workload from its apply to its end. What is measured is what the
+// log and the agents do: nothing is listed before they are done.
 func (s *placing) measure(ctx context.Context, w *skerryv1.Workload, into *placeFigures) error {
-	n := float64(w.GetReplicas())
+	n := int64(w.GetReplicas())
 	s.fleet.placed.Store(0)
-	cpu := s.coordinator.cpu()
+	s.fleet.known.Store(0)
+	start, begun := s.spent(), time.Now()
 	if _, err := s.client.Resources().Apply(ctx, connect.NewRequest(&skerryv1.ApplyRequest{
 		RequestId: fmt.Sprintf("%s-%d", w.GetName(), time.Now().UnixNano()),
 		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: w}}},
 	})); err != nil {
 		return err
 	}
-	begun := time.Now()
 	placed, err := s.committed(ctx, w, begun)
 	if err != nil {
 		return err
 	}
-	committedCPU := s.coordinator.cpu() - cpu
-	if err := s.await(ctx, "all placements to be delivered", func() bool { return s.fleet.placed.Load() == int64(n) }); err != nil {
+	committed := s.spent().since(start)
+	if err := s.await(ctx, "all placements to be delivered", func() bool { return s.fleet.placed.Load() == n }); err != nil {
 		return err
 	}
 	delivered := time.Unix(0, s.fleet.delivered.Load()).Sub(begun)
-	deliveredCPU := s.coordinator.cpu() - cpu
-	running, err := s.healthy(ctx, int(n), begun)
-	if err != nil {
+	if err := s.await(ctx, "all of them to be known to run", func() bool { return s.fleet.known.Load() == n }); err != nil {
 		return err
 	}
-	into.committed = append(into.committed, n/placed.Seconds())
-	into.delivered = append(into.delivered, n/delivered.Seconds())
-	into.running = append(into.running, n/running.Seconds())
-	into.cpu = append(into.cpu, s.coordinator.cpu()-cpu)
-	progress("%s: committed %.0f/s, delivered %.0f/s, running %.0f/s; CPU of the coordinator until then %.2f, %.2f, %.2f s", w.GetName(),
-		n/placed.Seconds(), n/delivered.Seconds(), n/running.Seconds(), committedCPU, deliveredCPU, s.coordinator.cpu()-cpu)
+	running := time.Since(begun)
+	all := s.spent().since(start)
+	if err := s.allPlaced(ctx, w); err != nil {
+		return err
+	}
+	rate := func(took time.Duration) float64 { return float64(n) / took.Seconds() }
+	into.committed = append(into.committed, rate(placed))
+	into.delivered = append(into.delivered, rate(delivered))
+	into.running = append(into.running, rate(running))
+	into.cpu, into.agents = append(into.cpu, all.coordinator), append(into.agents, all.agents)
+	progress("%s: committed %.0f/s, delivered %.0f/s, running %.0f/s; CPU until committed %s, until running %s", w.GetName(),
+		rate(placed), rate(delivered), rate(running), committed, all)
 	return s.remove(ctx, w)
 }
 
-// committed waits until every placement has a node in the log. One that has
-// none is asked for again and again: a cheap read through the quorum.
+// committed waits until the last of a workload's placements has a node in the
+// log. Placements are numbered, and get their nodes in that order, so that one is
+// asked for, from what the coordinator has applied: a read that costs nothing
+// while others work. That all have one is looked up when nothing is measured.
 func (s *placing) committed(ctx context.Context, w *skerryv1.Workload, begun time.Time) (time.Duration, error) {
-	missing := ""
-	for took := time.Duration(0); ; {
-		if missing != "" {
-			got, err := askAgain(ctx, s.client.Resources().Get, &skerryv1.GetRequest{Kind: "Placement", Project: w.GetProject(), Name: missing})
-			if err != nil {
-				return 0, err
-			}
-			took = time.Since(begun)
-			if got.Msg.GetResource().GetPlacement().GetNode() == "" {
-				if took > placePatience {
-					return 0, fmt.Errorf("placement %s has no node after %s: %s", missing, took, got.Msg.GetResource().GetPlacement().GetDecision().GetSummary())
-				}
-				if err := sleep(ctx, placeLook); err != nil {
-					return 0, err
-				}
-				continue
-			}
-		}
-		all, err := s.placements(ctx, w)
-		if err != nil {
-			return 0, err
-		}
-		if took == 0 {
-			took = time.Since(begun)
-		}
-		missing = ""
-		for _, p := range all {
-			if p.GetNode() == "" {
-				missing = p.GetName() // the last one without a node
-			}
-		}
-		if missing == "" && len(all) == int(w.GetReplicas()) {
+	last := fmt.Sprintf("%s-%d", w.GetName(), s.numbers[w.GetName()]+int(w.GetReplicas()))
+	for {
+		got, err := s.client.Resources().Get(ctx, connect.NewRequest(&skerryv1.GetRequest{
+			Kind: "Placement", Project: "default", Name: last, Stale: true,
+		}))
+		took := time.Since(begun)
+		switch {
+		case err == nil && got.Msg.GetResource().GetPlacement().GetNode() != "":
+			s.numbers[w.GetName()] += int(w.GetReplicas())
 			return took, nil
+		case took > placePatience:
+			return 0, fmt.Errorf("placement %s has no node after %s: %v", last, took, err)
+		case err != nil && connect.CodeOf(err) != connect.CodeNotFound && connect.CodeOf(err) != connect.CodeUnavailable:
+			return 0, err
 		}
 		if err := sleep(ctx, placeLook); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// allPlaced tells whether every placement has a node, and no more than one is on
+// any.
+func (s *placing) allPlaced(ctx context.Context, w *skerryv1.Workload) error {
+	all, err := s.placements(ctx, w)
+	if err != nil {
+		return err
+	}
+	on := map[string]int{}
+	for _, p := range all {
+		if on[p.GetNode()]++; p.GetNode() == "" || on[p.GetNode()] > 1 {
+			return fmt.Errorf("placement %s is on %q, with %d others", p.GetName(), p.GetNode(), on[p.GetNode()]-1)
+		}
+	}
+	if len(all) != int(w.GetReplicas()) {
+		return fmt.Errorf("%s has %d placements, want %d", w.GetName(), len(all), w.GetReplicas())
+	}
+	return nil
 }
 
 func (s *placing) placements(ctx context.Context, w *skerryv1.Workload) ([]*skerryv1.Placement, error) {
@@ -307,23 +334,6 @@ func (s *placing) placements(ctx context.Context, w *skerryv1.Workload) ([]*sker
 		}
 	}
 	return of, nil
-}
-
-// healthy waits until the site knows of every placement that it runs.
-func (s *placing) healthy(ctx context.Context, n int, begun time.Time) (time.Duration, error) {
-	for time.Since(begun) < placePatience {
-		status, err := askAgain(ctx, s.client.Site().Status, &skerryv1.StatusRequest{})
-		if err != nil {
-			return 0, err
-		}
-		if int(status.Msg.GetHealthy()) >= n {
-			return time.Since(begun), nil
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return 0, err
-		}
-	}
-	return 0, fmt.Errorf("not all of %d placements run after %s", n, placePatience)
 }
 
 // remove the workload and wait until nothing of it is left.
