@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime/debug"
 
 	"skerry.dev/agent"
 	"skerry.dev/agent/runtime"
@@ -13,13 +12,8 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// voterGC lets a voter's heap grow to three times what is in use before it is
-// collected: a few megabytes for a few percent of the writes.
-const voterGC = 200
-
 // newVoter gives an agent its replica: here the two sides meet.
 func newVoter(options agent.VoterOptions) (agent.Voter, error) {
-	debug.SetGCPercent(voterGC)
 	voter, err := coordinator.New(coordinator.Config{
 		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init,
 		AuditDir: options.AuditDir, AuditKey: options.AuditKey,
@@ -32,7 +26,7 @@ func newVoter(options agent.VoterOptions) (agent.Voter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return voter, nil
+	return collected{voter}, nil
 }
 
 // localImages are the images of this node as the coordinator sees them.
