@@ -48,7 +48,7 @@ func (v *Voter) fillLeaves(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*auditTime)
 	defer cancel()
-	for _, node := range v.store.View().Nodes() {
+	for node := range v.store.View().AllNodes() {
 		if node.GetName() == v.Node || node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
 			continue
 		}

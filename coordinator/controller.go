@@ -24,6 +24,10 @@ const (
 	// rest is the shortest time between two steps, so that a burst of changes
 	// costs one.
 	rest = 5 * time.Millisecond
+	// maxRest and restShare: where a step takes long, on a site of thousands of
+	// nodes, what follows on it waits for several times as long, but no longer.
+	maxRest   = 50 * time.Millisecond
+	restShare = 4
 	// afterFailure is the pause after a proposal that did not go through.
 	afterFailure = 50 * time.Millisecond
 )
@@ -86,7 +90,9 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 		}
 		core.SetPace(v.dispatcher.Pace())
 		v.dispatcher.Heard(core.Heard)
-		effects := core.Step(v.Env.Clock.Elapsed(), v.stamp().Time, v.store.View(), progressOf(status))
+		begun := v.Env.Clock.Elapsed()
+		effects := core.Step(begun, v.stamp().Time, v.store.View(), progressOf(status))
+		next := v.Env.Clock.Elapsed() + min(maxRest, restShare*(v.Env.Clock.Elapsed()-begun))
 		v.waiting.Store(&effects.Waiting)
 		for _, node := range effects.Probe {
 			probes.TryGo(func() error { v.probe(ctx, node); return nil })
@@ -103,7 +109,7 @@ func (v *Voter) controlTerm(ctx context.Context, term uint64) {
 		select {
 		case <-statusChanged:
 		case <-stateChanged:
-			if env.Sleep(ctx, v.Env.Clock, rest) != nil {
+			if env.Sleep(ctx, v.Env.Clock, max(rest, next-v.Env.Clock.Elapsed())) != nil {
 				return
 			}
 		case <-timer.C():

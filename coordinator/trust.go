@@ -131,7 +131,7 @@ func (v *Voter) dueKeys(view *state.View, due *authorities.Due) error {
 	if err != nil {
 		return err
 	}
-	for _, node := range view.Nodes() {
+	for node := range view.AllNodes() {
 		replica := node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED
 		if key := node.GetAuditKey(); replica && len(key) > 0 && !known.Has(node.GetName(), key) {
 			due.Change.AuditKeys = append(due.Change.AuditKeys, &sitev1.AuditKey{Node: node.GetName(), Key: key})
@@ -148,7 +148,7 @@ func (v *Voter) whoSign(view *state.View, replicas []uint64) ([]uint64, error) {
 		return nil, err
 	}
 	var sign []uint64
-	for _, node := range view.Nodes() {
+	for node := range view.AllNodes() {
 		if !slices.Contains(replicas, node.GetRaftId()) {
 			continue
 		}

@@ -29,9 +29,12 @@ func JwtKeys(view *state.View, bundle *certs.Bundle, now time.Time) []*sitev1.Jw
 			next = append(next, kept)
 		}
 	}
-	for _, node := range view.Nodes() {
+	for node := range view.AllNodes() {
+		if !signs(node) {
+			continue // thousands do not; an error for each is not for free
+		}
 		_, err := certs.ParseJwtKey(node.GetJwtKey())
-		if err != nil || !signs(node) || bundle.JwtKey(certs.JwtKeyID(node.GetJwtKey())) != nil || len(next) == certs.MaxJwtKeys {
+		if err != nil || bundle.JwtKey(certs.JwtKeyID(node.GetJwtKey())) != nil || len(next) == certs.MaxJwtKeys {
 			continue
 		}
 		next = append(next, &sitev1.JwtKey{Node: node.GetName(), Key: node.GetJwtKey(), Added: timestamppb.New(now)})

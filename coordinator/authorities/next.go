@@ -37,7 +37,7 @@ func (d *Due) MaySign(bundle *certs.Bundle, authority *x509.Certificate) bool {
 // one that names the CA of another does not take that with it when it is evicted.
 func Next(view *state.View, bundle *certs.Bundle) *Due {
 	due, issuers := &Due{}, view.Issuers()
-	for _, node := range view.Nodes() {
+	for node := range view.AllNodes() {
 		if len(node.GetAuthority()) == 0 {
 			continue // thousands have none; an error for each is not for free
 		}

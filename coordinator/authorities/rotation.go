@@ -16,7 +16,7 @@ func RotationDue(view *state.View, now time.Time) bool {
 		return true
 	}
 	due := false
-	for _, node := range view.Nodes() {
+	for node := range view.AllNodes() {
 		if node.GetRaftId() == 0 || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}

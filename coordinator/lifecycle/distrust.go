@@ -16,7 +16,7 @@ func (s *step) siteNow() time.Time {
 
 // trustAgain the nodes whose time of distrust is over.
 func (p *planner) trustAgain() {
-	for _, node := range p.view.Nodes() {
+	for node := range p.view.AllNodes() {
 		until := node.GetDistrust().GetUntil()
 		if until == nil || node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
 			continue

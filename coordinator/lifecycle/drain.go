@@ -99,7 +99,7 @@ func (s *sheet) fitsWithout(gone, waits *skerryv1.Placement) bool {
 		return false
 	}
 	s.trials++
-	trusted, _ := s.trusted()
+	trusted := s.trusted(s.doubted())
 	in := scheduler.Input{Index: s.view.Index(), Workloads: s.view.Workloads(), Images: s.view.Images(), Volumes: s.view.Volumes(), Nodes: trusted, Policy: s.view.Policy()}
 	for _, p := range s.view.Placements() {
 		if placementKey(p) != placementKey(gone) && placementKey(p) != placementKey(waits) {
@@ -140,7 +140,7 @@ func (p *planner) planned(placements []*skerryv1.Placement) []*skerryv1.Placemen
 
 // endDrains that are done, or take too long.
 func (p *planner) endDrains() {
-	for _, node := range p.view.Nodes() {
+	for node := range p.view.AllNodes() {
 		if node.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}

@@ -59,7 +59,7 @@ func isMass(rule manifest.Losses, together []loss, site int) bool {
 func (s *step) findMass() mass {
 	var losses []loss
 	site := 0
-	for _, node := range s.view.Nodes() {
+	for node := range s.view.AllNodes() {
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || node.GetDuty().GetDuty() == skerryv1.Duty_DUTY_MAINTENANCE {
 			continue // nobody wonders about one in maintenance
 		}

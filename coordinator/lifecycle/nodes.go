@@ -14,7 +14,7 @@ const smallSite = 100
 // judgeNodes calls those that are in doubt, and tells the state who is lost
 // and who is back.
 func (s *step) judgeNodes() {
-	for _, node := range s.view.Nodes() {
+	for node := range s.view.AllNodes() {
 		name := node.GetName()
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			delete(s.nodes, name)

@@ -42,7 +42,7 @@ func (s *sheet) addToNodes() {
 			has[node] = true
 		}
 	}
-	for _, node := range s.view.Nodes() {
+	for node := range s.view.AllNodes() {
 		if has[node.GetName()] || !state.Hosts(node, s.w) {
 			continue
 		}

@@ -15,14 +15,14 @@ import (
 // schedule finds nodes for what is pending already, and for what this plan makes
 // that may have one at once.
 func (p *planner) schedule(workloads []*skerryv1.Workload, placements []*skerryv1.Placement) {
-	trusted, doubted := p.trusted()
+	doubted := p.doubted()
 	left := p.placeable(placements)
 	now := waits{placing: p.view.PlacingIndex(), doubted: strings.Join(doubted, " "), held: p.sumHeld()}
 	if len(p.changed) == 0 && len(p.fresh) == 0 && p.waits == now {
 		return // what waits, waits for the same reasons
 	}
 	found := scheduler.Schedule(scheduler.Input{
-		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Volumes: p.view.Volumes(), Nodes: trusted, Placements: append(slices.Clip(left), p.unborn()...),
+		Index: p.view.Index(), Workloads: workloads, Images: p.view.Images(), Volumes: p.view.Volumes(), Nodes: p.trusted(doubted), Placements: append(slices.Clip(left), p.unborn()...),
 		Policy: p.view.Policy(),
 	})
 	p.waits = waits{}
@@ -78,17 +78,24 @@ func (p *planner) placeable(placements []*skerryv1.Placement) []*skerryv1.Placem
 	return left
 }
 
-// trusted are the nodes that are not in doubt: nothing new goes to one that is
-// just being called. With doubted ones, what finds no node has no reason yet.
-func (p *planner) trusted() (trusted []*skerryv1.Node, doubted []string) {
-	for _, n := range p.view.Nodes() {
+// doubted are the nodes that are just being called: nothing new goes to them, and
+// what finds no node meanwhile has no reason yet.
+func (p *planner) doubted() []string {
+	var doubted []string
+	for n := range p.view.AllNodes() {
 		if w := p.nodes[n.GetName()]; w != nil && !w.isLost() && w.suspected(p.now) {
 			doubted = append(doubted, n.GetName())
-		} else {
-			trusted = append(trusted, n)
 		}
 	}
-	return trusted, doubted
+	return doubted
+}
+
+// trusted are all other nodes.
+func (p *planner) trusted(doubted []string) []*skerryv1.Node {
+	return slices.DeleteFunc(p.view.Nodes(), func(n *skerryv1.Node) bool {
+		_, found := slices.BinarySearch(doubted, n.GetName())
+		return found
+	})
 }
 
 func (p *planner) postpone(placement *skerryv1.Placement, why string) {

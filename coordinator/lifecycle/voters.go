@@ -110,11 +110,8 @@ func (s *step) numberAnew(change *sitev1.VoterChange) {
 func (s *step) followReplicas(progress Progress) {
 	before := s.voters.replicas
 	s.voters.replicas = map[uint64]replicaWatch{}
-	for _, node := range s.view.Nodes() {
+	for _, node := range s.view.Replicas() {
 		id := node.GetRaftId()
-		if id == 0 {
-			continue
-		}
 		w, known := before[id]
 		if !known {
 			w = replicaWatch{since: s.now, active: never}
@@ -136,7 +133,17 @@ func (p Progress) replica(id uint64) *Replica {
 
 func (s *step) voterInput(progress Progress) voters.Input {
 	in := voters.Input{Self: s.config.Self, NextRaftID: s.view.NextRaftID()}
-	for _, node := range s.view.Nodes() {
+	others := 0
+	for node := range s.view.AllNodes() {
+		if !node.GetMayVote() && node.GetRaftId() == 0 {
+			// On a site of thousands most are of this kind, and only count.
+			if others == voters.Counted {
+				continue
+			}
+			if node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+				others++
+			}
+		}
 		m := voters.Member{
 			Name: node.GetName(), Zone: node.GetZone(), MayVote: node.GetMayVote(),
 			Lost:    node.GetState() == skerryv1.NodeState_NODE_STATE_LOST,

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"iter"
 	"slices"
 	"sync"
 
@@ -101,6 +102,12 @@ func (v *View) Nodes() []*skerryv1.Node {
 	return slices.Clone(v.nodes.all)
 }
 
+// AllNodes is Nodes for who only looks at each: without a copy.
+func (v *View) AllNodes() iter.Seq[*skerryv1.Node] {
+	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.txn) })
+	return slices.Values(v.nodes.all)
+}
+
 // Voters are the nodes that vote.
 func (v *View) Voters() []*skerryv1.Node {
 	return slices.DeleteFunc(v.Replicas(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
@@ -109,7 +116,7 @@ func (v *View) Voters() []*skerryv1.Node {
 // Peers are the nodes that were not removed, as other nodes need to know them.
 func (v *View) Peers() []*sitev1.Peer {
 	var peers []*sitev1.Peer
-	for _, n := range v.Nodes() {
+	for n := range v.AllNodes() {
 		if peer := PeerOf(n); peer != nil {
 			peers = append(peers, peer)
 		}

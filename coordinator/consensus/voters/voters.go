@@ -43,10 +43,13 @@ type Input struct {
 	NextRaftID uint64
 }
 
+// Counted nodes are as many as make a difference.
+const Counted = 7
+
 // Target is how many voters a site of so many nodes should have.
 func Target(nodes int) int {
 	switch {
-	case nodes >= 7:
+	case nodes >= Counted:
 		return 5
 	case nodes >= 3:
 		return 3
