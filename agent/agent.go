@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -149,10 +150,13 @@ func (a *Agent) build() error {
 	a.replicas = newReplicas(a)
 	a.renewal = newRenewal(a)
 	a.facts = newFacts(a)
-	a.names = newNames(a, sync)
+	a.names = newNames(a)
 	a.session = session.New(session.Config{
 		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
-		HTTP:     func() connect.HTTPClient { return sync },
+		Names: a.names.follower,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return a.dialer.Dial(ctx, address, mtls.Stream, mtls.ExpectNode(""))
+		},
 		Refused:  a.askWhy,
 		SiteTime: a.identity.SiteTime(),
 	})

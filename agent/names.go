@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
 	"skerry.dev/agent/naming"
@@ -22,12 +21,11 @@ type names struct {
 	server    *naming.Server // nil where containers do not ask this node
 }
 
-func newNames(a *Agent, sync connect.HTTPClient) *names {
+func newNames(a *Agent) *names {
 	book := naming.NewBook(a.ledger.Endpoints())
 	n := &names{Agent: a, directory: naming.NewDirectory(a.identity.Name(), book)}
 	n.follower = naming.NewFollower(naming.FollowerConfig{
-		Node: a.identity.Name(), Book: book, HTTP: sync, Env: a.Env, Logger: a.Logger,
-		Coordinator: func() string { return a.session.Coordinator() }, Keep: a.ledger.KeepEndpoints,
+		Book: book, Env: a.Env, Logger: a.Logger, Keep: a.ledger.KeepEndpoints,
 	})
 	if resolving, ok := a.Runtime.(runtime.Resolving); ok && !a.Config.DNS.Disabled {
 		resolving.Resolve(endpoints.Domain(a.identity.Site()))

@@ -37,6 +37,8 @@ type Voter interface {
 	// Renewals answers on the protocol where SVIDs are renewed.
 	Renewals() http.Handler
 	ServeRaft(ctx context.Context, conn net.Conn, peer certs.Peer)
+	// ServeStream keeps the stream of an agent.
+	ServeStream(ctx context.Context, conn net.Conn)
 	// Votes: it is a voter, not only a learner, as far as it knows.
 	Votes() bool
 	// AuditTrouble is a condition and its text, when the audit log is not what it

@@ -32,6 +32,7 @@ func (v fakeVoter) Run(ctx context.Context) error {
 }
 func (fakeVoter) Operators() http.Handler                         { return nil }
 func (fakeVoter) Sync() http.Handler                              { return nil }
+func (fakeVoter) ServeStream(context.Context, net.Conn)           {}
 func (fakeVoter) Join() http.Handler                              { return nil }
 func (fakeVoter) Renewals() http.Handler                          { return nil }
 func (fakeVoter) ServeRaft(context.Context, net.Conn, certs.Peer) {}

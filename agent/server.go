@@ -10,12 +10,14 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/agent/image"
+	"skerry.dev/agent/session"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/orders"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/wire"
 )
@@ -33,6 +35,7 @@ func (a *Agent) server() *mtls.Server {
 	s.HandleHTTP([]string{mtls.Peer}, mtls.ExpectNode(""), a.local.Peers())
 	s.HandleHTTP([]string{mtls.Join}, nil, a.join())
 	s.HandleHTTP([]string{mtls.Renew}, allowRenewal, a.renew())
+	s.HandleConn(mtls.Stream, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, _ certs.Peer) { a.stream(ctx, conn) })
 	s.HandleConn(mtls.Raft, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, peer certs.Peer) {
 		if replica := a.replicas.active(); replica != nil {
 			replica.ServeRaft(ctx, conn, peer)
@@ -59,8 +62,23 @@ func (a *Agent) sync(w http.ResponseWriter, r *http.Request) {
 		replica.Sync().ServeHTTP(w, r)
 		return
 	}
-	err := problem.New(problem.Unavailable, "sync", "%s holds no replica of the log", a.identity.Name())
-	_ = connect.NewErrorWriter().Write(w, r, problem.ToConnect(err)) // fails only when the peer is gone
+	_ = connect.NewErrorWriter().Write(w, r, problem.ToConnect(a.noReplica())) // fails only when the peer is gone
+}
+
+func (a *Agent) noReplica() error {
+	return problem.New(problem.Unavailable, "sync", "%s holds no replica of the log", a.identity.Name())
+}
+
+// stream of another agent, which looks for the coordinator.
+func (a *Agent) stream(ctx context.Context, conn net.Conn) {
+	if replica := a.replicas.active(); replica != nil {
+		replica.ServeStream(ctx, conn)
+		return
+	}
+	messages := mtls.NewMessages(conn, session.MaxMessage, 0)
+	_ = messages.Send(orders.End(a.noReplica())) // fails only when the peer is gone
+	messages.Part()
+	messages.Drain()
 }
 
 // join is answered by the voter, if this node is one; else by where one is.

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -47,13 +46,6 @@ import (
 	"skerry.dev/shared/throttle"
 	"skerry.dev/shared/wire"
 )
-
-// neverPacked: what is large in orders was packed once for all streams.
-const neverPacked = math.MaxInt
-
-// maxReport bounds one message of a node, with all that it knows of thousands of
-// placements.
-const maxReport = 64 << 20
 
 // initialiseEvery is how often a new site tries to open its log.
 const initialiseEvery = 10 * time.Millisecond
@@ -148,6 +140,8 @@ type Voter struct {
 	ended context.Context
 	end   context.CancelFunc
 
+	// streams are what judges the streams of agents.
+	streams   []connect.Interceptor
 	operators *api.Server
 	sync      http.Handler
 	join      http.Handler
@@ -183,6 +177,7 @@ func New(config Config) (*Voter, error) {
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
 	v.dispatcher.Time = func() *sitev1.SiteClock { return v.stamp().Message() }
 	v.naming = naming.New(proposer{v}, v.store, config.Env.Clock, config.Logger)
+	v.dispatcher.Names = v.naming
 	v.serve()
 	return v, nil
 }
@@ -236,13 +231,8 @@ func (v *Voter) serve() {
 		SiteTime: siteClock{v},
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
+	v.streams = v.judging(api.Proved)
 	syncMux := http.NewServeMux()
-	path, streams := sitev1connect.NewSyncServiceHandler(v.dispatcher, wire.Bounded(maxReport),
-		connect.WithCompressMinBytes(neverPacked), v.nodes(api.Proved))
-	syncMux.Handle(path, wire.Pieces(wire.Patient(streams)))
-	syncMux.Handle(sitev1connect.NewEndpointServiceHandler(naming.Serve{
-		Hub: v.naming, Check: func(peer certs.Peer) error { return dispatcher.CheckNode(v.store.View(), peer) },
-	}, wire.Bounded(64<<10), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewWorkloadIdentityServiceHandler(issuer.Issuer{Config: issuer.Config{
 		ReadIndex: v.node.ReadIndex, Store: v.store, Bundle: v.bundle, Authority: v.Authority, JwtSigner: v.JwtSigner, Now: func() time.Time { return siteClock{v}.Read().Time },
 		Refused: func(node, from, procedure string, err error) {
@@ -270,9 +260,13 @@ func (v *Voter) serve() {
 
 // nodes admits nodes to what is their own, and counts who asks for more.
 func (v *Voter) nodes(who func(context.Context) string) connect.Option {
-	return connect.WithInterceptors(counts.Refusing(v.refusals, who), guard.New(guard.Config{
+	return connect.WithInterceptors(v.judging(who)...)
+}
+
+func (v *Voter) judging(who func(context.Context) string) []connect.Interceptor {
+	return []connect.Interceptor{counts.Refusing(v.refusals, who), guard.New(guard.Config{
 		Who: nodeFrom, Bound: func(node string, object access.Object) bool { return graph.Bound(v.store.View(), node, object) },
-	}))
+	})}
 }
 
 // nodeFrom is who is at the other end, by its certificate.
@@ -284,8 +278,17 @@ func nodeFrom(ctx context.Context) access.Principal {
 // Operators, Sync and Join answer on their protocols.
 func (v *Voter) Operators() http.Handler { return v.operators }
 
-// Sync serves the agents' streams.
+// Sync answers the calls of agents.
 func (v *Voter) Sync() http.Handler { return v.sync }
+
+// ServeStream keeps the stream of an agent, for as long as this replica runs.
+func (v *Voter) ServeStream(ctx context.Context, conn net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(v.ended, cancel)
+	defer stop()
+	v.dispatcher.Serve(ctx, conn, v.streams...)
+}
 
 // Join serves those who want to join.
 func (v *Voter) Join() http.Handler { return v.join }

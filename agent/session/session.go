@@ -7,16 +7,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/orders"
 	"skerry.dev/shared/sitetime"
@@ -34,6 +34,8 @@ const (
 	silencePaces = 3
 	// helloTimeout bounds the wait for the first answer of a voter.
 	helloTimeout = time.Second
+	// MaxMessage bounds one message of a stream, in bytes.
+	MaxMessage = 64 << 20
 	// askEvery is how often a voter is asked why there is no stream, at most.
 	askEvery = time.Second
 )
@@ -54,6 +56,13 @@ type Node interface {
 	Changed() <-chan struct{}
 }
 
+// Names is a copy of the site's endpoints.
+type Names interface {
+	Digest() uint64
+	// Take takes in what the coordinator sent.
+	Take(*sitev1.EndpointsResponse) error
+}
+
 // Config of a session. All fields are required.
 type Config struct {
 	// Name of this node.
@@ -62,8 +71,10 @@ type Config struct {
 	Node   Node
 	// SiteTime is told what the coordinator says.
 	SiteTime *sitetime.Keeper
-	// HTTP reaches voters for sync.
-	HTTP func() connect.HTTPClient
+	// Names is the node's copy of the site's endpoints.
+	Names Names
+	// Dial opens a connection to a voter.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Refused is told of voters with which there is no stream: they may say why.
 	// It is bounded by itself.
 	Refused func(ctx context.Context, address string)
@@ -167,11 +178,18 @@ var errRedirected = errors.New("the voter is not the coordinator")
 
 // sync keeps one stream until it ends.
 func (s *Session) sync(ctx context.Context, address string) error {
+	dialCtx, dialed := context.WithTimeout(ctx, helloTimeout)
+	conn, err := s.Dial(dialCtx, address)
+	if dialed(); err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // the stream is over whatever this says
 	group, ctx := errgroup.WithContext(ctx)
-	client := sitev1connect.NewSyncServiceClient(s.HTTP(), "https://"+address, connect.WithReadMaxBytes(64<<20))
+	stream := mtls.NewMessages(conn, MaxMessage, 0)
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := client.Sync(streamCtx)
+	stop := context.AfterFunc(streamCtx, func() { _ = conn.Close() }) // so that nothing waits for it any more
+	defer stop()
 	s.setPace(heartbeatEvery)
 	heard := make(chan struct{}, 1)
 	group.Go(func() error {
@@ -180,20 +198,13 @@ func (s *Session) sync(ctx context.Context, address string) error {
 	})
 	group.Go(func() error {
 		defer cancel()
-		// Else what reads our side of the stream waits for more, and does not notice
-		// that nobody wants the stream any more.
-		defer func() { _ = stream.CloseRequest() }()
-		return s.send(ctx, stream)
+		return s.send(streamCtx, stream)
 	})
 	group.Go(func() error {
 		defer cancel()
 		return s.watchSilence(streamCtx, heard)
 	})
-	err := group.Wait()
-	// The stream is over whatever this says.
-	_ = stream.CloseRequest()
-	_ = stream.CloseResponse()
-	return err
+	return group.Wait()
 }
 
 // watchSilence ends a stream that nothing comes from any more.
@@ -214,11 +225,11 @@ func (s *Session) watchSilence(ctx context.Context, heard <-chan struct{}) error
 	}
 }
 
-func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse], address string, heard chan<- struct{}) error {
+func (s *Session) receive(stream *mtls.Messages, address string, heard chan<- struct{}) error {
 	var reader orders.Reader
 	for {
-		message, err := stream.Receive()
-		if err != nil {
+		message := &sitev1.SyncResponse{}
+		if err := stream.Receive(message); err != nil {
 			return err
 		}
 		s.setPace(message.GetPace().AsDuration())
@@ -229,7 +240,14 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 		if message.GetClock() != nil { // before the orders: they may ask for a new CA
 			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))
 		}
+		if message.GetEndpoints() != nil {
+			if err := s.Names.Take(message.GetEndpoints()); err != nil {
+				return err
+			}
+		}
 		switch m := message.GetMessage().(type) {
+		case *sitev1.SyncResponse_End:
+			return orders.Reason(m.End)
 		case *sitev1.SyncResponse_Redirect:
 			s.targets.Redirected(m.Redirect.GetAddress())
 			return errRedirected
@@ -249,12 +267,12 @@ func (s *Session) receive(stream *connect.BidiStreamForClient[sitev1.SyncRequest
 }
 
 // send begins with all that is known of this node, then sends what changes.
-func (s *Session) send(ctx context.Context, stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]) error {
+func (s *Session) send(ctx context.Context, stream *mtls.Messages) error {
 	changed := s.Node.Changed()
 	report := &sitev1.NodeReport{Node: s.Name, Placements: s.Node.Reports(), Facts: s.Node.Facts()}
 	sent := NewSent(report)
 	err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
-		Node: s.Name, Seen: s.Ledger.Current().GetOrder(), Report: report,
+		Node: s.Name, Seen: s.Ledger.Current().GetOrder(), Report: report, Endpoints: proto.Uint64(s.Names.Digest()),
 	}}})
 	timer := s.Env.Clock.NewTimer(heartbeatEvery)
 	defer timer.Stop()

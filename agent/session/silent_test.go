@@ -3,32 +3,15 @@ package session
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"strings"
+	"net"
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
-
+	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/sitetime"
 )
-
-// silent is a coordinator that says one word and then nothing more, while its
-// machine goes on acknowledging what is sent.
-type silent struct{ ended chan struct{} }
-
-func (s silent) Sync(ctx context.Context, stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]) error {
-	err := stream.Send(&sitev1.SyncResponse{Message: &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}})
-	select {
-	case <-ctx.Done():
-	case <-s.ended:
-	}
-	return err
-}
 
 type quiet struct{}
 
@@ -39,23 +22,36 @@ func (quiet) Facts() *sitev1.NodeFacts           { return nil }
 func (quiet) Changed() <-chan struct{}           { return nil }
 func (quiet) refused(context.Context, string)    {}
 
+func (quiet) Digest() uint64                       { return 0 }
+func (quiet) Take(*sitev1.EndpointsResponse) error { return nil }
+
+// A coordinator says one word and then nothing more, while its machine goes on
+// acknowledging what is sent.
 func TestSilentCoordinatorIsLeft(t *testing.T) {
-	ended := make(chan struct{})
-	mux := http.NewServeMux()
-	mux.Handle(sitev1connect.NewSyncServiceHandler(silent{ended}))
-	server := httptest.NewUnstartedServer(mux)
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	defer server.Close()
-	defer close(ended)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
 	system := env.NewSystem()
 	s := New(Config{
-		Name: "n1", Ledger: quiet{}, Node: quiet{}, Env: system, Logger: slog.New(slog.DiscardHandler), Refused: quiet{}.refused,
+		Name: "n1", Ledger: quiet{}, Node: quiet{}, Names: quiet{}, Env: system, Logger: slog.New(slog.DiscardHandler), Refused: quiet{}.refused,
 		SiteTime: sitetime.NewKeeper(system.Clock, sitetime.Stamp{}, time.Time{}),
-		HTTP:     func() connect.HTTPClient { return server.Client() },
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		},
 	})
 	left := make(chan error, 1)
-	go func() { left <- s.sync(t.Context(), strings.TrimPrefix(server.URL, "https://")) }()
+	go func() { left <- s.sync(t.Context(), listener.Addr().String()) }()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	word := &sitev1.SyncResponse{Message: &sitev1.SyncResponse_Heartbeat{Heartbeat: &sitev1.SyncHeartbeat{}}}
+	if err := mtls.NewMessages(conn, MaxMessage, 0).Send(word); err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case err := <-left:
 		if err == nil {

@@ -19,6 +19,7 @@ const (
 	API2    = "h2"
 	API1    = "http/1.1"
 	Sync    = "skerry-sync/1"
+	Stream  = "skerry-stream/1"
 	Raft    = "skerry-raft/1"
 	Content = "skerry-content/1"
 	Join    = "skerry-join/1"

@@ -130,39 +130,66 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 // their connections.
 func (s *Server) Recheck() int { return s.guests.recheck() }
 
+// entrance is a connection that was let in.
+type entrance struct {
+	ctx   context.Context
+	conn  *tls.Conn
+	route *route
+	guest *guest // nil where peers need no certificate
+	leave []func()
+}
+
+// serveConn has little on its stack while the connection is served: there may be
+// thousands of them, each of which keeps the goroutine for as long as it is open.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // it is being given up
 	defer stop()
 	defer func() { _ = conn.Close() }() // nothing is owed to the peer any more
+	in := &entrance{ctx: ctx}
+	defer in.close()
+	if s.admit(in, conn) {
+		in.route.serve(in.ctx, in.conn, in.guest)
+	}
+}
+
+func (in *entrance) close() {
+	for _, leave := range in.leave {
+		leave()
+	}
+}
+
+// admit a connection after its handshake, or refuse it.
+//
+//go:noinline
+func (s *Server) admit(in *entrance, conn net.Conn) bool {
 	version := s.source.Bundle().Version()
-	secured, peer, err := s.handshake(ctx, conn)
+	secured, peer, err := s.handshake(in.ctx, conn)
 	if err != nil {
-		if ctx.Err() == nil {
+		if in.ctx.Err() == nil {
 			s.refusals.note(hostOf(conn), err)
 		}
-		return
+		return false
 	}
-	r := s.routes[agreed(secured)]
-	if r.slots != nil {
-		leave, free := r.slots.tryEnter(hostOf(conn))
+	in.conn, in.route = secured, s.routes[agreed(secured)]
+	if in.route.slots != nil {
+		leave, free := in.route.slots.tryEnter(hostOf(conn))
 		if !free {
 			s.logger.Warn("too many connections of peers that have proved nothing", "protocol", agreed(secured),
 				"from", conn.RemoteAddr(), "limit", maxStrangers, "ofOneHost", maxStrangersPerHost)
-			return
+			return false
 		}
-		defer leave()
 		limit := time.AfterFunc(strangerTime, func() { _ = conn.Close() }) // whatever it was doing, it had its time
-		defer limit.Stop()
+		in.leave = append(in.leave, leave, func() { limit.Stop() })
 	}
-	if r.anonymous {
-		r.serve(ctx, secured, nil)
-		return
+	if in.route.anonymous {
+		return true
 	}
 	admitted, leave := s.guests.enter(s.source, judgeOf(agreed(secured), true), conn, secured.ConnectionState().PeerCertificates, version)
-	defer leave()
+	in.leave = append(in.leave, leave)
 	if err := admitted.check(); err != nil {
 		s.refusals.note(hostOf(conn), err)
-		return
+		return false
 	}
-	r.serve(WithPeer(ctx, peer), secured, admitted)
+	in.ctx, in.guest = WithPeer(in.ctx, peer), admitted
+	return true
 }

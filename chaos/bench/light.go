@@ -9,8 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +20,9 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/orders"
 	"skerry.dev/shared/problem"
 )
 
@@ -36,11 +35,12 @@ type lightAgent struct {
 
 	fleet  *fleet
 	index  int
-	client *http.Client
+	dialer *mtls.Dialer
 
 	// mu is held while something is sent.
 	mu     sync.Mutex
-	stream *connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]
+	conn   net.Conn
+	stream *mtls.Messages
 	number uint64
 
 	// What follows belongs to the goroutine that reads the stream.
@@ -67,6 +67,7 @@ type fleet struct {
 	delivered atomic.Int64 // when the last placement came, in nanoseconds
 	ended     atomic.Int64
 	refused   atomic.Int64
+	again     atomic.Int64 // joins that were tried again
 	// pace is how often the site wants to hear each node.
 	pace atomic.Int64
 }
@@ -101,30 +102,53 @@ func (f *fleet) join(ctx context.Context, token, name string, number int) (*ligh
 	if err != nil {
 		return nil, err
 	}
+	request := &sitev1.JoinRequest{Secret: parsed.Secret, Csr: csr, Node: lightNode(name, number)}
+	for begun := time.Now(); ; {
+		bundle, answer, err := f.ask(ctx, parsed.SiteID, request)
+		if err == nil {
+			return f.joined(bundle, answer, key, number)
+		}
+		if ctx.Err() != nil || time.Since(begun) > placePatience {
+			return nil, err
+		}
+		// The same key may ask again.
+		if f.again.Add(1) == 1 {
+			progress("a node did not join, %s: %v", name, err)
+		}
+		if err := sleep(ctx, openAgain); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ask to join, once.
+func (f *fleet) ask(ctx context.Context, siteID string, request *sitev1.JoinRequest) (*certs.Bundle, *sitev1.JoinResponse, error) {
 	joiner := mtls.NewJoiner(f.net, f.address)
 	defer joiner.Client.CloseIdleConnections()
-	_, bundle, err := joiner.Trust(ctx, parsed.SiteID, nil)
+	_, bundle, err := joiner.Trust(ctx, siteID, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := joiner.Verify(bundle, time.Time{}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answer, err := joiner.Service().Join(ctx, connect.NewRequest(&sitev1.JoinRequest{
-		Secret: parsed.Secret, Csr: csr, Node: lightNode(name, number),
-	}))
+	answer, err := joiner.Service().Join(ctx, connect.NewRequest(request))
 	if err != nil {
-		return nil, problem.FromConnect(err)
+		return nil, nil, problem.FromConnect(err)
 	}
-	leaf, err := x509.ParseCertificate(answer.Msg.GetSvid()[0])
+	return bundle, answer.Msg, nil
+}
+
+func (f *fleet) joined(bundle *certs.Bundle, answer *sitev1.JoinResponse, key *ecdsa.PrivateKey, number int) (*lightAgent, error) {
+	leaf, err := x509.ParseCertificate(answer.GetSvid()[0])
 	if err != nil {
 		return nil, err
 	}
 	a := &lightAgent{
-		name: answer.Msg.GetName(), trust: bundle, fleet: f, index: number, running: map[string]*sitev1.PlacementReport{},
-		cert: &tls.Certificate{Certificate: answer.Msg.GetSvid(), PrivateKey: key, Leaf: leaf},
+		name: answer.GetName(), trust: bundle, fleet: f, index: number, running: map[string]*sitev1.PlacementReport{},
+		cert: &tls.Certificate{Certificate: answer.GetSvid(), PrivateKey: key, Leaf: leaf},
 	}
-	a.client = (&mtls.Dialer{Net: f.net, Source: a}).HTTPClient(mtls.Sync, mtls.ExpectNode(""))
+	a.dialer = &mtls.Dialer{Net: f.net, Source: a}
 	return a, nil
 }
 
@@ -159,8 +183,11 @@ func (a *lightAgent) open(ctx context.Context) (*sitev1.SyncResponse, error) {
 }
 
 func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
-	client := sitev1connect.NewSyncServiceClient(a.client, "https://"+a.fleet.address, connect.WithReadMaxBytes(64<<20))
-	stream := client.Sync(ctx)
+	conn, err := a.dialer.Dial(ctx, a.fleet.address, mtls.Stream, mtls.ExpectNode(""))
+	if err != nil {
+		return nil, err
+	}
+	stream := mtls.NewMessages(conn, 64<<20, 0)
 	node := lightNode(a.name, a.index)
 	report := &sitev1.NodeReport{Node: a.name, Facts: &sitev1.NodeFacts{
 		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(), Version: node.GetVersion(),
@@ -169,25 +196,45 @@ func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
 	for _, running := range a.running {
 		report.Placements = append(report.Placements, running)
 	}
-	if err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
+	err = stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
 		Node: a.name, Report: report,
-	}}}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	}}})
+	first := &sitev1.SyncResponse{}
+	if err == nil {
+		err = receive(stream, first)
 	}
-	first, err := stream.Receive() // says why, if it ended
 	if err != nil {
+		_ = conn.Close() // the other error is the one to tell
 		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stream, a.number, a.told = stream, 1, 1
+	a.conn, a.stream, a.number, a.told = conn, stream, 1, 1
 	return first, nil
+}
+
+// receive a message, or why there is none.
+func receive(stream *mtls.Messages, into *sitev1.SyncResponse) error {
+	if err := stream.Receive(into); err != nil {
+		return err
+	}
+	if into.GetRedirect() != nil {
+		return errors.New("the voter does not coordinate")
+	}
+	if end := into.GetEnd(); end != nil {
+		return orders.Reason(end)
+	}
+	return nil
 }
 
 // run follows orders until ctx ends, on one stream after the other.
 func (a *lightAgent) run(ctx context.Context, message *sitev1.SyncResponse) error {
 	for {
+		conn := a.conn
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		err := a.receive(message)
+		stop()
+		_ = conn.Close() // it is over whatever this says
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -213,13 +260,13 @@ func (a *lightAgent) receive(message *sitev1.SyncResponse) error {
 		if pace := message.GetPace(); pace != nil {
 			a.fleet.pace.Store(int64(pace.AsDuration()))
 		}
-		if orders := message.GetAssignments(); orders != nil {
-			if err := a.follow(orders); err != nil {
+		if assigned := message.GetAssignments(); assigned != nil {
+			if err := a.follow(assigned); err != nil {
 				return err
 			}
 		}
-		var err error
-		if message, err = a.stream.Receive(); err != nil {
+		message = &sitev1.SyncResponse{}
+		if err := receive(a.stream, message); err != nil {
 			return err
 		}
 	}
@@ -227,9 +274,9 @@ func (a *lightAgent) receive(message *sitev1.SyncResponse) error {
 
 // follow reports that what is new runs, and that of what is to stop nothing is
 // left.
-func (a *lightAgent) follow(orders *sitev1.Assignments) error {
+func (a *lightAgent) follow(assigned *sitev1.Assignments) error {
 	report := &sitev1.NodeReport{Node: a.name}
-	for _, p := range orders.GetPlacements() {
+	for _, p := range assigned.GetPlacements() {
 		key := p.GetProject() + "/" + p.GetName()
 		wanted, running := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN, a.running[key] != nil
 		switch {
@@ -261,6 +308,9 @@ func (a *lightAgent) follow(orders *sitev1.Assignments) error {
 func (a *lightAgent) beat() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.stream == nil {
+		return // it has not opened its first one
+	}
 	_ = a.stream.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
 		Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.Now()},
 	}})

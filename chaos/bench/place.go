@@ -185,7 +185,7 @@ func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
 		return err
 	})
 	rate := float64(nodes) / time.Since(begun).Seconds()
-	progress("%d nodes joined: %.0f/s; CPU: %s", nodes, rate, s.spent().since(start))
+	progress("%d nodes joined: %.0f/s; CPU: %s; %d attempts failed", nodes, rate, s.spent().since(start), s.fleet.again.Load())
 	return rate, err
 }
 
@@ -194,6 +194,7 @@ func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
 // coordinator a second.
 func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64, error) {
 	start, begun := s.spent(), time.Now()
+	streams.Go(func() error { return s.fleet.beat(ctx) })
 	if err := each(ctx, placeDialers, len(s.fleet.agents), func(_ context.Context, i int) error {
 		first, err := s.fleet.agents[i].open(ctx)
 		if err == nil {
@@ -203,7 +204,6 @@ func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64
 	}); err != nil {
 		return 0, err
 	}
-	streams.Go(func() error { return s.fleet.beat(ctx) })
 	if err := s.await(ctx, "the nodes' first reports", func() bool { return int(s.fleet.acked.Load()) == len(s.fleet.agents) }); err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ const (
 )
 
 // nodeProtocols are all that one node speaks with another.
-var nodeProtocols = []string{mtls.API2, mtls.Sync, mtls.Raft, mtls.Content, mtls.Peer}
+var nodeProtocols = []string{mtls.API2, mtls.Sync, mtls.Stream, mtls.Raft, mtls.Content, mtls.Peer}
 
 // revoke measures, on a site of four hosts, from the moment when a revocation
 // is acknowledged until every node has cut what the key had open and refuses it

@@ -6,7 +6,9 @@
 package dispatcher
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"sync"
@@ -24,7 +26,6 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
-	"skerry.dev/shared/wire"
 )
 
 const (
@@ -50,10 +51,22 @@ type Log interface {
 	Changed() <-chan struct{}
 }
 
+// Names are the site's endpoints, as differences.
+type Names interface {
+	// Begin returns the first response for a node that has what the digest tells,
+	// and where it then is; none while this voter does not coordinate.
+	Begin(digest uint64) (response *sitev1.EndpointsResponse, term, at uint64)
+	// Next returns what follows for a node, or what to wait for. over tells that
+	// the term has ended.
+	Next(term, at uint64) (response *sitev1.EndpointsResponse, to uint64, moved <-chan struct{}, over bool)
+}
+
 // Dispatcher serves sync streams. Run must run while it does.
 type Dispatcher struct {
-	// Time is told to the agents. Set it before the first stream.
-	Time func() *sitev1.SiteClock
+	// Time is told to the agents, and Names to those that ask. Set both before the
+	// first stream; Names may stay nil.
+	Time  func() *sitev1.SiteClock
+	Names Names
 
 	log     Log
 	store   *state.Store
@@ -136,44 +149,51 @@ func (d *Dispatcher) hear(node string) {
 	d.heard[node] = d.clock.Elapsed()
 }
 
-// Sync implements sitev1connect.SyncServiceHandler.
-func (d *Dispatcher) Sync(ctx context.Context, stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]) error {
-	peer, err := d.caller(ctx)
-	if err != nil {
-		return problem.ToConnect(err)
-	}
-	status := d.log.Status()
-	if !status.Serving {
-		return d.redirect(stream, status)
+// sync keeps one node's stream until it ends. What it starts is done when
+// receiving is: after the connection has ended.
+func (d *Dispatcher) sync(ctx context.Context, stream stream, receiving *sync.WaitGroup) error {
+	s, err := d.begin(ctx, stream)
+	if s == nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer d.hub.enter(s)()
+	receiving.Go(func() {
+		defer cancel()
+		s.receive(ctx)
+	})
+	return s.why(s.send(ctx))
+}
+
+// begin a session with the node at the other end; nil when there can be none.
+//
+//go:noinline
+func (d *Dispatcher) begin(ctx context.Context, stream stream) (*session, error) {
+	peer, err := d.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	status := d.log.Status()
+	if !status.Serving {
+		return nil, d.redirect(stream, status)
+	}
 	s := &session{
 		dispatcher: d, peer: peer, node: peer.Name, term: status.Term, stream: stream,
 		wake: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
 	s.dirty.Store(true)
-	defer d.hub.enter(s)()
-	received := make(chan error, 1)
-	go func() {
-		// Ends with the call: Receive fails once the handler has returned.
-		err := s.receive(ctx)
-		cancel()
-		received <- err
-	}()
-	err = s.send(ctx)
-	cancel()
+	return s, nil
+}
+
+// why a stream ends: because of what the node sent, if nothing else is wrong.
+func (s *session) why(err error) error {
 	select {
-	case rerr := <-received:
-		if err == nil {
-			err = rerr
-		}
-	default: // still in Receive; it ends when this handler returns
+	case failed := <-s.failed:
+		return cmp.Or(err, failed)
+	default:
+		return err
 	}
-	if err != nil {
-		return problem.ToConnect(err)
-	}
-	return nil
 }
 
 // caller is the node at the other end: it must be in the site's records, with
@@ -199,7 +219,7 @@ func CheckNode(view *state.View, peer certs.Peer) error {
 	return nil
 }
 
-func (d *Dispatcher) redirect(stream *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse], status consensus.Status) error {
+func (d *Dispatcher) redirect(stream stream, status consensus.Status) error {
 	redirect := &sitev1.SyncRedirect{}
 	if node := d.store.View().NodeOfReplica(status.Leader); node != nil {
 		redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
@@ -213,11 +233,14 @@ type session struct {
 	peer       certs.Peer
 	node       string
 	term       uint64
-	stream     *connect.BidiStream[sitev1.SyncRequest, sitev1.SyncResponse]
+	stream     stream
 	// acknowledged is the highest report number that is in the log.
 	acknowledged atomic.Uint64
 	// greeted is set once the node's own view has arrived.
 	greeted atomic.Bool
+	// names is the digest of the endpoints that the node has; nil when it wants
+	// none.
+	names atomic.Pointer[uint64]
 	// dirty is set when the orders may have changed.
 	dirty atomic.Bool
 	wake  chan struct{}
@@ -241,19 +264,21 @@ func (s *session) outdated() {
 	s.poke()
 }
 
-// receive reads what the node sends until the stream ends.
-func (s *session) receive(ctx context.Context) error {
+// receive reads what the node sends until the stream ends. How it ends does not
+// matter: the agent comes again.
+func (s *session) receive(ctx context.Context) {
 	for {
-		wire.Await(ctx)
-		message, err := s.stream.Receive()
-		if err != nil {
-			return nil // how a stream ends does not matter: the agent comes again
+		message := &sitev1.SyncRequest{}
+		if err := s.stream.Receive(message); err != nil {
+			s.refuse(err)
+			return
 		}
 		s.dispatcher.hear(s.node)
 		var reported *sitev1.NodeReport
 		switch m := message.GetMessage().(type) {
 		case *sitev1.SyncRequest_Hello:
 			reported = m.Hello.GetReport()
+			s.names.Store(m.Hello.Endpoints)
 			s.greeted.Store(true)
 			s.outdated()
 		case *sitev1.SyncRequest_Heartbeat:
@@ -263,12 +288,23 @@ func (s *session) receive(ctx context.Context) error {
 		case *sitev1.SyncRequest_Report:
 			reported = m.Report
 		}
-		if reported == nil {
-			continue
+		if reported != nil && s.submit(ctx, reported, message.GetReportNumber()) != nil {
+			return
 		}
-		if err := s.submit(ctx, reported, message.GetReportNumber()); err != nil {
-			return err
-		}
+	}
+}
+
+// refuse tells the other end what was wrong with what it sent; that it hung up,
+// or that nothing comes any more, nobody needs to hear.
+func (s *session) refuse(err error) {
+	var p *problem.Error
+	var c *connect.Error
+	if !errors.As(err, &p) && !errors.As(err, &c) {
+		return
+	}
+	select {
+	case s.failed <- err:
+	default: // one is enough
 	}
 }
 

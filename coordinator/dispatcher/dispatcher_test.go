@@ -5,13 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -20,19 +19,23 @@ import (
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
+	"skerry.dev/shared/access"
+	"skerry.dev/shared/access/guard"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
+	"skerry.dev/shared/orders"
 	"skerry.dev/shared/problem"
 )
 
 // testSite is a state with a log that commits at once, or fails.
 type testSite struct {
-	t      *testing.T
-	store  *state.Store
-	server *httptest.Server
+	t     *testing.T
+	store *state.Store
+	serve func(net.Conn)
+
+	dispatcher *Dispatcher
 
 	mu    sync.Mutex
 	index uint64
@@ -115,49 +118,77 @@ func newTestSite(t *testing.T) *testSite {
 		t.Fatal(err)
 	}
 	d := New(s, s.store, secrets.New("n1", recipient, system.Rand), system.Clock, slog.New(slog.DiscardHandler))
+	s.dispatcher = d
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- d.Run(ctx) }()
-	_, handler := sitev1connect.NewSyncServiceHandler(d)
-	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer := certs.Peer{Role: certs.RoleNode, Name: "n2", KeyFingerprint: key("n2")}
-		handler.ServeHTTP(w, r.WithContext(mtls.WithPeer(r.Context(), peer)))
-	}))
-	s.server.EnableHTTP2 = true
-	s.server.StartTLS()
+	var open sync.WaitGroup
+	s.serve = func(conn net.Conn) {
+		open.Go(func() {
+			defer func() { _ = conn.Close() }()
+			peer := certs.Peer{Role: certs.RoleNode, Name: "n2", KeyFingerprint: key("n2")}
+			d.Serve(mtls.WithPeer(ctx, peer), conn, guard.New(guard.Config{
+				Who:   func(context.Context) access.Principal { return access.PrincipalOf("spiffe://harbour/node/n2") },
+				Bound: func(node string, object access.Object) bool { return object.Name == node },
+			}))
+		})
+	}
 	t.Cleanup(func() {
-		s.server.CloseClientConnections()
-		s.server.Close()
 		stop()
 		<-ran
+		open.Wait()
 	})
 	return s
 }
 
-// stream of n2, which has told all about itself.
-type stream struct {
+// client is n2's end of a stream, on which it has told all about itself.
+type client struct {
 	t *testing.T
-	*connect.BidiStreamForClient[sitev1.SyncRequest, sitev1.SyncResponse]
+	*mtls.Messages
 }
 
-func (s *testSite) sync() stream {
+// dial returns n2's end of a connection that is served.
+func (s *testSite) dial() net.Conn {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	s.t.Cleanup(cancel)
-	opened := sitev1connect.NewSyncServiceClient(s.server.Client(), s.server.URL).Sync(ctx)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	here, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = here.Close() })
+	there, err := listener.Accept()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.serve(there)
+	return here
+}
+
+func (s *testSite) sync() client { return s.syncAs("n2") }
+
+func (s *testSite) syncAs(node string) client {
+	s.t.Helper()
+	opened := mtls.NewMessages(s.dial(), 64<<20, 10*time.Second)
 	// When it fails, the first answer says why.
 	_ = opened.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{
-		Hello: &sitev1.SyncHello{Report: &sitev1.NodeReport{}},
+		Hello: &sitev1.SyncHello{Node: node, Report: &sitev1.NodeReport{}},
 	}})
-	return stream{t: s.t, BidiStreamForClient: opened}
+	return client{t: s.t, Messages: opened}
 }
 
 // orders are the next that come; nil with the error that ended the stream.
-func (s stream) orders() (*sitev1.Assignments, error) {
+func (s client) orders() (*sitev1.Assignments, error) {
 	for {
-		response, err := s.Receive()
-		if err != nil {
-			return nil, problem.FromConnect(err)
+		response := &sitev1.SyncResponse{}
+		if err := s.Receive(response); err != nil {
+			return nil, err
+		}
+		if end := response.GetEnd(); end != nil {
+			return nil, orders.Reason(end)
 		}
 		if orders := response.GetAssignments(); orders != nil {
 			return orders, nil
@@ -165,14 +196,14 @@ func (s stream) orders() (*sitev1.Assignments, error) {
 	}
 }
 
-func (s stream) wantReplica(id uint64) {
+func (s client) wantReplica(id uint64) {
 	s.t.Helper()
 	if orders, err := s.orders(); err != nil || orders.GetRaftId() != id {
 		s.t.Fatalf("replica %d was expected: %v, %v", id, orders, err)
 	}
 }
 
-func (s stream) wantEnd(kind problem.Kind) {
+func (s client) wantEnd(kind problem.Kind) {
 	s.t.Helper()
 	if orders, err := s.orders(); err == nil || problem.KindOf(err) != kind {
 		s.t.Fatalf("it goes on with %v, or ended for another reason: %v", orders, err)
@@ -240,5 +271,57 @@ func TestANodeWhoseNameAnotherOneGotIsToldNothing(t *testing.T) {
 				t.Fatal("it was told of its successor, as if it were that")
 			}
 		}
+	}
+}
+
+func TestAStreamForAnotherNodeIsRefused(t *testing.T) {
+	newTestSite(t).syncAs("n1").wantEnd(problem.Forbidden)
+}
+
+func TestWhatIsNoMessageEndsTheStream(t *testing.T) {
+	s := newTestSite(t)
+	here := s.dial()
+	if _, err := here.Write([]byte{0xff, 0xff, 0xff, 0xff}); err != nil { // a length that nobody takes
+		t.Fatal(err)
+	}
+	client{t: t, Messages: mtls.NewMessages(here, 64<<20, 10*time.Second)}.wantEnd(problem.Exhausted)
+}
+
+// steps are endpoints in so many differences, after the first.
+type steps struct {
+	after uint64
+	moved chan struct{}
+}
+
+func (s steps) Begin(digest uint64) (*sitev1.EndpointsResponse, uint64, uint64) {
+	return &sitev1.EndpointsResponse{Digest: digest}, 7, 0
+}
+
+func (s steps) Next(term, at uint64) (*sitev1.EndpointsResponse, uint64, <-chan struct{}, bool) {
+	if at == s.after || term != 7 {
+		return nil, at, s.moved, term != 7
+	}
+	return &sitev1.EndpointsResponse{Digest: 100 + at}, at + 1, nil, false
+}
+
+func TestANodeThatAsksForEndpointsGetsAllOfThemInTurn(t *testing.T) {
+	s := newTestSite(t)
+	s.dispatcher.Names = steps{after: 3, moved: make(chan struct{})}
+	opened := mtls.NewMessages(s.dial(), 64<<20, 10*time.Second)
+	if err := opened.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{Node: "n2", Endpoints: proto.Uint64(5)}}}); err != nil {
+		t.Fatal(err)
+	}
+	var got []uint64
+	for len(got) < 4 {
+		response := &sitev1.SyncResponse{}
+		if err := opened.Receive(response); err != nil {
+			t.Fatal(err)
+		}
+		if e := response.GetEndpoints(); e != nil {
+			got = append(got, e.GetDigest())
+		}
+	}
+	if diff := cmp.Diff([]uint64{5, 100, 101, 102}, got); diff != "" {
+		t.Errorf("what came (-want +got):\n%s", diff)
 	}
 }

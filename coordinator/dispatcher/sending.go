@@ -20,6 +20,9 @@ type sent struct {
 	// revision of what is common, and version of the peers.
 	revision, book uint64
 	delivery       *secrets.Delivery
+	// names: it carries endpoints, and is at this step of this term.
+	names            bool
+	namesTerm, named uint64
 }
 
 // send keeps the node's orders up to date until the stream or the term ends.
@@ -32,9 +35,8 @@ func (s *session) send(ctx context.Context) error {
 		return nil
 	}
 	for {
-		status := d.log.Status()
-		if !status.Serving || status.Term != s.term {
-			return d.redirect(s.stream, status)
+		if over, err := s.over(); over {
+			return err
 		}
 		response := &sitev1.SyncResponse{Acknowledged: s.acknowledged.Load()}
 		var gone error
@@ -47,6 +49,7 @@ func (s *session) send(ctx context.Context) error {
 			}
 			s.addOrders(response, view, last)
 		}
+		moved := s.addNames(response, last)
 		if !s.votes {
 			pace = d.hub.pace()
 		}
@@ -62,6 +65,7 @@ func (s *session) send(ctx context.Context) error {
 		timer.Reset(max(0, pace-(d.clock.Elapsed()-last.at)))
 		select {
 		case <-s.wake:
+		case <-moved:
 		case <-timer.C():
 		case err := <-s.failed:
 			return err
@@ -69,6 +73,17 @@ func (s *session) send(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// over tells whether the term is: then the node was told who coordinates now.
+//
+//go:noinline
+func (s *session) over() (bool, error) {
+	status := s.dispatcher.log.Status()
+	if status.Serving && status.Term == s.term {
+		return false, nil
+	}
+	return true, s.dispatcher.redirect(s.stream, status)
 }
 
 // addOrders to a message, if they differ from those that the stream carried
@@ -99,12 +114,40 @@ func (s *session) addOrders(response *sitev1.SyncResponse, view *state.View, las
 	response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
 }
 
+// addNames to a message: what the node's endpoints lack. It returns what to wait
+// for before there can be more; nil when the node wants none.
+func (s *session) addNames(response *sitev1.SyncResponse, last *sent) <-chan struct{} {
+	names, digest := s.dispatcher.Names, s.names.Load()
+	if names == nil || digest == nil {
+		return nil
+	}
+	if !last.names {
+		response.Endpoints, last.namesTerm, last.named = names.Begin(*digest)
+		last.names = response.Endpoints != nil
+	}
+	var moved <-chan struct{}
+	if response.Endpoints == nil {
+		response.Endpoints, last.named, moved, _ = names.Next(last.namesTerm, last.named)
+	}
+	if response.Endpoints != nil {
+		return soon // there may be more
+	}
+	return moved
+}
+
+// soon is always over.
+var soon = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // tell the node, if there is anything to tell or it is time to; true when the
 // stream has ended: the agent comes again.
 func (s *session) tell(ctx context.Context, response *sitev1.SyncResponse, last *sent, pace time.Duration) bool {
 	d := s.dispatcher
 	due := d.clock.Elapsed()-last.at >= pace
-	if response.Message == nil && response.Acknowledged == last.acknowledged && !due {
+	if response.Message == nil && response.Endpoints == nil && response.Acknowledged == last.acknowledged && !due {
 		return false
 	}
 	if response.Message == nil {

@@ -139,9 +139,9 @@ func (h *Hub) forget() {
 	}
 }
 
-// begin returns the first response for a node that has what the digest tells,
-// and where it then is.
-func (h *Hub) begin(digest uint64) (response *sitev1.EndpointsResponse, term, at uint64) {
+// Begin returns the first response for a node that has what the digest tells,
+// and where it then is; none while this voter does not coordinate.
+func (h *Hub) Begin(digest uint64) (response *sitev1.EndpointsResponse, term, at uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.term == 0 {
@@ -171,13 +171,13 @@ func (h *Hub) all() *sitev1.EndpointsResponse {
 	return h.whole
 }
 
-// next returns what follows for a node, or what to wait for. over tells that the
-// term has ended.
-func (h *Hub) next(term, at uint64) (response *sitev1.EndpointsResponse, to uint64, moved <-chan struct{}, over bool) {
+// Next returns what follows for a node, or what to wait for. over tells that the
+// term has ended, or has not begun.
+func (h *Hub) Next(term, at uint64) (response *sitev1.EndpointsResponse, to uint64, moved <-chan struct{}, over bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.term != term {
-		return nil, 0, nil, true
+	if h.term != term || term == 0 {
+		return nil, 0, h.moved, true
 	}
 	first := h.number - uint64(len(h.steps))
 	switch {

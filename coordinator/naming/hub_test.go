@@ -67,7 +67,7 @@ type node struct {
 
 // begin a stream with what the node has.
 func (n *node) begin(r *rapid.T, h *Hub) {
-	response, term, at := h.begin(n.set.Digest())
+	response, term, at := h.Begin(n.set.Digest())
 	n.take(r, response)
 	n.term, n.at = term, at
 }
@@ -94,7 +94,7 @@ func (n *node) take(r *rapid.T, response *sitev1.EndpointsResponse) {
 // follow until there is nothing more.
 func (n *node) follow(r *rapid.T, h *Hub) {
 	for range 10_000 {
-		response, to, moved, over := h.next(n.term, n.at)
+		response, to, moved, over := h.Next(n.term, n.at)
 		if over {
 			n.begin(r, h)
 			continue
@@ -162,17 +162,17 @@ func TestWhatIsKeptForNodesThatComeBackIsBounded(t *testing.T) {
 	h := New(nil, nil, nil, nil)
 	h.take(&sitev1.Order{Term: 1, Index: 1}, nil, state.IsHealthy)
 	empty := endpoints.NewSet()
-	_, _, first := h.begin(empty.Digest())
+	_, _, first := h.Begin(empty.Digest())
 	for i := range maxSteps + 10 {
 		h.take(&sitev1.Order{Term: 1, Index: uint64(i + 2)}, []*skerryv1.Placement{placement(fmt.Sprintf("web-%d", i))}, state.IsHealthy)
 	}
 	if len(h.steps) != maxSteps {
 		t.Errorf("%d differences are kept", len(h.steps))
 	}
-	if response, _, _, _ := h.next(1, first); !response.GetWhole() {
+	if response, _, _, _ := h.Next(1, first); !response.GetWhole() {
 		t.Error("a node that was too slow does not get everything anew")
 	}
-	if response, _, _ := h.begin(h.steps[5].GetDigest()); response.GetWhole() {
+	if response, _, _ := h.Begin(h.steps[5].GetDigest()); response.GetWhole() {
 		t.Error("a node that was away for a moment gets everything anew")
 	}
 	if a, b := h.all(), h.all(); a != b {

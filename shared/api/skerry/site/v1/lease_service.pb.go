@@ -252,7 +252,7 @@ var File_skerry_site_v1_lease_service_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_lease_service_proto_rawDesc = "" +
 	"\n" +
-	"\"skerry/site/v1/lease_service.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19skerry/site/v1/sync.proto\x1a\x16skerry/v1/access.proto\"V\n" +
+	"\"skerry/site/v1/lease_service.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1askerry/site/v1/order.proto\x1a\x16skerry/v1/access.proto\"V\n" +
 	"\x12RenewLeasesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12,\n" +
 	"\x04asks\x18\x02 \x03(\v2\x18.skerry.site.v1.LeaseAskR\x04asks\"s\n" +
@@ -310,7 +310,7 @@ func file_skerry_site_v1_lease_service_proto_init() {
 	if File_skerry_site_v1_lease_service_proto != nil {
 		return
 	}
-	file_skerry_site_v1_sync_proto_init()
+	file_skerry_site_v1_order_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: skerry/site/v1/naming.proto
 
-// How the nodes come to know what DNS answers from, on the protocol of sync.
+// How the nodes come to know what DNS answers from, on the stream of sync.
 
 package sitev1
 
@@ -24,59 +24,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type EndpointsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// Digest of what the node has; 0 for nothing.
-	Digest        uint64 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *EndpointsRequest) Reset() {
-	*x = EndpointsRequest{}
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EndpointsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EndpointsRequest) ProtoMessage() {}
-
-func (x *EndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EndpointsRequest.ProtoReflect.Descriptor instead.
-func (*EndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *EndpointsRequest) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
-func (x *EndpointsRequest) GetDigest() uint64 {
-	if x != nil {
-		return x.Digest
-	}
-	return 0
-}
-
 // EndpointsResponse is the same for all nodes.
 type EndpointsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -94,7 +41,7 @@ type EndpointsResponse struct {
 
 func (x *EndpointsResponse) Reset() {
 	*x = EndpointsResponse{}
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +53,7 @@ func (x *EndpointsResponse) String() string {
 func (*EndpointsResponse) ProtoMessage() {}
 
 func (x *EndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +66,7 @@ func (x *EndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointsResponse.ProtoReflect.Descriptor instead.
 func (*EndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{1}
+	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *EndpointsResponse) GetOrder() *Order {
@@ -162,7 +109,7 @@ type EndpointChanges struct {
 
 func (x *EndpointChanges) Reset() {
 	*x = EndpointChanges{}
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -174,7 +121,7 @@ func (x *EndpointChanges) String() string {
 func (*EndpointChanges) ProtoMessage() {}
 
 func (x *EndpointChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -187,7 +134,7 @@ func (x *EndpointChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointChanges.ProtoReflect.Descriptor instead.
 func (*EndpointChanges) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *EndpointChanges) GetSet() []*v1.Endpoint {
@@ -215,7 +162,7 @@ type EndpointCopy struct {
 
 func (x *EndpointCopy) Reset() {
 	*x = EndpointCopy{}
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -227,7 +174,7 @@ func (x *EndpointCopy) String() string {
 func (*EndpointCopy) ProtoMessage() {}
 
 func (x *EndpointCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_naming_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_naming_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -240,7 +187,7 @@ func (x *EndpointCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointCopy.ProtoReflect.Descriptor instead.
 func (*EndpointCopy) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_naming_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *EndpointCopy) GetOrder() *Order {
@@ -261,10 +208,7 @@ var File_skerry_site_v1_naming_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_naming_proto_rawDesc = "" +
 	"\n" +
-	"\x1bskerry/site/v1/naming.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/naming.proto\">\n" +
-	"\x10EndpointsRequest\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\x06R\x06digest\"\x88\x01\n" +
+	"\x1bskerry/site/v1/naming.proto\x12\x0eskerry.site.v1\x1a\x1askerry/site/v1/order.proto\x1a\x16skerry/v1/naming.proto\"\x88\x01\n" +
 	"\x11EndpointsResponse\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x12\x14\n" +
 	"\x05whole\x18\x02 \x01(\bR\x05whole\x12\x18\n" +
@@ -275,10 +219,7 @@ const file_skerry_site_v1_naming_proto_rawDesc = "" +
 	"\aremoved\x18\x02 \x03(\tR\aremoved\"n\n" +
 	"\fEndpointCopy\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x121\n" +
-	"\tendpoints\x18\x02 \x03(\v2\x13.skerry.v1.EndpointR\tendpoints2\x80\x01\n" +
-	"\x0fEndpointService\x12m\n" +
-	"\tEndpoints\x12 .skerry.site.v1.EndpointsRequest\x1a!.skerry.site.v1.EndpointsResponse\"\x19¼\x18\x15\n" +
-	"\x04sync\x12\x04Node\"\x04node:\x01\x030\x01B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\tendpoints\x18\x02 \x03(\v2\x13.skerry.v1.EndpointR\tendpointsB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_naming_proto_rawDescOnce sync.Once
@@ -292,24 +233,21 @@ func file_skerry_site_v1_naming_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_naming_proto_rawDescData
 }
 
-var file_skerry_site_v1_naming_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_skerry_site_v1_naming_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_skerry_site_v1_naming_proto_goTypes = []any{
-	(*EndpointsRequest)(nil),  // 0: skerry.site.v1.EndpointsRequest
-	(*EndpointsResponse)(nil), // 1: skerry.site.v1.EndpointsResponse
-	(*EndpointChanges)(nil),   // 2: skerry.site.v1.EndpointChanges
-	(*EndpointCopy)(nil),      // 3: skerry.site.v1.EndpointCopy
-	(*Order)(nil),             // 4: skerry.site.v1.Order
-	(*v1.Endpoint)(nil),       // 5: skerry.v1.Endpoint
+	(*EndpointsResponse)(nil), // 0: skerry.site.v1.EndpointsResponse
+	(*EndpointChanges)(nil),   // 1: skerry.site.v1.EndpointChanges
+	(*EndpointCopy)(nil),      // 2: skerry.site.v1.EndpointCopy
+	(*Order)(nil),             // 3: skerry.site.v1.Order
+	(*v1.Endpoint)(nil),       // 4: skerry.v1.Endpoint
 }
 var file_skerry_site_v1_naming_proto_depIdxs = []int32{
-	4, // 0: skerry.site.v1.EndpointsResponse.order:type_name -> skerry.site.v1.Order
-	5, // 1: skerry.site.v1.EndpointChanges.set:type_name -> skerry.v1.Endpoint
-	4, // 2: skerry.site.v1.EndpointCopy.order:type_name -> skerry.site.v1.Order
-	5, // 3: skerry.site.v1.EndpointCopy.endpoints:type_name -> skerry.v1.Endpoint
-	0, // 4: skerry.site.v1.EndpointService.Endpoints:input_type -> skerry.site.v1.EndpointsRequest
-	1, // 5: skerry.site.v1.EndpointService.Endpoints:output_type -> skerry.site.v1.EndpointsResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
+	3, // 0: skerry.site.v1.EndpointsResponse.order:type_name -> skerry.site.v1.Order
+	4, // 1: skerry.site.v1.EndpointChanges.set:type_name -> skerry.v1.Endpoint
+	3, // 2: skerry.site.v1.EndpointCopy.order:type_name -> skerry.site.v1.Order
+	4, // 3: skerry.site.v1.EndpointCopy.endpoints:type_name -> skerry.v1.Endpoint
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
 	4, // [4:4] is the sub-list for extension extendee
 	0, // [0:4] is the sub-list for field type_name
@@ -320,16 +258,16 @@ func file_skerry_site_v1_naming_proto_init() {
 	if File_skerry_site_v1_naming_proto != nil {
 		return
 	}
-	file_skerry_site_v1_sync_proto_init()
+	file_skerry_site_v1_order_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_naming_proto_rawDesc), len(file_skerry_site_v1_naming_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   3,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   0,
 		},
 		GoTypes:           file_skerry_site_v1_naming_proto_goTypes,
 		DependencyIndexes: file_skerry_site_v1_naming_proto_depIdxs,

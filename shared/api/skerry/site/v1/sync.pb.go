@@ -5,7 +5,9 @@
 // source: skerry/site/v1/sync.proto
 
 // What agents and the coordinator say to each other, over mTLS with an ALPN of
-// its own.
+// its own: each message after its length in four bytes, the highest first, and no
+// HTTP. A coordinator holds a stream for each node of the site, and HTTP/2 would
+// cost it three goroutines and 60 KB more for each.
 
 package sitev1
 
@@ -27,68 +29,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Order is what orders are compared by: an agent refuses one that is lower
-// than the highest it has seen.
-type Order struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SiteEpoch     uint64                 `protobuf:"varint,1,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Order) Reset() {
-	*x = Order{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Order) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Order) ProtoMessage() {}
-
-func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Order.ProtoReflect.Descriptor instead.
-func (*Order) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Order) GetSiteEpoch() uint64 {
-	if x != nil {
-		return x.SiteEpoch
-	}
-	return 0
-}
-
-func (x *Order) GetTerm() uint64 {
-	if x != nil {
-		return x.Term
-	}
-	return 0
-}
-
-func (x *Order) GetIndex() uint64 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
-}
-
 type SyncRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts the reports of this agent process; rises with each message that
@@ -106,7 +46,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -118,7 +58,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -131,7 +71,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{1}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *SyncRequest) GetReportNumber() uint64 {
@@ -205,14 +145,16 @@ type SyncHello struct {
 	// Highest order that the agent has seen.
 	Seen *Order `protobuf:"bytes,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Everything that the agent knows of its placements.
-	Report        *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	Report *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// The node wants the site's endpoints, and has those of this digest; 0 for none.
+	Endpoints     *uint64 `protobuf:"fixed64,560,opt,name=endpoints,proto3,oneof" json:"endpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncHello) Reset() {
 	*x = SyncHello{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +166,7 @@ func (x *SyncHello) String() string {
 func (*SyncHello) ProtoMessage() {}
 
 func (x *SyncHello) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +179,7 @@ func (x *SyncHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncHello.ProtoReflect.Descriptor instead.
 func (*SyncHello) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *SyncHello) GetNode() string {
@@ -261,6 +203,13 @@ func (x *SyncHello) GetReport() *NodeReport {
 	return nil
 }
 
+func (x *SyncHello) GetEndpoints() uint64 {
+	if x != nil && x.Endpoints != nil {
+		return *x.Endpoints
+	}
+	return 0
+}
+
 type SyncHeartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent's wall clock, for site time.
@@ -271,7 +220,7 @@ type SyncHeartbeat struct {
 
 func (x *SyncHeartbeat) Reset() {
 	*x = SyncHeartbeat{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +232,7 @@ func (x *SyncHeartbeat) String() string {
 func (*SyncHeartbeat) ProtoMessage() {}
 
 func (x *SyncHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +245,7 @@ func (x *SyncHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncHeartbeat.ProtoReflect.Descriptor instead.
 func (*SyncHeartbeat) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SyncHeartbeat) GetClock() *timestamppb.Timestamp {
@@ -318,11 +267,14 @@ type SyncResponse struct {
 	// How long either side may be silent on this stream; absent: 200 ms. Sites of
 	// thousands of nodes would do nothing else otherwise.
 	Pace *durationpb.Duration `protobuf:"bytes,381,opt,name=pace,proto3" json:"pace,omitempty"`
+	// What the node's endpoints lack.
+	Endpoints *EndpointsResponse `protobuf:"bytes,560,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncResponse_Redirect
 	//	*SyncResponse_Assignments
 	//	*SyncResponse_Heartbeat
+	//	*SyncResponse_End
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -330,7 +282,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +294,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +307,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{4}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SyncResponse) GetAcknowledged() uint64 {
@@ -382,6 +334,13 @@ func (x *SyncResponse) GetCommon() *CommonOrders {
 func (x *SyncResponse) GetPace() *durationpb.Duration {
 	if x != nil {
 		return x.Pace
+	}
+	return nil
+}
+
+func (x *SyncResponse) GetEndpoints() *EndpointsResponse {
+	if x != nil {
+		return x.Endpoints
 	}
 	return nil
 }
@@ -420,6 +379,15 @@ func (x *SyncResponse) GetHeartbeat() *SyncHeartbeat {
 	return nil
 }
 
+func (x *SyncResponse) GetEnd() *SyncEnd {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -440,11 +408,80 @@ type SyncResponse_Heartbeat struct {
 	Heartbeat *SyncHeartbeat `protobuf:"bytes,3,opt,name=heartbeat,proto3,oneof"`
 }
 
+type SyncResponse_End struct {
+	// The last message of a stream that ends for a reason.
+	End *SyncEnd `protobuf:"bytes,561,opt,name=end,proto3,oneof"`
+}
+
 func (*SyncResponse_Redirect) isSyncResponse_Message() {}
 
 func (*SyncResponse_Assignments) isSyncResponse_Message() {}
 
 func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
+
+func (*SyncResponse_End) isSyncResponse_Message() {}
+
+// SyncEnd says why a stream ended.
+type SyncEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of shared/problem.
+	Kind          string          `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Message       string          `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Detail        *v1.ErrorDetail `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncEnd) Reset() {
+	*x = SyncEnd{}
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncEnd) ProtoMessage() {}
+
+func (x *SyncEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncEnd.ProtoReflect.Descriptor instead.
+func (*SyncEnd) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SyncEnd) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SyncEnd) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *SyncEnd) GetDetail() *v1.ErrorDetail {
+	if x != nil {
+		return x.Detail
+	}
+	return nil
+}
 
 // CommonOrders are the parts of assignments that are the same for all nodes.
 type CommonOrders struct {
@@ -947,33 +984,37 @@ var File_skerry_site_v1_sync_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/records.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\x1a\x12skerry/v1/vm.proto\"P\n" +
-	"\x05Order\x12\x1d\n" +
-	"\n" +
-	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"\xe5\x01\n" +
+	"\x19skerry/site/v1/sync.proto\x12\x0eskerry.site.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18skerry/site/v1/log.proto\x1a\x1bskerry/site/v1/naming.proto\x1a\x1askerry/site/v1/order.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/records.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x12skerry/v1/vm.proto\"\xe5\x01\n" +
 	"\vSyncRequest\x12#\n" +
 	"\rreport_number\x18\x04 \x01(\x04R\freportNumber\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.skerry.site.v1.SyncHelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeat\x124\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportH\x00R\x06reportB\t\n" +
-	"\amessage\"~\n" +
+	"\amessage\"\xb0\x01\n" +
 	"\tSyncHello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12)\n" +
 	"\x04seen\x18\x02 \x01(\v2\x15.skerry.site.v1.OrderR\x04seen\x122\n" +
-	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\"A\n" +
+	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\x12\"\n" +
+	"\tendpoints\x18\xb0\x04 \x01(\x06H\x00R\tendpoints\x88\x01\x01B\f\n" +
+	"\n" +
+	"_endpoints\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
-	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\x92\x03\n" +
+	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\x82\x04\n" +
 	"\fSyncResponse\x12\"\n" +
 	"\facknowledged\x18\x04 \x01(\x04R\facknowledged\x120\n" +
 	"\x05clock\x18\x8c\x01 \x01(\v2\x19.skerry.site.v1.SiteClockR\x05clock\x125\n" +
 	"\x06common\x18\xfc\x02 \x01(\v2\x1c.skerry.site.v1.CommonOrdersR\x06common\x12.\n" +
-	"\x04pace\x18\xfd\x02 \x01(\v2\x19.google.protobuf.DurationR\x04pace\x12:\n" +
+	"\x04pace\x18\xfd\x02 \x01(\v2\x19.google.protobuf.DurationR\x04pace\x12@\n" +
+	"\tendpoints\x18\xb0\x04 \x01(\v2!.skerry.site.v1.EndpointsResponseR\tendpoints\x12:\n" +
 	"\bredirect\x18\x01 \x01(\v2\x1c.skerry.site.v1.SyncRedirectH\x00R\bredirect\x12?\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1b.skerry.site.v1.AssignmentsH\x00R\vassignments\x12=\n" +
-	"\theartbeat\x18\x03 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"T\n" +
+	"\theartbeat\x18\x03 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeat\x12,\n" +
+	"\x03end\x18\xb1\x04 \x01(\v2\x17.skerry.site.v1.SyncEndH\x00R\x03endB\t\n" +
+	"\amessage\"g\n" +
+	"\aSyncEnd\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
+	"\x06detail\x18\x03 \x01(\v2\x16.skerry.v1.ErrorDetailR\x06detail\"T\n" +
 	"\fCommonOrders\x12\x16\n" +
 	"\x06orders\x18\x01 \x01(\fR\x06orders\x12\x14\n" +
 	"\x05peers\x18\x02 \x01(\fR\x05peers\x12\x16\n" +
@@ -1038,61 +1079,67 @@ func file_skerry_site_v1_sync_proto_rawDescGZIP() []byte {
 
 var file_skerry_site_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_skerry_site_v1_sync_proto_goTypes = []any{
-	(*Order)(nil),                 // 0: skerry.site.v1.Order
-	(*SyncRequest)(nil),           // 1: skerry.site.v1.SyncRequest
-	(*SyncHello)(nil),             // 2: skerry.site.v1.SyncHello
-	(*SyncHeartbeat)(nil),         // 3: skerry.site.v1.SyncHeartbeat
-	(*SyncResponse)(nil),          // 4: skerry.site.v1.SyncResponse
+	(*SyncRequest)(nil),           // 0: skerry.site.v1.SyncRequest
+	(*SyncHello)(nil),             // 1: skerry.site.v1.SyncHello
+	(*SyncHeartbeat)(nil),         // 2: skerry.site.v1.SyncHeartbeat
+	(*SyncResponse)(nil),          // 3: skerry.site.v1.SyncResponse
+	(*SyncEnd)(nil),               // 4: skerry.site.v1.SyncEnd
 	(*CommonOrders)(nil),          // 5: skerry.site.v1.CommonOrders
 	(*SyncRedirect)(nil),          // 6: skerry.site.v1.SyncRedirect
 	(*Assignments)(nil),           // 7: skerry.site.v1.Assignments
 	(*ImageSource)(nil),           // 8: skerry.site.v1.ImageSource
 	(*Peer)(nil),                  // 9: skerry.site.v1.Peer
 	(*NodeReport)(nil),            // 10: skerry.site.v1.NodeReport
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*SiteClock)(nil),             // 12: skerry.site.v1.SiteClock
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(*v1.Placement)(nil),          // 14: skerry.v1.Placement
-	(*TrustVersion)(nil),          // 15: skerry.site.v1.TrustVersion
-	(*DeliveredSecret)(nil),       // 16: skerry.site.v1.DeliveredSecret
-	(*GossipRing)(nil),            // 17: skerry.site.v1.GossipRing
-	(*AccessRecords)(nil),         // 18: skerry.site.v1.AccessRecords
-	(*v1.Node)(nil),               // 19: skerry.v1.Node
-	(*v1.Volume)(nil),             // 20: skerry.v1.Volume
-	(v1.VoterRole)(0),             // 21: skerry.v1.VoterRole
+	(*Order)(nil),                 // 11: skerry.site.v1.Order
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*SiteClock)(nil),             // 13: skerry.site.v1.SiteClock
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*EndpointsResponse)(nil),     // 15: skerry.site.v1.EndpointsResponse
+	(*v1.ErrorDetail)(nil),        // 16: skerry.v1.ErrorDetail
+	(*v1.Placement)(nil),          // 17: skerry.v1.Placement
+	(*TrustVersion)(nil),          // 18: skerry.site.v1.TrustVersion
+	(*DeliveredSecret)(nil),       // 19: skerry.site.v1.DeliveredSecret
+	(*GossipRing)(nil),            // 20: skerry.site.v1.GossipRing
+	(*AccessRecords)(nil),         // 21: skerry.site.v1.AccessRecords
+	(*v1.Node)(nil),               // 22: skerry.v1.Node
+	(*v1.Volume)(nil),             // 23: skerry.v1.Volume
+	(v1.VoterRole)(0),             // 24: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
-	2,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
-	3,  // 1: skerry.site.v1.SyncRequest.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	1,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
+	2,  // 1: skerry.site.v1.SyncRequest.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
 	10, // 2: skerry.site.v1.SyncRequest.report:type_name -> skerry.site.v1.NodeReport
-	0,  // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
+	11, // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
 	10, // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
-	11, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
-	12, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
+	12, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
+	13, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
 	5,  // 7: skerry.site.v1.SyncResponse.common:type_name -> skerry.site.v1.CommonOrders
-	13, // 8: skerry.site.v1.SyncResponse.pace:type_name -> google.protobuf.Duration
-	6,  // 9: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
-	7,  // 10: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
-	3,  // 11: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	0,  // 12: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
-	14, // 13: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
-	8,  // 14: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
-	9,  // 15: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
-	15, // 16: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
-	13, // 17: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
-	16, // 18: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
-	17, // 19: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
-	18, // 20: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
-	19, // 21: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
-	20, // 22: skerry.site.v1.Assignments.volumes:type_name -> skerry.v1.Volume
-	21, // 23: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	1,  // 24: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	4,  // 25: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	14, // 8: skerry.site.v1.SyncResponse.pace:type_name -> google.protobuf.Duration
+	15, // 9: skerry.site.v1.SyncResponse.endpoints:type_name -> skerry.site.v1.EndpointsResponse
+	6,  // 10: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
+	7,  // 11: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
+	2,  // 12: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	4,  // 13: skerry.site.v1.SyncResponse.end:type_name -> skerry.site.v1.SyncEnd
+	16, // 14: skerry.site.v1.SyncEnd.detail:type_name -> skerry.v1.ErrorDetail
+	11, // 15: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
+	17, // 16: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
+	8,  // 17: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
+	9,  // 18: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
+	18, // 19: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
+	14, // 20: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
+	19, // 21: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
+	20, // 22: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
+	21, // 23: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
+	22, // 24: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
+	23, // 25: skerry.site.v1.Assignments.volumes:type_name -> skerry.v1.Volume
+	24, // 26: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	0,  // 27: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	3,  // 28: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	28, // [28:29] is the sub-list for method output_type
+	27, // [27:28] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -1101,20 +1148,24 @@ func file_skerry_site_v1_sync_proto_init() {
 		return
 	}
 	file_skerry_site_v1_log_proto_init()
+	file_skerry_site_v1_naming_proto_init()
+	file_skerry_site_v1_order_proto_init()
 	file_skerry_site_v1_time_proto_init()
 	file_skerry_site_v1_secret_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_records_proto_init()
 	file_skerry_site_v1_trust_proto_init()
-	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
+	file_skerry_site_v1_sync_proto_msgTypes[0].OneofWrappers = []any{
 		(*SyncRequest_Hello)(nil),
 		(*SyncRequest_Heartbeat)(nil),
 		(*SyncRequest_Report)(nil),
 	}
-	file_skerry_site_v1_sync_proto_msgTypes[4].OneofWrappers = []any{
+	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{}
+	file_skerry_site_v1_sync_proto_msgTypes[3].OneofWrappers = []any{
 		(*SyncResponse_Redirect)(nil),
 		(*SyncResponse_Assignments)(nil),
 		(*SyncResponse_Heartbeat)(nil),
+		(*SyncResponse_End)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

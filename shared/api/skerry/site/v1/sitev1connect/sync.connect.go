@@ -3,7 +3,9 @@
 // Source: skerry/site/v1/sync.proto
 
 // What agents and the coordinator say to each other, over mTLS with an ALPN of
-// its own.
+// its own: each message after its length in four bytes, the highest first, and no
+// HTTP. A coordinator holds a stream for each node of the site, and HTTP/2 would
+// cost it three goroutines and 60 KB more for each.
 package sitev1connect
 
 import (
