@@ -41,7 +41,9 @@ func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Worklo
 	for _, p := range placements {
 		d.placements[p.GetProject()+"/"+p.GetName()] = p
 		w := wanted[p.GetProject()+"/"+p.GetWorkload()]
-		if runs(p) && d.ready[p.GetNode()] && p.GetGeneration() == w.GetGeneration() {
+		// New ones beside the old ones count together with those.
+		beside := w.GetUpdate().GetStrategy() == manifest.Canary || w.GetUpdate().GetStrategy() == manifest.BlueGreen
+		if runs(p) && d.ready[p.GetNode()] && (beside || p.GetGeneration() == w.GetGeneration()) {
 			healthy[p.GetProject()+"/"+p.GetWorkload()]++
 		}
 	}

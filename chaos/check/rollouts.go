@@ -109,7 +109,7 @@ func (r *Rollouts) Observe(asked *skerryv1.Update, u Update, ours bool) *Violati
 	is := &rollout{revision: u.newest().GetGeneration()}
 	r.seen[u.Name] = is
 	same := was.revision == is.revision
-	is.paused = was.paused && same
+	is.paused = was.paused && same && u.newest().GetState() != skerryv1.RevisionState_REVISION_STATE_GOOD
 	begun, placed := 0, 0
 	for _, p := range u.Placements {
 		if isOf(p, u.newest()) && counts(p) {

@@ -60,6 +60,7 @@ func TestRollouts(t *testing.T) {
 		{"an update goes on", rolling, 0, updated(isRolling, 1, 1), updated(isRolling, 1, 1, 2), ""},
 		{"one that is paused goes on", rolling, pause, updated(isRolling, 1, 2), updated(isRolling, 1, 2, 2), Paused},
 		{"one that is paused gets a good one more", rolling, pause, updated(isRolling, 1, 2), updated(isRolling, 1, 2, 1), ""},
+		{"one that is paused and becomes good is scaled", rolling, pause, updated(isGood, 2, 2), updated(isGood, 2, 2, 2), ""},
 		{"one that was ended goes on", rolling, abort, updated(isRolling, 1, 2), updated(isRolling, 1, 2), OldTemplate},
 		{"something else than the newest and the good one is made", rolling, 0, updated(isRolling, 1), updated(isRolling, 1, 3), OldTemplate},
 		{"a canary has its share", canary, 0, updated(isRolling, 1, 1), updated(isRolling, 1, 1, 2), ""},
