@@ -21,8 +21,10 @@ const (
 	// backupSuffix ends the name of a backup, backupStamp is the time in it.
 	backupSuffix = ".skerry-backup"
 	backupStamp  = "20060102T150405Z"
-	// folderTime bounds the wait for a folder: a mount may hang for ever.
+	// folderTime bounds the wait for a folder: a mount may hang for ever. folderTurn
+	// bounds the wait for what was begun there before.
 	folderTime = time.Minute
+	folderTurn = 5 * time.Second
 	// maxDeleted backups are deleted at once.
 	maxDeleted = 100
 )
@@ -30,9 +32,7 @@ const (
 // within does something in the folder. What hangs there is not waited for when
 // its time is over; nothing else is begun there until it has ended.
 func (b *backups) within(ctx context.Context, folder string, do func() error) error {
-	select {
-	case b.folder <- struct{}{}:
-	default:
+	if !b.turn(ctx) {
 		return folderProblem(folder, errors.New("something that was begun there has not ended yet"))
 	}
 	ctx, cancel := context.WithTimeout(ctx, folderTime)
@@ -51,9 +51,37 @@ func (b *backups) within(ctx context.Context, folder string, do func() error) er
 	}
 }
 
+// turn waits, not long, until nothing else is done in the folder: a list that
+// somebody asks for is no reason to go without a backup.
+func (b *backups) turn(ctx context.Context) bool {
+	select {
+	case b.folder <- struct{}{}:
+		return true
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, folderTurn)
+	defer cancel()
+	select {
+	case b.folder <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// folderProblem names the folder and not the file, whose name is another one at
+// each attempt: what has failed before for the same reason reads the same.
 func folderProblem(folder string, err error) error {
-	return problem.New(problem.Unavailable, folder, "%w", err).
+	return problem.New(problem.Unavailable, folder, "%w", reason(err)).
 		WithHint("is it mounted, with room in it, and may root write there? the site goes on; backups are tried again by themselves")
+}
+
+// reason is what the system says of a file, without its name.
+func reason(err error) error {
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		err = next
+	}
+	return err
 }
 
 // Keep implements api.Backups.
@@ -64,13 +92,17 @@ func (b *backups) Keep(ctx context.Context, settings manifest.Backups) (*skerryv
 	}
 	name := fmt.Sprintf("%s-%s-%d%s", b.v.Site, made.GetTime().AsTime().UTC().Format(backupStamp), made.GetIndex(), backupSuffix)
 	made.Name = filepath.Join(settings.Folder, name)
-	err = b.within(ctx, settings.Folder, func() error {
-		if err := b.v.Env.FS.WriteFile(made.GetName(), data, 0o600); err != nil {
+	return made, b.write(ctx, settings, made.GetName(), data)
+}
+
+// write a backup into the folder, and delete those that are too many.
+func (b *backups) write(ctx context.Context, settings manifest.Backups, name string, data []byte) error {
+	return b.within(ctx, settings.Folder, func() error {
+		if err := b.v.Env.FS.WriteFile(name, data, 0o600); err != nil {
 			return folderProblem(settings.Folder, err)
 		}
 		return b.retain(settings)
 	})
-	return made, err
 }
 
 // retain deletes what is more than the site is to keep, and what a crash left.
@@ -82,7 +114,7 @@ func (b *backups) retain(settings manifest.Backups) error {
 	all := b.known(settings.Folder, names)
 	for _, old := range first(all[min(settings.Keep, len(all)):], maxDeleted) {
 		if err := b.v.Env.FS.Remove(old.GetName()); err != nil {
-			return folderProblem(settings.Folder, fmt.Errorf("an old backup cannot be deleted: %w", err))
+			return folderProblem(settings.Folder, fmt.Errorf("an old backup cannot be deleted: %v", reason(err)))
 		}
 	}
 	for _, name := range names {

@@ -3,10 +3,12 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/manifest"
@@ -67,11 +69,49 @@ func TestAFolderThatHangsHoldsNothingUp(t *testing.T) {
 	if _, err := v.backups.List(ctx, "/mnt/backup"); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("it gave %v", err)
 	}
-	if _, err := v.backups.List(t.Context(), "/mnt/backup"); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "has not ended") {
+	if _, err := v.backups.List(ctx, "/mnt/backup"); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "has not ended") {
 		t.Errorf("the next one gave %v", err)
 	}
 	close(hangs)
 	v.backups.folder <- struct{}{} // it has ended
+}
+
+func TestABackupWaitsForWhoLooksIntoTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	v := openVoter(t, nil)
+	t.Cleanup(func() { _ = v.log.Close() })
+	v.backups.folder <- struct{}{} // somebody lists what is there
+	done := make(chan error, 1)
+	go func() {
+		done <- v.backups.write(t.Context(), manifest.Backups{Folder: dir, Keep: 2}, filepath.Join(dir, "harbour-20261101T000000Z-9.skerry-backup"), nil)
+	}()
+	select {
+	case err := <-done:
+		t.Fatal("it did not wait: ", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	<-v.backups.folder
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFolderThatIsStillGoneIsNoNews(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not-mounted")
+	v := openVoter(t, nil)
+	t.Cleanup(func() { _ = v.log.Close() })
+	var said [2]string
+	for i := range said {
+		name := fmt.Sprintf("harbour-20261101T00000%dZ-%d.skerry-backup", i, i)
+		err := v.backups.write(t.Context(), manifest.Backups{Folder: dir, Keep: 2}, filepath.Join(dir, name), nil)
+		if err == nil || !strings.Contains(err.Error(), "no such file or directory") {
+			t.Fatalf("it gave %v", err)
+		}
+		said[i] = without(err)
+	}
+	if said[0] != said[1] {
+		t.Errorf("the log would be told each time:\n%s\n%s", said[0], said[1])
+	}
 }
 
 // contextThatEnds has ended already.

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/certs"
 	"skerry.dev/coordinator/audit"
 	"skerry.dev/coordinator/backup"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -132,6 +133,9 @@ func (b *backups) header(snapshot *sitev1.Snapshot) *sitev1.BackupHeader {
 func (b *backups) content(state []byte, trust []*sitev1.TrustVersion) (*sitev1.BackupContent, error) {
 	view := b.v.store.View()
 	bundle, err := b.v.bundle(view)
+	if err == nil && bundle.Version() != uint64(len(trust)) { // it has grown since the state was taken
+		bundle, err = certs.VerifyTrust(view.SiteID(), trust)
+	}
 	if err != nil {
 		return nil, err
 	}
