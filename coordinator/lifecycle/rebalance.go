@@ -179,13 +179,16 @@ func (s *sheet) followMove(m *skerryv1.RebalanceMove, p *skerryv1.Placement) {
 	case p == nil && s.rebalanceIsLate():
 		s.moveIs(m, moveLeft, "it is gone, and nothing takes its place")
 	case p == nil:
+	case p.GetLostSince() != nil: // also when it was about to end: nobody knows when it will have
+		s.moveIs(m, moveLeft, "its node was lost meanwhile")
 	case p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN:
 	case next == nil:
 		s.moveIs(m, moveLeft, "what was to take its place is gone")
-	case p.GetLostSince() != nil:
-		s.moveIs(m, moveLeft, "its node was lost meanwhile")
 	case state.IsHealthy(next):
 		s.makeWay(p, "a rebalance moved it to "+next.GetNode())
+		if s.changed[placementKey(p)] == nil && s.rebalanceIsLate() {
+			s.moveIs(m, moveLeft, "too few others of its workload were healthy before the deadline")
+		}
 	case next.GetNode() == "" && next.GetDecision().GetPromised() == "":
 		s.moveIs(m, moveLeft, "node "+m.GetTo()+" did not take it after all")
 	case s.rebalanceIsLate():

@@ -157,6 +157,38 @@ func TestWhatDoesNotBecomeHealthyIsNotMoved(t *testing.T) {
 	}
 }
 
+func TestARebalanceWaitsForNothingThatDoesNotCome(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		do   func(*site)
+		want string
+	}{
+		{"a node that is lost before what has moved from it ended", func(s *site) {
+			s.nodes["n2"].deaf = true
+			s.pass(5 * time.Second)
+			s.nodes["n2"].off = true
+		}, "its node was lost meanwhile"},
+		{"others that are not healthy any more", func(s *site) {
+			s.step()
+			s.nodes["n1"].sick = true
+		}, "too few others of its workload were healthy before the deadline"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := crowded(t, minAvailable("100%"))
+			s.rebalance(20 * time.Second)
+			test.do(s)
+			s.pass(40 * time.Second)
+			r, told := s.view().Rebalance(), false
+			for _, m := range r.GetMoves() {
+				told = told || m.GetNote() == test.want
+			}
+			if r.GetEnded() == nil || !told {
+				t.Errorf("it goes on, or nobody is told why it did not move: %v\n%s", r, s.describe())
+			}
+		})
+	}
+}
+
 func TestWhatARebalanceDoesNotTouch(t *testing.T) {
 	for _, test := range []struct {
 		name string
