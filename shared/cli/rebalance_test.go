@@ -148,7 +148,7 @@ func TestRebalancesThatMakeNoSense(t *testing.T) {
 
 func TestARunIsStartedByHand(t *testing.T) {
 	site := rebalanced()
-	expect(t, site, "run backup -p shop", 0, "\nworkload/backup: run 7 has begun; skerry describe workload backup shows how far it is\n", "")
+	expect(t, site, "run backup -p shop", 0, "\nworkload/backup: run 7 has begun; skerry describe workload backup -p shop shows how far it is\n", "")
 	if got := site.asked().(*skerryv1.StartRunRequest); got.GetName() != "backup" || got.GetProject() != "shop" || got.GetRequestId() == "" {
 		t.Errorf("asked %v", got)
 	}

@@ -36,8 +36,12 @@ the other one, allow runs both. When the next run is due does not change.`,
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(a.Out, "%s: run %d has begun; skerry describe workload %s shows how far it is\n",
-					subject("Workload", oneLine(args[0])), answer.GetRun(), oneLine(args[0]))
+				in := ""
+				if o.project != "" {
+					in = " -p " + oneLine(o.project)
+				}
+				_, err = fmt.Fprintf(a.Out, "%s: run %d has begun; skerry describe workload %s%s shows how far it is\n",
+					subject("Workload", oneLine(args[0])), answer.GetRun(), oneLine(args[0]), in)
 				return err
 			})
 		},
