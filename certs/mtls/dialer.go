@@ -23,10 +23,6 @@ const (
 	// given up pingTimeout later: together below two seconds.
 	pingAfter   = 800 * time.Millisecond
 	pingTimeout = time.Second
-	// Streams of sync, on which both sides say that they live at the pace that the
-	// coordinator asks for, need no more than this.
-	pingSyncAfter   = 15 * time.Second
-	pingSyncTimeout = 5 * time.Second
 	// idleClient is how long a connection is kept that nobody uses. Each one is
 	// pinged all the time.
 	idleClient = time.Minute
@@ -34,22 +30,6 @@ const (
 	maxAnswerHeader = 64 << 10
 	// maxFrame lets blobs and tars come in fewer system calls.
 	maxFrame = 1 << 20
-	// minFrame is the least that HTTP/2 allows as a bound.
-	minFrame = 16 << 10
-)
-
-// clientLimits of the connections of one protocol.
-type clientLimits struct {
-	pingAfter, pingTimeout time.Duration
-	// frame is the largest that the other side may send.
-	frame uint32
-}
-
-var (
-	callLimits = clientLimits{pingAfter: pingAfter, pingTimeout: pingTimeout, frame: maxFrame}
-	// The other side keeps room for the largest frame that it ever sent, for as
-	// long as a connection is open: on thousands of streams that adds up.
-	streamLimits = clientLimits{pingAfter: pingSyncAfter, pingTimeout: pingSyncTimeout, frame: minFrame}
 )
 
 // Dialer opens connections under one identity.
@@ -221,16 +201,12 @@ func (c *outgoing) Read(p []byte) (int, error) {
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	limits := callLimits
-	if protocol == Sync {
-		limits = streamLimits
-	}
-	return httpClient(limits, func(ctx context.Context, address string) (shielded, error) {
+	return httpClient(func(ctx context.Context, address string) (shielded, error) {
 		return d.learnAndDial(ctx, address, protocol, expect)
 	})
 }
 
-func httpClient(limits clientLimits, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
+func httpClient(dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
 	return &http.Client{
 		Transport: &http2.Transport{
 			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {
@@ -240,11 +216,11 @@ func httpClient(limits clientLimits, dial func(ctx context.Context, address stri
 				}
 				return withHeads(conn), nil
 			},
-			ReadIdleTimeout:    limits.pingAfter,
-			PingTimeout:        limits.pingTimeout,
+			ReadIdleTimeout:    pingAfter,
+			PingTimeout:        pingTimeout,
 			WriteByteTimeout:   writeTimeout,
 			IdleConnTimeout:    idleClient,
-			MaxReadFrameSize:   limits.frame,
+			MaxReadFrameSize:   maxFrame,
 			MaxHeaderListSize:  maxAnswerHeader,
 			DisableCompression: true,
 		},
