@@ -17,7 +17,7 @@ func (o *describeOptions) form(f *fields, w *skerryv1.Workload) {
 		f.add("Per node", fmt.Sprintf("one on each of %d nodes", manifest.Wanted(w)))
 	case manifest.IsJob(w):
 		job := w.GetRunToCompletion()
-		f.add("Job", fmt.Sprintf("%d completions, %d at once, %d retries%s; kept for %s", job.GetCompletions(), job.GetParallelism(),
+		f.add("Job", fmt.Sprintf("%s, %d at once, %d retries%s; kept for %s", plural(int(job.GetCompletions()), "completion"), job.GetParallelism(),
 			job.GetRetries(), prefixed(", deadline ", job.GetDeadline()), job.GetTtl()))
 	default:
 		f.add("Replicas", fmt.Sprint(w.GetReplicas()))

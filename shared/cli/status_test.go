@@ -1,6 +1,13 @@
 package cli
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
 
 func TestStatusSaysWhatIsUpWhatIsWrongAndWhatToDo(t *testing.T) {
 	expect(t, harbour(), "status", 0, `
@@ -99,4 +106,32 @@ func TestStatusIsShownWhenTheListsFail(t *testing.T) {
 	}
 	wantIn(t, r.out.String(), "Site:         harbour", "skerry why web-4")
 	wantIn(t, r.err.String(), "skerry: site: there is no coordinator")
+}
+
+func TestWhatIsForeseenIsToldInALine(t *testing.T) {
+	weak := []*skerryv1.Weakness{{Loss: "node node-1"}}
+	for _, test := range []struct {
+		name            string
+		status          *skerryv1.StatusResponse
+		survives, drift string
+	}{
+		{"all is known, and well", &skerryv1.StatusResponse{Losses: 4, LossesTried: 4, Placements: 20, Drifted: 1}, "the loss of any one node or zone", ""},
+		{"nothing is known yet", &skerryv1.StatusResponse{Losses: 4, WeaknessesIncomplete: true}, "it is being found out; skerry whatif --lose NODE tells of one node at once", ""},
+		{"some is known", &skerryv1.StatusResponse{Losses: 1000, LossesTried: 640, WeaknessesIncomplete: true, Weaknesses: weak},
+			"the loss of any one node or zone, of 640 of 1000 that were tried so far but: node node-1", ""},
+		{"it was so", &skerryv1.StatusResponse{Losses: 4, LossesTried: 4, ForeseenAge: durationpb.New(40 * time.Second)}, "the loss of any one node or zone, as of 40s ago", ""},
+		{"much would be elsewhere", &skerryv1.StatusResponse{Losses: 4, LossesTried: 4, Placements: 20, Drifted: 2}, "the loss of any one node or zone",
+			"2 of 20 placements would be elsewhere now: skerry drift says why, skerry rebalance moves them"},
+		{"one must be elsewhere", &skerryv1.StatusResponse{Losses: 4, LossesTried: 4, Placements: 200, Drifted: 3, Misplaced: 1}, "the loss of any one node or zone",
+			"3 of 200 placements would be elsewhere now, 1 of them must not be where they are: skerry drift"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := survives(test.status); got != test.survives {
+				t.Errorf("survives: %s", got)
+			}
+			if got := drift(test.status); got != test.drift {
+				t.Errorf("drift: %s", got)
+			}
+		})
+	}
 }
