@@ -32,9 +32,10 @@ type foreseen struct {
 	tried, losses int
 	// drifted placements, and of these those that are where they must not be.
 	drifted, misplaced int
-	// index of the state, and when this was found out.
-	index uint64
-	at    time.Duration
+	// index of the state, when this was found out, and how long status was kept by
+	// it.
+	index    uint64
+	at, cost time.Duration
 }
 
 // foresight finds out which losses the site would not survive, and what would be
@@ -67,8 +68,11 @@ func newForesight(clock env.Clock) *foresight {
 // now is what is foreseen now.
 func (f *foresight) now(store *state.Store) foreseen {
 	if f.take(func() bool { return f.going == nil && f.due(store.View().Index()) }) {
+		began := f.clock.Elapsed()
 		f.begin(store)
-		f.give(f.step(surveyAtOnce))
+		found := f.step(surveyAtOnce)
+		found.cost = f.clock.Elapsed() - began
+		f.give(found)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -107,7 +111,7 @@ func (f *foresight) give(found foreseen) {
 
 // due: something has changed since the last survey, and not just now.
 func (f *foresight) due(index uint64) bool {
-	return !f.known || index != f.last.index && f.clock.Elapsed()-f.last.at > surveyEvery
+	return !f.known || index != f.last.index && f.clock.Elapsed()-f.last.at > max(surveyEvery, surveyShare*f.last.cost)
 }
 
 // begin a survey, by whoever has taken it.
