@@ -51,6 +51,12 @@ func TestFormsThatTheStateRefuses(t *testing.T) {
 		{"a day that never comes", "never due", func(w *skerryv1.Workload) { daily(w); w.Schedule.Cron = "0 0 30 2 *" }},
 		{"too much to wait for", "at most 16", waitsFor(strings.Split(strings.Repeat("x,", 17), ",")...)},
 		{"what there is not", "has no such workload", waitsFor("db")},
+		{"100,000 labels", "100000 labels, at most", func(w *skerryv1.Workload) {
+			w.Labels = map[string]string{}
+			for i := range 100_000 {
+				w.Labels[fmt.Sprintf("label%d", i)] = "x"
+			}
+		}},
 		{"itself", "circle: web after web", waitsFor("web")},
 	} {
 		s := newSite(t, 1)

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -193,6 +194,8 @@ func TestLargeManifestsAreRefused(t *testing.T) {
 		{"more than 64 documents", strings.Repeat("kind: Workload\n---\n", maxDocuments+1), "it holds more than 64 documents"},
 		{"text of more than 32 KiB", "kind: Workload\nname: a\ncontainer: {image: a, env: {A: " + strings.Repeat("x", maxTextBytes+1) + "}}", "it is longer than 32 KiB"},
 		{"brackets without end", "a: " + strings.Repeat("[", 100_000), "it is not YAML"},
+		{"100,000 labels", "kind: Workload\nname: a\nlabels: {" + manyLabels(100_000) + "}\ncontainer: {image: a}", "it is larger than 1024 KiB"},
+		{"20,000 labels", "kind: Workload\nname: a\nlabels: {" + manyLabels(20_000) + "}\ncontainer: {image: a}", "labels: 20000 entries, at most 32 are taken"},
 		{"a key as long as the file", "kind: Workload\n" + strings.Repeat("k", 1000) + ": 1\nname: a", "unknown field"},
 	}
 	for _, test := range tests {
@@ -206,6 +209,14 @@ func TestLargeManifestsAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyLabels(count int) string {
+	var text strings.Builder
+	for i := range count {
+		fmt.Fprintf(&text, "label%d: x, ", i)
+	}
+	return text.String()
 }
 
 // FuzzParse: no input makes Parse panic, what it takes is valid as the API
