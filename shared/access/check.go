@@ -132,7 +132,11 @@ func positionOf(err error) (line int, message string) {
 	if convErr != nil {
 		return 1, err.Error()
 	}
-	return line, "at " + found[2] + ": " + strings.Join(strings.Fields(found[3]), " ")
+	text := strings.Join(strings.Fields(found[3]), " ")
+	if _, wanted, ends := strings.Cut(text, "got want "); ends {
+		return line, "it ends where " + wanted + " was expected"
+	}
+	return line, "at " + found[2] + ": " + text
 }
 
 // firstFault of a validator's error, in one line.

@@ -32,6 +32,7 @@ func TestPoliciesAreRefusedWithLineAndAdvice(t *testing.T) {
 		{"nothing", "// nothing\n", "it holds no policy", "docs/access.md"},
 		{"no Cedar", "allow kim to apply", "line 1 is not Cedar", "docs/access.md"},
 		{"no end", "permit (" + shop + "}\n\n", "line 3 is not Cedar", "docs/access.md"},
+		{"only its beginning", "permit (principal", "line 1 is not Cedar: it ends where , was expected", "docs/access.md"},
 		{"a word that there is not", "permit (principal,\n action, resource) whence {};", "line 2 is not Cedar", "docs/access.md"},
 		{"a verb that there is not", "\npermit (principal,\n action == Action::\"fly\", resource);", "line 3: unrecognized action", "the verbs are apply,"},
 		{"a kind that there is not", "permit (principal, action,\n resource is Cow);", "line 2: unrecognized entity type `Cow`", "the kinds are AccessPolicy,"},

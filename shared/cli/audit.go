@@ -153,6 +153,10 @@ func (o *auditList) print(answer *skerryv1.ListAuditResponse) error {
 	if o.output.isData() {
 		return o.output.write(o.Out, answer)
 	}
+	if len(answer.GetEntries()) == 0 {
+		_, err := fmt.Fprintln(o.Err, "no such entries") // scripts see no lines
+		return err
+	}
 	t := newTable("NUMBER", "TIME", "PRINCIPAL", "FROM", "VERB", "RESOURCE", "RESULT")
 	for _, e := range answer.GetEntries() {
 		t.row(fmt.Sprint(e.GetNumber()), utc(e.GetTime().AsTime()), shortPrincipal(e.GetPrincipal()), e.GetFrom(),

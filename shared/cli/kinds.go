@@ -28,7 +28,7 @@ var kinds = []kind{
 	{name: "Volume", aliases: []string{"volume", "volumes", "vol"}, inProject: true},
 	{name: "Settings", aliases: []string{"settings", "setting"}},
 	{name: "Project", aliases: []string{"project", "projects", "pj"}},
-	{name: "AccessPolicy", aliases: []string{"accesspolicy", "accesspolicies", "ap"}},
+	{name: "AccessPolicy", aliases: []string{"accesspolicy", "accesspolicies", "policy", "policies", "ap"}},
 }
 
 func parseKind(word string) (kind, error) {

@@ -327,7 +327,7 @@ func (o *secretKeys) recover(cmd *cobra.Command, _ []string) error {
 		if _, err := call(ctx, o.app, c.Secrets().RecoverSecrets, request); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(o.Out, "the voters can open the secrets of the site: %d\n", state.GetSecrets())
+		_, err = fmt.Fprintf(o.Out, "the voters can open the site's key again, and with it %d secrets\n", state.GetSecrets())
 		return err
 	})
 }
