@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 
 	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/api"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/leases"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -69,6 +70,14 @@ func (v leaseService) RenewLeases(ctx context.Context, req *connect.Request[site
 func (v *Voter) leads(table *leases.Table) bool {
 	status := v.node.Status()
 	return table != nil && status.Serving && status.Term == table.Term()
+}
+
+// grantedNow are the leases, for people; nil when this is not the coordinator.
+func (v *Voter) grantedNow() api.Granted {
+	if table := v.granted.Load(); v.leads(table) {
+		return table
+	}
+	return nil
 }
 
 func (v *Voter) notCoordinator() error {

@@ -227,6 +227,7 @@ func (v *Voter) serve() {
 		NodeClient: func(node string) connect.HTTPClient { return v.clients.to(node, mtls.Peer) },
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting, Reported: func() []string { return v.dispatcher.Reported() },
+		Waiting:    v.whyWaiting, Granted: v.grantedNow,
 		Leaves: v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
 		SiteTime: siteClock{v},
 		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,

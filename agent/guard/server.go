@@ -47,13 +47,21 @@ type server struct {
 	groups   cgroups
 	watchdog *watchdog
 	requests chan request
+	// end ends this guard.
+	end context.CancelFunc
 	// stuck are those that were told to be killed and are not gone.
 	stuck map[string]bool
 }
 
 type request struct {
 	text   string
-	answer chan string
+	answer chan reply
+}
+
+type reply struct {
+	text string
+	// ends: the guard is to end once it has been sent.
+	ends bool
 }
 
 // Run guards until it is told to end, or until it has had nothing to guard for
@@ -76,6 +84,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	s.end = cancel
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.accept(ctx, listener) })
 	group.Go(func() error {
@@ -164,7 +173,7 @@ func (s *server) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	packet := make([]byte, maxPacket+1)
-	answer := make(chan string, 1)
+	answer := make(chan reply, 1)
 	for {
 		n, err := conn.Read(packet)
 		if err != nil || n == 0 || n > maxPacket {
@@ -175,7 +184,12 @@ func (s *server) serve(ctx context.Context, conn net.Conn) {
 		case <-ctx.Done():
 			return
 		}
-		if _, err := conn.Write([]byte(<-answer)); err != nil {
+		said := <-answer
+		_, err = conn.Write([]byte(said.text))
+		if said.ends {
+			s.end()
+		}
+		if err != nil {
 			return
 		}
 	}
@@ -207,12 +221,9 @@ func (s *server) loop(ctx context.Context) error {
 					answer = "no room to remember it: " + err.Error()
 				}
 			}
-			r.answer <- answer
-			if strings.HasPrefix(r.text, "arm") || end {
+			r.answer <- reply{text: answer, ends: end}
+			if strings.HasPrefix(r.text, "arm") {
 				last = s.Env.Clock.Elapsed()
-			}
-			if end {
-				return nil
 			}
 		case <-ctx.Done():
 			return nil

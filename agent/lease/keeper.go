@@ -25,7 +25,9 @@ const (
 	// startGuard is the shortest time between two starts of a guard, and decideTime
 	// how long one may take until what ran before this agent counts as unguarded.
 	startGuard = 2 * time.Second
-	decideTime = 3 * time.Second
+	// lookForGuard is how often one that was started is looked for.
+	lookForGuard = 20 * time.Millisecond
+	decideTime   = 3 * time.Second
 )
 
 // Ledger keeps orders, and what began under a lease.
@@ -353,8 +355,24 @@ func (k *Keeper) look(ctx context.Context) ([]guard.Entry, error) {
 		if failed := k.StartGuard(); failed != nil {
 			return nil, problem.New(problem.Internal, "guard", "it cannot be started: %w", failed)
 		}
+		if k.awaitGuard(ctx) {
+			return k.Guard.List(ctx)
+		}
 	}
 	return nil, err
+}
+
+// awaitGuard waits for one that was just started; false when it does not come.
+func (k *Keeper) awaitGuard(ctx context.Context) bool {
+	for k.Env.Clock.Elapsed()-k.started < startGuard {
+		if env.Sleep(ctx, k.Env.Clock, lookForGuard) != nil {
+			return false
+		}
+		if _, err := k.Guard.Check(ctx); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // decide once what becomes of what ran here before this agent did.

@@ -33,6 +33,9 @@ const (
 	// StayOnce: a workload that stays never runs more often than it is asked
 	// for.
 	StayOnce Rule = "stay never twice"
+	// ExclusiveOnce: what is exclusive never runs twice at the same moment, whatever
+	// has become of the processes that should see to it.
+	ExclusiveOnce Rule = "exclusive never twice"
 	// HealthyStays: a healthy instance ends only when somebody asked for it.
 	HealthyStays Rule = "healthy work is left alone"
 	// Converges: soon after the last fault everything is as it should be.

@@ -61,44 +61,52 @@ func (r *Rig) PlainHTTP() *http.Client {
 	}}
 }
 
-// namespaceNet dials out of a network namespace.
+// namespaceNet dials out of a network namespace, and listens in it.
 type namespaceNet struct{ name string }
 
-// Listen implements env.Net; nothing here listens.
-func (n namespaceNet) Listen(context.Context, string, string) (net.Listener, error) {
-	return nil, fmt.Errorf("nothing listens in %s", n.name)
+// Listen implements env.Net.
+func (n namespaceNet) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return within(n, func() (net.Listener, error) { return (&net.ListenConfig{}).Listen(ctx, network, address) })
 }
 
-// Dial implements env.Net. A socket stays in the namespace of the thread that
-// made it.
+// Dial implements env.Net.
 func (n namespaceNet) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	// Addresses are numbers: one attempt, on one thread.
+	return within(n, func() (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, network, address) })
+}
+
+// within makes a socket in the namespace: it stays in that of the thread that made
+// it.
+func within[T any](n namespaceNet, open func() (T, error)) (T, error) {
 	type result struct {
-		conn net.Conn
-		err  error
+		socket T
+		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
 		// Never unlocked: the thread ends with this goroutine, and nobody else
 		// finds itself in the wrong namespace.
 		runtime.LockOSThread()
-		conn, err := n.dialHere(ctx, network, address)
-		done <- result{conn, err}
+		r := result{err: n.enter()}
+		if r.err == nil {
+			r.socket, r.err = open()
+		}
+		done <- r
 	}()
 	r := <-done
-	return r.conn, r.err
+	return r.socket, r.err
 }
 
-func (n namespaceNet) dialHere(ctx context.Context, network, address string) (net.Conn, error) {
+func (n namespaceNet) enter() error {
 	namespace, err := os.Open("/run/netns/" + n.name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = namespace.Close() }() // opened for reading only
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("setns %s: %w", n.name, err)
+		return fmt.Errorf("setns %s: %w", n.name, err)
 	}
-	// Addresses are numbers: one attempt, on this thread.
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	return nil
 }
 
 // OperatorDialer dials as the operator whose home this is.

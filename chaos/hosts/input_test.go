@@ -33,7 +33,7 @@ func TestBadInput(t *testing.T) {
 		"bad name":             {strings.Replace(minimal(""), "bad", "Bad_Name", 1), "name"},
 		"no image":             {"kind: Workload\nname: bad\ncontainer: {}\n", "image"},
 		"unknown kind":         {"kind: Workloads\nname: bad\n", "kind"},
-		"exclusive":            {minimal("partition: {mode: exclusive}\n"), "partition.mode"},
+		"short lease":          {minimal("partition: {mode: exclusive, lease: 1s}\n"), "partition.lease"},
 		"nonsense CPU":         {strings.Replace(minimal(""), "}", ", resources: {cpu: lots}}", 1), "cpu"},
 		"port out of range":    {strings.Replace(minimal(""), "}", ", ports: [{name: http, port: 80000}]}", 1), "port"},
 		"one good, one bad":    {strings.Replace(minimal(""), "bad", "good", 1) + "---\nkind: Workload\nname: bad\nreplicas: -1\n", "replicas"},

@@ -61,6 +61,9 @@ const (
 	// StopSite ends all that runs, in order; at the end people or the power start it
 	// again.
 	StopSite
+	// Pause lets the process of each target stand still, as SIGSTOP does. It is in no
+	// schedule that is made from a seed.
+	Pause
 )
 
 var names = map[Kind]string{
@@ -68,6 +71,7 @@ var names = map[Kind]string{
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
 	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", Pause: "pause",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -81,6 +85,8 @@ type Fault struct {
 	Hosts []int
 	// Leader also strikes the host that is coordinator when it begins.
 	Leader bool
+	// Exclusive also strikes the host on which what is exclusive runs when it begins.
+	Exclusive bool
 	// Seed for what is chosen when it is carried out.
 	Seed uint64
 }

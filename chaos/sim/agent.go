@@ -43,6 +43,7 @@ type node struct {
 	trouble bool
 	// keeping are the copies on their way.
 	keeping map[string]bool
+	leases  *leases
 }
 
 func newNode(p *process) *node {
@@ -54,10 +55,11 @@ func newNode(p *process) *node {
 	}
 	p.host.machine.changed = func() {
 		if !p.dead {
-			a.look()
+			p.awake(a.look)
 		}
 	}
 	p.agent = a
+	a.leases = newLeases(a)
 	a.obey()
 	a.look()
 	p.every(lookEvery, a.look)
@@ -92,6 +94,7 @@ func (a *node) obey() {
 	a.judgeSecrets(orders)
 	a.core.Locate(orders.GetRecord())
 	a.core.Desire(orders.GetPlacements())
+	a.leases.want()
 	a.runReplica(orders.GetRaftId())
 	a.step()
 }
@@ -109,8 +112,10 @@ func (a *node) look() {
 		a.looking = false
 		a.trouble = err != nil
 		if err == nil {
+			a.leases.permit()
 			a.core.Observe(instances, a.host.elapsed())
 			a.looked = true
+			a.leases.drop(instances)
 		}
 		a.step()
 		if a.again {
@@ -129,7 +134,11 @@ func (a *node) step() {
 	if !a.looked || a.trouble {
 		return
 	}
+	ends := a.leases.permit()
 	actions, wake := a.core.Step(a.host.elapsed())
+	if wake == 0 || (ends != 0 && ends < wake) {
+		wake = ends
+	}
 	for _, action := range actions {
 		a.perform(action)
 	}
@@ -159,6 +168,7 @@ func (a *node) perform(action reconcile.Action) {
 	if action.Kind != reconcile.Check {
 		a.world.trace.fold('x', uint64(a.host.index), uint64(action.Kind), digest([]byte(action.ID)))
 	}
+	refused := action.Kind == reconcile.Start && !a.leases.begin(action.ID)
 	finishes := a.rng.IntN(2) == 0
 	powered := a.host.boots
 	a.world.kernel.after(a.takes(durations[action.Kind]), func() {
@@ -168,19 +178,27 @@ func (a *node) perform(action reconcile.Action) {
 			}
 			return
 		}
-		err := a.act(action)
-		if a.dead {
-			return
+		err := errNoLease
+		if !refused {
+			err = a.act(action)
 		}
-		a.core.Done(action, err, a.host.elapsed())
-		if err != nil && action.Kind != reconcile.Check {
-			a.world.trace.note(a.host.name, "could not %s %s: %v", action.Kind, action.ID, err)
-		}
-		if action.Kind != reconcile.Check {
-			a.look()
-		}
-		a.step()
+		a.awake(func() { a.performed(action, err) })
 	})
+}
+
+// performed takes in what came of an action.
+func (a *node) performed(action reconcile.Action, err error) {
+	if a.dead {
+		return
+	}
+	a.core.Done(action, err, a.host.elapsed())
+	if err != nil && action.Kind != reconcile.Check {
+		a.world.trace.note(a.host.name, "could not %s %s: %v", action.Kind, action.ID, err)
+	}
+	if action.Kind != reconcile.Check {
+		a.look()
+	}
+	a.step()
 }
 
 func (a *node) act(action reconcile.Action) error {
@@ -191,7 +209,7 @@ func (a *node) act(action reconcile.Action) error {
 	case reconcile.Prepare:
 		return m.prepare(action.Spec)
 	case reconcile.Start:
-		return m.driver.Start(context.Background(), action.ID)
+		return m.start(action.ID)
 	case reconcile.Stop:
 		return m.stop(action.ID, action.Grace)
 	case reconcile.Remove:

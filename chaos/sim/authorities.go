@@ -35,7 +35,7 @@ func (c *coordinator) keepTrust() {
 	if c.over() {
 		return
 	}
-	again := func() { c.world.kernel.after(trustEvery, c.keepTrust) }
+	again := func() { c.process.later(trustEvery, c.keepTrust) }
 	if entry := c.nextTrust(c.store.View()); entry != nil {
 		entry.RequestId, entry.Principal = c.newID(), "coordinator"
 		c.commit(entry, func(*sitev1.Outcome, bool) { again() })
@@ -93,7 +93,7 @@ func (c *coordinator) keepGossip() {
 	if c.over() {
 		return
 	}
-	again := func() { c.world.kernel.after(gossipEvery, c.keepGossip) }
+	again := func() { c.process.later(gossipEvery, c.keepGossip) }
 	view := c.store.View()
 	var entry *sitev1.Entry
 	switch {

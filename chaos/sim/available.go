@@ -95,7 +95,7 @@ func (a *availability) good(x, y int) bool {
 	w := a.world
 	for _, h := range []*host{w.hosts[x], w.hosts[y]} {
 		node := w.newest.Node(h.name)
-		if h.process == nil || h.process.voter == nil || h.raft.id != node.GetRaftId() || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		if h.process == nil || h.process.isPaused() || h.process.voter == nil || h.raft.id != node.GetRaftId() || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			return false
 		}
 	}

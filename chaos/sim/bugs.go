@@ -84,6 +84,17 @@ const (
 	NoPower        Bug = "no-power"
 	// EndlessDrain: no coordinator looks whether a drain is over.
 	EndlessDrain Bug = "endless-drain"
+	// LeaseWallClock: nodes count leases by their wall clocks.
+	LeaseWallClock Bug = "lease-wall-clock"
+	// LeaseFromReceipt: nodes count leases from when the answer came.
+	LeaseFromReceipt Bug = "lease-from-receipt"
+	// LeaseAlone: a coordinator grants leases without a round of the majority.
+	LeaseAlone Bug = "lease-alone"
+	// EagerCoordinator: a new coordinator does not wait for leases that it did not
+	// grant.
+	EagerCoordinator Bug = "eager-coordinator"
+	// ForgetfulGuard: the guard kills nothing.
+	ForgetfulGuard Bug = "forgetful-guard"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

@@ -41,6 +41,8 @@ func newWorld(options Options) *world {
 	w.net = newNetwork(w.kernel, w.trace, w.netRng, count)
 	w.net.hostUp = func(h int) bool { return w.hosts[h].unpowered == 0 }
 	w.net.processUp = func(h int) bool { return w.hosts[h].process != nil }
+	w.net.paused = func(h int) bool { return w.hosts[h].process.isPaused() }
+	w.net.awake = func(h int, do func()) { w.hosts[h].process.awake(do) }
 	for i := range count {
 		w.hosts = append(w.hosts, newHost(w, i))
 	}
@@ -65,6 +67,7 @@ func newHost(w *world, index int) *host {
 	h.raft.bug = w.options.Bug
 	h.leaves = newLeafDisk(w, h.name)
 	h.machine = newMachine(h)
+	h.guard = newGuardian(h)
 	return h
 }
 
@@ -153,6 +156,7 @@ func (w *world) opening() []*sitev1.Entry {
 	for _, name := range staying {
 		entries = append(entries, applyEntry(stay(name, 1)))
 	}
+	entries = append(entries, applyEntry(exclusive(lone)))
 	for i, entry := range entries {
 		entry.RequestId, entry.Principal = fmt.Sprintf("opening-%d", i), "init"
 	}

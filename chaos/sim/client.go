@@ -112,6 +112,9 @@ func (c *client) try(r *request) {
 	c.world.kernel.after(requestTimeout, retry)
 	entry := c.rng.IntN(len(c.world.hosts))
 	p := c.world.hosts[entry].process
+	if p.isPaused() {
+		return // nobody answers
+	}
 	if p == nil {
 		c.world.kernel.after(100*time.Millisecond, retry)
 		return
@@ -151,6 +154,8 @@ func (c *client) answered(r *request, a answer) {
 var (
 	changing = []string{"web", "api", "cache", "port", "big", vault}
 	staying  = []string{"edge-a", "edge-b"}
+	// lone is exclusive.
+	lone = "lone"
 )
 
 // some workload: those of other forms are changed more rarely, so that updates can
@@ -220,6 +225,13 @@ func newWorkload(name string) *skerryv1.Workload {
 		Restart:   &skerryv1.Restart{Policy: "always", Backoff: "500ms", MaxBackoff: "1m"},
 		StopGrace: "10s",
 	}
+}
+
+// exclusive is a workload that runs once at most.
+func exclusive(name string) *skerryv1.Workload {
+	w := newWorkload(name)
+	w.Partition.Mode, w.Partition.Lease, w.StopGrace = "exclusive", "10s", "1s"
+	return w
 }
 
 // stay is a workload that is bound to its nodes.

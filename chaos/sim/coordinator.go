@@ -43,6 +43,7 @@ type coordinator struct {
 func newCoordinator(v *voter, term uint64) *coordinator {
 	c := &coordinator{voter: v, term: term}
 	c.core = lifecycle.New(lifecycle.Defaults(v.host.name), v.host.elapsed())
+	c.core.KnowLeases(v.leaseTable(term))
 	v.world.trace.note(v.host.name, "serves term %d", term)
 	c.keepSecrets()
 	c.keepTrust()
@@ -79,7 +80,7 @@ func (c *coordinator) wakeIn(d time.Duration) {
 	c.alarm++
 	c.planned, c.due = true, at
 	alarm := c.alarm
-	c.world.kernel.after(d, func() {
+	c.process.later(d, func() {
 		if alarm != c.alarm {
 			return
 		}
@@ -165,7 +166,7 @@ func (c *coordinator) commit(entry *sitev1.Entry, done func(*sitev1.Outcome, boo
 			done(outcome, ok)
 		}
 	}
-	c.world.kernel.after(proposeTimeout, func() { once(nil, false) })
+	c.process.later(proposeTimeout, func() { once(nil, false) })
 	c.propose(entry, func(done consensus.Completion) { once(done.Outcome, done.Err == nil) })
 }
 
@@ -189,7 +190,7 @@ func (c *coordinator) probe(node string) {
 			c.wakeIn(0)
 		}
 	}
-	c.world.kernel.after(probeTimeout, func() { finish(false) })
+	c.process.later(probeTimeout, func() { finish(false) })
 	net := c.world.net
 	net.datagram(c.host.index, to, 'p', func() {
 		if !c.process.connects(c.world.hosts[to].process) {

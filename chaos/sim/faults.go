@@ -36,8 +36,12 @@ func (in *injector) begin(f nemesis.Fault) {
 		hosts = append(hosts, leader)
 		slices.Sort(hosts)
 	}
+	if lone := w.loneHost(); f.Exclusive && lone >= 0 && !slices.Contains(hosts, lone) {
+		hosts = append(hosts, lone)
+		slices.Sort(hosts)
+	}
 	if len(hosts) == 0 {
-		return // it was for the coordinator, and there is none
+		return // it was for the coordinator, or what is exclusive, and there is none
 	}
 	w.trace.note("site", "FAULT %s", nemesis.Fault{Kind: f.Kind, Hosts: hosts, For: f.For})
 	w.stats.Faults++
@@ -88,6 +92,20 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		return in.unmesh(hosts, rng)
 	case nemesis.Poor:
 		return in.count(w.net.bad, func(a, b int) bool { return slices.Contains(hosts, a) || slices.Contains(hosts, b) })
+	case nemesis.Pause:
+		var resume []func()
+		for _, h := range hosts {
+			pause := w.hosts[h].pause
+			if rng.IntN(2) == 0 {
+				pause = w.hosts[h].pauseInAsk
+			}
+			resume = append(resume, pause())
+		}
+		return func() {
+			for _, do := range resume {
+				do()
+			}
+		}
 	case nemesis.ClockJump:
 		return in.jump(hosts, rng)
 	case nemesis.Evict:

@@ -38,6 +38,10 @@ type host struct {
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
 	machine   *machine
+	// guard outlives the process, not a power cut.
+	guard *guardian
+	// inAsk is called when the process has asked for a lease; nil for nothing.
+	inAsk func()
 
 	// wall is how far the wall clock is off, drift how much it gains; wrong counts
 	// the faults that set it.
@@ -168,6 +172,7 @@ func (h *host) powerOff() {
 	h.unpowered++
 	h.kill("power lost", true)
 	if h.unpowered == 1 {
+		h.guard.begin()
 		h.machine.driver.PowerCut()
 	}
 }

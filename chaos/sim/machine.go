@@ -75,6 +75,8 @@ func (m *machine) follow(id string, state runtime.State) {
 			w.violate(check.MadeOnce(id, w.truth.Starts(id)))
 			m.work(id)
 		}
+		w.violate(w.truth.Started(m.host.name, id, workload, stayLimit(workload)))
+		w.judgeLone(workload)
 	case m.running[id]:
 		delete(m.running, id)
 		w.trace.note(m.host.name, "%s has ended", id)
@@ -91,6 +93,19 @@ func (m *machine) prepare(spec runtime.Spec) error {
 	m.sick[spec.ID] = spec.Container.GetEnv()[sick] != ""
 	return m.driver.Prepare(context.Background(), spec)
 }
+
+// start an instance, unless its group is frozen because its lease has ended.
+func (m *machine) start(id string) error {
+	if m.host.guard.ended(id) {
+		return errFrozen
+	}
+	return m.driver.Start(context.Background(), id)
+}
+
+var (
+	errFrozen  = errors.New("its cgroup is frozen")
+	errNoLease = errors.New("the node holds no lease for it")
+)
 
 // prepareHalf is what a Prepare leaves that a crash ended in the middle.
 func (m *machine) prepareHalf(id string) {
@@ -114,6 +129,7 @@ func (m *machine) remove(id string) error {
 // judge whether what runs may be stopped.
 func (m *machine) judge(id string) {
 	if m.runs(id) && !m.sick[id] {
+	if m.runs(id) && m.workloads[id] != lone { // its lease may have ended
 		w := m.host.world
 		w.violate(w.truth.Stopped(m.host.name, id, w.wanted(id)))
 	}

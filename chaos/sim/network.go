@@ -31,12 +31,16 @@ type network struct {
 	bad [][]int
 	// hostUp and processUp tell what answers at a host.
 	hostUp, processUp func(host int) bool
+	// paused: the process at a host stands still; awake does something there as soon
+	// as it does not.
+	paused func(host int) bool
+	awake  func(host int, do func())
 	// streams that a host has an open end of, in the order of their opening.
 	streams [][]*stream
 }
 
 func newNetwork(k *kernel, t *trace, rng *rand.Rand, hosts int) *network {
-	n := &network{kernel: k, trace: t, rng: rng}
+	n := &network{kernel: k, trace: t, rng: rng, paused: func(int) bool { return false }, awake: func(_ int, do func()) { do() }}
 	for range hosts {
 		n.cuts = append(n.cuts, make([]int, hosts))
 		n.bad = append(n.bad, make([]int, hosts))
@@ -95,7 +99,7 @@ func (n *network) datagram(from, to int, what uint64, deliver func()) {
 		n.kernel.after(delay, func() {
 			// What is cut while a message is on its way stops it too.
 			if n.open(from, to) && n.processUp(to) {
-				deliver()
+				n.awake(to, deliver)
 			}
 		})
 	}

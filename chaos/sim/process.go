@@ -53,6 +53,9 @@ type process struct {
 	askedWhy                      time.Duration
 	renewing, left, ordered, full bool
 	agent                         *node
+	// paused counts the faults that let it stand still; due is what it does after.
+	paused int
+	due    []func()
 	// voter is nil while the host has no replica.
 	voter *voter
 }
@@ -72,7 +75,7 @@ func newProcess(h *host) *process {
 
 // after schedules something that happens only while the process lives.
 func (p *process) after(d time.Duration, do func()) {
-	p.world.kernel.after(d, func() {
+	p.later(d, func() {
 		if !p.dead {
 			do()
 		}

@@ -55,7 +55,7 @@ func (c *coordinator) keepSecrets() {
 	if c.over() {
 		return
 	}
-	again := func() { c.world.kernel.after(secretsEvery, c.keepSecrets) }
+	again := func() { c.process.later(secretsEvery, c.keepSecrets) }
 	entry, err := c.keeper.Next(c.store.View())
 	if err != nil {
 		c.world.trace.note(c.host.name, "cannot open the site's key: %v", err)

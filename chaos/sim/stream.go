@@ -40,13 +40,15 @@ type end struct {
 // first, at the other end; it gives what to do there when the stream breaks.
 func (n *network) dial(from, to int, accept func(*stream) (onClose func()), done func(*stream)) {
 	n.trace.fold('c', uint64(from), uint64(to))
-	if !n.open(from, to) || !n.open(to, from) || !n.hostUp(to) {
+	finish := done
+	done = func(s *stream) { n.awake(from, func() { finish(s) }) }
+	if !n.open(from, to) || !n.open(to, from) || !n.hostUp(to) || n.paused(to) {
 		n.kernel.after(dialTimeout, func() { done(nil) })
 		return
 	}
 	there, back := n.latency(from, to), n.latency(to, from)
 	n.kernel.after(there, func() {
-		if !n.processUp(to) {
+		if !n.processUp(to) || n.paused(to) {
 			n.kernel.after(back, func() { done(nil) })
 			return
 		}
@@ -85,7 +87,7 @@ func (s *stream) watch(side int) {
 	if e.closed {
 		return
 	}
-	if s.network.kernel.now-e.heard >= idleLimit {
+	if !s.network.paused(e.host) && s.network.kernel.now-e.heard >= idleLimit {
 		s.broken(side)
 		return
 	}
@@ -132,7 +134,7 @@ func (s *stream) reset(side int) {
 	delay := max(n.latency(from, to), s.ends[side].last-n.kernel.now)
 	n.kernel.after(delay, func() {
 		if n.open(from, to) {
-			s.broken(side)
+			n.awake(to, func() { s.broken(side) })
 		}
 	})
 }
@@ -169,7 +171,7 @@ func (s *stream) arrive(side int, deliver func()) {
 func (s *stream) release(side int) {
 	n, e, from := s.network, &s.ends[side], s.ends[1-side].host
 	for len(e.held) > 0 && !e.closed {
-		if !n.open(from, e.host) || !n.processUp(e.host) {
+		if !n.open(from, e.host) || !n.processUp(e.host) || n.paused(e.host) {
 			n.kernel.after(retransmit, func() { s.release(side) })
 			return
 		}

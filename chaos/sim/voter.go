@@ -12,6 +12,7 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/consensus"
+	grants "skerry.dev/coordinator/leases"
 	"skerry.dev/coordinator/secrets"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -51,6 +52,8 @@ type voter struct {
 	heard map[string]time.Duration
 	// lead is the coordinator's part while this replica serves.
 	lead *coordinator
+	// granted are the leases of the last term in which it led.
+	granted *grants.Table
 	// keeper of secrets.
 	keeper *secrets.Keeper
 	// trusted is the newest bundle that was verified.
@@ -98,7 +101,7 @@ func (v *voter) tick() {
 	}
 	v.replica.Tick()
 	v.wake()
-	v.world.kernel.after(time.Duration(float64(tickEvery)/v.host.rate), v.tick)
+	v.process.later(time.Duration(float64(tickEvery)/v.host.rate), v.tick)
 }
 
 // gone tells whether the process died or the replica halted.
@@ -111,7 +114,7 @@ func (v *voter) wake() {
 	}
 	v.due = true
 	delay := fsyncTime + time.Duration(v.world.hostRng.Int64N(int64(fsyncJitter)))
-	v.world.kernel.after(delay, func() {
+	v.process.later(delay, func() {
 		v.due = false
 		if !v.gone() {
 			v.cycle()
@@ -150,7 +153,7 @@ func (v *voter) halt(err error) {
 	case !errors.Is(err, errPower):
 		v.world.violate(&check.Violation{Rule: check.NoHalt, Message: v.host.name + ": " + err.Error()})
 	}
-	v.world.kernel.after(0, func() {
+	v.process.later(0, func() {
 		if v.process.dead {
 			return
 		}
@@ -211,7 +214,7 @@ func (v *voter) send(messages []*raftpb.Message) {
 
 // unreachable tells the replica, after a while, that a connection broke.
 func (v *voter) unreachable(id uint64) {
-	v.world.kernel.after(100*time.Millisecond, func() {
+	v.process.later(100*time.Millisecond, func() {
 		if !v.gone() {
 			v.replica.ReportUnreachable(id)
 		}
@@ -220,7 +223,7 @@ func (v *voter) unreachable(id uint64) {
 
 // reportSnapshot tells the leader how the sending of a snapshot went.
 func (v *voter) reportSnapshot(id uint64, ok bool) {
-	v.world.kernel.after(20*time.Millisecond, func() {
+	v.process.later(20*time.Millisecond, func() {
 		if !v.gone() {
 			v.replica.ReportSnapshot(id, ok)
 			v.wake()
@@ -322,7 +325,7 @@ func (v *voter) read(done func(index uint64)) {
 		}
 		v.replica.ReadIndex(id)
 		v.wake()
-		v.world.kernel.after(readRetry, func() { delete(v.reads, id); ask(tries - 1) })
+		v.process.later(readRetry, func() { delete(v.reads, id); ask(tries - 1) })
 	}
 	ask(6)
 }

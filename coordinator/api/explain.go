@@ -88,6 +88,10 @@ func placementSummary(view *state.View, p *skerryv1.Placement) string {
 		return fmt.Sprintf("its node %s is lost; %s replaces it", p.GetNode(), p.GetReplacedBy())
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
 		return fmt.Sprintf("its node %s is lost; it stays bound to it and is not started elsewhere: %s", p.GetNode(), forStaying(view.Node(p.GetNode()), p))
+	case p.GetLapsed() != nil:
+		return fmt.Sprintf("its node %s is lost, and its lease has ended: it runs nowhere any more", p.GetNode())
+	case p.GetLostSince() != nil && state.MayRun(p):
+		return fmt.Sprintf("its node %s is lost and may run it until its lease of %s has ended; then another one takes its place", p.GetNode(), p.GetSpec().GetPartition().GetLease())
 	case p.GetLostSince() != nil:
 		return fmt.Sprintf("its node %s is lost", p.GetNode())
 	case p.GetNode() == "" && len(p.GetSpec().GetAfter()) > 0:

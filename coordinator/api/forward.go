@@ -26,6 +26,9 @@ var writes = map[string]bool{
 	skerryv1connect.IdentityServiceRevokeOperatorProcedure: true,
 	skerryv1connect.IdentityServiceRevokeTokenProcedure:    true,
 
+	// Only the coordinator knows what it has granted.
+	skerryv1connect.LeaseServiceLeasesProcedure: true,
+
 	// Only the coordinator hears the nodes' clocks.
 	skerryv1connect.SiteTimeServiceGetSiteTimeProcedure:       true,
 	skerryv1connect.SiteTimeServiceSetSiteTimeProcedure:       true,

@@ -79,6 +79,9 @@ func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 	case p.GetLostSince() != nil && state.IsStay(p.GetSpec()):
 		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: %s",
 			p.GetName(), p.GetNode(), forStaying(nodeOf(nodes, p), p))
+	case p.GetLostSince() != nil && state.MayRun(p):
+		return fmt.Sprintf("placement %s may run on %s, which is lost, until its lease of %s has ended; then another one takes its place: skerry leases",
+			p.GetName(), p.GetNode(), p.GetSpec().GetPartition().GetLease())
 	case p.GetNode() == "" && inMaintenance(nodes, state.PinnedTo(p.GetSpec())):
 		return "" // it was stopped for that, and starts when its node returns
 	case p.GetNode() == "" && p.GetDecision() != nil:

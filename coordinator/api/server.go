@@ -68,6 +68,8 @@ type Config struct {
 	Execs Execs
 	// Backups of this voter.
 	Backups Backups
+	// Granted leases; nil when this is not the coordinator.
+	Granted func() Granted
 	Clock   env.Clock
 	Rand    env.Rand
 	Logger  *slog.Logger
@@ -102,6 +104,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	mux.Handle(skerryv1connect.NewSecretServiceHandler(secretService{s}, options...))
 	mux.Handle(skerryv1connect.NewNamingServiceHandler(names{s}, options...))
+	mux.Handle(skerryv1connect.NewLeaseServiceHandler(leaseService{s}, options...))
 	mux.Handle(skerryv1connect.NewForesightServiceHandler(foresees{s}, options...))
 	mux.Handle(skerryv1connect.NewNodeServiceHandler(nodeService{s}, options...))
 	mux.Handle(skerryv1connect.NewPowerServiceHandler(power{s}, options...))

@@ -68,12 +68,13 @@ func (t *Table) Lapsed() [][2]string {
 // length of a lease as whoever granted it counts it.
 func length(lease time.Duration) time.Duration { return lease + manifest.DriftBound(lease) }
 
-// Left is how long a placement's lease still lasts at most; 0 when this
-// coordinator has granted none that lasts.
-func (t *Table) Left(project, placement string, now time.Duration) time.Duration {
+// Left is how long a placement's lease may still be held at most, by whomever it
+// was granted. mine is false when this coordinator has granted none that lasts.
+func (t *Table) Left(project, placement string, lease, now time.Duration) (left time.Duration, mine bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return max(0, t.until[of{project, placement}]-now)
+	until := t.until[of{project, placement}]
+	return max(0, max(until, t.began+length(lease))-now), until > now
 }
 
 // Answer a node that asked when received. A majority has confirmed since that

@@ -54,7 +54,7 @@ func TestWhatIsExclusiveIsReplacedWhenItsLeaseHasEnded(t *testing.T) {
 	s.pass(granted + 5050*time.Millisecond - s.now) // with the bound for drift
 	s.pass(200 * time.Millisecond)
 	s.want("db-1 on n2, stops, lost", "db-2 on n3")
-	if left := table.Left("default", "db-2", s.now); left != 0 {
+	if left, mine := table.Left("default", "db-2", 5*time.Second, s.now); left != 0 || mine {
 		t.Errorf("db-2, which nobody asked for, has a lease of %s", left)
 	}
 	// The node comes back: its copy is long gone, and it says so.

@@ -97,6 +97,10 @@ begins with "!" on standard error.`,
 		applyCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand), rebalanceCommand,
 		logsCommand, execCommand, vmCommand,
+		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, endpointsCommand, leasesCommand, eventsCommand,
+		applyCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
+		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand),
+		logsCommand, execCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))

@@ -110,6 +110,7 @@ func (o *describeOptions) placement(ctx context.Context, c *client.Client, p *sk
 	f.add("State", sentence(", ", placementState(p), o.lost(p)))
 	f.add("Message", p.GetStatus().GetMessage())
 	f.add("Node", orDash(p.GetNode()))
+	f.add("Lease", o.lease(ctx, c, p))
 	f.add("Decision", p.GetDecision().GetSummary())
 	f.add("Address", p.GetStatus().GetAddress())
 	f.add("Power", power(p))

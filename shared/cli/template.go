@@ -116,7 +116,7 @@ func update(u *skerryv1.Update) string {
 }
 
 func partition(p *skerryv1.Partition) string {
-	return sentence(", ", p.GetMode(), named("replaced after", p.GetReplaceAfter()))
+	return sentence(", ", p.GetMode(), named("lease", p.GetLease()), named("replaced after", p.GetReplaceAfter()))
 }
 
 func restartPolicy(r *skerryv1.Restart) string {

@@ -54,6 +54,7 @@ type Client struct {
 	nodes      skerryv1connect.NodeServiceClient
 	foresight  skerryv1connect.ForesightServiceClient
 	naming     skerryv1connect.NamingServiceClient
+	leases     skerryv1connect.LeaseServiceClient
 	rollouts   skerryv1connect.RolloutServiceClient
 	plans      skerryv1connect.PlanServiceClient
 	power      skerryv1connect.PowerServiceClient
@@ -82,6 +83,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
 	c.secrets = skerryv1connect.NewSecretServiceClient(c, placeholder, options...)
 	c.nodes = skerryv1connect.NewNodeServiceClient(c, placeholder, options...)
+	c.leases = skerryv1connect.NewLeaseServiceClient(c, placeholder, options...)
 	c.naming = skerryv1connect.NewNamingServiceClient(c, placeholder, options...)
 	c.foresight = skerryv1connect.NewForesightServiceClient(c, placeholder, options...)
 	c.rollouts = skerryv1connect.NewRolloutServiceClient(c, placeholder, options...)
@@ -133,6 +135,9 @@ func (c *Client) Runs() skerryv1connect.RunServiceClient { return c.runs }
 
 // Foresight is the service that answers what would become of the site.
 func (c *Client) Foresight() skerryv1connect.ForesightServiceClient { return c.foresight }
+
+// Leases of what is exclusive.
+func (c *Client) Leases() skerryv1connect.LeaseServiceClient { return c.leases }
 
 // Naming is the service that shows what DNS answers from.
 func (c *Client) Naming() skerryv1connect.NamingServiceClient { return c.naming }

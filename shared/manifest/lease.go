@@ -14,9 +14,6 @@ const (
 	defaultLease  = "10s"
 )
 
-// exclusiveWorks: all that exclusive promises is there.
-const exclusiveWorks = false
-
 // LeaseOf is how long a node may run an exclusive workload without a word of the
 // coordinator; 0 when the workload is not exclusive.
 func LeaseOf(w *skerryv1.Workload) time.Duration {
@@ -41,11 +38,6 @@ func (v *validator) exclusive(w *skerryv1.Workload) {
 		if p.GetLease() != "" {
 			v.fail("partition.lease", "only what is exclusive has a lease").Hint = "leave it out, or write mode: exclusive"
 		}
-		return
-	}
-	if !exclusiveWorks {
-		v.fail("partition.mode", "exclusive is not available in this version").Hint =
-			"stay never runs twice either: it does not move from its node by itself"
 		return
 	}
 	v.duration("partition.lease", p.GetLease(), ShortestLease, LongestLease)

@@ -1,0 +1,115 @@
+package guard
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestNothingOutlivesItsLease: whatever agents tell it, the guard asks for a kill
+// before a lease ends, again and again until nothing is left, keeps looking, and
+// never lets anything live again.
+func TestNothingOutlivesItsLease(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		c := &Core{Watchdog: rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(r, "watchdog")}
+		const lease = 10 * time.Second
+		now := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(r, "now"))
+		until := map[string]time.Duration{}
+		ended := map[string]bool{}
+		for range rapid.IntRange(1, 60).Draw(r, "events") {
+			id := fmt.Sprintf("p.db-%d", rapid.IntRange(1, 3).Draw(r, "instance"))
+			switch rapid.SampledFrom([]string{"arm", "arm", "drop", "pass"}).Draw(r, "event") {
+			case "arm":
+				end := now + time.Duration(rapid.Int64Range(0, int64(lease)).Draw(r, "until"))
+				kill, err := c.Arm(id, "cgroup:/a/b", end, lease, now)
+				switch {
+				case err == nil && ended[id]:
+					r.Fatalf("%s lives again", id)
+				case err == nil && kill > max(end, until[id])-Margin(lease)-c.Watchdog:
+					r.Fatalf("%s is killed at %s, and its lease ends at %s", id, kill, end)
+				case err == nil:
+					until[id] = max(end, until[id])
+				}
+			case "drop":
+				c.Drop(id)
+				delete(until, id)
+				delete(ended, id)
+			case "pass":
+				kill, _, wake := c.Step(now)
+				for _, id := range kill {
+					ended[id] = true
+					c.Killed(id, rapid.Bool().Draw(r, "gone"), now)
+				}
+				if wake == 0 && len(until) > 0 {
+					r.Fatalf("it sleeps for ever with %v", until)
+				}
+				now += max(1, min(wake, time.Second))
+			}
+			kill, _, _ := c.Step(now)
+			for _, id := range kill {
+				ended[id] = true
+			}
+			for id, end := range until {
+				if now >= end-Margin(lease)-c.Watchdog && !ended[id] {
+					r.Fatalf("%s lives at %s, and its lease ends at %s", id, now, end)
+				}
+			}
+		}
+	})
+}
+
+func TestWhatCannotBeKilledResetsTheMachine(t *testing.T) {
+	const lease = 10 * time.Second
+	c := &Core{Watchdog: time.Second}
+	kill, err := c.Arm("p.db-1", "cgroup:/a/b", lease, lease, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, reset, _ := c.Step(kill); reset {
+		t.Error("it is reset before anything was tried")
+	}
+	c.Killed("p.db-1", false, kill)
+	if _, reset, _ := c.Step(lease - time.Second); !reset {
+		t.Error("it is not reset though something lives on")
+	}
+	c.Killed("p.db-1", true, lease-time.Second)
+	if _, reset, _ := c.Step(lease); reset {
+		t.Error("it is reset though nothing is left")
+	}
+	without := &Core{}
+	if _, err := without.Arm("p.db-1", "cgroup:/a/b", lease, lease, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, reset, _ := without.Step(2 * lease); reset {
+		t.Error("a machine without a watchdog is reset")
+	}
+	slow := &Core{Watchdog: 60 * time.Second}
+	if _, err := slow.Arm("p.db-1", "cgroup:/a/b", lease, lease, 0); err == nil {
+		t.Error("a watchdog that takes a minute guards a lease of ten seconds")
+	}
+}
+
+func TestGuardIsBounded(t *testing.T) {
+	c := &Core{}
+	for i := range maxGuarded {
+		if _, err := c.Arm(fmt.Sprintf("p.db-%d", i), "cgroup:/a/b", time.Minute, time.Minute, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Arm("p.more-1", "cgroup:/a/b", time.Minute, time.Minute, 0); err == nil {
+		t.Error("it takes more than it can hold")
+	}
+}
+
+func TestRequestsThatMakeNoSense(t *testing.T) {
+	for _, request := range []string{
+		"", " ", "what", "arm", "arm a b 1", "arm a b x 1", "arm a b -1 1", "arm a b 1 1 1", "drop", "drop a b", "list", "list x", "hello you", "end it",
+	} {
+		c := &Core{}
+		if answer, end, changed := c.answer(request, "run", 0); answer[:2] != "no" || end || changed {
+			t.Errorf("%q is answered %q", request, answer)
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"skerry.dev/shared/env"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a guard at work, and who asks it.
+type bench struct {
+	*Client
+	t      *testing.T
+	config Config
+	stop   func()
+}
+
+func newBench(t *testing.T, watchdog string) *bench {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "guard") // socket paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	system := env.NewSystem()
+	b := &bench{
+		t: t, Client: &Client{Dir: dir, Run: "run-1", Net: system.Net, Now: system.Clock.Now},
+		config: Config{Dir: dir, Watchdog: watchdog, Run: "run-1", Env: system, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	}
+	b.run()
+	return b
+}
+
+// run starts a guard.
+func (b *bench) run() {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, b.config) }()
+	b.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("the guard: %v", err)
+		}
+		ended <- nil
+	}
+	b.t.Cleanup(func() { b.Close(); b.stop() })
+	b.await("the guard", func() error { _, err := b.Check(b.t.Context()); return err })
+}
+
+func (b *bench) await(what string, holds func() error) {
+	b.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (b *bench) now() time.Duration { return b.config.Env.Clock.Elapsed() }
+
+// sleeper is a process in a control group of its own, which ignores SIGTERM.
+func (b *bench) sleeper(group string) (alive func() bool) {
+	b.t.Helper()
+	groups := newCgroups()
+	dir := filepath.Join(groups.root, group)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.t.Skipf("no control groups: %v", err)
+	}
+	cmd := exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 1000 & wait; done")
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	dead := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(dead) }()
+	b.t.Cleanup(func() {
+		_, _ = groups.kill(CgroupTarget("/" + group))
+		_ = cmd.Process.Kill()
+		<-dead
+		groups.release(CgroupTarget("/" + group))
+	})
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
+		b.t.Skipf("no process can be put into a control group: %v", err)
+	}
+	return func() bool {
+		select {
+		case <-dead:
+			return false
+		default:
+			return true
+		}
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+}
+
+func TestGuardKillsBeforeTheLeaseEndsAndKeepsItSo(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, "")
+	group := "skerry-test-" + strconv.Itoa(os.Getpid()) + "/p.db-1"
+	alive := b.sleeper(group)
+	lease := 5 * time.Second
+	until := b.now() + time.Second
+	kill, err := b.Arm(t.Context(), "p.db-1", CgroupTarget("/"+group), until, lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kill != until-Margin(lease) || !alive() {
+		t.Fatalf("it is killed at %s of %s, alive %v", kill, until, alive())
+	}
+	b.await("its end", func() error {
+		if alive() {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+	if _, err := b.Arm(t.Context(), "p.db-1", CgroupTarget("/"+group), b.now()+time.Hour, lease); err == nil {
+		t.Error("it may live again")
+	}
+	// What comes late into the group runs nothing, and is killed too.
+	late := b.sleeper(group)
+	b.await("the end of what came late", func() error {
+		if late() {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+	if err := b.Drop(t.Context(), "p.db-1"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGuardThatComesAfterKnowsWhatTheOneBeforeHeld(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, "")
+	until := b.now() + time.Hour
+	if _, err := b.Arm(t.Context(), "p.db-1", "cgroup:/skerry-test/x", until, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	b.run()
+	entries, err := b.List(t.Context())
+	if err != nil || len(entries) != 1 || entries[0].ID != "p.db-1" || entries[0].Until != until || entries[0].Ended {
+		t.Fatalf("%v, it holds %v", err, entries)
+	}
+	// After a reboot it counts for nothing.
+	b.stop()
+	b.config.Run, b.Run = "run-2", "run-2"
+	b.run()
+	if entries, err := b.List(t.Context()); err != nil || len(entries) != 0 {
+		t.Errorf("%v, after a reboot it holds %v", err, entries)
+	}
+}
+
+func TestOneGuardAtATime(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, "")
+	if err := Run(t.Context(), b.config); err == nil || !strings.Contains(err.Error(), "another guard") {
+		t.Errorf("a second guard: %v", err)
+	}
+	old := &Client{Dir: b.Dir, Run: "run-2", Net: b.Net, Now: b.Now}
+	defer old.Close()
+	if isOld, err := old.Check(t.Context()); !isOld || err == nil {
+		t.Errorf("a guard of another run of the machine is taken: %v %v", isOld, err)
+	}
+	if err := b.End(t.Context()); err != nil {
+		t.Error(err)
+	}
+	b.await("its end", func() error {
+		if _, err := b.Check(t.Context()); err == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	})
+}
+
+// TestWatchdogIsFedUntilSomethingCannotBeKilled, with a file in place of the
+// device and a target that there is no way to kill.
+func TestWatchdogIsFedUntilSomethingCannotBeKilled(t *testing.T) {
+	needRoot(t)
+	device := filepath.Join(t.TempDir(), "watchdog")
+	if err := os.WriteFile(device, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, device)
+	fed := func() int64 {
+		info, err := os.Stat(device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	before := fed()
+	b.await("food", func() error {
+		if fed() < before+3 {
+			return errors.New("it is not fed")
+		}
+		return nil
+	})
+	if _, err := b.Arm(t.Context(), "p.vm-1", "nothing:that", b.now()+2*time.Second, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the end of feeding", func() error {
+		before := fed()
+		time.Sleep(2 * longestPause)
+		if fed() != before {
+			return errors.New("it is fed on")
+		}
+		return nil
+	})
+	if err := b.Drop(t.Context(), "p.vm-1"); err != nil {
+		t.Error(err)
+	}
+}

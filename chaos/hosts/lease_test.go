@@ -1,0 +1,291 @@
+//go:build integration
+
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+const (
+	beaterImage = "site.local/beater:1"
+	lease       = 5 * time.Second
+)
+
+// harness is a site of three nodes with one exclusive placement, and a witness.
+type harness struct {
+	*Rig
+	t       *testing.T
+	witness *Witness
+}
+
+func newHarness(t *testing.T) *harness {
+	t.Helper()
+	h := &harness{t: t, Rig: newSite(t, 3, 0)}
+	var err error
+	if h.witness, err = h.NewWitness(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.witness.Close(); err != nil {
+			t.Errorf("the witness: %v", err)
+		}
+	})
+	path := filepath.Join(h.Dir, "beater")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./beater")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
+	apply(t, h.Rig, fmt.Sprintf(`
+kind: Workload
+name: db
+container:
+  image: %s
+  command: [beater, "%s"]
+  network: host
+  resources: {cpu: 50m, memory: 32Mi}
+stopGrace: 500ms
+partition: {mode: exclusive, lease: %s}
+`, beaterImage, h.witness.Address, lease))
+	return h
+}
+
+// running is where db runs now, once the site and the witness agree that it does.
+func (h *harness) running() (*Host, Life) {
+	h.t.Helper()
+	var on *Host
+	var life Life
+	await(h.t, h.Rig, "db to run", time.Minute, func(ctx context.Context) error {
+		status, err := h.Status(ctx)
+		if err == nil {
+			err = unsettled(status, len(h.Hosts))
+		}
+		if err != nil {
+			return err
+		}
+		p, err := h.db(ctx)
+		if err != nil {
+			return err
+		}
+		on = h.Host(p.GetNode())
+		lives := h.witness.Lives()
+		if len(lives) == 0 || time.Since(lives[len(lives)-1].Last) > time.Second {
+			return errors.New("the witness hears nothing")
+		}
+		life = lives[len(lives)-1]
+		return nil
+	})
+	return on, life
+}
+
+// db is its placement that runs.
+func (h *harness) db(ctx context.Context) (*skerryv1.Placement, error) {
+	c, err := h.Client()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.Resources().List(ctx, connect.NewRequest(&skerryv1.ListRequest{Kind: "Placement"}))
+	if err != nil {
+		return nil, err
+	}
+	for _, resource := range answer.Msg.GetResources() {
+		p := resource.GetPlacement()
+		if p.GetWorkload() == "db" && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING {
+			return p, nil
+		}
+	}
+	return nil, errors.New("no placement of db runs")
+}
+
+// replaced waits for a life that began after an event.
+func (h *harness) replaced(since time.Time) time.Duration {
+	h.t.Helper()
+	var took time.Duration
+	await(h.t, h.Rig, "another db", time.Minute, func(context.Context) error {
+		lives := h.witness.Lives()
+		if last := lives[len(lives)-1]; last.First.After(since) {
+			took = last.First.Sub(since)
+			return nil
+		}
+		return errors.New("none has begun")
+	})
+	if took > lease+3*time.Second {
+		if events, err := h.Skerry(h.t.Context(), nil, "events"); err == nil {
+			h.t.Logf("it took %s:\n%s", took, events)
+			tellLogs(h.t, h.Rig)
+		}
+	}
+	return took
+}
+
+func (h *harness) wantOnce() {
+	h.t.Helper()
+	if found := h.witness.Overlaps(); len(found) > 0 {
+		h.t.Errorf("%s\n%s", strings.Join(found, "\n"), h.witness.Tell())
+	}
+}
+
+func (h *harness) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *harness) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-h.t.Context().Done():
+		h.t.Fatal(h.t.Context().Err())
+	}
+}
+
+// others are all hosts but one.
+func (h *harness) others(not *Host) []*Host {
+	return slices.DeleteFunc(slices.Clone(h.Hosts), func(other *Host) bool { return other == not })
+}
+
+// guards are the processes of skerry guard on a host.
+func (h *harness) guards(on *Host) []int {
+	h.t.Helper()
+	out, err := on.Command(h.t.Context(), nil, "ps", "-e", "-o", "pid=,args=")
+	h.must(err)
+	var pids []int
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) > 2 && fields[1] == "skerry" && fields[2] == "guard" {
+			pid, err := strconv.Atoi(fields[0])
+			h.must(err)
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (h *harness) signalGuard(on *Host, signal syscall.Signal) {
+	h.t.Helper()
+	pids := h.guards(on)
+	if len(pids) != 1 {
+		h.t.Fatalf("%d guards run on %s", len(pids), on.Name)
+	}
+	_, err := on.Command(h.t.Context(), nil, "kill", fmt.Sprintf("-%d", int(signal)), strconv.Itoa(pids[0]))
+	h.must(err)
+}
+
+// TestWhatIsExclusiveRunsOnce does to the node of an exclusive placement, and to
+// its coordinator, what its promise is about. A witness outside sees every life.
+func TestWhatIsExclusiveRunsOnce(t *testing.T) {
+	h := newHarness(t)
+	scenario := func(name string, f func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) {
+			outer := h.t
+			h.t = t
+			defer func() { h.t = outer }()
+			f(t)
+			h.running()
+			h.wantOnce()
+		})
+	}
+	undisturbed := func(t *testing.T, before Life) {
+		t.Helper()
+		if _, after := h.running(); after.Name != before.Name {
+			t.Errorf("it was another process before")
+		}
+	}
+	scenario("its agent is restarted", func(t *testing.T) {
+		on, before := h.running()
+		h.must(on.StopAgent())
+		h.must(on.StartAgent())
+		h.pause(2 * lease)
+		undisturbed(t, before)
+		on, _ = h.running()
+		h.must(on.KillAgent())
+		h.must(on.StartAgent())
+		h.pause(2 * lease)
+		undisturbed(t, before)
+	})
+	scenario("its guard is killed", func(t *testing.T) {
+		on, before := h.running()
+		h.signalGuard(on, syscall.SIGKILL)
+		h.pause(2 * lease)
+		undisturbed(t, before)
+	})
+	scenario("its guard is paused", func(t *testing.T) {
+		on, before := h.running()
+		h.signalGuard(on, syscall.SIGSTOP)
+		paused := time.Now()
+		await(t, h.Rig, "its end", time.Minute, func(context.Context) error {
+			if lives := h.witness.Lives(); lives[len(lives)-1].Name == before.Name && time.Since(lives[len(lives)-1].Last) < 500*time.Millisecond {
+				return errors.New("it lives")
+			}
+			return nil
+		})
+		if lives := h.witness.Lives(); lives[len(lives)-1].Last.Sub(paused) > lease {
+			t.Errorf("it lived for %s without a guard", lives[len(lives)-1].Last.Sub(paused))
+		}
+		h.signalGuard(on, syscall.SIGCONT)
+	})
+	scenario("its node is cut off", func(t *testing.T) {
+		on, _ := h.running()
+		h.must(h.Cut(t.Context(), []*Host{on}, h.others(on)))
+		took := h.replaced(time.Now())
+		t.Logf("replaced after %s", took)
+		h.must(h.Heal(t.Context()))
+	})
+	scenario("its agent is killed", func(t *testing.T) {
+		on, _ := h.running()
+		h.must(on.KillAgent())
+		t.Logf("replaced after %s", h.replaced(time.Now()))
+		h.must(on.StartAgent())
+	})
+	scenario("its agent is stopped for longer than its lease", func(t *testing.T) {
+		on, _ := h.running()
+		h.must(on.PauseAgent())
+		t.Logf("replaced after %s", h.replaced(time.Now()))
+		h.pause(lease)
+		h.must(on.ResumeAgent())
+	})
+	scenario("its machine loses power", func(t *testing.T) {
+		on, _ := h.running()
+		h.must(on.PowerOff())
+		t.Logf("replaced after %s", h.replaced(time.Now()))
+		h.must(on.Boot(t.Context()))
+		h.must(on.StartAgent())
+	})
+	scenario("the coordinator is stopped and wakes as a deposed one", func(t *testing.T) {
+		coordinator, _, err := h.Coordinator(t.Context())
+		h.must(err)
+		h.must(coordinator.PauseAgent())
+		h.pause(3 * lease)
+		h.must(coordinator.ResumeAgent())
+	})
+	scenario("two coordinators follow each other quickly while its node is cut off", func(t *testing.T) {
+		on, _ := h.running()
+		h.must(h.Cut(t.Context(), []*Host{on}, h.others(on)))
+		since := time.Now()
+		for _, other := range h.others(on) {
+			h.must(other.StopAgent())
+			h.must(other.StartAgent())
+			h.pause(time.Second)
+		}
+		t.Logf("replaced after %s", h.replaced(since))
+		h.must(h.Heal(t.Context()))
+	})
+	t.Logf("the lives of db:\n%s", h.witness.Tell())
+}
