@@ -62,6 +62,9 @@ func (d *Decisions) ended(before map[string]*skerryv1.Placement, ready map[strin
 		}
 		name := was.GetProject() + "/" + was.GetWorkload()
 		w := wanted[name]
+		if manifest.LeaseOf(was.GetSpec()) > 0 {
+			continue // it ends when its lease does, however it is
+		}
 		if w == nil || was.GetGeneration() != w.GetGeneration() {
 			continue
 		}

@@ -70,8 +70,7 @@ var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
-	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site",
-	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", Pause: "pause",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site", Pause: "pause",
 }
 
 func (k Kind) String() string { return names[k] }

@@ -75,7 +75,6 @@ func (m *machine) follow(id string, state runtime.State) {
 			w.violate(check.MadeOnce(id, w.truth.Starts(id)))
 			m.work(id)
 		}
-		w.violate(w.truth.Started(m.host.name, id, workload, stayLimit(workload)))
 		w.judgeLone(workload)
 	case m.running[id]:
 		delete(m.running, id)
@@ -128,8 +127,7 @@ func (m *machine) remove(id string) error {
 
 // judge whether what runs may be stopped.
 func (m *machine) judge(id string) {
-	if m.runs(id) && !m.sick[id] {
-	if m.runs(id) && m.workloads[id] != lone { // its lease may have ended
+	if m.runs(id) && !m.sick[id] && m.workloads[id] != lone { // its lease may have ended
 		w := m.host.world
 		w.violate(w.truth.Stopped(m.host.name, id, w.wanted(id)))
 	}

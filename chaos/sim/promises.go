@@ -53,8 +53,7 @@ func (w *world) priorityOf(workload string) uint32 {
 }
 
 // placementsQuota of the project.
-func (w *world) placementsQuota() int { return 4*len(w.hosts) + 8 }
-func (w *world) placementsQuota() int { return 3*len(w.hosts) + 5 }
+func (w *world) placementsQuota() int { return 4*len(w.hosts) + 9 }
 
 // quota is the entry that sets it.
 func (w *world) quota() *sitev1.Entry {

@@ -93,14 +93,10 @@ begins with "!" on standard error.`,
 	flags.StringSliceVar(&a.target.Addresses, "address", nil, "node to ask first, `HOST:PORT`; may be repeated")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
-		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, eventsCommand,
+		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, leasesCommand, eventsCommand,
 		applyCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand), rebalanceCommand,
 		logsCommand, execCommand, vmCommand,
-		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, endpointsCommand, leasesCommand, eventsCommand,
-		applyCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
-		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand),
-		logsCommand, execCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,
 	} {
 		root.AddCommand(command(a))
