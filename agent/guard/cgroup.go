@@ -43,13 +43,20 @@ func newCgroups() cgroups {
 	return cgroups{root: filepath.Join(cgroupRoot, "freezer")}
 }
 
-// kill tells whether nothing is left.
-func (c cgroups) kill(target string) (gone bool, err error) {
+// kill tells whether nothing is left. thawed: what is empty is not frozen.
+func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
 	path, is := strings.CutPrefix(target, cgroupScheme)
 	if !is || path == "/" || path == "." || strings.Contains(path, "..") {
 		return false, errors.New("there is no way to kill " + strconv.Quote(target))
 	}
 	dir := filepath.Join(c.root, path)
+	if thawed {
+		if len(c.pids(dir, 0)) == 0 {
+			_ = c.freeze(dir, false) // there may be none any more
+			return true, nil
+		}
+		defer func() { _ = c.freeze(dir, false) }()
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}

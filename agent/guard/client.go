@@ -65,6 +65,12 @@ func (c *Client) Drop(ctx context.Context, id string) error {
 	return err
 }
 
+// Thaw lets the runtime remove what was killed.
+func (c *Client) Thaw(ctx context.Context, id string) error {
+	_, err := c.ask(ctx, "thaw "+id)
+	return err
+}
+
 // List is what is guarded.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
 	var entries []Entry

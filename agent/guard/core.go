@@ -25,6 +25,9 @@ type Entry struct {
 	Until, Kill time.Duration
 	// Ended: it was told to be killed; its lease is over for good.
 	Ended bool
+	// Thawed: the agent is at work and removes what is left, which the runtime cannot
+	// do while it is frozen. What comes late is still killed.
+	Thawed bool
 
 	// gone: nothing of it was left at the last look, at.
 	gone bool
@@ -86,6 +89,13 @@ func (c *Core) Drop(id string) {
 	}
 }
 
+// Thaw lets the runtime remove what was killed.
+func (c *Core) Thaw(id string) {
+	if e := c.find(id); e != nil && e.Ended {
+		e.Thawed, e.at = true, 0
+	}
+}
+
 // Entries that are guarded. They must not be changed.
 func (c *Core) Entries() []Entry { return c.entries }
 
@@ -105,7 +115,7 @@ func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Dur
 			continue
 		}
 		pause := again
-		if e.gone {
+		if e.gone && !e.Thawed {
 			pause = recheck
 		}
 		if !e.Ended || now >= e.at+pause {

@@ -105,7 +105,7 @@ func TestGuardIsBounded(t *testing.T) {
 
 func TestRequestsThatMakeNoSense(t *testing.T) {
 	for _, request := range []string{
-		"", " ", "what", "arm", "arm a b 1", "arm a b x 1", "arm a b -1 1", "arm a b 1 1 1", "drop", "drop a b", "list", "list x", "hello you", "end it",
+		"", " ", "what", "arm", "arm a b 1", "arm a b x 1", "arm a b -1 1", "arm a b 1 1 1", "drop", "drop a b", "thaw", "thaw a b", "list", "list x", "hello you", "end it",
 	} {
 		c := &Core{}
 		if answer, end, changed := c.answer(request, "run", 0); answer[:2] != "no" || end || changed {

@@ -92,7 +92,7 @@ func (b *bench) sleeper(group string) (alive func() bool) {
 	dead := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(dead) }()
 	b.t.Cleanup(func() {
-		_, _ = groups.kill(CgroupTarget("/" + group))
+		_, _ = groups.kill(CgroupTarget("/"+group), false)
 		_ = cmd.Process.Kill()
 		<-dead
 		groups.release(CgroupTarget("/" + group))
@@ -144,6 +144,33 @@ func TestGuardKillsBeforeTheLeaseEndsAndKeepsItSo(t *testing.T) {
 	late := b.sleeper(group)
 	b.await("the end of what came late", func() error {
 		if late() {
+			return errors.New("it lives")
+		}
+		return nil
+	})
+	// The runtime gets at what is left, and what comes even later is killed too.
+	frozen := func() string {
+		state, err := os.ReadFile(filepath.Join(newCgroups().root, group, "freezer.state"))
+		if err != nil {
+			t.Skipf("control groups of version 2: %v", err)
+		}
+		return strings.TrimSpace(string(state))
+	}
+	if state := frozen(); state != "FROZEN" {
+		t.Errorf("it is %s", state)
+	}
+	if err := b.Thaw(t.Context(), "p.db-1"); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the thaw", func() error {
+		if state := frozen(); state != "THAWED" {
+			return errors.New(state)
+		}
+		return nil
+	})
+	later := b.sleeper(group)
+	b.await("the end of what came even later", func() error {
+		if later() {
 			return errors.New("it lives")
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 //	hello                            ok VERSION RUN
 //	arm ID TARGET UNTIL LEASE        ok KILL
 //	drop ID                          ok
+//	thaw ID                          ok
 //	list N                           ok ID TARGET UNTIL KILL ENDED, or end
 //	end                              ok, and the guard ends
 //
@@ -97,6 +98,9 @@ func (c *Core) answer(request, run string, now time.Duration) (answer string, en
 	case words[0] == "drop" && len(args) == 1:
 		c.Drop(args[0])
 		return "ok", false, true
+	case words[0] == "thaw" && len(args) == 1:
+		c.Thaw(args[0])
+		return "ok", false, false
 	case words[0] == "list" && numbers(args, &index):
 		if int(index) >= len(c.entries) {
 			return "end", false, false

@@ -102,7 +102,7 @@ func Run(ctx context.Context, config Config) error {
 // there is none.
 func (s *server) harden() {
 	probe := CgroupTarget("/skerry-guard")
-	if _, err := s.groups.kill(probe); err != nil { // also touches all that killing needs
+	if _, err := s.groups.kill(probe, false); err != nil { // also touches all that killing needs
 		s.Logger.Error("nothing could be killed here", "error", err)
 	}
 	s.groups.release(probe)
@@ -239,8 +239,8 @@ func (s *server) step() time.Duration {
 	}
 	first := false
 	for _, id := range kill {
-		target := s.core.find(id).Target
-		gone, err := s.groups.kill(target)
+		e := s.core.find(id)
+		gone, err := s.groups.kill(e.Target, e.Thawed)
 		s.core.Killed(id, gone, s.Env.Clock.Elapsed())
 		if gone == s.stuck[id] || !s.known(id) {
 			s.tell(id, gone, err)

@@ -43,6 +43,7 @@ type Guard interface {
 	Check(ctx context.Context) (old bool, err error)
 	Arm(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error)
 	Drop(ctx context.Context, id string) error
+	Thaw(ctx context.Context, id string) error
 	List(ctx context.Context) ([]guard.Entry, error)
 	End(ctx context.Context) error
 }
@@ -124,6 +125,20 @@ func (k *Keeper) Begin(id string) (time.Duration, error) {
 		return 0, err
 	}
 	return end, nil
+}
+
+// Removing implements supervisor.Leases: what the guard has killed it holds frozen,
+// until somebody who is awake removes it.
+func (k *Keeper) Removing(ctx context.Context, id string) {
+	k.mu.Lock()
+	guarded := k.guarded[id]
+	k.mu.Unlock()
+	if !guarded {
+		return
+	}
+	if err := k.Guard.Thaw(ctx, id); err != nil {
+		k.Logger.Warn("the guard may keep something from being removed", "instance", id, "error", err)
+	}
 }
 
 func (k *Keeper) isExclusive(id string) bool {

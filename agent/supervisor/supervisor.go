@@ -52,6 +52,8 @@ type Leases interface {
 	// elapsed time, the start must have come to its end, 0 for no such time; an
 	// error when it must not be started.
 	Begin(id string) (time.Duration, error)
+	// Removing tells that an instance is about to be stopped or removed.
+	Removing(ctx context.Context, id string)
 	// Present tells which instances are on this node.
 	Present(ids []string)
 	// Changed is closed at the next change of permits.
@@ -315,8 +317,10 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 	case reconcile.Pause, reconcile.Resume:
 		return s.halt(ctx, action)
 	case reconcile.Stop:
+		s.Leases.Removing(ctx, action.ID)
 		return s.Driver.Stop(ctx, action.ID, action.Grace)
 	case reconcile.Remove:
+		s.Leases.Removing(ctx, action.ID)
 		if err := s.Driver.Remove(ctx, action.ID); err != nil || !action.Final {
 			return err
 		}

@@ -84,6 +84,7 @@ type noLeases struct{}
 func (noLeases) Permits() (map[string]reconcile.Permit, time.Duration) { return nil, 0 }
 func (noLeases) Begin(string) (time.Duration, error)                   { return 0, nil }
 func (noLeases) Present([]string)                                      {}
+func (noLeases) Removing(context.Context, string)                      {}
 func (noLeases) Changed() <-chan struct{}                              { return nil }
 
 // bench is a supervisor over a model.
