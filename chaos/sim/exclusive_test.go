@@ -64,8 +64,8 @@ func lateAnswer(at time.Duration, seed uint64) []nemesis.Fault {
 func quickSuccession(at time.Duration, seed uint64) []nemesis.Fault {
 	return []nemesis.Fault{
 		{At: at, For: 40 * time.Second, Kind: nemesis.Split, Exclusive: true, Seed: seed},
-		{At: at + 300*time.Millisecond, For: 3 * time.Second, Kind: nemesis.PowerOff, Leader: true, Seed: seed},
-		{At: at + 4*time.Second, For: 3 * time.Second, Kind: nemesis.PowerOff, Leader: true, Seed: seed},
+		{At: at + 1500*time.Millisecond, For: 3 * time.Second, Kind: nemesis.PowerOff, Leader: true, Seed: seed},
+		{At: at + 5*time.Second, For: 3 * time.Second, Kind: nemesis.PowerOff, Leader: true, Seed: seed},
 	}
 }
 
