@@ -32,13 +32,13 @@ func newRequests() requests { return requests{byID: map[string]*sitev1.DoneReque
 
 // remembered tells whether an entry is a person's write. What the coordinator
 // proposes by itself may be repeated without harm, and would push out the
-// writes of people. Who reveals a secret again has read it again, and the audit
-// log says so each time.
+// writes of people. Who reveals a secret again has read it again, and who makes a
+// backup again has another one: the audit log says so each time.
 func remembered(entry *sitev1.Entry) bool {
 	switch entry.GetChange().(type) {
 	case *sitev1.Entry_Plan, *sitev1.Entry_StatusBatch, *sitev1.Entry_SetNodeState, *sitev1.Entry_CheckHash,
 		*sitev1.Entry_WrapSecretKey, *sitev1.Entry_RewrapSecrets, *sitev1.Entry_AddCheckpoint, *sitev1.Entry_RecordRefusals,
-		*sitev1.Entry_RecordReads, *sitev1.Entry_RevealSecret:
+		*sitev1.Entry_RecordReads, *sitev1.Entry_RevealSecret, *sitev1.Entry_RecordBackup:
 		return false
 	default:
 		return entry.GetRequestId() != ""
@@ -100,7 +100,8 @@ func identity(entry *sitev1.Entry) *sitev1.Entry {
 	asked := &sitev1.Entry{Change: entry.GetChange()}
 	// Secrets are sealed anew each time that they are sent: of those only names,
 	// keys and sizes count. Of site time it is what the operator named: the rest
-	// the coordinator makes anew each time.
+	// the coordinator makes anew each time, like the moment of a deadline and the
+	// moves of a rebalance.
 	switch change := entry.GetChange().(type) {
 	case *sitev1.Entry_ApplyResources:
 		asked.Change = &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: change.ApplyResources.GetResources()}}
@@ -114,6 +115,16 @@ func identity(entry *sitev1.Entry) *sitev1.Entry {
 			named = &sitev1.SetSiteTime{Median: true}
 		}
 		asked.Change = &sitev1.Entry_SetSiteTime{SetSiteTime: named}
+	case *sitev1.Entry_RotateGossip:
+		asked.Change = &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{}}
+	case *sitev1.Entry_ChangeDuty:
+		duty := shallow(change.ChangeDuty)
+		duty.Deadline = nil
+		asked.Change = &sitev1.Entry_ChangeDuty{ChangeDuty: duty}
+	case *sitev1.Entry_StopSite:
+		asked.Change = &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{Reason: change.StopSite.GetReason()}}
+	case *sitev1.Entry_StartRebalance:
+		asked.Change = &sitev1.Entry_StartRebalance{StartRebalance: &sitev1.StartRebalance{}}
 	}
 	return asked
 }

@@ -1,9 +1,11 @@
 package state
 
 import (
+	"fmt"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -38,5 +40,36 @@ func TestARequestIDIsForOneRequest(t *testing.T) {
 	}
 	if label := s.store.View().Workload("default", "web").GetLabels()["a"]; label != "1" {
 		t.Errorf("the label is %q", label)
+	}
+}
+
+// The coordinator names a deadline by site time, and finds the moves of a rebalance,
+// each time that it is asked: a retry asks for the same all the same.
+func TestARetryOfWhatTheCoordinatorFillsInHasNoFurtherEffect(t *testing.T) {
+	for name, change := range map[string]func(second int64) *sitev1.Entry{
+		"a drain": func(second int64) *sitev1.Entry {
+			e := duty("n2", skerryv1.Duty_DUTY_DRAINED)
+			e.GetChangeDuty().Deadline = &timestamppb.Timestamp{Seconds: second}
+			return e
+		},
+		"a stop of the site": func(second int64) *sitev1.Entry {
+			return &sitev1.Entry{Change: &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{
+				Reason: "the hall is moved", Deadline: &timestamppb.Timestamp{Seconds: second}, Known: []string{"n1", "n2"}[:second%2],
+			}}}
+		},
+		"a rebalance": func(second int64) *sitev1.Entry {
+			return &sitev1.Entry{Change: &sitev1.Entry_StartRebalance{StartRebalance: &sitev1.StartRebalance{
+				Deadline: &timestamppb.Timestamp{Seconds: second}, Moves: []*skerryv1.RebalanceMove{{Project: "default", Placement: "web-1", Why: fmt.Sprint(second)}},
+			}}}
+		},
+	} {
+		s := newSite(t, 2)
+		s.ok(applyEntry(testWorkload("web", 1)))
+		s.want(0, creates(create("web", 1)))
+		first, again := change(2_000_000_000), change(2_000_000_001)
+		first.RequestId, again.RequestId = "r-1", "r-1"
+		if a, b := s.ok(first), s.apply(again); a.GetIndex() != b.GetIndex() || b.GetErrorKind() != "" {
+			t.Errorf("%s: %v, then %v", name, a, b)
+		}
 	}
 }
