@@ -99,11 +99,11 @@ func describeBackup(name string, file *backup.File) string {
 	h := file.Header
 	var keys []string
 	for _, r := range h.GetRecipients() {
-		keys = append(keys, r.GetName())
+		keys = append(keys, fmt.Sprintf("%.64q", r.GetName())) // whoever made the file wrote this
 	}
-	return fmt.Sprintf(`%s is whole: %d bytes, signed by %s
+	return fmt.Sprintf(`%s is whole: %d bytes, signed by %.80q
   site           %s, ID %s
-  made           %s by Skerry %s
+  made           %s by Skerry %.80q
   state          epoch %d.%d, index %d, %d entries in the audit log
   recovery keys  %s
 `, name, file.Size, h.GetNode(), h.GetSite(), h.GetSiteId(), h.GetTime().AsTime().Format(time.RFC3339), h.GetVersion(),
