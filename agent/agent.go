@@ -152,7 +152,7 @@ func (a *Agent) build() error {
 	a.facts = newFacts(a)
 	a.names = newNames(a)
 	a.session = session.New(session.Config{
-		Name: a.identity.Name(), Ledger: a.ledger, Node: a.facts, Env: a.Env, Logger: a.Logger,
+		Name: a.identity.Name(), Ledger: fenced{a.ledger, a.identity}, Node: a.facts, Env: a.Env, Logger: a.Logger,
 		Names: a.names.follower,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return a.dialer.Dial(ctx, address, mtls.Stream, mtls.ExpectNode(""))
@@ -167,7 +167,7 @@ func (a *Agent) build() error {
 	a.local = localapi.New(localapi.Config{
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
-		Voters:     a.voters, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
+		Voters:     a.voters, Recovery: recoveries{a}, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
 		Names: a.names, Spool: a.execs, Refused: a.refusals, Reads: a.reads, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
 	a.identity.Records(a.onRecord)

@@ -167,6 +167,9 @@ func (f *facts) conditions() {
 	if f.identity.Evicted() {
 		conditions = append(conditions, &skerryv1.Condition{Type: evictedCondition, Message: "this node was evicted from the site " + f.identity.Site()})
 	}
+	if forked := f.identity.Forked(); forked != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: "Forked", Message: forked + ": nothing merges; docs/operations.md says how to choose one"})
+	}
 	if trouble := f.supervisor.Trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
 	}

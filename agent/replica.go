@@ -44,6 +44,8 @@ type Voter interface {
 	// AuditTrouble is a condition and its text, when the audit log is not what it
 	// should be.
 	AuditTrouble() (kind, message string)
+	// Position is the last entry of its log, and whether it knows of a quorum.
+	Position(ctx context.Context) (term, index uint64, quorum bool)
 	// OnRecord tells whether the state has this key on record for this ID.
 	OnRecord(peer certs.Peer) bool
 	// PoolChanged tells what gossip sees of a node; it does not block.
@@ -60,7 +62,9 @@ type VoterOptions struct {
 	// AuditKey signs checkpoints of the audit log.
 	AuditKey ed25519.PrivateKey
 	// Init opens the log of a new site; nil on all but its first node.
-	Init      *sitev1.InitSite
+	Init *sitev1.InitSite
+	// Again opens the log of a site epoch; nil on all but its first node.
+	Again     *sitev1.BeginAgain
 	Peers     func() []*sitev1.Peer
 	Dialer    *mtls.Dialer
 	Runtime   Runtime
@@ -84,6 +88,7 @@ const (
 	replicaDir = "raft"
 	auditDir   = "audit"
 	initFile   = "init.pb"
+	againFile  = "again.pb"
 	haltedFile = "halted"
 	// begunFile, beside the ledger, holds the ID of the last replica that took
 	// part: without its log it must not take part again.
@@ -98,6 +103,8 @@ type replicas struct {
 	mu      sync.Mutex
 	current Voter
 	id      uint64
+	// again is how this node begins a site epoch; nil when it does not.
+	again *sitev1.BeginAgain
 	// halted says why the replica with the ID of the orders does not run.
 	halted  string
 	changed chan struct{}
@@ -153,12 +160,17 @@ func (r *replicas) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.again, err = loadAgain(r.Env.FS, r.Config.StateDir); err != nil {
+		return err
+	}
 	for {
-		changed := r.ledger.Changed()
+		changed, trusted := r.ledger.Changed(), r.identity.TrustChanged()
 		id := r.wanted(init)
 		if id == 0 {
 			select {
 			case <-changed:
+				continue
+			case <-trusted:
 				continue
 			case <-ctx.Done():
 				return ctx.Err()
@@ -188,10 +200,18 @@ func (r *replicas) wanted(init *sitev1.InitSite) uint64 {
 	if r.identity.Evicted() {
 		return 0
 	}
-	if orders.GetOrder().GetSiteEpoch() == 0 {
-		return init.GetNode().GetRaftId()
+	epoch := orders.GetOrder().GetSiteEpoch()
+	if begins := r.again.GetRecover().GetNode().GetRaftId(); begins != 0 && epoch < r.again.GetRecover().GetFrom().GetSiteEpoch() {
+		return begins
 	}
-	return orders.GetRaftId()
+	switch {
+	case epoch == 0:
+		return init.GetNode().GetRaftId()
+	case epoch < r.identity.Bundle().SiteEpoch():
+		return 0 // the site goes on without the voters of that time
+	default:
+		return orders.GetRaftId()
+	}
 }
 
 func (r *replicas) loadInit() (*sitev1.InitSite, error) {
@@ -230,17 +250,23 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if err := r.identity.EnsureAuthority(r.ledger.Current().GetAuthorityLifetime().AsDuration()); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
 	}
+	if err := r.setAuditAside(id); err != nil {
+		return fmt.Errorf("the audit log of an earlier site epoch could not be set aside: %w", err)
+	}
 	auditKey, err := identity.AuditKey(r.Env.FS, r.Env.Rand, identity.Dir(r.Config.StateDir))
 	if err != nil {
 		return err
 	}
 	r.setAuditKey(auditKey.Public().(ed25519.PublicKey))
-	opening := init
+	opening, again := init, r.again
 	if init.GetNode().GetRaftId() != id {
 		opening = nil
 	}
+	if again.GetRecover().GetNode().GetRaftId() != id {
+		again = nil
+	}
 	voter, err := r.NewVoter(VoterOptions{
-		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening,
+		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening, Again: again,
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
 		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
@@ -291,12 +317,13 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 // untilOther waits until the orders name another replica, or ctx ends.
 func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitSite) {
 	for {
-		changed := r.ledger.Changed()
+		changed, trusted := r.ledger.Changed(), r.identity.TrustChanged()
 		if r.wanted(init) != id {
 			return
 		}
 		select {
 		case <-changed:
+		case <-trusted:
 		case <-ctx.Done():
 			return
 		}
@@ -306,13 +333,14 @@ func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitS
 // untilOtherOrFull returns also when the disk has no room for a log.
 func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1.InitSite) {
 	for {
-		changed := r.ledger.Changed()
+		changed, trusted := r.ledger.Changed(), r.identity.TrustChanged()
 		full, roomChanged := r.room.trouble()
 		if full != "" || r.wanted(init) != id {
 			return
 		}
 		select {
 		case <-changed:
+		case <-trusted:
 		case <-roomChanged:
 		case <-ctx.Done():
 			return

@@ -100,7 +100,9 @@ type joinElsewhere struct{ *Agent }
 
 func (j joinElsewhere) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
 	page, more := certs.TrustPage(j.identity.Trust(), req.Msg.GetAfter())
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
+	return connect.NewResponse(&sitev1.TrustResponse{
+		Versions: page, More: more, SiteEpoch: j.identity.Bundle().SiteEpoch(), Recovered: j.identity.Bundle().RecoverID(),
+	}), nil
 }
 
 func (j joinElsewhere) Join(ctx context.Context, _ *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {

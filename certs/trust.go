@@ -34,7 +34,11 @@ type Bundle struct {
 	// revoked maps fingerprints of keys to the subjects that had them.
 	revoked map[string]string
 	timeEra uint64
-	jwtKeys []*sitev1.JwtKey
+	// siteEpoch counts the recoveries of the site, from 1; recovered is the ID of
+	// the last one.
+	siteEpoch uint64
+	recovered []byte
+	jwtKeys   []*sitev1.JwtKey
 	// jwtPublic maps IDs of jwtKeys to the keys.
 	jwtPublic map[string]*ecdsa.PublicKey
 }
@@ -104,6 +108,9 @@ type TrustChange struct {
 	JwtKeys []*sitev1.JwtKey
 	// NextEra: an operator sets site time.
 	NextEra bool
+	// Recover begins a site epoch: the ID of the record; nil for none. The site
+	// epoch before is that of the version before.
+	Recover *sitev1.RecoverRecord
 }
 
 // ExtendTrust returns the version that follows the last one of a verified
@@ -122,6 +129,7 @@ func ExtendTrust(last *sitev1.TrustVersion, signer *Authority, change TrustChang
 		AuditKeys: change.AuditKeys,
 		TimeEra:   body.GetTimeEra(),
 		JwtKeys:   body.GetJwtKeys(),
+		Recover:   change.Recover,
 	}
 	if change.JwtKeys != nil {
 		next.JwtKeys = change.JwtKeys
@@ -239,6 +247,9 @@ func extendBundle(before *Bundle, version *sitev1.TrustVersion, siteID string) (
 		return nil, broken("%w", err)
 	}
 	next.jwtKeys = body.GetJwtKeys()
+	if err := next.begin(before, body.GetRecover()); err != nil {
+		return nil, broken("%w", err)
+	}
 	signers := before
 	if before == nil {
 		signers = next // the first version signs itself; its hash is the site ID

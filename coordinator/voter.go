@@ -69,6 +69,8 @@ type Config struct {
 	AuditKey ed25519.PrivateKey
 	// Init opens the log of a new site; nil on all but its first voter.
 	Init *sitev1.InitSite
+	// Again opens the log of a site epoch; nil on all but its first voter.
+	Again *sitev1.BeginAgain
 	// Peers is what the node itself knows of the others, for as long as the
 	// replicated state is empty.
 	Peers func() []*sitev1.Peer
@@ -187,14 +189,13 @@ func (v *Voter) openReplica() error {
 	if err != nil {
 		return err
 	}
-	if last == 0 && v.Init != nil {
-		if err := consensus.Bootstrap(v.log, v.RaftID, v.store); err != nil {
-			return err
-		}
-	}
 	v.transport = transport.New(transport.Config{
-		Dial:        v.dialReplica,
-		Receive:     func(m *consensus.Message) { v.node.Receive(m) },
+		Dial: v.dialReplica,
+		Receive: func(m *consensus.Message) {
+			if m.GetTo() == v.RaftID { // not what is meant for a replica that this node held before
+				v.node.Receive(m)
+			}
+		},
 		Unreachable: func(ctx context.Context, id uint64) { v.node.ReportUnreachable(ctx, id) },
 		Snapshot:    func(ctx context.Context, id uint64, ok bool) { v.node.ReportSnapshot(ctx, id, ok) },
 		Clock:       v.Env.Clock,
@@ -202,13 +203,23 @@ func (v *Voter) openReplica() error {
 	})
 	kept := &keptLeaves{store: v.leaves}
 	v.store.OnLeaf(kept.take)
+	switch {
+	case last != 0:
+	case v.Again != nil:
+		err = v.beginAgain(kept)
+	case v.Init != nil:
+		err = consensus.Bootstrap(v.log, v.RaftID, v.store)
+	}
+	if err != nil {
+		return err
+	}
 	replica, err := consensus.NewReplica(consensus.Config{
 		ID: v.RaftID, Log: v.log, Machine: v.store, Kept: kept, Send: v.transport.Send, Logger: v.Logger,
 	})
 	if err != nil {
 		return err
 	}
-	if v.Init != nil {
+	if v.Init != nil || v.Again != nil {
 		// The only voter there is need not wait for a timeout.
 		if status := replica.Status(); len(status.Voters) == 1 && status.Voters[0] == v.RaftID {
 			if err := replica.Campaign(); err != nil {
@@ -328,6 +339,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.keepAudit(groupCtx) })
 	group.Go(func() error { return v.keepBackups(groupCtx) })
 	group.Go(func() error { return v.operators.Run(groupCtx) })
+	group.Go(func() error { return v.callAwaited(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -71,6 +70,8 @@ type Node struct {
 	jwt        jwtKeys
 	records    func(certs.Peer) bool
 	changed    chan struct{}
+	// forked says that the site was recovered twice; empty when it was not.
+	forked string
 }
 
 // Dir is where the identity of the agent with this state directory is.
@@ -197,13 +198,19 @@ func (n *Node) Trust() []*sitev1.TrustVersion {
 	return n.chain
 }
 
-// UpdateTrust takes over a longer chain of trust, durably. A chain that is not
-// longer changes nothing; one that is broken or of another site is an error.
+// UpdateTrust takes over a longer chain of trust, or one by which the site was
+// recovered, durably. What is known already changes nothing; what is broken, forked
+// or of another site is an error.
 func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	n.writing.Lock()
 	defer n.writing.Unlock()
 	known := n.Bundle()
-	chain, bundle, err := continued(n.Trust(), known, chain)
+	chain, bundle, err := known.Continue(n.Trust(), chain)
+	if errors.Is(err, certs.ErrForked) {
+		n.mu.Lock()
+		n.forked = err.Error()
+		n.mu.Unlock()
+	}
 	if err != nil || bundle == known {
 		return err
 	}
@@ -217,6 +224,14 @@ func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	n.changed = make(chan struct{})
 	n.time.Forget(bundle.TimeEra())
 	return nil
+}
+
+// Forked says that this node has met a chain of trust that was recovered apart from
+// its own; empty when it has not.
+func (n *Node) Forked() string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.forked
 }
 
 // TrustChanged is closed when the chain of trust has grown.
@@ -254,33 +269,6 @@ func (n *Node) OnRecord(peer certs.Peer) bool {
 	known := n.records
 	n.mu.RUnlock()
 	return known != nil && known(peer)
-}
-
-// continued returns a known chain with what a part of it, which may begin
-// anywhere, has more, and its bundle; the known ones when there is nothing more. Of
-// the versions before, the last one that is known names all by their hashes: they
-// are not verified again.
-func continued(known []*sitev1.TrustVersion, bundle *certs.Bundle, part []*sitev1.TrustVersion) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
-	if len(part) == 0 {
-		return known, bundle, nil
-	}
-	last := &sitev1.TrustBody{}
-	if err := proto.Unmarshal(part[len(part)-1].GetBody(), last); err != nil || last.GetVersion() < uint64(len(part)) {
-		return nil, nil, problem.New(problem.Invalid, "chain of trust", "what came is no part of a chain")
-	}
-	have, first := uint64(len(known)), last.GetVersion()-uint64(len(part))+1
-	if first > have+1 {
-		return nil, nil, problem.New(problem.Conflict, "chain of trust", "what came begins with version %d, what is believed here ends with %d", first, have)
-	}
-	both := have + 1 - first // how many of them are known
-	if both >= uint64(len(part)) {
-		return known, bundle, nil
-	}
-	if both > 0 && !proto.Equal(part[both-1], known[have-1]) {
-		return nil, nil, problem.New(problem.Conflict, "chain of trust", "what came does not continue what is believed here")
-	}
-	next, err := bundle.Extend(part[both:])
-	return slices.Concat(known, part[both:]), next, err
 }
 
 // EnsureAuthority makes this node's CA, and the key that signs JWT-SVIDs beside

@@ -187,7 +187,7 @@ func (o *Operator) UpdateTrust(versions []*sitev1.TrustVersion) error {
 	o.writing.Lock()
 	defer o.writing.Unlock()
 	known := o.Bundle()
-	chain, bundle, err := continued(o.chain, known, versions) // written only here
+	chain, bundle, err := known.Continue(o.chain, versions) // written only here
 	if err != nil || bundle == known {
 		return err
 	}

@@ -103,13 +103,17 @@ func newServer(change ...func(*fake)) *Server {
 		c(f)
 	}
 	return New(Config{
-		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Driver: f.driver, Names: f,
+		Node: "n3", Site: "reef", Ledger: f, Placements: f, Voters: f, Recovery: f, Driver: f.driver, Names: f,
 		Conditions: func() []*skerryv1.Condition { return nil },
 		Refused:    &f.refused, Reads: &f.reads,
 		Spool: f, SiteTime: func() time.Time { return time.Unix(1_800_000_000, 0) }, Rand: env.NewSystem().Rand,
 		Clock: clock{env.NewSystem().Clock}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
+
+func (f *fake) Recovered(context.Context, uint64, string) {}
+
+func (f *fake) Position(context.Context) *sitev1.PingResponse { return &sitev1.PingResponse{} }
 
 func peer(role certs.Role, name string) *certs.Peer {
 	return &certs.Peer{ID: spiffeid.RequireFromString("spiffe://reef/" + string(role) + "/" + name), Role: role, Name: name}

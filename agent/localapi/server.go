@@ -51,6 +51,14 @@ type Voters interface {
 	LastContact() time.Duration
 }
 
+// Recovery is what this node knows of recoveries of the site.
+type Recovery interface {
+	// Recovered tells of a coordinator of a site epoch, and where it answers.
+	Recovered(ctx context.Context, siteEpoch uint64, address string)
+	// Position of this node's replica, if it holds one.
+	Position(ctx context.Context) *sitev1.PingResponse
+}
+
 // Config of a server. All fields are required.
 type Config struct {
 	Node, Site string
@@ -59,6 +67,7 @@ type Config struct {
 	// Conditions of this node that need attention.
 	Conditions func() []*skerryv1.Condition
 	Voters     Voters
+	Recovery   Recovery
 	Driver     runtime.Driver
 	Names      Names
 	// Spool keeps what must get into the audit log, durably.
@@ -204,6 +213,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 // ping implements PeerService.
 type ping struct{ *Server }
 
-func (p ping) Ping(context.Context, *connect.Request[sitev1.PingRequest]) (*connect.Response[sitev1.PingResponse], error) {
-	return connect.NewResponse(&sitev1.PingResponse{Node: p.Node}), nil
+func (p ping) Ping(ctx context.Context, req *connect.Request[sitev1.PingRequest]) (*connect.Response[sitev1.PingResponse], error) {
+	if req.Msg.GetSiteEpoch() > 0 {
+		p.Recovery.Recovered(ctx, req.Msg.GetSiteEpoch(), req.Msg.GetAddress())
+	}
+	response := p.Recovery.Position(ctx)
+	response.Node = p.Node
+	return connect.NewResponse(response), nil
 }

@@ -45,6 +45,9 @@ type Ledger interface {
 	Current() *sitev1.Assignments
 	// Accept refuses orders of a coordinator that has been replaced.
 	Accept(*sitev1.Assignments) error
+	// Holdings are what the node runs by orders of an earlier site epoch; nil when
+	// its orders are of the present one.
+	Holdings() *sitev1.Holdings
 }
 
 // Node is what the session reports on.
@@ -94,6 +97,8 @@ type Session struct {
 
 	mu          sync.Mutex
 	coordinator string
+	// told is where a coordinator says that it is, to be tried next.
+	told        string
 	lastContact time.Duration
 	pace        time.Duration
 }
@@ -120,6 +125,29 @@ func (s *Session) LastContact() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastContact
+}
+
+// Try an address next: a coordinator of which the peers do not know says that it is
+// there.
+func (s *Session) Try(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = address
+}
+
+// moved: another coordinator has said where it is.
+func (s *Session) moved(from string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told != "" && s.told != from
+}
+
+func (s *Session) pointed() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.told
+	s.told = ""
+	return told
 }
 
 func (s *Session) contact(address string) {
@@ -150,7 +178,10 @@ func (s *Session) getPace() time.Duration {
 // Run tries voter after voter, for ever, until ctx ends.
 func (s *Session) Run(ctx context.Context) error {
 	for {
-		address := s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
+		address := s.pointed()
+		if address == "" {
+			address = s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
+		}
 		if address != "" {
 			err := s.sync(ctx, address)
 			s.lost()
@@ -175,6 +206,9 @@ func (s *Session) refused(ctx context.Context, address string, reason error) {
 
 // errRedirected ends a stream to a voter that is not the coordinator.
 var errRedirected = errors.New("the voter is not the coordinator")
+
+// errMoved ends a stream to a coordinator whose site epoch is over.
+var errMoved = errors.New("the site was recovered, and its coordinator is elsewhere")
 
 // sync keeps one stream until it ends.
 func (s *Session) sync(ctx context.Context, address string) error {
@@ -232,6 +266,9 @@ func (s *Session) receive(stream *mtls.Messages, address string, heard chan<- st
 		if err := stream.Receive(message); err != nil {
 			return err
 		}
+		if s.moved(address) {
+			return errMoved
+		}
 		s.setPace(message.GetPace().AsDuration())
 		select {
 		case heard <- struct{}{}:
@@ -273,6 +310,7 @@ func (s *Session) send(ctx context.Context, stream *mtls.Messages) error {
 	sent := NewSent(report)
 	err := stream.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
 		Node: s.Name, Seen: s.Ledger.Current().GetOrder(), Report: report, Endpoints: proto.Uint64(s.Names.Digest()),
+		Holdings: s.Ledger.Holdings(),
 	}}})
 	timer := s.Env.Clock.NewTimer(heartbeatEvery)
 	defer timer.Stop()

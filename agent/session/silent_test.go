@@ -17,6 +17,7 @@ type quiet struct{}
 
 func (quiet) Current() *sitev1.Assignments       { return nil }
 func (quiet) Accept(*sitev1.Assignments) error   { return nil }
+func (quiet) Holdings() *sitev1.Holdings         { return nil }
 func (quiet) Reports() []*sitev1.PlacementReport { return nil }
 func (quiet) Facts() *sitev1.NodeFacts           { return nil }
 func (quiet) Changed() <-chan struct{}           { return nil }

@@ -78,8 +78,8 @@ func (d *Dialer) learnAndDial(ctx context.Context, address, protocol string, exp
 	if !learns || !errors.Is(err, certs.ErrUnknownAuthority) && !errors.Is(err, certs.ErrExpired) {
 		return conn, err
 	}
-	known := learner.Bundle().Version()
-	if learn(ctx, d.Net, address, learner) != nil || learner.Bundle().Version() == known {
+	known := learner.Bundle()
+	if learn(ctx, d.Net, address, learner) != nil || learner.Bundle() == known {
 		return nil, err // nothing new was learned: the first error says what is wrong
 	}
 	return d.dial(ctx, address, protocol, expect)

@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -49,14 +50,30 @@ func (j *Joiner) Service() sitev1connect.JoinServiceClient {
 // Trust walks the chain of trust of the site with this ID, from what is known of
 // it on; nil for nothing. It returns what is new, and the bundle after it.
 func (j *Joiner) Trust(ctx context.Context, siteID string, known *certs.Bundle) ([]*sitev1.TrustVersion, *certs.Bundle, error) {
-	service := j.Service()
-	return certs.WalkTrust(siteID, known, func(after uint64) ([]*sitev1.TrustVersion, bool, error) {
+	service, told := j.Service(), &sitev1.TrustResponse{}
+	ask := func(after uint64) ([]*sitev1.TrustVersion, bool, error) {
 		answer, err := service.Trust(ctx, rpc.NewRequest(&sitev1.TrustRequest{After: after}))
 		if err != nil {
 			return nil, false, problem.FromConnect(err)
 		}
-		return answer.Msg.GetVersions(), answer.Msg.GetMore(), nil
-	})
+		told = answer.Msg
+		return told.GetVersions(), told.GetMore(), nil
+	}
+	walked, bundle, err := certs.WalkTrust(siteID, known, ask)
+	if known == nil || told.GetSiteEpoch() < known.SiteEpoch() || bytes.Equal(told.GetRecovered(), reached(bundle, known).RecoverID()) {
+		return walked, bundle, err
+	}
+	// The site was recovered at a version before the last one that is known here.
+	return certs.WalkTrust(siteID, nil, ask)
+}
+
+// reached is the bundle at the end of a walk; what was known before when it led
+// nowhere.
+func reached(bundle, known *certs.Bundle) *certs.Bundle {
+	if bundle == nil {
+		return known
+	}
+	return bundle
 }
 
 // Verify checks that the server is a node of the site. All its connections,

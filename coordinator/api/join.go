@@ -32,8 +32,11 @@ type Join struct {
 
 // Trust returns what the caller does not know of the chain of trust.
 func (j Join) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
-	page, more := certs.TrustPage(j.Store.View().Trust(), req.Msg.GetAfter())
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
+	view := j.Store.View()
+	page, more := certs.TrustPage(view.Trust(), req.Msg.GetAfter())
+	return connect.NewResponse(&sitev1.TrustResponse{
+		Versions: page, More: more, SiteEpoch: view.SiteEpoch(), Recovered: recoverID(view),
+	}), nil
 }
 
 // Join uses up a token and issues an SVID. Only the coordinator does; another

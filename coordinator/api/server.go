@@ -118,6 +118,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
 	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
 	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s}, options...))
+	mux.Handle(skerryv1connect.NewRecoveryServiceHandler(recoveries{s}, options...))
 	s.handler = s.authenticate(s.throttled(s.forward(mux)))
 	return s
 }

@@ -191,7 +191,7 @@ func (s site) Status(ctx context.Context, req *connect.Request[skerryv1.StatusRe
 	if r := view.Rebalance(); r != nil && r.GetEnded() == nil {
 		response.Rebalance = r
 	}
-	response.Problems = slices.Concat(stopProblems(view.Stop()), brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
+	response.Problems = slices.Concat(stopProblems(view.Stop()), recoveryProblems(view), brokenGlass(view.BrokenGlass(s.SiteTime.Read().Time)), rolloutProblems(view, workloads),
 		findProblems(view, placements, response, s.Waiting()), backupProblems(view), trustRoom(view))
 	// Of a stopped site there is nothing to lose.
 	if view.Stop() == nil && freshness.GetQuorum() && !freshness.GetStale() && guard.From(ctx).May(access.Foresee, access.Object{Kind: access.KindSite}) {

@@ -11,3 +11,15 @@ func (n *Node) Encode(ctx context.Context) (data []byte, err error) {
 	})
 	return data, failed
 }
+
+// Last entry of this replica's log.
+func (n *Node) Last(ctx context.Context) (term, index uint64, err error) {
+	err = n.do(ctx, func() error {
+		index, err = n.replica.config.Log.LastIndex()
+		if err == nil {
+			term, err = n.replica.config.Log.Term(index)
+		}
+		return err
+	})
+	return term, index, err
+}

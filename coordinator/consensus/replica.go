@@ -512,6 +512,12 @@ func singleChanges(change *sitev1.VoterChange) []*raftpb.ConfChangeSingle {
 // Bootstrap begins the log of a site's first voter: an empty state at index 1
 // with itself as the only voter. The log must be empty.
 func Bootstrap(log Log, id uint64, machine Machine) error {
+	return BootstrapAt(log, id, machine, 1, 1)
+}
+
+// BootstrapAt begins a log with a state that there was before, at its index; the
+// term is higher than any that it has seen.
+func BootstrapAt(log Log, id uint64, machine Machine, index, term uint64) error {
 	last, err := log.LastIndex()
 	if err != nil {
 		return err
@@ -526,8 +532,8 @@ func Bootstrap(log Log, id uint64, machine Machine) error {
 	return log.Append(&raftpb.Snapshot{
 		Data: data,
 		Metadata: &raftpb.SnapshotMetadata{
-			Index: new(uint64(1)), Term: new(uint64(1)),
+			Index: new(index), Term: new(term),
 			ConfState: &raftpb.ConfState{Voters: []uint64{id}},
 		},
-	}, nil, &raftpb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(1))}, true)
+	}, nil, &raftpb.HardState{Term: new(term), Vote: new(uint64(0)), Commit: new(index)}, true)
 }

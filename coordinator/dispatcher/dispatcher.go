@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -273,6 +274,10 @@ func (s *session) receive(ctx context.Context) {
 			s.refuse(err)
 			return
 		}
+		if err := s.adopt(ctx, message.GetHello()); err != nil {
+			s.refuse(err)
+			return
+		}
 		s.dispatcher.hear(s.node)
 		var reported *sitev1.NodeReport
 		switch m := message.GetMessage().(type) {
@@ -306,6 +311,28 @@ func (s *session) refuse(err error) {
 	case s.failed <- err:
 	default: // one is enough
 	}
+}
+
+// adopt takes a node into the present site epoch before anything else: orders of a
+// site that does not know what it runs would end that.
+func (s *session) adopt(ctx context.Context, hello *sitev1.SyncHello) error {
+	view := s.dispatcher.store.View()
+	if hello == nil || view.Adopted(view.Node(s.node)) {
+		return nil
+	}
+	if hello.GetHoldings().GetSiteEpoch() != view.SiteEpoch() {
+		return problem.New(problem.Conflict, "Node/"+s.node, "the site was recovered: it is in site epoch %d now", view.SiteEpoch()).
+			WithHint("the node learns of it from the chain of trust, and comes again")
+	}
+	id := fmt.Sprintf("adopt-%d-%s-%x", view.SiteEpoch(), s.node, s.peer.KeyFingerprint)
+	outcome, err := s.dispatcher.log.Propose(ctx, &sitev1.Entry{
+		RequestId: id, Principal: "coordinator",
+		Change: &sitev1.Entry_AdoptNode{AdoptNode: &sitev1.AdoptNode{Node: s.node, Placements: hello.GetHoldings().GetPlacements()}},
+	})
+	if err != nil {
+		return err
+	}
+	return state.Refusal(outcome)
 }
 
 // submit queues a report. A node reports for itself alone: whatever name it

@@ -19,12 +19,18 @@ type survey struct {
 	sources map[*skerryv1.Image][]string
 	// ticketKeys are what tickets for each source are made with.
 	ticketKeys map[string][]byte
+	// calls is the node that began the site epoch, while others were not heard in it:
+	// those verify it by the CA from before alone.
+	calls string
 }
 
 func surveyOf(view *state.View) *survey {
 	s := &survey{
 		issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{},
 		ticketKeys: map[string][]byte{},
+	}
+	if len(view.Awaited()) > 0 {
+		s.calls = view.Recovery().GetNode()
 	}
 	images := view.Images()
 	if len(images) == 0 {
@@ -55,7 +61,7 @@ func surveyOf(view *state.View) *survey {
 // mustRenew tells whether the CA that issued a node's SVID issues no more.
 func (s *survey) mustRenew(node *skerryv1.Node) bool {
 	issuer := node.GetSvidIssuer()
-	if len(issuer) != sha256.Size {
+	if len(issuer) != sha256.Size || node.GetName() == s.calls {
 		return false
 	}
 	_, current := s.issuers[[sha256.Size]byte(issuer)]

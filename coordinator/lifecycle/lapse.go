@@ -46,6 +46,9 @@ func (p *planner) lapseLost() {
 		if w := p.nodes[node.GetName()]; !removed && (w == nil || !w.isLost()) {
 			continue
 		}
+		if !removed && !p.view.Adopted(node) {
+			continue // left alone until it is heard, or somebody says that it is off
+		}
 		for _, placement := range p.view.PlacementsOn(node.GetName()) {
 			if state.MayRun(placement) && (removed || p.isGivenUp(placement, placement.GetSpec())) && !p.lapseOne(placement) {
 				return

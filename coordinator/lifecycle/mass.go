@@ -24,6 +24,8 @@ type mass struct {
 	lost, site int
 	// window in which losses count as one.
 	window time.Duration
+	// recovered: the site was, and waits for the nodes to be heard again.
+	recovered bool
 }
 
 // findMass looks back from each loss, never ahead: the first losses are
@@ -68,11 +70,23 @@ func (s *step) findMass() mass {
 			losses = append(losses, loss{zone: node.GetZone(), at: w.lost})
 		}
 	}
-	return findMass(manifest.LossesOf(s.view.Settings()), losses, site)
+	rule := manifest.LossesOf(s.view.Settings())
+	found := findMass(rule, losses, site)
+	if recovery := s.view.Recovery(); recovery != nil && rule.Wait > 0 && len(s.view.Awaited()) > 0 {
+		// Its nodes find it one after the other, and are adopted with what they run.
+		if until := s.now - max(0, s.wall.Sub(recovery.GetTime().AsTime())) + rule.Wait; until > s.now && (found.until == never || until > found.until) {
+			found.until, found.recovered = until, true
+		}
+	}
+	return found
 }
 
 // explain to people why so many placements are not replaced yet.
 func (m mass) explain(now time.Duration, placements int) string {
+	if m.recovered {
+		return fmt.Sprintf("the site was recovered, and %d of %d nodes were not heard since: what ran there is replaced in %s (placements that wait: %d)",
+			m.lost, m.site, (m.until - now).Round(time.Second), placements)
+	}
 	return fmt.Sprintf("%d of %d nodes are lost, several of them within %s and in different zones: "+
 		"in case it is only the network, what ran there is replaced in %s (placements that wait: %d)",
 		m.lost, m.site, m.window, (m.until - now).Round(time.Second), placements)

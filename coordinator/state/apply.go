@@ -162,6 +162,10 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.recordReads(change.RecordReads)
 	case *sitev1.Entry_ArchiveAudit:
 		return x.archiveAudit(change.ArchiveAudit)
+	case *sitev1.Entry_RecoverSite:
+		return x.recoverSite(change.RecoverSite)
+	case *sitev1.Entry_AdoptNode:
+		return x.adoptNode(change.AdoptNode)
 	case *sitev1.Entry_RecordBackup:
 		return x.recordBackup(change.RecordBackup)
 	case *sitev1.Entry_CheckHash:

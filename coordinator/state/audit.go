@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -213,6 +214,13 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		describeExec(leaf, change.RecordExec)
 	case *sitev1.Entry_RecordReads:
 		describeReads(leaf, change.RecordReads)
+	case *sitev1.Entry_RecoverSite:
+		recover := change.RecoverSite
+		about(leaf, cmp.Or(recover.GetFrom().GetHow(), "recover"), "Site", "Node/"+recover.GetNode().GetName())
+		leaf.Message = fmt.Sprintf("with the state of index %d", recover.GetFrom().GetIndex())
+	case *sitev1.Entry_AdoptNode:
+		about(leaf, "adopt", "Node/"+change.AdoptNode.GetNode())
+		leaf.Message = fmt.Sprintf("it names %d placements", len(change.AdoptNode.GetPlacements()))
 	case *sitev1.Entry_RecordBackup:
 		describeBackup(leaf, change.RecordBackup)
 	case *sitev1.Entry_ArchiveAudit:

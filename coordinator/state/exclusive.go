@@ -58,6 +58,9 @@ func (x *tx) planLapse(part *sitev1.LeaseLapse) bool {
 	if old == nil || !MayRun(old) {
 		return false
 	}
+	if node := nodes.get(x.Txn, old.GetNode()); max(1, node.GetSiteEpoch()) < x.siteEpoch && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+		return false // nobody knows who has granted what there (SAFETY, rule 4)
+	}
 	x.warn(aboutPlacement(old), "LeaseLapsed", "its node %s is lost, and its lease of %s has ended: it runs there no more",
 		old.GetNode(), old.GetSpec().GetPartition().GetLease())
 	if nodes.get(x.Txn, old.GetNode()).GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {

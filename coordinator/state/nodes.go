@@ -114,6 +114,9 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		node.Zone = node.GetName()
 	}
 	node.Generation, node.Created = 1, x.time
+	if node.SiteEpoch = 0; x.siteEpoch > 1 {
+		node.SiteEpoch = x.siteEpoch
+	}
 	node.State, node.StateSince = skerryv1.NodeState_NODE_STATE_READY, x.time
 	x.putNode(node)
 	x.inform(aboutNode(node.GetName()), "NodeJoined", "node %s in zone %s", node.GetName(), node.GetZone())

@@ -91,6 +91,12 @@ func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 			freed++
 		}
 	}
+	if max(1, node.GetSiteEpoch()) < x.siteEpoch {
+		// Nothing of what it ran is adopted any more: it runs elsewhere from now on.
+		next := shallow(node)
+		next.SiteEpoch = x.siteEpoch
+		x.putNode(next)
+	}
 	x.warn(aboutNode(node.GetName()), "NodeConfirmedOff", "%s", fmt.Sprintf("an operator states that it is off: %d placements that stay on it may start elsewhere", freed))
 	return &sitev1.Outcome{}, nil
 }

@@ -56,6 +56,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		ImageKeys:           m.imageKeys,
 		Backups:             m.backups,
 		Rebalance:           m.rebalance,
+		Recovery:            m.recovery,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -65,7 +66,13 @@ func (s *Store) Marshal() ([]byte, error) {
 
 // Restore replaces the state by one that Marshal gave. After an error the
 // state is as it was before.
-func (s *Store) Restore(data []byte) error {
+func (s *Store) Restore(data []byte) error { return s.restore(data, true) }
+
+// RestoreOlder restores a state that another version of Skerry may have encoded,
+// which counted its hash in another way: whoever gives it knows that it is whole.
+func (s *Store) RestoreOlder(data []byte) error { return s.restore(data, false) }
+
+func (s *Store) restore(data []byte, hashed bool) error {
 	snapshot := &sitev1.Snapshot{}
 	if err := proto.Unmarshal(data, snapshot); err != nil {
 		return fmt.Errorf("the state does not parse: %w", err)
@@ -79,7 +86,7 @@ func (s *Store) Restore(data []byte) error {
 	for _, done := range snapshot.GetRequests() {
 		restored.requests.add(&restored.hasher, done)
 	}
-	if got := restored.Hash(); got != snapshot.GetHash() {
+	if got := restored.Hash(); hashed && got != snapshot.GetHash() {
 		return fmt.Errorf("the state at index %d has hash %x, not %x as it says", snapshot.GetIndex(), got, snapshot.GetHash())
 	}
 	s.mu.Lock()
@@ -115,6 +122,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		imageKeys:           snapshot.GetImageKeys(),
 		backups:             snapshot.GetBackups(),
 		rebalance:           snapshot.GetRebalance(),
+		recovery:            snapshot.GetRecovery(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -142,6 +150,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	if x.rebalance != nil {
 		x.sum += x.hash("rebalance", x.rebalance)
+	}
+	if x.recovery != nil {
+		x.sum += x.hash("recovery", x.recovery)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

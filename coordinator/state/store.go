@@ -65,6 +65,8 @@ type meta struct {
 	backups *sitev1.BackupState
 	// rebalance that is under way, or the last one.
 	rebalance *skerryv1.Rebalance
+	// recovery is the last one; nil when there was none.
+	recovery *skerryv1.Recovery
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

@@ -65,6 +65,9 @@ func (v *View) Site() string { return v.meta.site }
 // SiteID is the hash of the first trust version, in hex.
 func (v *View) SiteID() string { return v.meta.siteID }
 
+// AuditTerm is the newest term of the log.
+func (v *View) AuditTerm() uint64 { return v.meta.audit.term }
+
 // SiteEpoch counts recoveries, from 1.
 func (v *View) SiteEpoch() uint64 { return v.meta.siteEpoch }
 

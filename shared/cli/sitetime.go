@@ -18,9 +18,9 @@ func siteCommand(a *app) *cobra.Command {
 	group := Group(&cobra.Command{
 		Use:     "site COMMAND",
 		GroupID: GroupSite,
-		Short:   "The site as a whole: begin one, stop and start it, its time, its gossip key",
+		Short:   "The site as a whole: begin one, stop and start it, recover it, its time, its gossip key",
 	})
-	group.AddCommand(siteTimeCommand(a), rotateGossipCommand(a), siteStopCommand(a), siteStartCommand(a))
+	group.AddCommand(siteTimeCommand(a), rotateGossipCommand(a), siteStopCommand(a), siteStartCommand(a), siteReportCommand(a))
 	return group
 }
 

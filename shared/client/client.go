@@ -64,6 +64,7 @@ type Client struct {
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 	backups    skerryv1connect.BackupServiceClient
+	recovery   skerryv1connect.RecoveryServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -78,6 +79,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
+	c.recovery = skerryv1connect.NewRecoveryServiceClient(c, placeholder, options...)
 	c.backups = skerryv1connect.NewBackupServiceClient(c, placeholder, options...)
 	c.access = skerryv1connect.NewAccessServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
@@ -156,6 +158,9 @@ func (c *Client) Access() skerryv1connect.AccessServiceClient { return c.access 
 
 // Backups is the service that makes backups of the site's state.
 func (c *Client) Backups() skerryv1connect.BackupServiceClient { return c.backups }
+
+// Recovery is the service that tells of the site's last recovery.
+func (c *Client) Recovery() skerryv1connect.RecoveryServiceClient { return c.recovery }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

@@ -71,6 +71,8 @@ func newRoot(system env.System) *cobra.Command {
 	})
 	root.AddCommand(agentCommand(system), guardCommand(system), joinCommand(system), devCommand(system))
 	cli.AddTo(root, "site", siteInitCommand(system))
+	cli.AddTo(root, "site", siteRestoreCommand(system))
+	cli.AddTo(root, "site", siteRecoverCommand(system))
 	cli.AddTo(root, "backup", backupVerifyCommand())
 	cli.AddTo(root, "operator", operatorCreateCommand(system))
 	return root

@@ -15,7 +15,7 @@ import (
 // newVoter gives an agent its replica: here the two sides meet.
 func newVoter(options agent.VoterOptions) (agent.Voter, error) {
 	voter, err := coordinator.New(coordinator.Config{
-		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init,
+		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init, Again: options.Again,
 		AuditDir: options.AuditDir, AuditKey: options.AuditKey,
 		Peers: options.Peers, Dialer: options.Dialer, Images: localImages{options.Runtime},
 		Authority: options.Authority, JwtSigner: options.JwtSigner, Recipient: options.Recipient, SiteTime: options.SiteTime, Env: options.Env, Logger: options.Logger,

@@ -2844,7 +2844,9 @@ type Node struct {
 	// Run of its machine, from power on to power off.
 	Run string `protobuf:"bytes,460,opt,name=run,proto3" json:"run,omitempty"`
 	// What it can do for virtual machines; unset: nothing.
-	Vms           *VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
+	Vms *VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
+	// Site epoch in which the node was last heard; 0 is 1. Set by the site.
+	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3108,6 +3110,13 @@ func (x *Node) GetVms() *VmFacts {
 		return x.Vms
 	}
 	return nil
+}
+
+func (x *Node) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
 }
 
 // Capacity of a node.
@@ -3897,7 +3906,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\x88\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xa8\n" +
 	"\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -3940,7 +3949,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\bdistrust\x18\xc1\x02 \x01(\v2\x13.skerry.v1.DistrustR\bdistrust\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
 	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
-	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x1a9\n" +
+	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x12\x1e\n" +
+	"\n" +
+	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

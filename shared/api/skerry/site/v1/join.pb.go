@@ -74,7 +74,11 @@ type TrustResponse struct {
 	// Those after the one that the caller knows, as many as fit.
 	Versions []*TrustVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
 	// There are more: ask again, after the last of these.
-	More          bool `protobuf:"varint,500,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,500,opt,name=more,proto3" json:"more,omitempty"`
+	// Of the whole chain: a caller whose own chain was recovered since, from before
+	// its end, walks it from the beginning.
+	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	Recovered     []byte `protobuf:"bytes,681,opt,name=recovered,proto3" json:"recovered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +125,20 @@ func (x *TrustResponse) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *TrustResponse) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
+}
+
+func (x *TrustResponse) GetRecovered() []byte {
+	if x != nil {
+		return x.Recovered
+	}
+	return nil
 }
 
 type JoinRequest struct {
@@ -316,10 +334,13 @@ const file_skerry_site_v1_join_proto_rawDesc = "" +
 	"\n" +
 	"\x19skerry/site/v1/join.proto\x12\x0eskerry.site.v1\x1a\x19skerry/site/v1/sync.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x16skerry/v1/access.proto\x1a\x18skerry/v1/resource.proto\"%\n" +
 	"\fTrustRequest\x12\x15\n" +
-	"\x05after\x18\xf4\x03 \x01(\x04R\x05after\"^\n" +
+	"\x05after\x18\xf4\x03 \x01(\x04R\x05after\"\x9d\x01\n" +
 	"\rTrustResponse\x128\n" +
 	"\bversions\x18\x01 \x03(\v2\x1c.skerry.site.v1.TrustVersionR\bversions\x12\x13\n" +
-	"\x04more\x18\xf4\x03 \x01(\bR\x04more\"s\n" +
+	"\x04more\x18\xf4\x03 \x01(\bR\x04more\x12\x1e\n" +
+	"\n" +
+	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x1d\n" +
+	"\trecovered\x18\xa9\x05 \x01(\fR\trecovered\"s\n" +
 	"\vJoinRequest\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\fR\x06secret\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12#\n" +

@@ -91,6 +91,8 @@ type Entry struct {
 	//	*Entry_StartRebalance
 	//	*Entry_StopRebalance
 	//	*Entry_SetPower
+	//	*Entry_RecoverSite
+	//	*Entry_AdoptNode
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -576,6 +578,24 @@ func (x *Entry) GetSetPower() *SetPower {
 	return nil
 }
 
+func (x *Entry) GetRecoverSite() *RecoverSite {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RecoverSite); ok {
+			return x.RecoverSite
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetAdoptNode() *AdoptNode {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_AdoptNode); ok {
+			return x.AdoptNode
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -752,6 +772,14 @@ type Entry_SetPower struct {
 	SetPower *SetPower `protobuf:"bytes,620,opt,name=set_power,json=setPower,proto3,oneof"`
 }
 
+type Entry_RecoverSite struct {
+	RecoverSite *RecoverSite `protobuf:"bytes,681,opt,name=recover_site,json=recoverSite,proto3,oneof"`
+}
+
+type Entry_AdoptNode struct {
+	AdoptNode *AdoptNode `protobuf:"bytes,682,opt,name=adopt_node,json=adoptNode,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -837,6 +865,10 @@ func (*Entry_StartRebalance) isEntry_Change() {}
 func (*Entry_StopRebalance) isEntry_Change() {}
 
 func (*Entry_SetPower) isEntry_Change() {}
+
+func (*Entry_RecoverSite) isEntry_Change() {}
+
+func (*Entry_AdoptNode) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -2583,8 +2615,10 @@ type Snapshot struct {
 	ImageKeys *ImageKeys   `protobuf:"bytes,500,opt,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
 	Backups   *BackupState `protobuf:"bytes,680,opt,name=backups,proto3" json:"backups,omitempty"`
 	// The rebalance that is under way, or the last one.
-	Rebalance     *v1.Rebalance `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
-	Volumes       []*v1.Volume  `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Rebalance *v1.Rebalance `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
+	Volumes   []*v1.Volume  `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// The newest recovery; unset when there was none.
+	Recovery      *v1.Recovery `protobuf:"bytes,681,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2895,6 +2929,13 @@ func (x *Snapshot) GetRebalance() *v1.Rebalance {
 func (x *Snapshot) GetVolumes() []*v1.Volume {
 	if x != nil {
 		return x.Volumes
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRecovery() *v1.Recovery {
+	if x != nil {
+		return x.Recovery
 	}
 	return nil
 }
@@ -3215,7 +3256,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xaa\x19\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1cskerry/site/v1/recover.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xaa\x1a\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3275,7 +3316,10 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tstart_run\x18\x88\x04 \x01(\v2\x18.skerry.site.v1.StartRunH\x00R\bstartRun\x12J\n" +
 	"\x0fstart_rebalance\x18\x89\x04 \x01(\v2\x1e.skerry.site.v1.StartRebalanceH\x00R\x0estartRebalance\x12G\n" +
 	"\x0estop_rebalance\x18\x8a\x04 \x01(\v2\x1d.skerry.site.v1.StopRebalanceH\x00R\rstopRebalance\x128\n" +
-	"\tset_power\x18\xec\x04 \x01(\v2\x18.skerry.site.v1.SetPowerH\x00R\bsetPowerB\b\n" +
+	"\tset_power\x18\xec\x04 \x01(\v2\x18.skerry.site.v1.SetPowerH\x00R\bsetPower\x12A\n" +
+	"\frecover_site\x18\xa9\x05 \x01(\v2\x1b.skerry.site.v1.RecoverSiteH\x00R\vrecoverSite\x12;\n" +
+	"\n" +
+	"adopt_node\x18\xaa\x05 \x01(\v2\x19.skerry.site.v1.AdoptNodeH\x00R\tadoptNodeB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3427,7 +3471,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\x0e\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xab\x0f\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3477,7 +3521,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"image_keys\x18\xf4\x03 \x01(\v2\x19.skerry.site.v1.ImageKeysR\timageKeys\x126\n" +
 	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\x123\n" +
 	"\trebalance\x18\x88\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\x12,\n" +
-	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\"`\n" +
+	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\x120\n" +
+	"\brecovery\x18\xa9\x05 \x01(\v2\x13.skerry.v1.RecoveryR\brecovery\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3581,49 +3626,52 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*StartRebalance)(nil),        // 58: skerry.site.v1.StartRebalance
 	(*StopRebalance)(nil),         // 59: skerry.site.v1.StopRebalance
 	(*SetPower)(nil),              // 60: skerry.site.v1.SetPower
-	(*TrustVersion)(nil),          // 61: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 62: skerry.v1.Node
-	(*v1.Grant)(nil),              // 63: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 64: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 65: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 66: skerry.v1.Token
-	(*EndDrain)(nil),              // 67: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 68: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 69: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 70: skerry.site.v1.RolloutStep
-	(*LeaseLapse)(nil),            // 71: skerry.site.v1.LeaseLapse
-	(*RebalanceStep)(nil),         // 72: skerry.site.v1.RebalanceStep
-	(*v1.Decision)(nil),           // 73: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 74: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 75: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 76: skerry.v1.Condition
-	(*v1.VmFacts)(nil),            // 77: skerry.v1.VmFacts
-	(*HeldVolume)(nil),            // 78: skerry.site.v1.HeldVolume
-	(v1.NodeState)(0),             // 79: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 80: skerry.v1.Image
-	(v1.VoterRole)(0),             // 81: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 82: skerry.v1.Placement
-	(*v1.Event)(nil),              // 83: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 84: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 85: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 86: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 87: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 88: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 89: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 90: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 91: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 92: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 93: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 94: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 95: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 96: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 97: skerry.site.v1.BackupState
-	(*v1.Rebalance)(nil),          // 98: skerry.v1.Rebalance
-	(*v1.Volume)(nil),             // 99: skerry.v1.Volume
-	(*v1.Workload)(nil),           // 100: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 101: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 102: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 103: skerry.site.v1.SiteTimeSet
+	(*RecoverSite)(nil),           // 61: skerry.site.v1.RecoverSite
+	(*AdoptNode)(nil),             // 62: skerry.site.v1.AdoptNode
+	(*TrustVersion)(nil),          // 63: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 64: skerry.v1.Node
+	(*v1.Grant)(nil),              // 65: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 66: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 67: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 68: skerry.v1.Token
+	(*EndDrain)(nil),              // 69: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 70: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 71: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 72: skerry.site.v1.RolloutStep
+	(*LeaseLapse)(nil),            // 73: skerry.site.v1.LeaseLapse
+	(*RebalanceStep)(nil),         // 74: skerry.site.v1.RebalanceStep
+	(*v1.Decision)(nil),           // 75: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 76: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 77: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 78: skerry.v1.Condition
+	(*v1.VmFacts)(nil),            // 79: skerry.v1.VmFacts
+	(*HeldVolume)(nil),            // 80: skerry.site.v1.HeldVolume
+	(v1.NodeState)(0),             // 81: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 82: skerry.v1.Image
+	(v1.VoterRole)(0),             // 83: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 84: skerry.v1.Placement
+	(*v1.Event)(nil),              // 85: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 86: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 87: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 88: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 89: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 90: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 91: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 92: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 93: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 94: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 95: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 96: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 97: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 98: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 99: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 100: skerry.v1.Rebalance
+	(*v1.Volume)(nil),             // 101: skerry.v1.Volume
+	(*v1.Recovery)(nil),           // 102: skerry.v1.Recovery
+	(*v1.Workload)(nil),           // 103: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 104: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 105: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 106: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3671,84 +3719,87 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	58,  // 42: skerry.site.v1.Entry.start_rebalance:type_name -> skerry.site.v1.StartRebalance
 	59,  // 43: skerry.site.v1.Entry.stop_rebalance:type_name -> skerry.site.v1.StopRebalance
 	60,  // 44: skerry.site.v1.Entry.set_power:type_name -> skerry.site.v1.SetPower
-	61,  // 45: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 46: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	62,  // 47: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	63,  // 48: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	64,  // 49: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	65,  // 50: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	66,  // 51: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 52: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	63,  // 53: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	62,  // 54: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 55: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 56: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 57: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 58: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 59: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	67,  // 60: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	68,  // 61: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	69,  // 62: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	70,  // 63: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	71,  // 64: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
-	72,  // 65: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
-	73,  // 66: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	73,  // 67: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	73,  // 68: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 69: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 70: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 71: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	74,  // 72: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	75,  // 73: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	76,  // 74: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 75: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	77,  // 76: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
-	78,  // 77: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
-	79,  // 78: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	80,  // 79: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	61,  // 80: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	81,  // 81: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 82: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 83: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	61,  // 84: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 85: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 86: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 87: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	82,  // 88: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	62,  // 89: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	80,  // 90: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	83,  // 91: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 92: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 93: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	84,  // 94: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	85,  // 95: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	86,  // 96: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	87,  // 97: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 98: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	88,  // 99: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	89,  // 100: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	90,  // 101: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	91,  // 102: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	92,  // 103: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	93,  // 104: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	94,  // 105: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	95,  // 106: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	96,  // 107: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	97,  // 108: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	98,  // 109: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
-	99,  // 110: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
-	5,   // 111: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	100, // 112: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 113: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	101, // 114: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	102, // 115: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	62,  // 116: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	103, // 117: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	118, // [118:118] is the sub-list for method output_type
-	118, // [118:118] is the sub-list for method input_type
-	118, // [118:118] is the sub-list for extension type_name
-	118, // [118:118] is the sub-list for extension extendee
-	0,   // [0:118] is the sub-list for field type_name
+	61,  // 45: skerry.site.v1.Entry.recover_site:type_name -> skerry.site.v1.RecoverSite
+	62,  // 46: skerry.site.v1.Entry.adopt_node:type_name -> skerry.site.v1.AdoptNode
+	63,  // 47: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 48: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	64,  // 49: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	65,  // 50: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	66,  // 51: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	67,  // 52: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	68,  // 53: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 54: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	65,  // 55: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	64,  // 56: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 57: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 58: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 59: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 60: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 61: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	69,  // 62: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	70,  // 63: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	71,  // 64: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	72,  // 65: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	73,  // 66: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	74,  // 67: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
+	75,  // 68: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	75,  // 69: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	75,  // 70: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 71: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 72: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 73: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	76,  // 74: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	77,  // 75: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	78,  // 76: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 77: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	79,  // 78: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
+	80,  // 79: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
+	81,  // 80: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	82,  // 81: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	63,  // 82: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	83,  // 83: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 84: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 85: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	63,  // 86: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 87: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 88: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 89: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	84,  // 90: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	64,  // 91: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	82,  // 92: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	85,  // 93: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 94: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 95: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	86,  // 96: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	87,  // 97: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	88,  // 98: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	89,  // 99: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 100: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	90,  // 101: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	91,  // 102: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	92,  // 103: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	93,  // 104: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	94,  // 105: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	95,  // 106: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	96,  // 107: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	97,  // 108: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	98,  // 109: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	99,  // 110: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	100, // 111: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	101, // 112: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
+	102, // 113: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
+	5,   // 114: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	103, // 115: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 116: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	104, // 117: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	105, // 118: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	64,  // 119: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	106, // 120: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	121, // [121:121] is the sub-list for method output_type
+	121, // [121:121] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3762,6 +3813,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_image_proto_init()
+	file_skerry_site_v1_recover_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_rollout_proto_init()
 	file_skerry_site_v1_stop_proto_init()
@@ -3817,6 +3869,8 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_StartRebalance)(nil),
 		(*Entry_StopRebalance)(nil),
 		(*Entry_SetPower)(nil),
+		(*Entry_RecoverSite)(nil),
+		(*Entry_AdoptNode)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

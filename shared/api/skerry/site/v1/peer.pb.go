@@ -26,7 +26,11 @@ const (
 )
 
 type PingRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set by the coordinator of a site that was recovered: where it answers, for
+	// nodes that do not know of it yet.
+	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	Address       string `protobuf:"bytes,681,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -61,9 +65,29 @@ func (*PingRequest) Descriptor() ([]byte, []int) {
 	return file_skerry_site_v1_peer_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *PingRequest) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
+}
+
+func (x *PingRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type PingResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Of the answering node's replica, if it holds one: the last entry of its log,
+	// and whether it knows of a quorum.
+	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	LastTerm      uint64 `protobuf:"varint,681,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
+	LastIndex     uint64 `protobuf:"varint,682,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Quorum        bool   `protobuf:"varint,683,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,14 +129,51 @@ func (x *PingResponse) GetNode() string {
 	return ""
 }
 
+func (x *PingResponse) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
+}
+
+func (x *PingResponse) GetLastTerm() uint64 {
+	if x != nil {
+		return x.LastTerm
+	}
+	return 0
+}
+
+func (x *PingResponse) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *PingResponse) GetQuorum() bool {
+	if x != nil {
+		return x.Quorum
+	}
+	return false
+}
+
 var File_skerry_site_v1_peer_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"\r\n" +
-	"\vPingRequest\"\"\n" +
+	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"H\n" +
+	"\vPingRequest\x12\x1e\n" +
+	"\n" +
+	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x19\n" +
+	"\aaddress\x18\xa9\x05 \x01(\tR\aaddress\"\x99\x01\n" +
 	"\fPingResponse\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node2f\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1e\n" +
+	"\n" +
+	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x1c\n" +
+	"\tlast_term\x18\xa9\x05 \x01(\x04R\blastTerm\x12\x1e\n" +
+	"\n" +
+	"last_index\x18\xaa\x05 \x01(\x04R\tlastIndex\x12\x17\n" +
+	"\x06quorum\x18\xab\x05 \x01(\bR\x06quorum2f\n" +
 	"\vPeerService\x12W\n" +
 	"\x04Ping\x12\x1b.skerry.site.v1.PingRequest\x1a\x1c.skerry.site.v1.PingResponse\"\x14¼\x18\x10\n" +
 	"\x04ping\x12\x04Node:\x02\x03\x04B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"

@@ -147,7 +147,10 @@ type SyncHello struct {
 	// Everything that the agent knows of its placements.
 	Report *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
 	// The node wants the site's endpoints, and has those of this digest; 0 for none.
-	Endpoints     *uint64 `protobuf:"fixed64,560,opt,name=endpoints,proto3,oneof" json:"endpoints,omitempty"`
+	Endpoints *uint64 `protobuf:"fixed64,560,opt,name=endpoints,proto3,oneof" json:"endpoints,omitempty"`
+	// Set when the site was recovered since the agent's last orders: what those
+	// named, so that the coordinator adopts it.
+	Holdings      *Holdings `protobuf:"bytes,680,opt,name=holdings,proto3" json:"holdings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +213,67 @@ func (x *SyncHello) GetEndpoints() uint64 {
 	return 0
 }
 
+func (x *SyncHello) GetHoldings() *Holdings {
+	if x != nil {
+		return x.Holdings
+	}
+	return nil
+}
+
+// Holdings are what a node runs by orders of an earlier site epoch.
+type Holdings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the site epoch that the node has learned of.
+	SiteEpoch     uint64          `protobuf:"varint,1,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	Placements    []*v1.Placement `protobuf:"bytes,2,rep,name=placements,proto3" json:"placements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holdings) Reset() {
+	*x = Holdings{}
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holdings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holdings) ProtoMessage() {}
+
+func (x *Holdings) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
+func (*Holdings) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Holdings) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
+}
+
+func (x *Holdings) GetPlacements() []*v1.Placement {
+	if x != nil {
+		return x.Placements
+	}
+	return nil
+}
+
 type SyncHeartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent's wall clock, for site time.
@@ -220,7 +284,7 @@ type SyncHeartbeat struct {
 
 func (x *SyncHeartbeat) Reset() {
 	*x = SyncHeartbeat{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +296,7 @@ func (x *SyncHeartbeat) String() string {
 func (*SyncHeartbeat) ProtoMessage() {}
 
 func (x *SyncHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +309,7 @@ func (x *SyncHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncHeartbeat.ProtoReflect.Descriptor instead.
 func (*SyncHeartbeat) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SyncHeartbeat) GetClock() *timestamppb.Timestamp {
@@ -282,7 +346,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +358,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +371,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SyncResponse) GetAcknowledged() uint64 {
@@ -434,7 +498,7 @@ type SyncEnd struct {
 
 func (x *SyncEnd) Reset() {
 	*x = SyncEnd{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +510,7 @@ func (x *SyncEnd) String() string {
 func (*SyncEnd) ProtoMessage() {}
 
 func (x *SyncEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +523,7 @@ func (x *SyncEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncEnd.ProtoReflect.Descriptor instead.
 func (*SyncEnd) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{4}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SyncEnd) GetKind() string {
@@ -499,7 +563,7 @@ type CommonOrders struct {
 
 func (x *CommonOrders) Reset() {
 	*x = CommonOrders{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +575,7 @@ func (x *CommonOrders) String() string {
 func (*CommonOrders) ProtoMessage() {}
 
 func (x *CommonOrders) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[5]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +588,7 @@ func (x *CommonOrders) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommonOrders.ProtoReflect.Descriptor instead.
 func (*CommonOrders) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommonOrders) GetOrders() []byte {
@@ -559,7 +623,7 @@ type SyncRedirect struct {
 
 func (x *SyncRedirect) Reset() {
 	*x = SyncRedirect{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +635,7 @@ func (x *SyncRedirect) String() string {
 func (*SyncRedirect) ProtoMessage() {}
 
 func (x *SyncRedirect) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[6]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +648,7 @@ func (x *SyncRedirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRedirect.ProtoReflect.Descriptor instead.
 func (*SyncRedirect) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncRedirect) GetCoordinator() string {
@@ -644,7 +708,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +720,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[7]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +733,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Assignments) GetOrder() *Order {
@@ -822,7 +886,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +898,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[8]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +911,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ImageSource) GetName() string {
@@ -903,7 +967,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +979,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_sync_proto_msgTypes[9]
+	mi := &file_skerry_site_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +992,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_skerry_site_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Peer) GetName() string {
@@ -990,14 +1054,21 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2\x19.skerry.site.v1.SyncHelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.skerry.site.v1.SyncHeartbeatH\x00R\theartbeat\x124\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportH\x00R\x06reportB\t\n" +
-	"\amessage\"\xb0\x01\n" +
+	"\amessage\"\xe7\x01\n" +
 	"\tSyncHello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12)\n" +
 	"\x04seen\x18\x02 \x01(\v2\x15.skerry.site.v1.OrderR\x04seen\x122\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.skerry.site.v1.NodeReportR\x06report\x12\"\n" +
-	"\tendpoints\x18\xb0\x04 \x01(\x06H\x00R\tendpoints\x88\x01\x01B\f\n" +
+	"\tendpoints\x18\xb0\x04 \x01(\x06H\x00R\tendpoints\x88\x01\x01\x125\n" +
+	"\bholdings\x18\xa8\x05 \x01(\v2\x18.skerry.site.v1.HoldingsR\bholdingsB\f\n" +
 	"\n" +
-	"_endpoints\"A\n" +
+	"_endpoints\"_\n" +
+	"\bHoldings\x12\x1d\n" +
+	"\n" +
+	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x124\n" +
+	"\n" +
+	"placements\x18\x02 \x03(\v2\x14.skerry.v1.PlacementR\n" +
+	"placements\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
 	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\x82\x04\n" +
 	"\fSyncResponse\x12\"\n" +
@@ -1077,69 +1148,72 @@ func file_skerry_site_v1_sync_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_sync_proto_rawDescData
 }
 
-var file_skerry_site_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_skerry_site_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_skerry_site_v1_sync_proto_goTypes = []any{
 	(*SyncRequest)(nil),           // 0: skerry.site.v1.SyncRequest
 	(*SyncHello)(nil),             // 1: skerry.site.v1.SyncHello
-	(*SyncHeartbeat)(nil),         // 2: skerry.site.v1.SyncHeartbeat
-	(*SyncResponse)(nil),          // 3: skerry.site.v1.SyncResponse
-	(*SyncEnd)(nil),               // 4: skerry.site.v1.SyncEnd
-	(*CommonOrders)(nil),          // 5: skerry.site.v1.CommonOrders
-	(*SyncRedirect)(nil),          // 6: skerry.site.v1.SyncRedirect
-	(*Assignments)(nil),           // 7: skerry.site.v1.Assignments
-	(*ImageSource)(nil),           // 8: skerry.site.v1.ImageSource
-	(*Peer)(nil),                  // 9: skerry.site.v1.Peer
-	(*NodeReport)(nil),            // 10: skerry.site.v1.NodeReport
-	(*Order)(nil),                 // 11: skerry.site.v1.Order
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*SiteClock)(nil),             // 13: skerry.site.v1.SiteClock
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*EndpointsResponse)(nil),     // 15: skerry.site.v1.EndpointsResponse
-	(*v1.ErrorDetail)(nil),        // 16: skerry.v1.ErrorDetail
-	(*v1.Placement)(nil),          // 17: skerry.v1.Placement
-	(*TrustVersion)(nil),          // 18: skerry.site.v1.TrustVersion
-	(*DeliveredSecret)(nil),       // 19: skerry.site.v1.DeliveredSecret
-	(*GossipRing)(nil),            // 20: skerry.site.v1.GossipRing
-	(*AccessRecords)(nil),         // 21: skerry.site.v1.AccessRecords
-	(*v1.Node)(nil),               // 22: skerry.v1.Node
-	(*v1.Volume)(nil),             // 23: skerry.v1.Volume
-	(v1.VoterRole)(0),             // 24: skerry.v1.VoterRole
+	(*Holdings)(nil),              // 2: skerry.site.v1.Holdings
+	(*SyncHeartbeat)(nil),         // 3: skerry.site.v1.SyncHeartbeat
+	(*SyncResponse)(nil),          // 4: skerry.site.v1.SyncResponse
+	(*SyncEnd)(nil),               // 5: skerry.site.v1.SyncEnd
+	(*CommonOrders)(nil),          // 6: skerry.site.v1.CommonOrders
+	(*SyncRedirect)(nil),          // 7: skerry.site.v1.SyncRedirect
+	(*Assignments)(nil),           // 8: skerry.site.v1.Assignments
+	(*ImageSource)(nil),           // 9: skerry.site.v1.ImageSource
+	(*Peer)(nil),                  // 10: skerry.site.v1.Peer
+	(*NodeReport)(nil),            // 11: skerry.site.v1.NodeReport
+	(*Order)(nil),                 // 12: skerry.site.v1.Order
+	(*v1.Placement)(nil),          // 13: skerry.v1.Placement
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*SiteClock)(nil),             // 15: skerry.site.v1.SiteClock
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*EndpointsResponse)(nil),     // 17: skerry.site.v1.EndpointsResponse
+	(*v1.ErrorDetail)(nil),        // 18: skerry.v1.ErrorDetail
+	(*TrustVersion)(nil),          // 19: skerry.site.v1.TrustVersion
+	(*DeliveredSecret)(nil),       // 20: skerry.site.v1.DeliveredSecret
+	(*GossipRing)(nil),            // 21: skerry.site.v1.GossipRing
+	(*AccessRecords)(nil),         // 22: skerry.site.v1.AccessRecords
+	(*v1.Node)(nil),               // 23: skerry.v1.Node
+	(*v1.Volume)(nil),             // 24: skerry.v1.Volume
+	(v1.VoterRole)(0),             // 25: skerry.v1.VoterRole
 }
 var file_skerry_site_v1_sync_proto_depIdxs = []int32{
 	1,  // 0: skerry.site.v1.SyncRequest.hello:type_name -> skerry.site.v1.SyncHello
-	2,  // 1: skerry.site.v1.SyncRequest.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	10, // 2: skerry.site.v1.SyncRequest.report:type_name -> skerry.site.v1.NodeReport
-	11, // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
-	10, // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
-	12, // 5: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
-	13, // 6: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
-	5,  // 7: skerry.site.v1.SyncResponse.common:type_name -> skerry.site.v1.CommonOrders
-	14, // 8: skerry.site.v1.SyncResponse.pace:type_name -> google.protobuf.Duration
-	15, // 9: skerry.site.v1.SyncResponse.endpoints:type_name -> skerry.site.v1.EndpointsResponse
-	6,  // 10: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
-	7,  // 11: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
-	2,  // 12: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
-	4,  // 13: skerry.site.v1.SyncResponse.end:type_name -> skerry.site.v1.SyncEnd
-	16, // 14: skerry.site.v1.SyncEnd.detail:type_name -> skerry.v1.ErrorDetail
-	11, // 15: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
-	17, // 16: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
-	8,  // 17: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
-	9,  // 18: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
-	18, // 19: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
-	14, // 20: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
-	19, // 21: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
-	20, // 22: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
-	21, // 23: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
-	22, // 24: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
-	23, // 25: skerry.site.v1.Assignments.volumes:type_name -> skerry.v1.Volume
-	24, // 26: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
-	0,  // 27: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
-	3,  // 28: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 1: skerry.site.v1.SyncRequest.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	11, // 2: skerry.site.v1.SyncRequest.report:type_name -> skerry.site.v1.NodeReport
+	12, // 3: skerry.site.v1.SyncHello.seen:type_name -> skerry.site.v1.Order
+	11, // 4: skerry.site.v1.SyncHello.report:type_name -> skerry.site.v1.NodeReport
+	2,  // 5: skerry.site.v1.SyncHello.holdings:type_name -> skerry.site.v1.Holdings
+	13, // 6: skerry.site.v1.Holdings.placements:type_name -> skerry.v1.Placement
+	14, // 7: skerry.site.v1.SyncHeartbeat.clock:type_name -> google.protobuf.Timestamp
+	15, // 8: skerry.site.v1.SyncResponse.clock:type_name -> skerry.site.v1.SiteClock
+	6,  // 9: skerry.site.v1.SyncResponse.common:type_name -> skerry.site.v1.CommonOrders
+	16, // 10: skerry.site.v1.SyncResponse.pace:type_name -> google.protobuf.Duration
+	17, // 11: skerry.site.v1.SyncResponse.endpoints:type_name -> skerry.site.v1.EndpointsResponse
+	7,  // 12: skerry.site.v1.SyncResponse.redirect:type_name -> skerry.site.v1.SyncRedirect
+	8,  // 13: skerry.site.v1.SyncResponse.assignments:type_name -> skerry.site.v1.Assignments
+	3,  // 14: skerry.site.v1.SyncResponse.heartbeat:type_name -> skerry.site.v1.SyncHeartbeat
+	5,  // 15: skerry.site.v1.SyncResponse.end:type_name -> skerry.site.v1.SyncEnd
+	18, // 16: skerry.site.v1.SyncEnd.detail:type_name -> skerry.v1.ErrorDetail
+	12, // 17: skerry.site.v1.Assignments.order:type_name -> skerry.site.v1.Order
+	13, // 18: skerry.site.v1.Assignments.placements:type_name -> skerry.v1.Placement
+	9,  // 19: skerry.site.v1.Assignments.images:type_name -> skerry.site.v1.ImageSource
+	10, // 20: skerry.site.v1.Assignments.peers:type_name -> skerry.site.v1.Peer
+	19, // 21: skerry.site.v1.Assignments.trust:type_name -> skerry.site.v1.TrustVersion
+	16, // 22: skerry.site.v1.Assignments.authority_lifetime:type_name -> google.protobuf.Duration
+	20, // 23: skerry.site.v1.Assignments.secrets:type_name -> skerry.site.v1.DeliveredSecret
+	21, // 24: skerry.site.v1.Assignments.gossip:type_name -> skerry.site.v1.GossipRing
+	22, // 25: skerry.site.v1.Assignments.access:type_name -> skerry.site.v1.AccessRecords
+	23, // 26: skerry.site.v1.Assignments.record:type_name -> skerry.v1.Node
+	24, // 27: skerry.site.v1.Assignments.volumes:type_name -> skerry.v1.Volume
+	25, // 28: skerry.site.v1.Peer.voter:type_name -> skerry.v1.VoterRole
+	0,  // 29: skerry.site.v1.SyncService.Sync:input_type -> skerry.site.v1.SyncRequest
+	4,  // 30: skerry.site.v1.SyncService.Sync:output_type -> skerry.site.v1.SyncResponse
+	30, // [30:31] is the sub-list for method output_type
+	29, // [29:30] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_sync_proto_init() }
@@ -1161,7 +1235,7 @@ func file_skerry_site_v1_sync_proto_init() {
 		(*SyncRequest_Report)(nil),
 	}
 	file_skerry_site_v1_sync_proto_msgTypes[1].OneofWrappers = []any{}
-	file_skerry_site_v1_sync_proto_msgTypes[3].OneofWrappers = []any{
+	file_skerry_site_v1_sync_proto_msgTypes[4].OneofWrappers = []any{
 		(*SyncResponse_Redirect)(nil),
 		(*SyncResponse_Assignments)(nil),
 		(*SyncResponse_Heartbeat)(nil),
@@ -1173,7 +1247,7 @@ func file_skerry_site_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_sync_proto_rawDesc), len(file_skerry_site_v1_sync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

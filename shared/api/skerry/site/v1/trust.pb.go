@@ -112,7 +112,9 @@ type TrustBody struct {
 	// that stamps of an earlier era do not count any more.
 	TimeEra uint64 `protobuf:"varint,140,opt,name=time_era,json=timeEra,proto3" json:"time_era,omitempty"`
 	// Public keys that sign JWT-SVIDs: all that count, as with authorities.
-	JwtKeys       []*JwtKey `protobuf:"bytes,180,rep,name=jwt_keys,json=jwtKeys,proto3" json:"jwt_keys,omitempty"`
+	JwtKeys []*JwtKey `protobuf:"bytes,180,rep,name=jwt_keys,json=jwtKeys,proto3" json:"jwt_keys,omitempty"`
+	// The site begins anew with this version, without its former voters.
+	Recover       *RecoverRecord `protobuf:"bytes,680,opt,name=recover,proto3" json:"recover,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +205,68 @@ func (x *TrustBody) GetJwtKeys() []*JwtKey {
 	return nil
 }
 
+func (x *TrustBody) GetRecover() *RecoverRecord {
+	if x != nil {
+		return x.Recover
+	}
+	return nil
+}
+
+// RecoverRecord begins a site epoch. The version before is its parent.
+type RecoverRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One more than that of the version before; the first one is 1.
+	SiteEpoch uint64 `protobuf:"varint,1,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	// 16 random bytes: two records with one parent are two sites.
+	Id            []byte `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverRecord) Reset() {
+	*x = RecoverRecord{}
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverRecord) ProtoMessage() {}
+
+func (x *RecoverRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverRecord.ProtoReflect.Descriptor instead.
+func (*RecoverRecord) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RecoverRecord) GetSiteEpoch() uint64 {
+	if x != nil {
+		return x.SiteEpoch
+	}
+	return 0
+}
+
+func (x *RecoverRecord) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
 // JwtKey signs JWT-SVIDs of workloads.
 type JwtKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -221,7 +285,7 @@ type JwtKey struct {
 
 func (x *JwtKey) Reset() {
 	*x = JwtKey{}
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -233,7 +297,7 @@ func (x *JwtKey) String() string {
 func (*JwtKey) ProtoMessage() {}
 
 func (x *JwtKey) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[2]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -246,7 +310,7 @@ func (x *JwtKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JwtKey.ProtoReflect.Descriptor instead.
 func (*JwtKey) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{2}
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *JwtKey) GetNode() string {
@@ -290,7 +354,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +366,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[3]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +379,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{3}
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Revocation) GetSubject() string {
@@ -345,7 +409,7 @@ type AuditKey struct {
 
 func (x *AuditKey) Reset() {
 	*x = AuditKey{}
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +421,7 @@ func (x *AuditKey) String() string {
 func (*AuditKey) ProtoMessage() {}
 
 func (x *AuditKey) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_trust_proto_msgTypes[4]
+	mi := &file_skerry_site_v1_trust_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +434,7 @@ func (x *AuditKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditKey.ProtoReflect.Descriptor instead.
 func (*AuditKey) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{4}
+	return file_skerry_site_v1_trust_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AuditKey) GetNode() string {
@@ -395,7 +459,7 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"\fTrustVersion\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12\x16\n" +
 	"\x06signer\x18\x02 \x01(\fR\x06signer\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xb7\x02\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xf1\x02\n" +
 	"\tTrustBody\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1a\n" +
@@ -405,7 +469,12 @@ const file_skerry_site_v1_trust_proto_rawDesc = "" +
 	"audit_keys\x18d \x03(\v2\x18.skerry.site.v1.AuditKeyR\tauditKeys\x125\n" +
 	"\arevoked\x18\xa0\x01 \x03(\v2\x1a.skerry.site.v1.RevocationR\arevoked\x12\x1a\n" +
 	"\btime_era\x18\x8c\x01 \x01(\x04R\atimeEra\x122\n" +
-	"\bjwt_keys\x18\xb4\x01 \x03(\v2\x16.skerry.site.v1.JwtKeyR\ajwtKeys\"\x96\x01\n" +
+	"\bjwt_keys\x18\xb4\x01 \x03(\v2\x16.skerry.site.v1.JwtKeyR\ajwtKeys\x128\n" +
+	"\arecover\x18\xa8\x05 \x01(\v2\x1d.skerry.site.v1.RecoverRecordR\arecover\">\n" +
+	"\rRecoverRecord\x12\x1d\n" +
+	"\n" +
+	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\"\x96\x01\n" +
 	"\x06JwtKey\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x120\n" +
@@ -431,26 +500,28 @@ func file_skerry_site_v1_trust_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_trust_proto_rawDescData
 }
 
-var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_skerry_site_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_skerry_site_v1_trust_proto_goTypes = []any{
 	(*TrustVersion)(nil),          // 0: skerry.site.v1.TrustVersion
 	(*TrustBody)(nil),             // 1: skerry.site.v1.TrustBody
-	(*JwtKey)(nil),                // 2: skerry.site.v1.JwtKey
-	(*Revocation)(nil),            // 3: skerry.site.v1.Revocation
-	(*AuditKey)(nil),              // 4: skerry.site.v1.AuditKey
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*RecoverRecord)(nil),         // 2: skerry.site.v1.RecoverRecord
+	(*JwtKey)(nil),                // 3: skerry.site.v1.JwtKey
+	(*Revocation)(nil),            // 4: skerry.site.v1.Revocation
+	(*AuditKey)(nil),              // 5: skerry.site.v1.AuditKey
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_skerry_site_v1_trust_proto_depIdxs = []int32{
-	4, // 0: skerry.site.v1.TrustBody.audit_keys:type_name -> skerry.site.v1.AuditKey
-	3, // 1: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
-	2, // 2: skerry.site.v1.TrustBody.jwt_keys:type_name -> skerry.site.v1.JwtKey
-	5, // 3: skerry.site.v1.JwtKey.added:type_name -> google.protobuf.Timestamp
-	5, // 4: skerry.site.v1.JwtKey.retires:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: skerry.site.v1.TrustBody.audit_keys:type_name -> skerry.site.v1.AuditKey
+	4, // 1: skerry.site.v1.TrustBody.revoked:type_name -> skerry.site.v1.Revocation
+	3, // 2: skerry.site.v1.TrustBody.jwt_keys:type_name -> skerry.site.v1.JwtKey
+	2, // 3: skerry.site.v1.TrustBody.recover:type_name -> skerry.site.v1.RecoverRecord
+	6, // 4: skerry.site.v1.JwtKey.added:type_name -> google.protobuf.Timestamp
+	6, // 5: skerry.site.v1.JwtKey.retires:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_trust_proto_init() }
@@ -464,7 +535,7 @@ func file_skerry_site_v1_trust_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_trust_proto_rawDesc), len(file_skerry_site_v1_trust_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent/identity"
+	"skerry.dev/agent/ledger"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
+)
+
+// epochFile, beside the ledger, holds the site epoch that the audit log on this
+// disk is of.
+const epochFile = "audit-epoch"
+
+// KeepAgain stores what the agent of a node needs to begin a site epoch: the state
+// with its entry and, on a machine that is new to the site, a ledger that knows the
+// nodes.
+func KeepAgain(files env.FS, stateDir string, again *sitev1.BeginAgain, known *sitev1.Assignments, stamp sitetime.Stamp) error {
+	dir := filepath.Join(stateDir, replicaDir)
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	encoded, err := proto.Marshal(again)
+	if err != nil {
+		return err
+	}
+	if known != nil {
+		if err := seed(files, stateDir, known, stamp); err != nil {
+			return err
+		}
+	}
+	return files.WriteFile(filepath.Join(dir, againFile), encoded, 0o600)
+}
+
+func loadAgain(files env.FS, stateDir string) (*sitev1.BeginAgain, error) {
+	path := filepath.Join(stateDir, replicaDir, againFile)
+	encoded, err := files.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	again := &sitev1.BeginAgain{}
+	if err == nil {
+		err = proto.Unmarshal(encoded, again)
+	}
+	if err != nil {
+		return nil, problem.New(problem.Internal, path, "what the site begins anew with cannot be read: %w", err)
+	}
+	return again, nil
+}
+
+// setAuditAside moves the audit log of an earlier site epoch out of the way: it
+// may go further than the point at which the present one began. On the node that
+// began it, it goes on.
+func (r *replicas) setAuditAside(id uint64) error {
+	epoch, kept := r.identity.Bundle().SiteEpoch(), uint64(1)
+	path := filepath.Join(r.Config.StateDir, "ledger", epochFile)
+	encoded, err := r.Env.FS.ReadFile(path)
+	if err == nil {
+		kept, err = strconv.ParseUint(string(encoded), 10, 64)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if kept == epoch {
+		return nil
+	}
+	dir := filepath.Join(r.Config.StateDir, auditDir)
+	left, err := r.Env.FS.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 && r.again.GetRecover().GetNode().GetRaftId() != id {
+		if err := r.Env.FS.Rename(dir, fmt.Sprintf("%s-of-epoch-%d", dir, kept)); err != nil {
+			return err
+		}
+	}
+	return r.Env.FS.WriteFile(path, []byte(strconv.FormatUint(epoch, 10)), 0o600)
+}
+
+// fenced is the ledger for orders: those of a site epoch before the one that this
+// node has learned of are refused (SAFETY, rule 4).
+type fenced struct {
+	*ledger.Ledger
+	identity *identity.Node
+}
+
+// Accept implements session.Ledger.
+func (f fenced) Accept(orders *sitev1.Assignments) error {
+	if epoch := f.identity.Bundle().SiteEpoch(); orders.GetOrder().GetSiteEpoch() < epoch {
+		return problem.New(problem.Conflict, "orders", "they are of site epoch %d, and the site was recovered: it is in %d",
+			orders.GetOrder().GetSiteEpoch(), epoch)
+	}
+	return f.Ledger.Accept(orders)
+}
+
+// Holdings implements session.Ledger: what this node runs by orders of an earlier
+// site epoch; nil when there was none since.
+func (f fenced) Holdings() *sitev1.Holdings {
+	orders, epoch := f.Current(), f.identity.Bundle().SiteEpoch()
+	if orders.GetOrder().GetSiteEpoch() >= epoch || epoch <= 1 {
+		return nil
+	}
+	return &sitev1.Holdings{SiteEpoch: epoch, Placements: orders.GetPlacements()}
+}
+
+// recoveries implements localapi.Recovery.
+type recoveries struct{ *Agent }
+
+// Recovered learns of a site epoch from the chain of trust, and turns to its
+// coordinator.
+func (r recoveries) Recovered(ctx context.Context, siteEpoch uint64, address string) {
+	if r.ledger.Current().GetOrder().GetSiteEpoch() >= siteEpoch {
+		return
+	}
+	if r.identity.Bundle().SiteEpoch() < siteEpoch {
+		r.askWhy(ctx, address)
+	}
+	if r.identity.Bundle().SiteEpoch() >= siteEpoch {
+		r.session.Try(address)
+	}
+}
+
+// Position of this node's replica.
+func (r recoveries) Position(ctx context.Context) *sitev1.PingResponse {
+	response := &sitev1.PingResponse{SiteEpoch: r.identity.Bundle().SiteEpoch()}
+	if active := r.replicas.active(); active != nil {
+		response.LastTerm, response.LastIndex, response.Quorum = active.Position(ctx)
+	}
+	return response
+}

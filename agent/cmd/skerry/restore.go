@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/semver"
+	"google.golang.org/protobuf/proto"
+
+	"skerry.dev/agent"
+	"skerry.dev/agent/config"
+	"skerry.dev/agent/identity"
+	"skerry.dev/coordinator/backup"
+	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/cli"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
+	"skerry.dev/shared/sitetime"
+)
+
+// restoreOptions of skerry site restore.
+type restoreOptions struct {
+	system       env.System
+	config, key  string
+	replace, yes bool
+}
+
+func siteRestoreCommand(system env.System) *cobra.Command {
+	o := &restoreOptions{system: system}
+	cmd := &cobra.Command{
+		Use:   "restore FILE --key KEYFILE",
+		Short: "Begin a site anew from a backup, with this machine as its only voter",
+		Long: `Restore begins the site of a backup anew on a machine that belongs to no site. It is
+for when all voters are lost. What was acknowledged after the backup is lost.
+
+It begins the next site epoch, signed into the chain of trust. Nodes that are still
+there go on with what they run. This machine calls them where they were; they prove
+themselves by their keys, learn of the epoch, and what they run is adopted, whatever
+the backup says. skerry site report tells what differed. What stays on a node that
+is not heard, or is exclusive there, starts nowhere else before you say that the
+machine is off: skerry node confirm-off NAME.
+
+A former voter that is still there and has not heard of it goes on by itself until
+it does: use this only when they are gone for good. While one voter is left, use
+skerry site recover there; it loses less.
+
+What was evicted or revoked after the backup must be evicted or revoked again, and
+machines that joined after it must join again. Unused tokens do not count any more.`,
+		Example: "  skerry site restore /mnt/backup/harbour-20261121T030000Z-81211.skerry-backup --key safe-1.key",
+		Args:    cli.Args(1, 1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+	}
+	configFlag(cmd, &o.config)
+	cmd.Flags().StringVar(&o.key, "key", "", "`FILE` that holds a recovery key")
+	cmd.Flags().BoolVar(&o.replace, "replace", false, "this machine takes the place of the node of its name, which is off for good")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func (o *restoreOptions) run(cmd *cobra.Command, name string) error {
+	if o.key == "" {
+		return problem.New(problem.Invalid, name, "a backup opens with a recovery key").WithHint("--key FILE")
+	}
+	settings, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
+	node, err := thisNode(cmd.Context(), settings)
+	if err != nil {
+		return err
+	}
+	if _, err := identity.Load(o.system, identity.Dir(settings.StateDir)); err != identity.ErrNone {
+		return problem.New(problem.Conflict, settings.StateDir, "this machine belongs to a site already").
+			WithHint("a site is restored on a machine that belongs to none; on a voter that is left: skerry site recover")
+	}
+	file, err := readBackup(name, o.key)
+	if err != nil {
+		return err
+	}
+	if err := checkMade(name, file.Header.GetVersion(), version); err != nil {
+		return err
+	}
+	snapshot, err := o.look(name, file, node)
+	if err != nil {
+		return err
+	}
+	cmd.Print(describeBackup(name, file))
+	cmd.Printf(`
+%d nodes, %d workloads. All that was acknowledged after the backup is lost.
+Site epoch %d begins on this machine, %s at %s.
+`, len(snapshot.GetNodes()), len(snapshot.GetWorkloads()), snapshot.GetSiteEpoch()+1, node.GetName(), node.GetAddress())
+	if err := confirm(cmd, o.yes, snapshot.GetSite()); err != nil {
+		return err
+	}
+	if err := o.restore(cmd.Context(), settings, file, snapshot, node); err != nil {
+		return err
+	}
+	cmd.Printf("site %s begins anew, ID %s\n", snapshot.GetSite(), snapshot.GetSiteId())
+	if agentRuns(settings.StateDir) {
+		cmd.Println("the agent takes over from here")
+	} else {
+		cmd.Println("next: start the agent, with systemctl start skerry or skerry agent")
+	}
+	cmd.Printf("then: skerry site report --address %s; skerry site time; let other machines join, so that three vote\n", node.GetAddress())
+	return nil
+}
+
+// look at what is in the backup before anything is done.
+func (o *restoreOptions) look(name string, file *backup.File, node *skerryv1.Node) (*sitev1.Snapshot, error) {
+	snapshot := &sitev1.Snapshot{}
+	if err := proto.Unmarshal(file.Content.GetState(), snapshot); err != nil {
+		return nil, problem.New(problem.Conflict, name, "what is in it does not parse: %w", err)
+	}
+	if err := state.New().RestoreOlder(file.Content.GetState()); err != nil {
+		return nil, problem.New(problem.Conflict, name, "the state in it cannot be restored: %w", err)
+	}
+	for _, known := range snapshot.GetNodes() {
+		if known.GetName() == node.GetName() && known.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && !o.replace {
+			return nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "the backup knows another machine of this name, at %s", known.GetAddress()).
+				WithHint("if that one is off for good, and this one takes its place: --replace; else give this one another name in %s", o.config)
+		}
+	}
+	return snapshot, nil
+}
+
+func (o *restoreOptions) restore(ctx context.Context, settings config.Config, file *backup.File, snapshot *sitev1.Snapshot, node *skerryv1.Node) error {
+	recipient, err := readRecoveryKey(o.key)
+	if err != nil {
+		return err
+	}
+	id, err := uuid.NewRandomFromReader(o.system.Rand)
+	if err != nil {
+		return err
+	}
+	restored := state.New()
+	if err := restored.RestoreOlder(file.Content.GetState()); err != nil {
+		return err
+	}
+	node.Id, node.RaftId = id.String(), restored.View().RaftIDAfter()
+	stamp := restored.View().Stamp()
+	_, err = identity.Restore(o.system, identity.RestoreOptions{
+		State: snapshot, Content: file.Content, Recovery: recipient, RecoveryName: file.OpenedWith, Node: node, StateDir: settings.StateDir,
+		From: &skerryv1.Recovery{How: "restore", Index: snapshot.GetIndex(), StateTime: snapshot.GetTime()},
+		Keep: func(again *sitev1.BeginAgain, known *sitev1.Assignments) error {
+			return agent.KeepAgain(o.system.FS, settings.StateDir, again, known, sitetime.Stamp{Time: stamp.Time, Reference: stamp.Reference, Era: stamp.Era})
+		},
+	})
+	return err
+}
+
+// checkMade refuses a backup that another major version made, or one that is newer
+// than this program. A build without a version is taken for any.
+func checkMade(name, made, own string) error {
+	made, own = "v"+made, "v"+own
+	if !semver.IsValid(made) || !semver.IsValid(own) {
+		return nil
+	}
+	if semver.Major(made) != semver.Major(own) || semver.Compare(made, own) > 0 {
+		return problem.New(problem.Conflict, name, "it was made by Skerry %s, and this is %s", made[1:], own[1:]).
+			WithHint("install %s, or a newer one of the same major version, and restore with that", made[1:])
+	}
+	return nil
+}
+
+// confirm asks for the site's name.
+func confirm(cmd *cobra.Command, yes bool, site string) error {
+	if yes {
+		return nil
+	}
+	cmd.Printf("Type the site's name to go on: ")
+	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if strings.TrimSpace(line) != site {
+		return problem.New(problem.Conflict, "site "+site, "nothing was changed: its name was not typed")
+	}
+	return nil
+}

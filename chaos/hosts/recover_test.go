@@ -1,0 +1,220 @@
+//go:build integration
+
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestASiteIsRestoredOnFreshHardwareAndNothingRestarts: all voters are gone for
+// good; on a node that does not vote the containers run on, also those that the
+// backup does not know.
+func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
+	r := newSite(t, 3, 0)
+	plain, err := r.Add(t.Context(), "--may-vote=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	loadImage(t, r, "web.tar", webImage)
+	key, file := filepath.Join(r.Dir, "safe.key"), filepath.Join(r.Dir, "harbour.skerry-backup")
+	if out := refused(t, r, nil, "backup", "create", "--to", file); !strings.Contains(out, "no recovery key") {
+		t.Errorf("without a recovery key it said %q", out)
+	}
+	skerry(t, r, nil, "secret", "recovery-key", "create", "safe", "--out", key)
+	apply(t, r, onNode("known", plain.Name, "partition: {mode: stay}\n")+"---"+onNode("gone", r.Hosts[1].Name, "partition: {mode: stay}\n"))
+	awaitHealthy(t, r, "known", 1)
+	awaitHealthy(t, r, "gone", 1)
+	skerry(t, r, nil, "backup", "create", "--to", file)
+	if out := skerry(t, r, nil, "backup", "verify", file, "--key", key); !strings.Contains(out, "is whole") || !strings.Contains(out, "4 nodes, 2 workloads") {
+		t.Errorf("the backup is %s", out)
+	}
+	apply(t, r, onNode("late", plain.Name, ""))
+	awaitHealthy(t, r, "late", 1)
+	before := containerPIDs(t, plain)
+	if len(before) != 2 {
+		t.Fatalf("%s runs %v", plain.Name, before)
+	}
+	for _, h := range r.Hosts[:3] {
+		if err := h.PowerOff(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	fresh := freshHost(t, r)
+	if out, err := plain.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", plain.Config()); err == nil || !strings.Contains(err.Error()+out, "belongs to a site") {
+		t.Errorf("a node of the site took a backup: %s %v", out, err)
+	}
+	out, err := fresh.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", fresh.Config())
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	if err := fresh.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	report := awaitReport(t, r, fresh, "adopted  Placement/default/late-1")
+	if !strings.Contains(report, "node-1,node-2,node-3") || !strings.Contains(report, "(restore)") {
+		t.Errorf("the report is\n%s", report)
+	}
+	await(t, r, "known and late on "+plain.Name, patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "get", "placements", "--address", fresh.API())
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"known-1", "late-1"} {
+			if !strings.Contains(out, name+" ") {
+				return fmt.Errorf("%s is missing in\n%s", name, out)
+			}
+		}
+		return nil
+	})
+	if why := skerry(t, r, nil, "status", "--address", fresh.API()); !strings.Contains(why, "gone-1 stays on node-2") {
+		t.Errorf("the status does not say that gone-1 waits for node-2:\n%s", why)
+	}
+	if after := containerPIDs(t, plain); !slices.Equal(before, after) {
+		t.Errorf("%s ran %v, now %v", plain.Name, before, after)
+	}
+	if out := skerry(t, r, nil, "audit", "list", "--verb", "restore", "--address", fresh.API()); !strings.Contains(out, "Node/"+fresh.Name) {
+		t.Errorf("the audit log does not tell of it: %s", out)
+	}
+
+	// A former voter comes back after all: it proves itself by its key, and ends its
+	// replica.
+	back := r.Hosts[1]
+	if err := errors.Join(back.Boot(t.Context()), back.StartAgent()); err != nil {
+		t.Fatal(err)
+	}
+	awaitReport(t, r, fresh, "node-1,node-3")
+	await(t, r, "gone-1 on "+back.Name, patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "get", "placements", "--address", fresh.API())
+		if err == nil && !strings.Contains(out, "gone-1 ") {
+			err = fmt.Errorf("it is missing in\n%s", out)
+		}
+		return err
+	})
+	if after := containerPIDs(t, plain); !slices.Equal(before, after) {
+		t.Errorf("%s ran %v, now %v", plain.Name, before, after)
+	}
+}
+
+// freshHost is on, and belongs to no site.
+func freshHost(t *testing.T, r *Rig) *Host {
+	t.Helper()
+	number := len(r.Hosts) + 1
+	h, err := r.AddHost(t.Context(), fmt.Sprintf("node-%d", number), fmt.Sprintf("zone-%d", number))
+	if err == nil {
+		err = h.Boot(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// awaitReport waits until the report of the site's recovery holds a text.
+func awaitReport(t *testing.T, r *Rig, at *Host, want string) (report string) {
+	t.Helper()
+	await(t, r, "a report with "+want, patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "site", "report", "--address", at.API())
+		if err == nil && !strings.Contains(out, want) {
+			err = fmt.Errorf("it is\n%s", out)
+		}
+		report = out
+		return err
+	})
+	return report
+}
+
+// TestASurvivorOfALostQuorumGoesOnAndNothingRestarts: two of three voters are lost
+// for good.
+func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
+	r := newSite(t, 3, 0)
+	plain, err := r.Add(t.Context(), "--may-vote=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	left := r.Hosts[2]
+	loadImage(t, r, "web.tar", webImage)
+	apply(t, r, onNode("here", left.Name, "")+"---"+onNode("there", plain.Name, "")+"---"+onNode("db", r.Hosts[0].Name, "partition: {mode: stay}\n"))
+	for _, name := range []string{"here", "there", "db"} {
+		awaitHealthy(t, r, name, 1)
+	}
+	before := [][]string{containerPIDs(t, left), containerPIDs(t, plain)}
+	recoverSite := func(args ...string) (string, error) {
+		out, err := left.Skerry(t.Context(), append([]string{"site", "recover", "--config", left.Config()}, args...)...)
+		return fmt.Sprint(out, err), err
+	}
+	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, "the agent runs") {
+		t.Errorf("under a running agent it said %s", out)
+	}
+	if err := left.StopAgent(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, "nothing was changed") {
+		t.Errorf("while the others have a quorum it said %s", out)
+	}
+	if err := left.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	for _, h := range r.Hosts[:2] {
+		if err := h.PowerOff(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := left.StopAgent(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := recoverSite(); err == nil || !strings.Contains(out, "was not typed") {
+		t.Errorf("without an answer it said %s", out)
+	}
+	out, err := recoverSite("--yes")
+	if err != nil || !strings.Contains(out, "node-1 (voter") || !strings.Contains(out, "is lost") {
+		t.Fatal(out)
+	}
+	if err := left.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	awaitReport(t, r, left, "node-1,node-2\n")
+	await(t, r, "a change", patience, func(ctx context.Context) error {
+		_, err := r.Skerry(ctx, strings.NewReader(onNode("more", plain.Name, "")), "apply", "-f", "-", "--address", left.API())
+		return err
+	})
+	if after := [][]string{containerPIDs(t, left), containerPIDs(t, plain)}; !slices.Equal(before[0], after[0]) || !containsAll(after[1], before[1]) {
+		t.Errorf("there ran %v, now %v", before, after)
+	}
+	if out := skerry(t, r, nil, "audit", "list", "--verb", "recover", "--address", left.API()); !strings.Contains(out, "Node/"+left.Name) {
+		t.Errorf("the audit log does not tell of it: %s", out)
+	}
+	skerry(t, r, nil, "node", "confirm-off", "node-1", "--yes", "--address", left.API())
+	back := r.Hosts[1]
+	if err := errors.Join(back.Boot(t.Context()), back.StartAgent()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "node-2 as a voter or learner of the new epoch", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "get", "node", "node-2", "-o", "json", "--address", left.API())
+		if err == nil && (!strings.Contains(out, `"siteEpoch": "2"`) || !strings.Contains(out, "VOTER_ROLE_")) {
+			err = fmt.Errorf("it is %s", out)
+		}
+		return err
+	})
+	if after := [][]string{containerPIDs(t, left), containerPIDs(t, plain)}; !slices.Equal(before[0], after[0]) || !containsAll(after[1], before[1]) {
+		t.Errorf("there ran %v, now %v", before, after)
+	}
+}
+
+func containsAll(all, some []string) bool {
+	for _, one := range some {
+		if !slices.Contains(all, one) {
+			return false
+		}
+	}
+	return true
+}
