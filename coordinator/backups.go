@@ -6,7 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
-	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -58,8 +58,9 @@ func (v *Voter) backUp(ctx context.Context, settings manifest.Backups) error {
 	made, err := v.backups.Keep(ctx, settings)
 	record.Made = made
 	if err != nil {
-		record.Failed = without(err)
-		if known := v.store.View().Backups(); known.GetFailed() == record.Failed && known.GetNode() == v.Node {
+		record.Failed = err.Error()       // with what to do: status shows it to somebody who was not there
+		known := v.store.View().Backups() // of a long reason it has the beginning
+		if why := strings.TrimSuffix(known.GetFailed(), "…"); why != "" && strings.HasPrefix(record.Failed, why) && known.GetNode() == v.Node {
 			return err
 		}
 	}
@@ -70,15 +71,6 @@ func (v *Voter) backUp(ctx context.Context, settings manifest.Backups) error {
 		err = perr
 	}
 	return err
-}
-
-// without its hint: it is said where the failure is shown.
-func without(err error) string {
-	var p *problem.Error
-	if !errors.As(err, &p) {
-		return err.Error()
-	}
-	return p.WithHint("").Error()
 }
 
 // backups are made on this voter.
