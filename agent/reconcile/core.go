@@ -33,6 +33,8 @@ type Core struct {
 	fetching int
 	// looking: a look at the truth has begun and is not taken in yet.
 	looking bool
+	// looked: the truth was seen once. Before that nothing is known to be gone.
+	looked bool
 }
 
 // New returns a core that knows nothing yet.
@@ -81,7 +83,7 @@ func (c *Core) Observe(instances []runtime.Instance, now time.Duration) {
 			t.observe(nil, now)
 		}
 	}
-	c.looking = false
+	c.looking, c.looked = false, true
 	for _, t := range c.tasks {
 		t.acted = false
 	}
@@ -167,7 +169,7 @@ func (c *Core) Reports() []*sitev1.PlacementReport {
 		}
 		reports = append(reports, &sitev1.PlacementReport{
 			Project: t.desired.GetProject(), Placement: t.desired.GetName(),
-			Status: proto.CloneOf(t.status), Gone: t.gone(), Lapsed: t.lapsed(),
+			Status: proto.CloneOf(t.status), Gone: c.looked && t.gone(), Lapsed: t.lapsed(),
 		})
 	}
 	return reports

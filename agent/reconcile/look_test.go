@@ -96,6 +96,8 @@ func TestLogsOfWhatCouldNotBePreparedAreRemoved(t *testing.T) {
 		t.Fatal("its logs stay")
 	}
 	c.Done(action, nil, 0)
+	c.Looking()
+	c.Observe(nil, 0)
 	if !c.Reports()[0].GetGone() {
 		t.Fatal("it is not gone")
 	}
@@ -153,5 +155,17 @@ func TestLogsOfWhatThePowerEndedAreRemoved(t *testing.T) {
 	c.Desire([]*skerryv1.Placement{{Project: p.Project, Name: p.Name, Spec: p.Spec, Desired: skerryv1.DesiredState_DESIRED_STATE_STOP}})
 	if action := one(t, c, Remove, 0); !action.Final {
 		t.Fatal("its logs stay")
+	}
+}
+
+func TestNothingIsGoneBeforeTheFirstLook(t *testing.T) {
+	c, _ := lookedAt(skerryv1.DesiredState_DESIRED_STATE_STOP)
+	if c.Reports()[0].GetGone() {
+		t.Fatal("it may run, and is told to be gone")
+	}
+	c.Looking()
+	c.Observe(nil, 0)
+	if !c.Reports()[0].GetGone() {
+		t.Fatal("nothing is there, and it is not told to be gone")
 	}
 }

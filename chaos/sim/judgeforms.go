@@ -30,7 +30,9 @@ func (w *world) judgeEntry(entry *sitev1.Entry, outcome *sitev1.Outcome, before,
 		w.judgeTurns(plan, before, after)
 	}
 	plan := entry.GetPlan()
-	ours := happened && (plan != nil && len(plan.GetEvict()) == 0 && before.Stop() == nil || asked.GetSteerRollout() != nil || asked.GetApplyResources() != nil)
+	// A drain may take what maxUnavailable lets it.
+	drains := slices.ContainsFunc(plan.GetRemove(), (*sitev1.Removal).GetDrain)
+	ours := happened && (plan != nil && len(plan.GetEvict()) == 0 && !drains && before.Stop() == nil || asked.GetSteerRollout() != nil || asked.GetApplyResources() != nil)
 	for _, name := range formsOfAll() {
 		if u := updateOf(name, after); !slices.Contains(jobs, name) {
 			w.violate(w.rollouts.Observe(w.wishes[name].GetUpdate(), u, ours))
