@@ -61,16 +61,18 @@ const (
 	// StopSite ends all that runs, in order; at the end people or the power start it
 	// again.
 	StopSite
-	// Pause lets the process of each target stand still, as SIGSTOP does. It is in no
-	// schedule that is made from a seed.
+	// Pause lets the process of each target stand still, as SIGSTOP does; PauseInAsk
+	// from when it has asked for a lease. They are in no schedule that is made from a
+	// seed.
 	Pause
+	PauseInAsk
 )
 
 var names = map[Kind]string{
 	Crash: "crash", PowerOff: "power-off", Blackout: "blackout", Split: "split", Deaf: "deaf", Mute: "mute",
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
-	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site", Pause: "pause",
+	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site", Pause: "pause", PauseInAsk: "pause-in-ask",
 }
 
 func (k Kind) String() string { return names[k] }

@@ -55,7 +55,7 @@ func TestEveryKindIsDrawnAndOneCutIsLong(t *testing.T) {
 		}
 	}
 	for kind := range names {
-		if seen[kind] == 0 && kind != Pause {
+		if seen[kind] == 0 && kind < Pause {
 			t.Errorf("%v is never drawn", kind)
 		}
 	}

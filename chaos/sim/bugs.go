@@ -88,8 +88,6 @@ const (
 	LeaseWallClock Bug = "lease-wall-clock"
 	// LeaseFromReceipt: nodes count leases from when the answer came.
 	LeaseFromReceipt Bug = "lease-from-receipt"
-	// LeaseAlone: a coordinator grants leases without a round of the majority.
-	LeaseAlone Bug = "lease-alone"
 	// EagerCoordinator: a new coordinator does not wait for leases that it did not
 	// grant.
 	EagerCoordinator Bug = "eager-coordinator"

@@ -55,7 +55,7 @@ func wrongClock(at time.Duration, seed uint64) []nemesis.Fault {
 // lateAnswer: its agent stands still while the answer waits, then it is cut off.
 func lateAnswer(at time.Duration, seed uint64) []nemesis.Fault {
 	return []nemesis.Fault{
-		{At: at, For: 7500 * time.Millisecond, Kind: nemesis.Pause, Exclusive: true, Seed: seed},
+		{At: at, For: 7500 * time.Millisecond, Kind: nemesis.PauseInAsk, Exclusive: true, Seed: seed},
 		{At: at + 7*time.Second, For: 40 * time.Second, Kind: nemesis.Split, Exclusive: true, Seed: seed},
 	}
 }
@@ -112,7 +112,6 @@ func TestPlantedLeaseBugs(t *testing.T) {
 	}{
 		{LeaseWallClock, plan(plantedEpisodes, wrongClock)},
 		{LeaseFromReceipt, plan(plantedEpisodes, lateAnswer)},
-		{LeaseAlone, plan(plantedEpisodes, deposed)},
 		{EagerCoordinator, plan(plantedEpisodes, quickSuccession)},
 		{ForgetfulGuard, plan(plantedEpisodes, standsStill, dies)},
 	} {

@@ -92,11 +92,11 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		return in.unmesh(hosts, rng)
 	case nemesis.Poor:
 		return in.count(w.net.bad, func(a, b int) bool { return slices.Contains(hosts, a) || slices.Contains(hosts, b) })
-	case nemesis.Pause:
+	case nemesis.Pause, nemesis.PauseInAsk:
 		var resume []func()
 		for _, h := range hosts {
 			pause := w.hosts[h].pause
-			if rng.IntN(2) == 0 {
+			if kind == nemesis.PauseInAsk {
 				pause = w.hosts[h].pauseInAsk
 			}
 			resume = append(resume, pause())
