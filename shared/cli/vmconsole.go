@@ -42,10 +42,8 @@ func (o *execOptions) console(cmd *cobra.Command, name string) error {
 				return err
 			}
 		}
-		ended, left := context.WithCancel(ctx)
-		defer left()
 		typed := *o.app
-		typed.In = &escaping{from: o.In, left: left}
+		typed.In = &escaping{from: o.In}
 		if o.tty {
 			screen, err := rawTerminal(o.In)
 			if err != nil {
@@ -54,25 +52,25 @@ func (o *execOptions) console(cmd *cobra.Command, name string) error {
 			defer screen.restore()
 		}
 		console := execOptions{reading: reading{app: &typed, project: o.project}, stdin: true}
-		_, err = console.interact(ended, c, &skerryv1.ExecStart{Placement: placement, Project: o.project, Console: true})
-		if ended.Err() != nil && ctx.Err() == nil {
-			return nil // the operator has left
-		}
+		_, err = console.interact(ctx, c, &skerryv1.ExecStart{Placement: placement, Project: o.project, Console: true})
 		return err
 	})
 }
 
-// escaping ends at the escape key.
+// escaping ends at the escape key. The end of the input closes the console.
 type escaping struct {
 	from io.Reader
-	left func()
+	left bool
 }
 
 func (e *escaping) Read(p []byte) (int, error) {
+	if e.left {
+		return 0, io.EOF
+	}
 	n, err := e.from.Read(p)
 	if at := bytes.IndexByte(p[:n], escapeKey); at >= 0 {
-		e.left()
-		return at, io.EOF
+		e.left = true
+		return at, nil
 	}
 	return n, err
 }

@@ -130,6 +130,31 @@ func (m *machine) state(want string) {
 	})
 }
 
+// console shows what the guest prints while it is open, and ends at Ctrl-].
+func (m *machine) console() {
+	m.Helper()
+	cmd := exec.CommandContext(m.Context(), m.binary, "vm", "console", "scada")
+	cmd.Env = append(os.Environ(), "SKERRY_HOME="+m.home)
+	keys, err := cmd.StdinPipe()
+	m.must(err)
+	file := filepath.Join(dir, "console")
+	shown, err := os.Create(file)
+	m.must(err)
+	cmd.Stdout, cmd.Stderr = shown, shown
+	m.must(cmd.Start())
+	m.until("the console shows what the guest prints", func() bool {
+		m.skerry("exec", "scada-1", "--", "sh", "-c", "echo hello from the guest >/dev/console")
+		text, err := os.ReadFile(file)
+		return err == nil && strings.Contains(string(text), "hello from the guest")
+	})
+	_, err = keys.Write([]byte{0x1d})
+	m.must(err)
+	m.must(cmd.Wait())
+	if !strings.Contains(m.skerry("logs", "scada-1"), "hello from the guest") {
+		m.Error("the log does not have what the console showed")
+	}
+}
+
 func manifest(guest *testguest.Guest, memory string) string {
 	return fmt.Sprintf(`kind: Workload
 name: scada
@@ -176,8 +201,11 @@ func TestALifeOfAVirtualMachine(t *testing.T) {
 	m.state("healthy")
 	kept("a stop and a start")
 
-	m.must(os.WriteFile(file, []byte(manifest(guest, "160Mi")), 0o600))
-	m.skerry("apply", "-f", file)
+	m.console()
+
+	m.refused("nothing to change", "vm", "resize", "scada")
+	m.refused("no room", "vm", "resize", "scada", "--memory", "900Gi")
+	m.skerry("vm", "resize", "scada", "--memory", "160Mi")
 	m.until("it has more memory", func() bool {
 		out, err := m.try("exec", "scada-1", "--", "sh", "-c", "grep MemTotal /proc/meminfo")
 		var kib int
