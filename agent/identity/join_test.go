@@ -34,7 +34,11 @@ type host struct {
 
 func (h *host) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]) (*connect.Response[sitev1.TrustResponse], error) {
 	page, more := certs.TrustPage(h.trust, req.Msg.GetAfter())
-	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more}), nil
+	bundle, err := certs.VerifyTrust(certs.SiteID(h.trust[0]), h.trust)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&sitev1.TrustResponse{Versions: page, More: more, SiteEpoch: bundle.SiteEpoch(), Recovered: bundle.RecoverID()}), nil
 }
 
 func (h *host) Join(context.Context, *connect.Request[sitev1.JoinRequest]) (*connect.Response[sitev1.JoinResponse], error) {
