@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -55,7 +56,7 @@ func (s *sheet) moveAway() {
 			if s.fitsWithout(p, s.another(p)) {
 				s.makeWay(p, isDrained)
 			}
-		case moving < state.AtATime(s.w) && s.create(p, s.followsStable(p)):
+		case moving < state.AtATime(s.w) && !s.awaited() && s.create(p, s.followsStable(p)):
 			moving++
 		}
 	}
@@ -98,6 +99,9 @@ func (s *sheet) fitsWithout(gone, waits *skerryv1.Placement) bool {
 	if s.tried.inVain[placementKey(waits)] || s.trials == maxTrials {
 		return false
 	}
+	if len(s.plan.GetCreate()) > 0 {
+		return false // the next step sees where these go
+	}
 	s.trials++
 	trusted := s.trusted(s.doubted())
 	in := scheduler.Input{Index: s.view.Index(), Workloads: s.view.Workloads(), Images: s.view.Images(), Volumes: s.view.Volumes(), Nodes: trusted, Policy: s.view.Policy()}
@@ -115,6 +119,21 @@ func (s *sheet) fitsWithout(gone, waits *skerryv1.Placement) bool {
 	}
 	s.tried.inVain[placementKey(waits)] = true
 	return false
+}
+
+// roomIsAwaited: something ends, or has just ended, that can begin elsewhere only
+// after it. What moves the other way round must not take its room meanwhile.
+func (p *planner) roomIsAwaited() bool {
+	return slices.ContainsFunc(p.view.Workloads(), func(w *skerryv1.Workload) bool {
+		if manifest.IsJob(w) || w.GetPerNode() {
+			return false
+		}
+		s := &sheet{planner: p, w: w, all: p.view.PlacementsOf(w.GetProject(), w.GetName())}
+		return state.StopsFirst(w) && len(s.counted()) < s.wanted() || slices.ContainsFunc(s.all, func(other *skerryv1.Placement) bool {
+			next := state.Successor(other, s.all)
+			return next != nil && next.GetNode() == "" && other.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP && s.leaves(other)
+		})
+	})
 }
 
 // tried is what was found to have no node even if another placement were gone,

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -101,6 +102,23 @@ func TestWhatFitsOnlyWhenItIsGoneGoesFirstIfItCanBeSpared(t *testing.T) {
 			s.pass(3 * time.Second)
 			s.want(test.want...)
 		})
+	}
+}
+
+// TestTheRoomOfWhatEndsFirstIsNotTakenMeanwhile by what moves the other way
+// round, where there is room for one of both.
+func TestTheRoomOfWhatEndsFirstIsNotTakenMeanwhile(t *testing.T) {
+	s := newSite(t, 2)
+	s.applyWorkload(testWorkload("one", 3, asksFor("300m")))
+	s.applyWorkload(testWorkload("web", 2, asksFor("100m"), recreates))
+	s.pass(3 * time.Second)
+	s.duty("n2", drained)
+	s.pass(20 * time.Second)
+	view := s.view()
+	for _, p := range view.PlacementsOf("default", "web") {
+		if !state.IsHealthy(p) {
+			t.Errorf("%s ended for room that another one has taken: %s", p.GetName(), p.GetDecision().GetSummary())
+		}
 	}
 }
 

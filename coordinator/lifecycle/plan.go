@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"sync"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -34,6 +36,8 @@ type planner struct {
 	held map[string]string
 	// trials of fitsWithout in this step.
 	trials int
+	// awaited is roomIsAwaited, found out once.
+	awaited func() bool
 	// moves of the rebalance by workload, and how many are under way.
 	moves  map[string][]*skerryv1.RebalanceMove
 	moving int
@@ -54,6 +58,7 @@ func (s *step) planWorkloads() {
 		step: s, plan: &sitev1.Plan{BaseIndex: s.view.Index()}, existing: len(placements),
 		changed: map[string]*skerryv1.Placement{}, held: map[string]string{}, mass: s.findMass(),
 	}
+	p.awaited = sync.OnceValue(p.roomIsAwaited)
 	if s.view.Stop() != nil {
 		p.planStop(workloads, placements)
 	} else {
