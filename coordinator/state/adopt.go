@@ -107,6 +107,9 @@ func (x *tx) mayNotAdopt(running *skerryv1.Placement) string {
 	if manifest.IsJob(spec) {
 		return "it is an attempt of a run that the backup does not know"
 	}
+	if workloads.get(x.Txn, key(running.GetProject(), running.GetWorkload())) == nil && x.counts[workloadsOrdinal] == maxWorkloads {
+		return "there is no room for its workload"
+	}
 	if projects.get(x.Txn, running.GetProject()) == nil && x.counts[projectsOrdinal] == maxProjects {
 		return "there is no room for its project"
 	}
@@ -147,7 +150,7 @@ func (x *tx) takeNewer(node string, running *skerryv1.Placement) {
 	if record != nil && record.GetWorkload().GetGeneration() >= running.GetGeneration() {
 		return
 	}
-	if x.mayNotAdopt(running) != "" || (record == nil && x.counts[workloadsOrdinal] == maxWorkloads) {
+	if x.mayNotAdopt(running) != "" {
 		return
 	}
 	next := withoutPin(proto.CloneOf(running.GetSpec()), record.GetWorkload(), node)

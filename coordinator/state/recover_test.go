@@ -146,6 +146,22 @@ func TestWhatANodeRunsIsAdopted(t *testing.T) {
 	}
 }
 
+func TestWhatFindsNoRoomForItsWorkloadIsNotAdopted(t *testing.T) {
+	s := newSite(t, 2)
+	for i := range maxWorkloads {
+		s.ok(applyEntry(testWorkload(fmt.Sprintf("w%d", i), 0)))
+	}
+	s.recoverOn("n1")
+	s.adopt("n2", ordered(testWorkload("web", 1), 1, 1, "n2"))
+	if got, want := s.differences(), "ended Placement/default/web-1 on n2"; got != want {
+		t.Errorf("the report is %q, want %q", got, want)
+	}
+	s.restart()
+	if view := s.store.View(); len(view.Workloads()) != maxWorkloads || view.Placement("default", "web-1") != nil {
+		t.Errorf("there are %d workloads, and %v", len(view.Workloads()), view.Placement("default", "web-1"))
+	}
+}
+
 func TestWhatIsConfirmedOffIsNotAdoptedAnyMore(t *testing.T) {
 	s := newSite(t, 2)
 	db := testWorkload("db", 1)
