@@ -41,6 +41,8 @@ type planner struct {
 	// moves of the rebalance by workload, and how many are under way.
 	moves  map[string][]*skerryv1.RebalanceMove
 	moving int
+	// movesAlone: one of them ended before the next one begins.
+	movesAlone bool
 	// blocked moves wait for others to make room.
 	blocked []*skerryv1.RebalanceMove
 	// mass failure, and how many placements wait because of it.

@@ -32,6 +32,7 @@ func (p *planner) findMoves() {
 		p.moves[of] = append(p.moves[of], m)
 		if m.GetState() == moveBegun {
 			p.moving++
+			p.movesAlone = p.movesAlone || state.StopsFirst(p.view.Workload(m.GetProject(), m.GetWorkload()))
 		}
 	}
 	p.wakeAt(p.now + max(r.GetDeadline().AsTime().Sub(p.siteNow()), time.Millisecond))
@@ -112,6 +113,10 @@ func (s *sheet) beginMove(m *skerryv1.RebalanceMove, moving int) bool {
 		s.moveIs(m, moveLeft, why)
 		return false
 	}
+	// What ends first needs to find the room that it was judged by.
+	if s.movesAlone || s.moving > 0 && state.StopsFirst(s.w) {
+		return false
+	}
 	if s.moving >= maxMoving || moving >= state.AtATime(s.w) || s.changed[placementKey(p)] != nil {
 		return false
 	}
@@ -141,6 +146,7 @@ func (s *sheet) moveByStopping(m *skerryv1.RebalanceMove, p *skerryv1.Placement)
 	case s.fitsWithout(p, next):
 		s.makeWay(p, "a rebalance moves it: "+m.GetWhy())
 		if s.changed[placementKey(p)] != nil {
+			s.movesAlone = true
 			return true
 		}
 		s.moveIs(m, moveLeft, "two of it must not run at once, and none of its workload can be spared")
