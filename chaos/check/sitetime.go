@@ -31,8 +31,9 @@ func (s *SiteTime) Stamped(stamp time.Time, era uint64) *Violation {
 }
 
 // Made tells of a stamp that a coordinator has just made, and what the time really
-// is. most: it knows the clocks of most voters; without them it may be late, by as
-// long as everything was off.
+// is. most: it knows the clocks of most voters, not counting those that are wrong;
+// without them it may be late, by as long as everything was off: the middle of a
+// right and a wrong clock is all that lies between them.
 func (s *SiteTime) Made(stamp, truth time.Time, most bool) *Violation {
 	off := stamp.Sub(truth)
 	switch {

@@ -11,6 +11,9 @@ import (
 // clockAge is how old a voter's reading of its clock may be (coordinator/sitetime.go).
 const clockAge = 10 * time.Second
 
+// rightWithin is how far a clock is off at most that nobody set wrong.
+const rightWithin = 5 * time.Second
+
 // reading is what a node's wall clock showed when it was heard.
 type reading struct {
 	wall  time.Time
@@ -48,4 +51,16 @@ func (v *voter) votersClocks(view *state.View) (known []time.Time, voters int) {
 		}
 	}
 	return known, voters
+}
+
+// knowsMost tells whether the clocks of most voters are known that are right.
+func (v *voter) knowsMost() bool {
+	known, voters := v.votersClocks(v.store.View())
+	truth, right := simulationStart.Add(v.world.kernel.now), 0
+	for _, clock := range known {
+		if clock.Sub(truth).Abs() <= rightWithin {
+			right++
+		}
+	}
+	return 2*right > voters
 }

@@ -284,8 +284,7 @@ func (v *voter) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
 		entry = proto.Clone(entry).(*sitev1.Entry)
 		made := v.stamp()
 		if v.last.Serving {
-			known, voters := v.votersClocks(v.store.View())
-			v.world.violate(v.world.time.Made(made.Time, simulationStart.Add(v.world.kernel.now), 2*len(known) > voters))
+			v.world.violate(v.world.time.Made(made.Time, simulationStart.Add(v.world.kernel.now), v.knowsMost()))
 		}
 		stamp := made.Message()
 		entry.Time, entry.Reference, entry.TimeEra = stamp.GetTime(), stamp.GetReference(), stamp.GetEra()

@@ -23,6 +23,8 @@ func (s *site) step() error {
 		s.apply(&sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: m.name}}})
 	case pick < 4:
 		m.off = !m.off
+	case pick < 6:
+		s.renew(m)
 	case pick < 14:
 		s.tick(m)
 	case pick < 15:
@@ -175,5 +177,34 @@ func TestARotationIsDueWhenTimeWasSetBackAlsoWhileAReplicaIsAway(t *testing.T) {
 	settle()
 	if RotationDue(s.store.View(), siteBegun) || rotate() {
 		t.Error("there is no end of rotations")
+	}
+}
+
+// TestANodeThatIsAwayFillsNoChainOfTrust: what it must renew holds the CAs of many
+// rotations, but not more than there is room for.
+func TestANodeThatIsAwayFillsNoChainOfTrust(t *testing.T) {
+	s := newSite(1, none)
+	away, most := s.machines[4], 0
+	s.report(away)
+	away.off = true
+	for range 20 {
+		if !s.apply(&sitev1.Entry{Change: &sitev1.Entry_RotateAuthorities{RotateAuthorities: &sitev1.RotateAuthorities{}}}) {
+			t.Fatal("a rotation was refused")
+		}
+		for range 3 {
+			for _, m := range s.machines {
+				s.tick(m)
+			}
+			if err := s.extend(); err != nil {
+				t.Fatal(err)
+			}
+			most = max(most, len(s.bundle().Authorities()))
+		}
+	}
+	if most <= crowded || most > 2*crowded-10 {
+		t.Errorf("the chain named up to %d CAs", most)
+	}
+	if !s.bundle().Has(away.svid) {
+		t.Error("the CA on which it hangs was retired")
 	}
 }

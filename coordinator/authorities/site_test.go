@@ -155,17 +155,26 @@ func (s *site) tick(m *machine) {
 		}
 		m.newest, m.generation = s.newCA(m), generation
 	}
-	if authority := s.issuer(); authority != nil && s.bug != lazy {
-		if view.MustRenew(view.Node(m.name)) || !s.bundle().Has(m.svid) {
-			m.svid = authority.Certificate()
-		}
-		sum := sha256.Sum256(m.workload.Raw)
-		retires := slices.ContainsFunc(view.Retiring(), func(r []byte) bool { return string(r) == string(sum[:]) })
-		if retires || !s.bundle().Has(m.workload) {
-			m.workload = authority.Certificate()
-		}
-	}
+	s.renew(m)
 	s.report(m)
+}
+
+// renew what hangs on a CA that retires, one thing at a time. Any voter issues, so
+// this works while the machine does not reach the coordinator.
+func (s *site) renew(m *machine) {
+	view, authority := s.store.View(), s.issuer()
+	if m.off || s.evicted(m) || authority == nil || s.bug == lazy {
+		return
+	}
+	if view.MustRenew(view.Node(m.name)) || !s.bundle().Has(m.svid) {
+		m.svid = authority.Certificate()
+		return
+	}
+	sum := sha256.Sum256(m.workload.Raw)
+	retires := slices.ContainsFunc(view.Retiring(), func(r []byte) bool { return string(r) == string(sum[:]) })
+	if retires || !s.bundle().Has(m.workload) {
+		m.workload = authority.Certificate()
+	}
 }
 
 func (s *site) report(m *machine) {

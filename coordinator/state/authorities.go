@@ -70,21 +70,6 @@ func (v *View) Issuers() map[[sha256.Size]byte]string {
 	return issuers
 }
 
-// HangsOn are the nodes whose SVIDs, or those of their workloads, a CA issued,
-// and those that have not said who did.
-func (v *View) HangsOn(authority []byte) []string {
-	sum := sha256.Sum256(authority)
-	var names []string
-	for _, node := range v.Nodes() {
-		removed := node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
-		issuer, of := node.GetSvidIssuer(), func(issuer []byte) bool { return bytes.Equal(issuer, sum[:]) }
-		if !removed && (len(issuer) != sha256.Size || of(issuer) || slices.ContainsFunc(node.GetWorkloadIssuers(), of)) {
-			names = append(names, node.GetName())
-		}
-	}
-	return names
-}
-
 // Retiring are the SHA-256 of the CAs that issue no more, though what they issued
 // still counts, sorted.
 func (v *View) Retiring() [][]byte {
@@ -111,14 +96,4 @@ func trustedBy(version *sitev1.TrustVersion) [][sha256.Size]byte {
 	}
 	slices.SortFunc(sums, func(a, b [sha256.Size]byte) int { return bytes.Compare(a[:], b[:]) })
 	return sums
-}
-
-// MustRenew tells whether the CA that issued a node's SVID issues no more.
-func (v *View) MustRenew(node *skerryv1.Node) bool {
-	issuer := node.GetSvidIssuer()
-	if len(issuer) != sha256.Size {
-		return false
-	}
-	_, current := v.Issuers()[[sha256.Size]byte(issuer)]
-	return !current
 }

@@ -13,6 +13,12 @@ import (
 // trusts appends a version of the chain of trust with these CAs.
 func (s *site) trusts(authorities ...string) {
 	s.t.Helper()
+	s.ok(s.nextTrust(authorities...))
+}
+
+// nextTrust is the next version of the chain of trust, with these CAs.
+func (s *site) nextTrust(authorities ...string) *sitev1.Entry {
+	s.t.Helper()
 	last := s.store.View().Trust()
 	previous := sha256.Sum256(last[len(last)-1].GetBody())
 	body := &sitev1.TrustBody{Site: "reef", Version: uint64(len(last)) + 1, Previous: previous[:]}
@@ -23,7 +29,7 @@ func (s *site) trusts(authorities ...string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.ok(&sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: &sitev1.TrustVersion{Body: encoded}}}})
+	return &sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: &sitev1.TrustVersion{Body: encoded}}}}
 }
 
 // says what a node is.
@@ -67,4 +73,55 @@ func TestACAIsHeldByWhatItHasIssuedToNodesAndWorkloads(t *testing.T) {
 			t.Errorf("%x retire", got)
 		}
 	}
+}
+
+func TestWhoMustRenewMayHangOnAnyCAThatRetires(t *testing.T) {
+	s := newSite(t, 3)
+	s.trusts("old", "lost", "new")
+	fresh := fingerprint("new")
+	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	s.says("n2", &sitev1.NodeFacts{SvidIssuer: fresh})
+	for name, facts := range map[string]*sitev1.NodeFacts{
+		"its own SVID":  {SvidIssuer: fingerprint("old")},
+		"of a workload": {SvidIssuer: fresh, WorkloadIssuers: [][]byte{fingerprint("old")}},
+	} {
+		s.says("n3", facts)
+		for _, authority := range []string{"old", "lost"} {
+			if got := s.store.View().HangsOn([]byte(authority)); !slices.Equal(got, []string{"n3"}) {
+				t.Errorf("%s: on the %s one hang %v", name, authority, got)
+			}
+		}
+	}
+	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fingerprint("old")})
+	if got := s.store.View().HangsOn([]byte("new")); !slices.Equal(got, []string{"n1", "n2"}) {
+		t.Errorf("on the one that issues hang %v", got)
+	}
+	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fresh})
+	if got := s.store.View().HangsOn([]byte("lost")); len(got) != 0 {
+		t.Errorf("when all have renewed, %v hang", got)
+	}
+}
+
+func TestARetirementIsRefusedOfACAOnWhichSomethingHangsMeanwhile(t *testing.T) {
+	s := newSite(t, 3)
+	s.trusts("old", "new")
+	fresh := fingerprint("new")
+	for _, node := range []string{"n1", "n2", "n3"} {
+		s.says(node, &sitev1.NodeFacts{SvidIssuer: fresh})
+	}
+	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	for name, facts := range map[string]*sitev1.NodeFacts{
+		"the SVID of a node":     {SvidIssuer: fingerprint("old")},
+		"the SVID of a workload": {SvidIssuer: fresh, WorkloadIssuers: [][]byte{fingerprint("old")}},
+	} {
+		s.says("n3", facts)
+		if outcome := s.apply(s.nextTrust("new")); outcome.GetErrorKind() != "conflict" {
+			t.Errorf("%s hangs on the old one, and it may be retired: %v", name, outcome)
+		}
+	}
+	if outcome := s.apply(s.nextTrust("old")); outcome.GetErrorKind() != "conflict" {
+		t.Errorf("one that issues may be retired: %v", outcome)
+	}
+	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fresh})
+	s.trusts("new")
 }

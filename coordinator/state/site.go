@@ -58,6 +58,9 @@ func (x *tx) initSite(init *sitev1.InitSite) (*sitev1.Outcome, error) {
 }
 
 func (x *tx) extendTrust(change *sitev1.ExtendTrust) (*sitev1.Outcome, error) {
+	if err := x.mayRetire(change.GetVersion()); err != nil {
+		return nil, err
+	}
 	if err := x.appendTrust(change.GetVersion()); err != nil {
 		return nil, err
 	}
