@@ -101,6 +101,7 @@ func (p *planner) planWorkload(w *skerryv1.Workload) {
 		s.planReplicas()
 	}
 	s.hold()
+	s.holdBeside()
 	s.holdAfter()
 	if !manifest.IsJob(w) {
 		s.judge()

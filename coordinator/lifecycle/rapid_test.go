@@ -245,6 +245,7 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 		if len(plan.GetEndDrains())+len(plan.GetRebalanced()) == 0 && has > max(had, manifest.Wanted(workload)+beside) {
 			w.t.Fatalf("%s had %d placements of %d, and has %d:\n%s", workload.GetName(), had, manifest.Wanted(workload), has, w.describe())
 		}
+		w.checkShare(workload, before, after)
 		for _, removal := range plan.GetRemove() {
 			p := before.Placement(removal.GetProject(), removal.GetPlacement())
 			switch {
@@ -256,6 +257,27 @@ func (w *world) checkPlan(before *state.View, plan *sitev1.Plan) {
 				w.checkRemoval(workload, p, after)
 			}
 		}
+	}
+}
+
+// checkShare: as long as a template runs beside another one, no plan gives more of
+// it a node than may be.
+func (w *world) checkShare(workload *skerryv1.Workload, before, after *state.View) {
+	w.t.Helper()
+	project, name := workload.GetProject(), workload.GetName()
+	share := min(manifest.Wanted(workload), max(1, int(workload.GetUpdate().GetCanary())))
+	if !after.Rollout(project, name).Beside(workload) || workload.GetUpdate().GetStrategy() != manifest.Canary {
+		return
+	}
+	bound, more := 0, false
+	for _, p := range after.PlacementsOf(project, name) {
+		if state.Counts(p) && p.GetNode() != "" && p.GetGeneration() == workload.GetGeneration() {
+			bound++
+			more = more || before.Placement(project, p.GetName()).GetNode() == ""
+		}
+	}
+	if more && bound > share {
+		w.t.Fatalf("%d canaries of %s have a node, and its share is %d:\n%s", bound, name, share, w.describe())
 	}
 }
 

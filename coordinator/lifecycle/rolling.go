@@ -75,6 +75,26 @@ func (s *sheet) retire(old []*skerryv1.Placement) {
 	}
 }
 
+// holdBeside keeps placements of the newest template from a node that are more
+// than may run beside the old ones: what they were to replace is back.
+// removeSurplus ends some when it is known which of them work.
+func (s *sheet) holdBeside() {
+	var waiting []*skerryv1.Placement
+	for _, p := range s.counted() {
+		if p.GetNode() == "" && p.GetName() != "" && s.isCurrent(p) {
+			waiting = append(waiting, p)
+		}
+	}
+	free := s.rollout.FreeBeside(s.w, s.all)
+	if len(waiting) <= free {
+		return
+	}
+	slices.SortStableFunc(waiting, s.keepFirst)
+	for _, p := range waiting[free:] {
+		s.held[placementKey(p)] = "as many of the new template run as may before it is promoted"
+	}
+}
+
 // hold keeps new placements of a workload that is recreated from a node until
 // all old ones are gone.
 func (s *sheet) hold() {

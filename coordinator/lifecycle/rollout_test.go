@@ -199,6 +199,48 @@ func TestACanaryIsPromotedAfterAWhile(t *testing.T) {
 	s.wantHistory("1 good, 2 good")
 }
 
+// withNode are the placements of the newest template of web that count and have
+// a node.
+func (s *site) withNode() int {
+	count, w := 0, s.view().Workload("default", "web")
+	for _, p := range s.view().PlacementsOf("default", "web") {
+		if state.Counts(p) && p.GetNode() != "" && p.GetGeneration() == w.GetGeneration() {
+			count++
+		}
+	}
+	return count
+}
+
+// TestACanaryKeepsToItsShareWhenANodeComesBack, before what was to replace its
+// placements has a node.
+func TestACanaryKeepsToItsShareWhenANodeComesBack(t *testing.T) {
+	u := &skerryv1.Update{Strategy: "canary", Canary: 2}
+	s := rolled(t, u)
+	s.update(u, "new")
+	s.pass(5 * time.Second)
+	s.check = func() {
+		if got := s.withNode(); got > 2 {
+			t.Errorf("%d have a node, and the share is 2:\n%s", got, s.describe())
+		}
+	}
+	s.duty("n1", cordoned)
+	s.duty("n3", cordoned)
+	s.nodes["n2"].cut = true
+	s.pass(5 * time.Second)
+	s.nodes["n2"].cut = false
+	s.pass(time.Second)
+	s.duty("n1", inService)
+	s.duty("n3", inService)
+	s.pass(10 * time.Second)
+	if got := s.serving(); got != "map[1:3 2:2]" {
+		t.Errorf("by generation %s serve:\n%s", got, s.describe())
+	}
+	s.check = func() {}
+	s.steer(skerryv1.SteerAction_STEER_ACTION_PROMOTE)
+	s.pass(10 * time.Second)
+	s.wantHistory("1 good, 2 good")
+}
+
 func TestABadCanaryIsNotPromotedAndGoesBack(t *testing.T) {
 	u := &skerryv1.Update{Strategy: "canary", Canary: 1, AutoRollback: true, Deadline: "1m"}
 	s := rolled(t, u)

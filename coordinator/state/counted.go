@@ -15,6 +15,9 @@ type counted struct {
 	// room is how many more the workload may get; -1 when it is not known. Of
 	// these so many may have the newest template, and so many the stable one.
 	room, ahead, behind int
+	// beside is how many more of the newest template may get a node; -1 when it is
+	// not known.
+	beside int
 	// for these nodes there is one already; nil when it is not known.
 	nodes map[string]bool
 	// stays: some that have a node must not run twice. nil when it is not known.
@@ -26,7 +29,7 @@ func (x *tx) countedOf(k string) *counted {
 		x.counted = map[string]*counted{}
 	}
 	if x.counted[k] == nil {
-		x.counted[k] = &counted{room: -1}
+		x.counted[k] = &counted{room: -1, beside: -1}
 	}
 	return x.counted[k]
 }
@@ -57,11 +60,15 @@ func (x *tx) takeRoom(k string, w *skerryv1.Workload, stable bool) bool {
 	return true
 }
 
-// mayBind holds back what stays while its predecessor may still run. What may
-// move needs no count, unless something that stays is there.
+// mayBind holds back what stays while its predecessor may still run, and what is
+// more than may be beside what it updates. What may move needs no count, unless
+// something that stays is there.
 func (x *tx) mayBind(p *skerryv1.Placement) bool {
 	k := key(p.GetProject(), p.GetWorkload())
 	w := workloads.get(x.Txn, k).GetWorkload()
+	if p.GetGeneration() == w.GetGeneration() && x.freeBeside(k, w) == 0 {
+		return false
+	}
 	if !MustNotRunTwice(w, p) {
 		c := x.countedOf(k)
 		if c.stays == nil {
@@ -75,6 +82,23 @@ func (x *tx) mayBind(p *skerryv1.Placement) bool {
 		}
 	}
 	return FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
+}
+
+// freeBeside is how many more placements of the newest template may get a node.
+func (x *tx) freeBeside(k string, w *skerryv1.Workload) int {
+	c := x.countedOf(k)
+	if c.beside < 0 {
+		c.beside = x.rollout(k).FreeBeside(w, placements.by(x.Txn, byWorkload, k))
+	}
+	return c.beside
+}
+
+// tookNode counts a placement that mayBind let through.
+func (x *tx) tookNode(p *skerryv1.Placement) {
+	k := key(p.GetProject(), p.GetWorkload())
+	if c := x.counted[k]; c != nil && c.beside > 0 && p.GetGeneration() == workloads.get(x.Txn, k).GetWorkload().GetGeneration() {
+		c.beside--
+	}
 }
 
 // takeRoomFor a placement, by the form of its workload.

@@ -294,6 +294,7 @@ func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool
 	p.Node, p.ImageDigest, p.Decision = node.GetName(), image.GetDigest(), x.decision(why)
 	p.Status = &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_ASSIGNED}
 	x.bindVolumes(node.GetName(), p.GetSpec())
+	x.tookNode(p)
 	return true
 }
 

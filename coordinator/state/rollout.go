@@ -103,6 +103,23 @@ func (r Rollout) Ahead(w *skerryv1.Workload, all []*skerryv1.Placement, works fu
 	}
 }
 
+// FreeBeside is how many more placements of the newest template may get a node
+// now, given all that carry the workload's name. There may be more without one:
+// those that waited when it was declared, and what was to replace others that are
+// back.
+func (r Rollout) FreeBeside(w *skerryv1.Workload, all []*skerryv1.Placement) int {
+	if !r.Beside(w) {
+		return maxPlacements
+	}
+	free := r.target(w)
+	for _, p := range all {
+		if Counts(p) && p.GetNode() != "" && p.GetGeneration() == w.GetGeneration() {
+			free--
+		}
+	}
+	return max(0, free)
+}
+
 // Surge is how many placements more than asked for there may be now, given all
 // that carry the workload's name.
 func (r Rollout) Surge(w *skerryv1.Workload, all []*skerryv1.Placement) int {
