@@ -114,6 +114,8 @@ func TestRegressions(t *testing.T) {
 	}{
 		{3, 3 * time.Minute, stopsAfterPower(), "a site that was stopped just after its machines were switched on started by itself"},
 		{23, 2 * time.Minute, nil, "a CA was retired that had issued an SVID to a node which the coordinator did not hear"},
+		{26, faultTime, nil, "an agent that started again told that what it was to stop was gone, before it had looked: what stays ran twice"},
+		{31, faultTime, nil, "what a canary had on a lost node was back, and what was to replace it got a node all the same"},
 	} {
 		t.Run(test.found, func(t *testing.T) {
 			if result := simulate(t, Options{Seed: test.seed, Faults: test.faults, Plan: test.plan}); result.Violation != nil {
