@@ -85,7 +85,12 @@ func (b *bench) sleeper(group string) (alive func() bool) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.t.Skipf("no control groups: %v", err)
 	}
-	cmd := exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 1000 & wait; done")
+	// It waits until it is in its group: its children are there, too.
+	cmd := exec.Command("sh", "-c", "trap '' TERM; read -r begin; while :; do sleep 1000 & wait; done")
+	begin, err := cmd.StdinPipe()
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -99,6 +104,9 @@ func (b *bench) sleeper(group string) (alive func() bool) {
 	})
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 		b.t.Skipf("no process can be put into a control group: %v", err)
+	}
+	if _, err := begin.Write([]byte("\n")); err != nil {
+		b.t.Fatal(err)
 	}
 	return func() bool {
 		select {
