@@ -59,7 +59,7 @@ container:
   image: %s
   command: [beater, "%s"]
   network: host
-  resources: {cpu: 50m, memory: 32Mi}
+  resources: {cpu: 50m, memory: 128Mi}
 stopGrace: 500ms
 partition: {mode: exclusive, lease: %s}
 `, beaterImage, h.witness.Address, lease))
