@@ -236,8 +236,8 @@ func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 			}
 			return nil
 		})
-		// The agent ends it by the runtime, which takes its time on a busy machine.
-		// Meanwhile it asks on, so that nobody takes its place.
+		// The agent ends it by the runtime, which takes its time on a busy machine:
+		// what holds to the moment is the guard's to promise.
 		if lives := h.witness.Lives(); lives[len(lives)-1].Last.Sub(paused) > lease+2*time.Second {
 			t.Errorf("it lived for %s without a guard", lives[len(lives)-1].Last.Sub(paused))
 		}
