@@ -43,13 +43,21 @@ func newCgroups() cgroups {
 	return cgroups{root: filepath.Join(cgroupRoot, "freezer")}
 }
 
-// kill tells whether nothing is left. thawed: what is empty is not frozen.
-func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
+// dirOf a target: never the root, and nothing outside of it.
+func (c cgroups) dirOf(target string) (string, error) {
 	path, is := strings.CutPrefix(target, cgroupScheme)
 	if !is || path == "/" || path == "." || strings.Contains(path, "..") {
-		return false, errors.New("there is no way to kill " + strconv.Quote(target))
+		return "", errors.New("there is no way to kill " + strconv.Quote(target))
 	}
-	dir := filepath.Join(c.root, path)
+	return filepath.Join(c.root, path), nil
+}
+
+// kill tells whether nothing is left. thawed: what is empty is not frozen.
+func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
+	dir, err := c.dirOf(target)
+	if err != nil {
+		return false, err
+	}
 	if thawed {
 		if len(c.pids(dir, 0)) == 0 {
 			_ = c.freeze(dir, false) // there may be none any more
@@ -85,12 +93,8 @@ func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
 
 // release thaws and removes the group of something that is gone for good.
 func (c cgroups) release(target string) {
-	path, is := strings.CutPrefix(target, cgroupScheme)
-	if !is || path == "/" || path == "." || strings.Contains(path, "..") {
-		return
-	}
-	dir := filepath.Join(c.root, path)
-	if len(c.pids(dir, 0)) > 0 {
+	dir, err := c.dirOf(target)
+	if err != nil || len(c.pids(dir, 0)) > 0 {
 		return
 	}
 	_ = c.freeze(dir, false) // there may be none any more
