@@ -32,7 +32,7 @@ const execRetry = 50 * time.Millisecond
 
 // Exec runs a command inside a running instance.
 func (d *Driver) Exec(ctx context.Context, id string, exec runtime.Exec) (int, error) {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return 0, err
 	}
 	if len(exec.Command) == 0 {

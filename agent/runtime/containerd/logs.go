@@ -10,7 +10,7 @@ import (
 
 // Logs opens what the instance wrote.
 func (d *Driver) Logs(ctx context.Context, id string, opts runtime.LogOptions) (io.ReadCloser, error) {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return nil, err
 	}
 	return d.logs.Open(ctx, id, opts)
@@ -18,7 +18,7 @@ func (d *Driver) Logs(ctx context.Context, id string, opts runtime.LogOptions) (
 
 // Forget removes what outlives Remove.
 func (d *Driver) Forget(_ context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if err := d.logs.Remove(id); err != nil {

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
-
-	"skerry.dev/shared/problem"
 )
 
 // Labels of containerd's records.
@@ -36,21 +34,12 @@ const (
 )
 
 var (
-	idPattern = regexp.MustCompile(`^[a-zA-Z0-9][-_.a-zA-Z0-9]{0,199}$`)
 	// containerPattern is what containerd takes, at most 76 characters.
 	containerPattern = regexp.MustCompile(`^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`)
 	imagePattern     = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._:/@+]{0,254}$`)
 )
 
 const maxContainerID = 76
-
-// checkID guards paths and names made of an instance's ID.
-func checkID(id string) error {
-	if !idPattern.MatchString(id) {
-		return problem.New(problem.Invalid, id, "it cannot be the ID of an instance")
-	}
-	return nil
-}
 
 // containerID is what the instance is called in containerd, in the network and
 // in the cgroups: its own ID, or a hash when containerd would refuse that.

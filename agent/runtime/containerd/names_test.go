@@ -34,7 +34,7 @@ func TestContainersKeepTheirNameWhereContainerdTakesIt(t *testing.T) {
 		t.Error("two instances have one name")
 	}
 	for _, id := range []string{"", "..", "../x", "a/b", ".hidden", strings.Repeat("x", 300)} {
-		if checkID(id) == nil {
+		if runtime.CheckID(id) == nil {
 			t.Errorf("%q was taken", id)
 		}
 	}

@@ -22,7 +22,7 @@ const (
 
 // Prepare makes everything that Start needs.
 func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
-	if err := checkID(spec.ID); err != nil {
+	if err := runtime.CheckID(spec.ID); err != nil {
 		return err
 	}
 	ctx = d.in(ctx)
@@ -116,7 +116,7 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 
 // Remove removes every trace of the instance but its logs.
 func (d *Driver) Remove(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	ctx = d.in(ctx)

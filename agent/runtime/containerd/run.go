@@ -14,12 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skerry.dev/agent/runtime"
-	"skerry.dev/shared/problem"
 )
 
 // Start starts a prepared instance.
 func (d *Driver) Start(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	ctx = d.in(ctx)
@@ -27,15 +26,8 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return d.problem(id, "it cannot be started", err)
 	}
-	switch {
-	case present == nil:
-		return problem.New(problem.NotFound, id, "it is not prepared on this node")
-	case present.State == runtime.Running:
-		return nil
-	case present.State == runtime.Exited:
-		return problem.New(problem.Conflict, id, "it has ended already").WithHint("remove it first")
-	case present.State == runtime.Broken:
-		return problem.New(problem.Conflict, id, "it is a leftover that cannot be started").WithHint("remove it first")
+	if runs, err := present.CheckStart(id); runs || err != nil {
+		return err
 	}
 	err = d.start(ctx, id)
 	if err != nil && ctx.Err() == nil && !errdefs.IsUnavailable(err) {
@@ -87,7 +79,7 @@ func (d *Driver) markStarted(ctx context.Context, container string, at time.Time
 
 // Stop asks the instance to end, and kills it when grace has passed.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	ctx = d.in(ctx)

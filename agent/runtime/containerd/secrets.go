@@ -190,7 +190,7 @@ func sameFiles(path string, files map[string][]byte) bool {
 
 // UpdateSecrets implements runtime.SecretKeeper.
 func (d *Driver) UpdateSecrets(_ context.Context, spec runtime.Spec) error {
-	if err := checkID(spec.ID); err != nil {
+	if err := runtime.CheckID(spec.ID); err != nil {
 		return err
 	}
 	d.secretsMu.Lock()

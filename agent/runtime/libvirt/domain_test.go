@@ -81,7 +81,7 @@ func FuzzMetadata(f *testing.F) {
 	f.Add(`<instance owner="me" id="p.vm-1"/>`)
 	d := &Driver{owner: "me"}
 	f.Fuzz(func(t *testing.T, text string) {
-		if id, mine := d.ours(text); mine && (checkID(id) != nil || xml.Unmarshal([]byte(text), new(metadata)) != nil) {
+		if id, mine := d.ours(text); mine && (runtime.CheckID(id) != nil || xml.Unmarshal([]byte(text), new(metadata)) != nil) {
 			t.Errorf("%q is taken for ours", text)
 		}
 	})

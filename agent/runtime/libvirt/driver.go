@@ -150,7 +150,7 @@ func (d *Driver) diskDir(id string) string { return filepath.Join(d.disksDir(), 
 // Has tells whether there is anything of an instance here, without asking
 // libvirt.
 func (d *Driver) Has(id string) bool {
-	return checkID(id) == nil && (exists(d.instanceDir(id)) || exists(d.diskDir(id)) || d.logs.Has(id))
+	return runtime.CheckID(id) == nil && (exists(d.instanceDir(id)) || exists(d.diskDir(id)) || d.logs.Has(id))
 }
 
 // openToAll makes a directory through which every user may pass.

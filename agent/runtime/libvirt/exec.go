@@ -64,7 +64,7 @@ func silentAgent(err error) bool {
 
 // runningNow fails unless the instance runs.
 func (d *Driver) runningNow(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	present, err := d.one(ctx, id)
@@ -83,7 +83,7 @@ func (d *Driver) runningNow(ctx context.Context, id string) error {
 
 // PingAgent asks the guest's agent whether it is there.
 func (d *Driver) PingAgent(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	err := d.agent(ctx, id, pingTime, "guest-ping", nil, nil)

@@ -4,25 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
-	"regexp"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
 
 	"skerry.dev/agent/runtime"
-	"skerry.dev/shared/problem"
 )
-
-var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][-_.a-zA-Z0-9]{0,199}$`)
-
-// checkID refuses what cannot be an ID, above all what would lead out of a
-// directory.
-func checkID(id string) error {
-	if !idPattern.MatchString(id) {
-		return problem.New(problem.Invalid, id, "it cannot be the ID of an instance")
-	}
-	return nil
-}
 
 // metadataSpace is the XML namespace of our element in a domain's metadata.
 const metadataSpace = "https://skerry.dev/ns/instance/1"
@@ -54,7 +41,7 @@ func (d *Driver) metadata(spec runtime.Spec) (string, error) {
 // ours returns the instance of a domain's metadata; false: it is not ours.
 func (d *Driver) ours(text string) (string, bool) {
 	var m metadata
-	if err := xml.Unmarshal([]byte(text), &m); err != nil || m.Owner != d.owner || checkID(m.ID) != nil {
+	if err := xml.Unmarshal([]byte(text), &m); err != nil || m.Owner != d.owner || runtime.CheckID(m.ID) != nil {
 		return "", false
 	}
 	return m.ID, true

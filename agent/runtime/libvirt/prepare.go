@@ -17,7 +17,7 @@ import (
 
 // Prepare makes the disks and defines the domain.
 func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
-	if err := checkID(spec.ID); err != nil {
+	if err := runtime.CheckID(spec.ID); err != nil {
 		return err
 	}
 	if spec.VM == nil {

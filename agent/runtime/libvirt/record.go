@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -70,7 +71,7 @@ func (d *Driver) instances() ([]string, error) {
 	}
 	var ids []string
 	for _, entry := range entries {
-		if checkID(entry.Name()) == nil {
+		if runtime.CheckID(entry.Name()) == nil {
 			ids = append(ids, entry.Name())
 		}
 	}

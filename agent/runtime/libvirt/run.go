@@ -15,22 +15,15 @@ import (
 
 // Start starts a prepared instance.
 func (d *Driver) Start(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	present, err := d.one(ctx, id)
 	if err != nil {
 		return d.problem(id, "it cannot be started", err)
 	}
-	switch {
-	case present == nil:
-		return problem.New(problem.NotFound, id, "it is not prepared on this node")
-	case present.State == runtime.Running:
-		return nil
-	case present.State == runtime.Exited:
-		return problem.New(problem.Conflict, id, "it has ended already").WithHint("remove it first")
-	case present.State == runtime.Broken:
-		return problem.New(problem.Conflict, id, "it is a leftover that cannot be started").WithHint("remove it first")
+	if runs, err := present.CheckStart(id); runs || err != nil {
+		return err
 	}
 	r, err := d.read(id)
 	if err != nil || r == nil {
@@ -77,7 +70,7 @@ const (
 // Stop asks the guest to end, by its agent or by its power button, and cuts its
 // power when grace has passed.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	end := d.Env.Clock.Elapsed() + grace
@@ -149,7 +142,7 @@ func (d *Driver) kill(ctx context.Context, id string) error {
 
 // Remove removes every trace of the instance but its logs and its root disk.
 func (d *Driver) Remove(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if !exists(d.instanceDir(id)) && !exists(d.Address) {
@@ -184,7 +177,7 @@ func (d *Driver) undefine(ctx context.Context, id string) error {
 
 // Forget removes what outlives Remove: the log and the root disk.
 func (d *Driver) Forget(_ context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if exists(d.instanceDir(id)) {
@@ -207,7 +200,7 @@ func (d *Driver) Resume(ctx context.Context, id string) error {
 }
 
 func (d *Driver) turn(ctx context.Context, id, what string, call func(*golibvirt.Libvirt, golibvirt.Domain) error, pause bool) error {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	s, err := d.domain(ctx, id)

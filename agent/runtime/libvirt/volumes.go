@@ -45,7 +45,7 @@ func (d *Driver) volumeDisks(_ context.Context, spec runtime.Spec) ([]volumeDisk
 
 func (d *Driver) volume(project, name string, v runtime.Volume) (string, error) {
 	about := "Volume/" + name
-	if checkID(volumeID(project, name)) != nil {
+	if runtime.CheckID(volumeID(project, name)) != nil {
 		return "", problem.New(problem.Invalid, about, "it cannot be the name of a volume")
 	}
 	dir := d.volumeDir(project, name)
@@ -106,7 +106,7 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 // DeleteVolume deletes a volume's data.
 func (d *Driver) DeleteVolume(_ context.Context, project, name string) error {
 	about := "Volume/" + name
-	if checkID(volumeID(project, name)) != nil {
+	if runtime.CheckID(volumeID(project, name)) != nil {
 		return problem.New(problem.Invalid, about, "it cannot be the name of a volume")
 	}
 	for _, id := range d.mustInstances() {

@@ -56,7 +56,7 @@ func (d *Driver) hint(domain golibvirt.UUID, changed func(id string)) {
 
 // Logs opens the history of the serial console.
 func (d *Driver) Logs(ctx context.Context, id string, opts runtime.LogOptions) (io.ReadCloser, error) {
-	if err := checkID(id); err != nil {
+	if err := runtime.CheckID(id); err != nil {
 		return nil, err
 	}
 	return d.logs.Open(ctx, id, opts)
