@@ -103,6 +103,10 @@ SEED ?= 1
 sim: ## replay one simulated site: make sim SEED=n
 	SKERRY_SIM_SEED=$(SEED) $(GO) test $(FRESH) -v -run '^TestSeed$$' ./chaos/sim
 
+.PHONY: storage
+storage: ## a small log cut at every byte and with every bit flipped: some 70,000 cases
+	SKERRY_STORAGE=full $(GO) test $(FRESH) -v -timeout 20m -run '^TestDamageIs' ./coordinator/consensus/pebblelog | grep -v -e '^=== ' -e '^ *--- PASS: .*/'
+
 .PHONY: chaos
 chaos: prerequisites build ## real hosts, longer and harder than in make test (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS=long $(GO) test $(FRESH) -v -timeout 60m -tags integration $(HOSTS_PACKAGES)

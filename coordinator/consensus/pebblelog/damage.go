@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -18,12 +19,18 @@ var ErrUntrusted = errors.New("log untrusted")
 // at the moment, a log of a newer version, a log that is in use.
 func openError(err error) error {
 	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, pebble.ErrDBNotPristine)
-	// Pebble has no mark for a table that was cut off.
-	cut := strings.Contains(err.Error(), "object size mismatch")
-	if missing || cut || pebble.IsCorruptionError(err) {
+	if missing || isUnmarked(err.Error()) || pebble.IsCorruptionError(err) {
 		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return err
+}
+
+// isUnmarked tells damage for which Pebble has no mark: a table that was cut off,
+// and settings that we never had.
+func isUnmarked(text string) bool {
+	return slices.ContainsFunc([]string{
+		"object size mismatch", "comparer name from file", "merger name from file", "not in WALRecoveryDirs",
+	}, func(damage string) bool { return strings.Contains(text, damage) })
 }
 
 // damage is the first one that Pebble came upon by itself, when it rewrote its

@@ -1,8 +1,8 @@
 // Package pebblelog keeps a replica's log in Pebble, and knows when it cannot
 // be trusted.
 //
-// Every record carries its index and the hash of the record before, so that
-// the records form a chain. After each durable batch, the index, the chain's
+// Every entry carries its index and the hash of the entry before, so that they
+// form a chain; snapshot and hard state carry hashes of their own. After each durable batch, the index, the chain's
 // hash, the term and the vote are written to a second small file, the synced
 // extent. On opening, the whole chain up to the extent must be there, and no
 // older vote: anything missing or changed below it makes the log untrusted, and
@@ -132,8 +132,12 @@ func (l *Log) loadSnapshot() (chain, error) {
 		return chain{}, fmt.Errorf("%w: the snapshot is cut off", ErrUntrusted)
 	}
 	at := chain(value[:chainBytes])
+	encoded, ok := unseal(at, value[chainBytes:])
+	if !ok {
+		return chain{}, fmt.Errorf("%w: the snapshot has changed since it was written", ErrUntrusted)
+	}
 	snapshot := &raftpb.Snapshot{}
-	if err := proto.Unmarshal(value[chainBytes:], snapshot); err != nil {
+	if err := proto.Unmarshal(encoded, snapshot); err != nil {
 		return chain{}, fmt.Errorf("%w: the snapshot does not parse: %w", ErrUntrusted, err)
 	}
 	if err := l.ApplySnapshot(snapshot); err != nil {
@@ -174,8 +178,12 @@ func (l *Log) loadHard() error {
 	if err != nil || value == nil {
 		return err
 	}
+	encoded, ok := unseal(chain{}, value)
+	if !ok {
+		return fmt.Errorf("%w: the hard state has changed since it was written", ErrUntrusted)
+	}
 	hard := &raftpb.HardState{}
-	if err := proto.Unmarshal(value, hard); err != nil {
+	if err := proto.Unmarshal(encoded, hard); err != nil {
 		return fmt.Errorf("%w: the hard state does not parse: %w", ErrUntrusted, err)
 	}
 	if hard.GetCommit() > l.last() {
@@ -247,11 +255,11 @@ func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *r
 		return err
 	}
 	if hard != nil {
-		value, err := proto.Marshal(hard)
+		encoded, err := proto.Marshal(hard)
 		if err != nil {
 			return err
 		}
-		if err := batch.Set(hardKey, value, nil); err != nil {
+		if err := batch.Set(hardKey, seal(chain{}, encoded), nil); err != nil {
 			return err
 		}
 	}
@@ -424,8 +432,28 @@ func decodeEntry(value []byte, index uint64, before chain) (*raftpb.Entry, chain
 	return entry, at, nil
 }
 
+// encodeSnapshot is the chain's hash at it, and the snapshot under its own.
 func encodeSnapshot(snapshot *raftpb.Snapshot, at chain) ([]byte, error) {
-	return proto.MarshalOptions{}.MarshalAppend(append([]byte(nil), at[:]...), snapshot)
+	encoded, err := proto.Marshal(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return append(at[:], seal(at, encoded)...), nil
+}
+
+// seal puts a hash before a record that is no link of the chain.
+func seal(at chain, encoded []byte) []byte {
+	sum := link(at, 0, encoded)
+	return append(sum[:], encoded...)
+}
+
+// unseal returns the record; false when it is another one than was sealed.
+func unseal(at chain, value []byte) ([]byte, bool) {
+	if len(value) < chainBytes {
+		return nil, false
+	}
+	encoded := value[chainBytes:]
+	return encoded, link(at, 0, encoded) == chain(value[:chainBytes])
 }
 
 func link(before chain, index uint64, encoded []byte) chain {
