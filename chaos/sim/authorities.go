@@ -15,6 +15,9 @@ const (
 	// of trust and the gossip keys.
 	trustEvery, gossipEvery = 500 * time.Millisecond, 250 * time.Millisecond
 	gossipKeyBytes          = 32
+	// lookAtTrust is how often it is looked at while nothing happens, rather than each
+	// time: only rotations come with time alone, after months.
+	lookAtTrust = 5 * time.Second
 )
 
 // bundle of the newest version that the state has.
@@ -36,7 +39,16 @@ func (c *coordinator) keepTrust() {
 		return
 	}
 	again := func() { c.process.later(trustEvery, c.keepTrust) }
-	if entry := c.nextTrust(c.store.View()); entry != nil {
+	view, now := c.store.View(), c.world.kernel.now
+	if view.Index() == c.settledTrust.index && now < c.settledTrust.until {
+		again()
+		return
+	}
+	entry, settled := c.nextTrust(view)
+	if settled {
+		c.settledTrust.index, c.settledTrust.until = view.Index(), now+lookAtTrust
+	}
+	if entry != nil {
 		entry.RequestId, entry.Principal = c.newID(), "coordinator"
 		c.commit(entry, func(*sitev1.Outcome, bool) { again() })
 		return
@@ -44,9 +56,11 @@ func (c *coordinator) keepTrust() {
 	again()
 }
 
-func (c *coordinator) nextTrust(view *state.View) *sitev1.Entry {
+// nextTrust is what is due; settled when nothing is, before something happens or
+// time goes by.
+func (c *coordinator) nextTrust(view *state.View) (entry *sitev1.Entry, settled bool) {
 	if view.SiteID() == "" {
-		return nil
+		return nil, false
 	}
 	bundle, err := c.bundle(view)
 	if err != nil {
@@ -57,7 +71,8 @@ func (c *coordinator) nextTrust(view *state.View) *sitev1.Entry {
 		due.Change.Drop = nil
 	}
 	if due.Empty() {
-		return c.rotation(view)
+		entry = c.rotation(view)
+		return entry, entry == nil
 	}
 	signer := c.process.self.Authority()
 	if signer == nil || !due.MaySign(bundle, signer.Certificate()) {
@@ -69,15 +84,15 @@ func (c *coordinator) nextTrust(view *state.View) *sitev1.Entry {
 			c.replica.TransferLeadership(signers...)
 			c.wake()
 		}
-		return nil
+		return nil, false
 	}
 	chain := view.Trust()
 	next, err := certs.ExtendTrust(chain[len(chain)-1], signer, due.Change)
 	if err != nil {
 		c.world.trace.note(c.host.name, "the chain of trust could not be extended: %v", err)
-		return nil
+		return nil, false
 	}
-	return &sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}}
+	return &sitev1.Entry{Change: &sitev1.Entry_ExtendTrust{ExtendTrust: &sitev1.ExtendTrust{Version: next}}}, false
 }
 
 // rotation of the CAs, before they expire.

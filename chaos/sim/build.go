@@ -2,6 +2,7 @@ package sim
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,8 @@ func newWorld(options Options) *world {
 		options: options, kernel: &kernel{},
 		log: check.NewLog(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
-		turns: check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
+		prints: map[*x509.Certificate][]byte{},
+		turns:  check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}
 	w.revoked = &revocations{world: w, keys: map[string]time.Duration{}}

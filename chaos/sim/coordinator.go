@@ -38,6 +38,12 @@ type coordinator struct {
 	// committing a batch of reports.
 	committing bool
 	batches    uint64
+	// settledTrust: the state up to which nothing was due of the chain of trust, and
+	// until when that is good.
+	settledTrust struct {
+		index uint64
+		until time.Duration
+	}
 }
 
 func newCoordinator(v *voter, term uint64) *coordinator {

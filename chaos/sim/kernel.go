@@ -1,9 +1,6 @@
 package sim
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // kernel holds simulated time and what is still to happen. Everything in a
 // simulation happens inside one of its events, one after the other: there are
@@ -25,7 +22,7 @@ type event struct {
 // after schedules do; a negative delay counts as none.
 func (k *kernel) after(d time.Duration, do func()) {
 	k.seq++
-	heap.Push(&k.queue, event{at: k.now + max(d, 0), seq: k.seq, do: do})
+	k.queue.push(event{at: k.now + max(d, 0), seq: k.seq, do: do})
 }
 
 // runUntil lets events happen until the given time is reached, or stop says
@@ -33,7 +30,7 @@ func (k *kernel) after(d time.Duration, do func()) {
 func (k *kernel) runUntil(end time.Duration, stop func() bool) int {
 	count := 0
 	for len(k.queue) > 0 && k.queue[0].at <= end && !stop() {
-		next := heap.Pop(&k.queue).(event)
+		next := k.queue.pop()
 		k.now = next.at
 		next.do()
 		count++
@@ -44,23 +41,55 @@ func (k *kernel) runUntil(end time.Duration, stop func() bool) int {
 	return count
 }
 
+// eventQueue is a heap. It is written out because container/heap would put each
+// event into a box of its own.
 type eventQueue []event
 
-func (q eventQueue) Len() int      { return len(q) }
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q eventQueue) Less(i, j int) bool {
-	if q[i].at != q[j].at {
-		return q[i].at < q[j].at
-	}
-	return q[i].seq < q[j].seq
+func (e event) before(other event) bool {
+	return e.at < other.at || e.at == other.at && e.seq < other.seq
 }
 
-func (q *eventQueue) Push(x any) { *q = append(*q, x.(event)) }
+func (q *eventQueue) push(e event) {
+	*q = append(*q, e)
+	at := len(*q) - 1
+	for at > 0 {
+		parent := (at - 1) / 2
+		if !e.before((*q)[parent]) {
+			break
+		}
+		(*q)[at] = (*q)[parent]
+		at = parent
+	}
+	(*q)[at] = e
+}
 
-func (q *eventQueue) Pop() any {
-	last := len(*q) - 1
-	e := (*q)[last]
+func (q *eventQueue) pop() event {
+	first, last := (*q)[0], len(*q)-1
+	moved := (*q)[last]
 	(*q)[last] = event{} // let go of what the closure holds
 	*q = (*q)[:last]
-	return e
+	if last > 0 {
+		q.sink(moved)
+	}
+	return first
+}
+
+// sink puts an event at the top and lets it go down to its place.
+func (q eventQueue) sink(e event) {
+	at := 0
+	for {
+		child := 2*at + 1
+		if child >= len(q) {
+			break
+		}
+		if child+1 < len(q) && q[child+1].before(q[child]) {
+			child++
+		}
+		if !q[child].before(e) {
+			break
+		}
+		q[at] = q[child]
+		at = child
+	}
+	q[at] = e
 }

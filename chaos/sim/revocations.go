@@ -113,7 +113,7 @@ func (r *revocations) look() {
 		if p == nil || p.self == nil {
 			continue
 		}
-		fingerprint := string(certs.Fingerprint(p.leaf().PublicKey))
+		fingerprint := string(w.fingerprint(p.leaf()))
 		for _, one := range r.seen {
 			if string(one.key) == fingerprint {
 				w.violate(check.Learnt(h.name, r.known(p), func(key []byte) bool { return r.keys[string(key)] > one.at }))

@@ -33,7 +33,7 @@ func simulate(t *testing.T, options Options) Result {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, options.Seed)
 	// Much garbage, little that lives.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(1600))
 	return Run(options)
 }
 

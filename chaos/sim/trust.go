@@ -70,6 +70,16 @@ func (p *process) leaf() *x509.Certificate {
 	return p.self.Certificate().Leaf
 }
 
+// fingerprint of the key in a certificate; each is worked out once.
+func (w *world) fingerprint(leaf *x509.Certificate) []byte {
+	print, known := w.prints[leaf]
+	if !known {
+		print = certs.Fingerprint(leaf.PublicKey)
+		w.prints[leaf] = print
+	}
+	return print
+}
+
 // issuer is the CA of this node's SVID.
 func (p *process) issuer() []byte {
 	leaf, version := p.leaf(), p.self.Bundle().Version()

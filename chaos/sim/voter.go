@@ -274,7 +274,7 @@ func (v *voter) maySend(to int) bool {
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return false
 	}
-	return other.leaf() == nil || !view.IsRevoked(certs.Fingerprint(other.leaf().PublicKey))
+	return other.leaf() == nil || !view.IsRevoked(v.world.fingerprint(other.leaf()))
 }
 
 // propose commits an entry; done is called once, unless the process dies.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -105,6 +106,8 @@ type world struct {
 	// init is the entry that opened the log; operators are the keys of the people.
 	init      *sitev1.InitSite
 	operators map[int]*operator
+	// prints are the fingerprints of keys in certificates.
+	prints map[*x509.Certificate][]byte
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
