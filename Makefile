@@ -111,6 +111,12 @@ storage: ## a small log cut at every byte and with every bit flipped: some 70,00
 chaos: prerequisites build ## real hosts, longer and harder than in make test (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS=long $(GO) test $(FRESH) -v -timeout 60m -tags integration $(HOSTS_PACKAGES)
 
+FAULTS ?= 200
+.PHONY: chaos-vm
+chaos-vm: prerequisites build ## FAULTS (200) random faults at an exclusive virtual machine: make chaos-vm SEED=n (root)
+	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) \
+		$(GO) test $(FRESH) -v -timeout 3h -run '^TestExclusiveMachinesThroughFaults$$' -tags integration ./chaos/hosts
+
 BENCH ?= failover
 .PHONY: bench
 bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|place|replace|rollout|schedule|start|footprint|write (root)

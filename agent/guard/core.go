@@ -13,6 +13,8 @@ const (
 	// looks at what is gone: something that was being started may come late.
 	again   = 20 * time.Millisecond
 	recheck = 50 * time.Millisecond
+	// rare is the pause between such looks when nothing has come for long.
+	rare = time.Second
 )
 
 // Entry is one guarded placement.
@@ -116,7 +118,7 @@ func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Dur
 		}
 		pause := again
 		if e.gone && !e.Thawed {
-			pause = recheck
+			pause = min(max(recheck, (now-e.Kill)/32), rare)
 		}
 		if !e.Ended || now >= e.at+pause {
 			e.Ended = true

@@ -23,7 +23,7 @@ import (
 // why not.
 const (
 	// Version of the protocol; an agent replaces a guard of another one.
-	version = "1"
+	version = "2"
 	// maxPacket in bytes, and maxWord in one.
 	maxPacket = 1024
 	maxWord   = 400

@@ -45,6 +45,7 @@ type server struct {
 	Config
 	core     Core
 	groups   cgroups
+	machines *machines
 	watchdog *watchdog
 	requests chan request
 	// end ends this guard.
@@ -72,7 +73,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // the process ends
-	s := &server{Config: config, groups: newCgroups(), requests: make(chan request), stuck: map[string]bool{}}
+	s := &server{Config: config, groups: newCgroups(), machines: newMachines(), requests: make(chan request), stuck: map[string]bool{}}
 	s.harden()
 	if s.watchdog, err = openWatchdog(config.Watchdog); err != nil {
 		return problem.New(problem.Invalid, config.Watchdog, "the watchdog cannot be used: %w", err).WithHint("watchdog: in the agent's configuration")
@@ -106,6 +107,9 @@ func (s *server) harden() {
 		s.Logger.Error("nothing could be killed here", "error", err)
 	}
 	s.groups.release(probe)
+	if _, err := s.machines.kill(MachineTarget("none")); err != nil { // likewise
+		s.Logger.Error("no virtual machine could be killed here", "error", err)
+	}
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		s.Logger.Warn("the guard's memory is not locked", "error", err)
 	}
@@ -240,7 +244,7 @@ func (s *server) step() time.Duration {
 	first := false
 	for _, id := range kill {
 		e := s.core.find(id)
-		gone, err := s.groups.kill(e.Target, e.Thawed)
+		gone, err := s.kill(e)
 		s.core.Killed(id, gone, s.Env.Clock.Elapsed())
 		if gone == s.stuck[id] || !s.known(id) {
 			s.tell(id, gone, err)
@@ -251,6 +255,14 @@ func (s *server) step() time.Duration {
 		_ = s.keep() // a guard that comes after this one kills it again
 	}
 	return wake
+}
+
+// kill what an entry names.
+func (s *server) kill(e *Entry) (gone bool, err error) {
+	if strings.HasPrefix(e.Target, machineScheme) {
+		return s.machines.kill(e.Target)
+	}
+	return s.groups.kill(e.Target, e.Thawed)
 }
 
 // known: it has been told of before.

@@ -28,6 +28,8 @@ const (
 type hold struct {
 	project, name string
 	lease, grace  time.Duration
+	// machine: it is a virtual machine.
+	machine bool
 	// asked is when the last request was sent, from when the one that was granted.
 	asked, from time.Duration
 	// until the newest lease that was granted ends; 0 for none.
@@ -77,7 +79,7 @@ func (h *Holder) Want(placements []*skerryv1.Placement) bool {
 		id := reconcile.InstanceID(p.GetProject(), p.GetName())
 		named[id] = true
 		if h.held[id] == nil {
-			h.held[id] = &hold{project: p.GetProject(), name: p.GetName(), lease: lease, begun: h.begun[id]}
+			h.held[id] = &hold{project: p.GetProject(), name: p.GetName(), lease: lease, machine: p.GetSpec().GetVm() != nil, begun: h.begun[id]}
 			h.held[id].over = h.decided && h.begun[id]
 		}
 		grace, _ := manifest.Duration(p.GetSpec().GetStopGrace()) // 0 when it cannot be read
@@ -174,6 +176,7 @@ func (h *Holder) Answered(sent time.Duration, asks []*sitev1.LeaseAsk, answers [
 // Arm is what a guard is to be told.
 type Arm struct {
 	ID           string
+	Machine      bool
 	Until, Lease time.Duration
 }
 
@@ -182,7 +185,7 @@ func (h *Holder) Untold() []Arm {
 	var arms []Arm
 	for _, id := range slices.Sorted(maps.Keys(h.held)) {
 		if hold := h.held[id]; !hold.over && hold.until > hold.told {
-			arms = append(arms, Arm{ID: id, Until: hold.until, Lease: hold.lease})
+			arms = append(arms, Arm{ID: id, Machine: hold.machine, Until: hold.until, Lease: hold.lease})
 		}
 	}
 	return arms

@@ -54,8 +54,8 @@ type Config struct {
 	Guard  Guard
 	// StartGuard starts a guard process, which outlives this agent.
 	StartGuard func() error
-	// Target says what to kill for an instance.
-	Target func(id string) string
+	// Target says what to kill for an instance, as runtime.Guarded does.
+	Target func(id string, vm bool) string
 	// Coordinator asks it for leases.
 	Coordinator func(ctx context.Context, asks []*sitev1.LeaseAsk) (*sitev1.RenewLeasesResponse, error)
 	Env         env.System
@@ -308,7 +308,7 @@ func (k *Keeper) keepGuard(ctx context.Context) {
 	gone := k.leftOver()
 	k.mu.Unlock()
 	for _, arm := range arms {
-		kill, err := k.Guard.Arm(ctx, arm.ID, k.Target(arm.ID), arm.Until, arm.Lease)
+		kill, err := k.Guard.Arm(ctx, arm.ID, k.Target(arm.ID, arm.Machine), arm.Until, arm.Lease)
 		if err != nil {
 			k.Logger.Warn("the guard does not take a lease over", "instance", arm.ID, "error", err)
 			k.trouble(err.Error())

@@ -61,8 +61,9 @@ type Attester interface {
 type Guarded interface {
 	// GuardTarget says what the guard kills to end an instance, also when this
 	// driver, and whatever it uses, does not answer any more. It is known before
-	// the instance is prepared and the same for all its runs. See agent/guard.
-	GuardTarget(id string) string
+	// the instance is prepared and the same for all its runs. vm: it is a virtual
+	// machine. See agent/guard.
+	GuardTarget(id string, vm bool) string
 }
 
 // Spec is all that a driver needs to run one instance. Equal specs give equal

@@ -38,3 +38,10 @@ type VolumeKeeper interface {
 	// error of kind Conflict: an instance uses it.
 	DeleteVolume(ctx context.Context, project, name string) error
 }
+
+// PausedStarter is a driver that can start an instance so that it does nothing
+// until it is resumed: between the two somebody can look whether it still may.
+type PausedStarter interface {
+	// StartPaused is Start, but for that. paused: it must be resumed.
+	StartPaused(ctx context.Context, id string) (paused bool, err error)
+}

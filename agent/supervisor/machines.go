@@ -24,15 +24,14 @@ func imageOf(spec runtime.Spec) string {
 
 // halt pauses a virtual machine, or lets it go on.
 func (s *Supervisor) halt(ctx context.Context, action reconcile.Action) error {
-	pauser, ok := s.Driver.(runtime.Pauser)
-	switch {
-	case !ok:
-		return problem.New(problem.Invalid, action.ID, "this node runs no virtual machines")
-	case action.Kind == reconcile.Pause:
-		return pauser.Pause(ctx, action.ID)
-	default:
-		return pauser.Resume(ctx, action.ID)
+	if action.Kind == reconcile.Resume {
+		return s.resume(ctx, action.ID)
 	}
+	pauser, can := s.Driver.(runtime.Pauser)
+	if !can {
+		return problem.New(problem.Invalid, action.ID, "this node runs no virtual machines")
+	}
+	return pauser.Pause(ctx, action.ID)
 }
 
 // addVolumes tells the driver what the orders say of the volumes that a spec names.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"skerry.dev/agent/runtime/libvirt/libvirttest"
 )
 
 const (
@@ -33,6 +35,7 @@ type Host struct {
 	power          *process // unshare; its child is the host's first process
 	first          int      // PID of that child, in the machine's own numbers
 	containerd     *process
+	libvirt        *process
 	agent          *process
 }
 
@@ -61,6 +64,9 @@ address: %s
 stateDir: %s
 cgroupParent: /%s
 `, h.Name, h.Zone, h.Address, h.StateDir(), h.cgroup())
+	if h.rig.Machines {
+		text += fmt.Sprintf("libvirt: {address: %s}\n", libvirttest.SocketIn(h.libvirtDir()))
+	}
 	return os.WriteFile(h.Config(), []byte(text), 0o600)
 }
 
@@ -90,7 +96,7 @@ func (h *Host) Boot(ctx context.Context) error {
 	if err := h.awaitFirst(ctx); err != nil {
 		return errors.Join(err, h.PowerOff())
 	}
-	if err := h.StartContainerd(ctx); err != nil {
+	if err := errors.Join(h.StartContainerd(ctx), h.startMachines(ctx)); err != nil {
 		return errors.Join(err, h.PowerOff())
 	}
 	h.rig.Log.Info("host is on", "host", h.Name)
@@ -145,12 +151,12 @@ func (h *Host) PowerOff() error {
 		}
 	}
 	err = errors.Join(err, h.power.end(syscall.SIGKILL))
-	for _, p := range []*process{h.containerd, h.agent} {
+	for _, p := range []*process{h.containerd, h.libvirt, h.agent} {
 		err = errors.Join(err, p.await()) // it was on the host
 	}
 	// A machine without power does not even refuse connections.
 	err = errors.Join(err, run(context.Background(), "ip -n "+h.namespace+" link set eth0 down"))
-	h.power, h.first, h.containerd, h.agent = nil, 0, nil, nil
+	h.power, h.first, h.containerd, h.libvirt, h.agent = nil, 0, nil, nil, nil
 	h.rig.Log.Info("host is off", "host", h.Name)
 	return err
 }

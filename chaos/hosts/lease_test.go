@@ -6,11 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +22,21 @@ const (
 	lease       = 5 * time.Second
 )
 
+// watched is a site with a witness beside it.
+func watched(t *testing.T, r *Rig) *harness {
+	t.Helper()
+	h := &harness{t: t, Rig: r}
+	var err error
+	h.witness, err = h.NewWitness(t.Context())
+	h.must(err)
+	t.Cleanup(func() {
+		if err := h.witness.Close(); err != nil {
+			t.Errorf("the witness: %v", err)
+		}
+	})
+	return h
+}
+
 // harness is a site of three nodes with one exclusive placement, and a witness.
 type harness struct {
 	*Rig
@@ -35,22 +46,9 @@ type harness struct {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, Rig: newSite(t, 3, 0)}
-	var err error
-	if h.witness, err = h.NewWitness(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.witness.Close(); err != nil {
-			t.Errorf("the witness: %v", err)
-		}
-	})
-	path := filepath.Join(h.Dir, "beater")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./beater")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	h := watched(t, newSite(t, 3, 0))
+	path, err := h.BuildBeater(t.Context())
+	h.must(err)
 	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
 	apply(t, h.Rig, fmt.Sprintf(`
 kind: Workload
@@ -164,17 +162,8 @@ func (h *harness) others(not *Host) []*Host {
 // guards are the processes of skerry guard on a host.
 func (h *harness) guards(on *Host) []int {
 	h.t.Helper()
-	out, err := on.Command(h.t.Context(), nil, "ps", "-e", "-o", "pid=,args=")
+	pids, err := on.Processes(h.t.Context(), "skerry", "guard")
 	h.must(err)
-	var pids []int
-	for line := range strings.Lines(out) {
-		fields := strings.Fields(line)
-		if len(fields) > 2 && fields[1] == "skerry" && fields[2] == "guard" {
-			pid, err := strconv.Atoi(fields[0])
-			h.must(err)
-			pids = append(pids, pid)
-		}
-	}
 	return pids
 }
 
@@ -184,30 +173,33 @@ func (h *harness) signalGuard(on *Host, signal syscall.Signal) {
 	if len(pids) != 1 {
 		h.t.Fatalf("%d guards run on %s", len(pids), on.Name)
 	}
-	_, err := on.Command(h.t.Context(), nil, "kill", fmt.Sprintf("-%d", int(signal)), strconv.Itoa(pids[0]))
-	h.must(err)
+	h.must(on.Signal(h.t.Context(), signal, pids...))
+}
+
+// scenario is a test of its own, after which it runs, and ran once.
+func (h *harness) scenario(name string, f func(t *testing.T)) {
+	h.t.Run(name, func(t *testing.T) {
+		outer := h.t
+		h.t = t
+		defer func() { h.t = outer }()
+		f(t)
+		h.running()
+		h.wantOnce()
+	})
+}
+
+func (h *harness) undisturbed(t *testing.T, before Life) {
+	t.Helper()
+	if _, after := h.running(); after.Name != before.Name {
+		t.Errorf("it was another process before")
+	}
 }
 
 // TestWhatIsExclusiveRunsOnce does to the node of an exclusive placement, and to
 // its coordinator, what its promise is about. A witness outside sees every life.
 func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 	h := newHarness(t)
-	scenario := func(name string, f func(t *testing.T)) {
-		t.Run(name, func(t *testing.T) {
-			outer := h.t
-			h.t = t
-			defer func() { h.t = outer }()
-			f(t)
-			h.running()
-			h.wantOnce()
-		})
-	}
-	undisturbed := func(t *testing.T, before Life) {
-		t.Helper()
-		if _, after := h.running(); after.Name != before.Name {
-			t.Errorf("it was another process before")
-		}
-	}
+	scenario, undisturbed := h.scenario, h.undisturbed
 	scenario("its agent is restarted", func(t *testing.T) {
 		on, before := h.running()
 		h.must(on.StopAgent())

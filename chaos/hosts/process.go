@@ -81,6 +81,15 @@ func (p *process) end(signal syscall.Signal) error {
 	return p.await()
 }
 
+// signal the child.
+func (p *process) signal(signal syscall.Signal) error {
+	pid, err := p.child()
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, signal)
+}
+
 // await waits for the end of a process that was told to end, or killed.
 func (p *process) await() error {
 	if p == nil {

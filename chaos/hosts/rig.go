@@ -29,6 +29,8 @@ type Options struct {
 	Dir string
 	// Binary of skerry, an absolute path.
 	Binary string
+	// Machines: the hosts run virtual machines, each with a libvirtd of its own.
+	Machines bool
 	// Log gets what is done to the hosts.
 	Log *slog.Logger
 }

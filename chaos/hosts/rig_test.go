@@ -16,17 +16,21 @@ import (
 var rigs atomic.Int32
 
 // newRig makes a rig that is removed after the test, also when it fails.
-func newRig(t *testing.T) *Rig {
+func newRig(t *testing.T, change ...func(*Options)) *Rig {
 	t.Helper()
 	binary := os.Getenv("SKERRY_BINARY")
 	if binary == "" {
 		t.Fatal("SKERRY_BINARY must name the binary: make test-integration sets it")
 	}
 	name := fmt.Sprintf("t%d", rigs.Add(1))
-	r, err := New(t.Context(), Options{
+	options := Options{
 		Name: name, Dir: "/tmp/skerry-" + name, Binary: binary,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	r, err := New(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

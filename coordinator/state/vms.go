@@ -90,8 +90,6 @@ func checkVM(invalid func(field, format string, args ...any) error, w *skerryv1.
 		return invalid("vm.image", "it is missing")
 	case len(vm.GetDisks()) > maxVMDisks || len(vm.GetNetworks()) > maxVMNics:
 		return invalid("vm", "%d disks and %d network cards are too many", len(vm.GetDisks()), len(vm.GetNetworks()))
-	case w.GetPartition().GetMode() == manifest.Exclusive:
-		return invalid("partition.mode", "exclusive is not available for virtual machines yet")
 	case w.GetIdentity():
 		return invalid("identity", "virtual machines have none yet")
 	case len(vm.GetDisks()) > 0 && (w.GetReplicas() > 1 || w.GetPerNode() || w.GetRunToCompletion() != nil):

@@ -170,3 +170,14 @@ func TestVolumesOutliveWhatUsesThem(t *testing.T) {
 	}
 	s.restart()
 }
+
+func TestAnExclusiveVMHasNoVolume(t *testing.T) {
+	s := withMachines(t)
+	exclusive := func(w *skerryv1.Workload) { exclusive(w); w.Partition.ReplaceAfter = "0s" }
+	s.ok(applyEntry(aVM(exclusive)))
+	s.runsVM("n1")
+	if p := s.store.View().Placement("default", "vm-1"); !MayRun(p) {
+		t.Errorf("under a lease it is %v", p)
+	}
+	s.refused("invalid", applyEntry(aVM(exclusive, withVolume, func(w *skerryv1.Workload) { w.Name = "db" })))
+}

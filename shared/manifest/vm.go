@@ -110,8 +110,9 @@ func (v *validator) onlyContainers(w *skerryv1.Workload) {
 	if w.GetIdentity() {
 		v.fail("identity", "virtual machines have none yet").Hint = "a container beside it may have one"
 	}
-	if w.GetPartition().GetMode() == Exclusive {
-		v.fail("partition.mode", "exclusive is not available for virtual machines yet").Hint = "stay never runs one twice either: it does not move from its node by itself"
+	if w.GetPartition().GetMode() == Exclusive && len(w.GetVm().GetDisks()) > 0 {
+		v.fail("partition.mode", "its volumes are on one node, and what is exclusive moves to another").Hint =
+			"leave it out: stay never runs one twice either, it does not move from its node by itself"
 	}
 	switch u := w.GetUpdate(); {
 	case u.GetStrategy() != Rolling && u.GetStrategy() != Recreate:

@@ -26,7 +26,9 @@ func (d *Driver) cgroup(container string) string {
 
 // GuardTarget implements runtime.Guarded: all processes of a container are in its
 // control group.
-func (d *Driver) GuardTarget(id string) string { return guard.CgroupTarget(d.cgroup(containerID(id))) }
+func (d *Driver) GuardTarget(id string, _ bool) string {
+	return guard.CgroupTarget(d.cgroup(containerID(id)))
+}
 
 // unified tells whether the machine has cgroup v2 only.
 func unified() bool {

@@ -58,11 +58,13 @@ type Driver struct {
 }
 
 var (
-	_ runtime.Driver       = (*Driver)(nil)
-	_ runtime.ImageStore   = (*Driver)(nil)
-	_ runtime.Pauser       = (*Driver)(nil)
-	_ runtime.AgentPinger  = (*Driver)(nil)
-	_ runtime.VolumeKeeper = (*Driver)(nil)
+	_ runtime.Driver        = (*Driver)(nil)
+	_ runtime.ImageStore    = (*Driver)(nil)
+	_ runtime.Pauser        = (*Driver)(nil)
+	_ runtime.AgentPinger   = (*Driver)(nil)
+	_ runtime.VolumeKeeper  = (*Driver)(nil)
+	_ runtime.Guarded       = (*Driver)(nil)
+	_ runtime.PausedStarter = (*Driver)(nil)
 )
 
 // QEMU may run as a user of its own: it passes through directories, and sees

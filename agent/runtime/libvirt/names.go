@@ -8,6 +8,7 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
 
+	"skerry.dev/agent/guard"
 	"skerry.dev/agent/runtime"
 )
 
@@ -57,6 +58,12 @@ func (d *Driver) uuidOf(id string) uuid.UUID {
 
 func (d *Driver) domainOf(id string) golibvirt.Domain {
 	return golibvirt.Domain{Name: domainName(id), UUID: golibvirt.UUID(d.uuidOf(id)), ID: -1}
+}
+
+// GuardTarget implements runtime.Guarded: the QEMU of a domain is known by the
+// domain's UUID.
+func (d *Driver) GuardTarget(id string, _ bool) string {
+	return guard.MachineTarget(d.uuidOf(id).String())
 }
 
 // domainName is for people who look at `virsh list`.

@@ -15,30 +15,44 @@ import (
 
 // Start starts a prepared instance.
 func (d *Driver) Start(ctx context.Context, id string) error {
+	_, err := d.start(ctx, id, golibvirt.DomainNone)
+	return err
+}
+
+// StartPaused starts a prepared instance that does nothing until it is resumed.
+func (d *Driver) StartPaused(ctx context.Context, id string) (paused bool, err error) {
+	return d.start(ctx, id, golibvirt.DomainStartPaused)
+}
+
+// start tells whether it is paused now.
+func (d *Driver) start(ctx context.Context, id string, how golibvirt.DomainCreateFlags) (paused bool, err error) {
 	if err := runtime.CheckID(id); err != nil {
-		return err
+		return false, err
 	}
 	present, err := d.one(ctx, id)
 	if err != nil {
-		return d.problem(id, "it cannot be started", err)
+		return false, d.problem(id, "it cannot be started", err)
 	}
 	if runs, err := present.CheckStart(id); runs || err != nil {
-		return err
+		return runs && present.Paused, err
 	}
 	r, err := d.read(id)
 	if err != nil || r == nil {
-		return problem.New(problem.Internal, id, "its record cannot be read: %w", err)
+		return false, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
 	}
 	// Written first: one that began and ended unseen must not begin twice.
 	r.Started = d.Env.Clock.Now().UTC()
 	if err := d.write(id, r); err != nil {
-		return d.problem(id, "it cannot be started", err)
+		return false, d.problem(id, "it cannot be started", err)
 	}
-	err = d.link.do(ctx, slowTime, func(l *golibvirt.Libvirt) error { return l.DomainCreate(d.domainOf(id)) })
-	if err == nil {
-		return nil
+	err = d.link.do(ctx, slowTime, func(l *golibvirt.Libvirt) error {
+		_, err := l.DomainCreateWithFlags(d.domainOf(id), uint32(how))
+		return err
+	})
+	if err != nil {
+		err = d.notStarted(ctx, id, r, err)
 	}
-	return d.notStarted(ctx, id, r, err)
+	return how == golibvirt.DomainStartPaused, err
 }
 
 // notStarted looks what became of a start that failed. One that did not begin is

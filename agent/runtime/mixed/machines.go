@@ -52,3 +52,19 @@ func (d *Driver) Conditions() []*skerryv1.Condition { return d.machines.Conditio
 
 // Belong tells of which site the node is.
 func (d *Driver) Belong(site string) { d.machines.Belong(site) }
+
+// StartPaused starts an instance; a virtual machine so that it does nothing yet.
+func (d *Driver) StartPaused(ctx context.Context, id string) (paused bool, err error) {
+	if !d.machines.Has(id) {
+		return false, d.Containers.Start(ctx, id)
+	}
+	return d.machines.StartPaused(ctx, id)
+}
+
+// GuardTarget says what the guard kills to end an instance.
+func (d *Driver) GuardTarget(id string, vm bool) string {
+	if vm {
+		return d.machines.GuardTarget(id, vm)
+	}
+	return d.Containers.GuardTarget(id, vm)
+}

@@ -38,6 +38,8 @@ type Machines interface {
 	runtime.Pauser
 	runtime.AgentPinger
 	runtime.VolumeKeeper
+	runtime.Guarded
+	runtime.PausedStarter
 	Run(ctx context.Context) error
 	Close() error
 	// Has tells whether there is anything of an instance, at once.
@@ -71,12 +73,14 @@ func New(containers Containers, machines Machines, clock env.Clock, logger *slog
 }
 
 var (
-	_ runtime.Driver       = (*Driver)(nil)
-	_ runtime.ImageStore   = (*Driver)(nil)
-	_ runtime.Pauser       = (*Driver)(nil)
-	_ runtime.AgentPinger  = (*Driver)(nil)
-	_ runtime.VolumeKeeper = (*Driver)(nil)
-	_ runtime.SecretKeeper = (*Driver)(nil)
+	_ runtime.Driver        = (*Driver)(nil)
+	_ runtime.ImageStore    = (*Driver)(nil)
+	_ runtime.Pauser        = (*Driver)(nil)
+	_ runtime.AgentPinger   = (*Driver)(nil)
+	_ runtime.VolumeKeeper  = (*Driver)(nil)
+	_ runtime.SecretKeeper  = (*Driver)(nil)
+	_ runtime.Guarded       = (*Driver)(nil)
+	_ runtime.PausedStarter = (*Driver)(nil)
 )
 
 // of an instance that exists.

@@ -59,4 +59,4 @@ func (d *Driver) InstanceOf(ctx context.Context, pid int) (string, error) {
 }
 
 // GuardTarget implements runtime.Guarded. Nothing but the model can end it.
-func (d *Driver) GuardTarget(id string) string { return "model:" + id }
+func (d *Driver) GuardTarget(id string, _ bool) string { return "model:" + id }

@@ -125,7 +125,7 @@ type Daemon struct {
 }
 
 // Address of its socket.
-func (d *Daemon) Address() string { return filepath.Join(d.Dir, "libvirt-sock") }
+func (d *Daemon) Address() string { return SocketIn(d.Dir) }
 
 // Start a libvirtd whose files are in a directory.
 func Start(dir string) (*Daemon, error) {
@@ -135,6 +135,15 @@ func Start(dir string) (*Daemon, error) {
 	}
 	return d, d.Start()
 }
+
+// Command of a libvirtd whose files are in a directory, and which is to see the
+// network that it is begun in. It has a mount namespace of its own.
+func Command(dir string) []string {
+	return []string{"unshare", "--mount", "sh", "-c", hostScript, "host.sh", dir}
+}
+
+// SocketIn a directory, of its libvirtd.
+func SocketIn(dir string) string { return filepath.Join(dir, "libvirt-sock") }
 
 // startTime is what a libvirtd gets until it answers.
 const startTime = 60 * time.Second
@@ -147,7 +156,7 @@ func (d *Daemon) Start() error {
 	}
 	defer func() { _ = said.Close() }()
 	_ = os.Remove(d.Address())
-	d.cmd = exec.Command("unshare", "--mount", "--net", "sh", "-c", hostScript, "host.sh", d.Dir)
+	d.cmd = exec.Command("unshare", append([]string{"--net"}, Command(d.Dir)...)...)
 	d.cmd.Stdout, d.cmd.Stderr = said, said
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.cmd.Start(); err != nil {

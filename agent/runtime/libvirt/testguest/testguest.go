@@ -29,8 +29,9 @@ type Guest struct {
 	Kernel, Initrd string
 }
 
-// Make puts the ram disk into a directory.
-func Make(dir string) (*Guest, error) {
+// Make puts the ram disk into a directory. It has more programs in it, by their
+// paths.
+func Make(dir string, programs ...string) (*Guest, error) {
 	kernels, err := filepath.Glob("/boot/vmlinuz-*-cloud-amd64")
 	if err != nil || len(kernels) == 0 {
 		return nil, errors.New("there is no kernel: apt install linux-image-cloud-amd64")
@@ -49,6 +50,11 @@ func Make(dir string) (*Guest, error) {
 	err = errors.Join(archive.copy("init", program, 0o755), archive.copy("bin/busybox", "/usr/bin/busybox", 0o755), archive.modules(release))
 	if err != nil {
 		return nil, err
+	}
+	for _, path := range programs {
+		if err := archive.copy("bin/"+filepath.Base(path), path, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	for _, applet := range applets {
 		archive.add("bin/"+applet, modeLink|0o777, []byte("busybox"))

@@ -1,0 +1,149 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"skerry.dev/agent/runtime/libvirt/libvirttest"
+	"skerry.dev/agent/runtime/libvirt/testguest"
+)
+
+// libvirtTime bounds the start of a libvirtd.
+const libvirtTime = time.Minute
+
+func (h *Host) libvirtDir() string { return filepath.Join(h.dir, "libvirt") }
+
+// startMachines starts the host's libvirtd on a machine that has just booted.
+func (h *Host) startMachines(ctx context.Context) error {
+	if !h.rig.Machines {
+		return nil
+	}
+	// What libvirt keeps in /run a reboot forgets.
+	if err := os.RemoveAll(filepath.Join(h.libvirtDir(), "run")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(h.libvirtDir(), 0o755); err != nil {
+		return err
+	}
+	// All guests are emulated: KVM may be there and hang.
+	if _, err := h.Command(ctx, nil, "sh", "-c", "[ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm"); err != nil {
+		return err
+	}
+	return h.StartLibvirt()
+}
+
+// StartLibvirt starts the host's libvirtd and waits until it answers.
+func (h *Host) StartLibvirt() error {
+	socket := libvirttest.SocketIn(h.libvirtDir())
+	_ = os.Remove(socket) // of the one before
+	started, err := h.start("libvirt.log", libvirttest.Command(h.libvirtDir())...)
+	if err != nil {
+		return err
+	}
+	h.libvirt = started
+	ctx, cancel := context.WithTimeout(context.Background(), libvirtTime)
+	defer cancel()
+	return until(ctx, "libvirtd on "+h.Name, func() error {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// KillLibvirt ends the host's libvirtd at once; its machines go on.
+func (h *Host) KillLibvirt() error { return h.libvirt.end(syscall.SIGKILL) }
+
+// PauseLibvirt freezes libvirtd, ResumeLibvirt lets it go on.
+func (h *Host) PauseLibvirt() error { return h.libvirt.signal(syscall.SIGSTOP) }
+
+// ResumeLibvirt lets a libvirtd that was paused go on.
+func (h *Host) ResumeLibvirt() error {
+	return errors.Join(h.libvirt.signal(syscall.SIGCONT), h.libvirt.wake())
+}
+
+// Processes of the host whose arguments begin with these words, by their numbers
+// there.
+func (h *Host) Processes(ctx context.Context, words ...string) ([]int, error) {
+	out, err := h.Command(ctx, nil, "ps", "-e", "-ww", "-o", "pid=,args=")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for line := range strings.Lines(out) {
+		number, args, _ := strings.Cut(strings.TrimSpace(line), " ")
+		args = strings.TrimSpace(args)
+		pid, err := strconv.Atoi(number)
+		if err == nil && strings.HasPrefix(args+" ", strings.Join(words, " ")+" ") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// Signal processes of the host; one that has ended is none.
+func (h *Host) Signal(ctx context.Context, signal syscall.Signal, pids ...int) error {
+	for _, pid := range pids {
+		if _, err := h.Command(ctx, nil, "sh", "-c", fmt.Sprintf("kill -%d %d 2>/dev/null || ! kill -0 %d 2>/dev/null", int(signal), pid, pid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// QEMU is the emulator's path.
+const QEMU = "/usr/bin/qemu-system-x86_64"
+
+// BuildBeater builds chaos/hosts/beater into the rig's directory.
+func (r *Rig) BuildBeater(ctx context.Context) (string, error) {
+	path := filepath.Join(r.Dir, "beater")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "skerry.dev/chaos/hosts/beater")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+}
+
+// MachineDisk is the name of the disk image that LoadMachine loads.
+const MachineDisk = "disk"
+
+// LoadMachine brings an empty disk to the site, and makes a guest that tells a
+// witness that it lives. It returns `vm:` of a manifest, in one line.
+func (r *Rig) LoadMachine(ctx context.Context, w *Witness) (string, error) {
+	beater, err := r.BuildBeater(ctx)
+	if err != nil {
+		return "", err
+	}
+	guest, err := testguest.Make(r.Dir, beater)
+	if err != nil {
+		return "", err
+	}
+	disk := filepath.Join(r.Dir, "disk.qcow2")
+	if err := run(ctx, "qemu-img create -q -f qcow2 "+disk+" 64M"); err != nil {
+		return "", err
+	}
+	// A node takes disks once it knows its libvirt.
+	err = r.Until(ctx, "the disk to be loaded", libvirtTime, func(ctx context.Context) error {
+		_, err := r.Skerry(ctx, nil, "image", "load", disk, "--name", MachineDisk)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	// The first thing that it says is that it runs; QEMU's own network reaches the
+	// witness.
+	script := "echo up; ip link set lo up; ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2; exec beater " + w.Address
+	return fmt.Sprintf(`{image: %s, cpu: 1, memory: 128Mi, accel: tcg, networks: [{nat: true}], boot: {kernel: %s, initrd: %s, cmdline: "%s"}}`,
+		MachineDisk, guest.Kernel, guest.Initrd, testguest.Cmdline([]string{"sh", "-c", script})), nil
+}
