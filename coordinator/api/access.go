@@ -112,17 +112,39 @@ func (r resources) mayApply(ctx context.Context, given []*skerryv1.Resource) err
 // mayReach: a workload with which somebody can become the node that it runs on
 // asks for more than to be applied. On a voter that would be the whole site.
 func mayReach(call *guard.Call, w *skerryv1.Workload) error {
-	field, how := manifest.ReachesHost(w)
-	if field == "" {
+	if field, _ := manifest.ReachesHost(w); field == "" {
 		return nil
 	}
-	node := access.Object{Kind: access.KindNode}
-	return call.Require(func(judge *access.Judge) error {
-		if judge.Decide(call.Who(), access.Reach, node).Allowed {
-			return nil
+	return call.Require(func(judge *access.Judge) error { return reaches(judge, call.Who(), w) })
+}
+
+// reaches refuses a workload that reaches its node to who may not.
+func reaches(judge *access.Judge, who access.Principal, w *skerryv1.Workload) error {
+	field, how := manifest.ReachesHost(w)
+	if field == "" || judge.Decide(who, access.Reach, access.Object{Kind: access.KindNode}).Allowed {
+		return nil
+	}
+	return problem.New(problem.Forbidden, "Workload/"+w.GetName(), "%s may not reach nodes from within containers, and it %s", who, how).
+		WithField(field).WithHint("admins of the site may; skerry access explain %s %s says what else would permit it", access.Reach, access.KindNode)
+}
+
+// mayChange refuses to do something with a workload to who may not apply it as it
+// is, and as becomes says that it would be. It is asked again when it has changed
+// before the call's entry is in the log: judge takes for that how it was.
+func (s *Server) mayChange(ctx context.Context, project, name string, becomes func(*state.View, *skerryv1.Workload) *skerryv1.Workload, judge func(*sitev1.Judged)) error {
+	call := guard.From(ctx)
+	return call.Require(func(by *access.Judge) error {
+		view := s.Store.View()
+		object := present(view, "Workload", project, name)
+		if verdict := by.Decide(call.Who(), access.Apply, object); !verdict.Allowed {
+			return access.Refusal(call.Who(), access.Apply, object, verdict)
 		}
-		return problem.New(problem.Forbidden, "Workload/"+w.GetName(), "%s may not reach nodes from within containers, and it %s", call.Who(), how).
-			WithField(field).WithHint("admins of the site may; skerry access explain %s %s says what else would permit it", access.Reach, access.KindNode)
+		w := view.Workload(project, name)
+		if w == nil {
+			return notFound("Workload", name, project)
+		}
+		judge(view.Judged(w))
+		return reaches(by, call.Who(), becomes(view, w))
 	})
 }
 
@@ -140,7 +162,7 @@ func (s *Server) propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outc
 			return nil, err
 		}
 	}
-	return nil, problem.New(problem.Unavailable, "access", "who may do what changes faster than this can be judged").
+	return nil, problem.New(problem.Unavailable, "access", "who may do what, or what this is about, changes faster than it can be judged").
 		WithHint("nothing was changed; try again")
 }
 

@@ -43,20 +43,14 @@ func (r rollouts) History(ctx context.Context, req *connect.Request[skerryv1.His
 func (r rollouts) Steer(ctx context.Context, req *connect.Request[skerryv1.SteerRequest]) (*connect.Response[skerryv1.SteerResponse], error) {
 	msg := req.Msg
 	project := projectOr(msg.GetProject(), defaultProject)
-	view, call := r.Store.View(), guard.From(ctx)
-	if err := call.Ask(access.Apply, present(view, "Workload", project, msg.GetName())); err != nil {
-		return nil, err
-	}
-	w := view.Workload(project, msg.GetName())
-	if w == nil {
-		return nil, notFound("Workload", msg.GetName(), project)
-	}
-	if err := mayReach(call, becomes(view, w, msg)); err != nil {
-		return nil, err
-	}
-	outcome, err := r.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_SteerRollout{SteerRollout: &sitev1.SteerRollout{
+	change := &sitev1.SteerRollout{
 		Project: project, Workload: msg.GetName(), Action: msg.GetAction(), Generation: msg.GetGeneration(), ResourceVersion: msg.GetResourceVersion(),
-	}}})
+	}
+	then := func(view *state.View, w *skerryv1.Workload) *skerryv1.Workload { return becomes(view, w, msg) }
+	if err := r.mayChange(ctx, project, msg.GetName(), then, func(judged *sitev1.Judged) { change.Judged = judged }); err != nil {
+		return nil, err
+	}
+	outcome, err := r.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_SteerRollout{SteerRollout: change}})
 	if err != nil {
 		return nil, err
 	}

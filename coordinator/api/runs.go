@@ -5,8 +5,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"skerry.dev/shared/access"
-	"skerry.dev/shared/access/guard"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -23,20 +22,12 @@ func (r runs) StartRun(ctx context.Context, req *connect.Request[skerryv1.StartR
 		return nil, problem.New(problem.Invalid, "", "a name is required").WithField("name")
 	}
 	project := projectOr(msg.GetProject(), defaultProject)
-	view, call := r.Store.View(), guard.From(ctx)
-	if err := call.Ask(access.Apply, present(view, "Workload", project, msg.GetName())); err != nil {
+	change := &sitev1.StartRun{Project: project, Workload: msg.GetName()}
+	asItIs := func(_ *state.View, w *skerryv1.Workload) *skerryv1.Workload { return w }
+	if err := r.mayChange(ctx, project, msg.GetName(), asItIs, func(judged *sitev1.Judged) { change.Judged = judged }); err != nil {
 		return nil, err
 	}
-	w := view.Workload(project, msg.GetName())
-	if w == nil {
-		return nil, notFound("Workload", msg.GetName(), project)
-	}
-	if err := mayReach(call, w); err != nil {
-		return nil, err
-	}
-	outcome, err := r.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_StartRun{
-		StartRun: &sitev1.StartRun{Project: project, Workload: w.GetName()},
-	}})
+	outcome, err := r.commit(ctx, msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_StartRun{StartRun: change}})
 	if err != nil {
 		return nil, err
 	}

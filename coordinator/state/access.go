@@ -1,6 +1,8 @@
 package state
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -55,9 +57,33 @@ func IsAdmin(operator *sitev1.OperatorRecord) bool {
 }
 
 // judgeAgain tells whether an entry was judged by records that have changed
-// since (SAFETY, rule 17).
-func (s *Store) judgeAgain(entry *sitev1.Entry) bool {
-	return entry.GetAccessRevision() != 0 && entry.GetAccessRevision() < s.meta.accessRevision
+// since, or for a workload that has (SAFETY, rule 17).
+func (x *tx) judgeAgain(entry *sitev1.Entry) bool {
+	if entry.GetAccessRevision() != 0 && entry.GetAccessRevision() < x.accessRevision {
+		return true
+	}
+	if steer := entry.GetSteerRollout(); steer.GetJudged() != nil {
+		return x.isAnother(steer.GetProject(), steer.GetWorkload(), steer.GetJudged())
+	}
+	run := entry.GetStartRun()
+	return run.GetJudged() != nil && x.isAnother(run.GetProject(), run.GetWorkload(), run.GetJudged())
+}
+
+// isAnother: the workload is there, and not as it was judged.
+func (x *tx) isAnother(project, name string, judged *sitev1.Judged) bool {
+	k := key(project, name)
+	w := workloads.get(x.Txn, k).GetWorkload()
+	return w != nil && !proto.Equal(judged, x.rollout(k).judged(w))
+}
+
+// Judged is what of a workload decides whether somebody may steer it, or start a
+// run of it.
+func (v *View) Judged(w *skerryv1.Workload) *sitev1.Judged {
+	return v.Rollout(w.GetProject(), w.GetName()).judged(w)
+}
+
+func (r Rollout) judged(w *skerryv1.Workload) *sitev1.Judged {
+	return &sitev1.Judged{ResourceVersion: w.GetResourceVersion(), Goal: r.Goal().GetGeneration()}
 }
 
 func checkGrants(about string, grants []*skerryv1.Grant) error {

@@ -34,10 +34,10 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 			return outcome
 		}
 	}
-	if s.judgeAgain(entry) {
+	if x.judgeAgain(entry) {
 		s.publish(x)
 		return &sitev1.Outcome{ErrorKind: string(problem.Conflict), JudgeAgain: true, Index: index,
-			Error: "who may do what has changed since this was judged"}
+			Error: "who may do what, or what it is about, has changed since this was judged"}
 	}
 	keep := remembered(entry) && len(entry.GetRequestId()) <= maxRequestID
 	var digest, sum []byte

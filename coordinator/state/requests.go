@@ -100,8 +100,8 @@ func identity(entry *sitev1.Entry) *sitev1.Entry {
 	asked := &sitev1.Entry{Change: entry.GetChange()}
 	// Secrets are sealed anew each time that they are sent: of those only names,
 	// keys and sizes count. Of site time it is what the operator named: the rest
-	// the coordinator makes anew each time, like the moment of a deadline and the
-	// moves of a rebalance.
+	// the coordinator makes anew each time, like the moment of a deadline, the moves
+	// of a rebalance, and how a workload was when it was judged.
 	switch change := entry.GetChange().(type) {
 	case *sitev1.Entry_ApplyResources:
 		asked.Change = &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{Resources: change.ApplyResources.GetResources()}}
@@ -123,6 +123,14 @@ func identity(entry *sitev1.Entry) *sitev1.Entry {
 		asked.Change = &sitev1.Entry_ChangeDuty{ChangeDuty: duty}
 	case *sitev1.Entry_StopSite:
 		asked.Change = &sitev1.Entry_StopSite{StopSite: &sitev1.StopSite{Reason: change.StopSite.GetReason()}}
+	case *sitev1.Entry_SteerRollout:
+		steer := shallow(change.SteerRollout)
+		steer.Judged = nil
+		asked.Change = &sitev1.Entry_SteerRollout{SteerRollout: steer}
+	case *sitev1.Entry_StartRun:
+		run := shallow(change.StartRun)
+		run.Judged = nil
+		asked.Change = &sitev1.Entry_StartRun{StartRun: run}
 	case *sitev1.Entry_StartRebalance:
 		asked.Change = &sitev1.Entry_StartRebalance{StartRebalance: &sitev1.StartRebalance{}}
 	}

@@ -153,8 +153,10 @@ type SteerRollout struct {
 	Generation uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	// 0: whatever it is.
 	ResourceVersion uint64 `protobuf:"varint,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// None: nobody was judged.
+	Judged        *Judged `protobuf:"bytes,740,opt,name=judged,proto3" json:"judged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SteerRollout) Reset() {
@@ -220,6 +222,13 @@ func (x *SteerRollout) GetResourceVersion() uint64 {
 		return x.ResourceVersion
 	}
 	return 0
+}
+
+func (x *SteerRollout) GetJudged() *Judged {
+	if x != nil {
+		return x.Judged
+	}
+	return nil
 }
 
 // RolloutStep is part of a plan: what became of a workload's newest template.
@@ -305,11 +314,11 @@ var File_skerry_site_v1_rollout_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_rollout_proto_rawDesc = "" +
 	"\n" +
-	"\x1cskerry/site/v1/rollout.proto\x12\x0eskerry.site.v1\x1a\x17skerry/v1/rollout.proto\"y\n" +
+	"\x1cskerry/site/v1/rollout.proto\x12\x0eskerry.site.v1\x1a\x1bskerry/site/v1/judged.proto\x1a\x17skerry/v1/rollout.proto\"y\n" +
 	"\x0eRevisionRecord\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x121\n" +
-	"\trevisions\x18\x03 \x03(\v2\x13.skerry.v1.RevisionR\trevisions\"\xbf\x01\n" +
+	"\trevisions\x18\x03 \x03(\v2\x13.skerry.v1.RevisionR\trevisions\"\xf0\x01\n" +
 	"\fSteerRollout\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12.\n" +
@@ -317,7 +326,8 @@ const file_skerry_site_v1_rollout_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x04 \x01(\x04R\n" +
 	"generation\x12)\n" +
-	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\"\xb5\x01\n" +
+	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12/\n" +
+	"\x06judged\x18\xe4\x05 \x01(\v2\x16.skerry.site.v1.JudgedR\x06judged\"\xb5\x01\n" +
 	"\vRolloutStep\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -353,16 +363,18 @@ var file_skerry_site_v1_rollout_proto_goTypes = []any{
 	(*RolloutStep)(nil),    // 3: skerry.site.v1.RolloutStep
 	(*v1.Revision)(nil),    // 4: skerry.v1.Revision
 	(v1.SteerAction)(0),    // 5: skerry.v1.SteerAction
+	(*Judged)(nil),         // 6: skerry.site.v1.Judged
 }
 var file_skerry_site_v1_rollout_proto_depIdxs = []int32{
 	4, // 0: skerry.site.v1.RevisionRecord.revisions:type_name -> skerry.v1.Revision
 	5, // 1: skerry.site.v1.SteerRollout.action:type_name -> skerry.v1.SteerAction
-	0, // 2: skerry.site.v1.RolloutStep.verdict:type_name -> skerry.site.v1.RolloutVerdict
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 2: skerry.site.v1.SteerRollout.judged:type_name -> skerry.site.v1.Judged
+	0, // 3: skerry.site.v1.RolloutStep.verdict:type_name -> skerry.site.v1.RolloutVerdict
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_rollout_proto_init() }
@@ -370,6 +382,7 @@ func file_skerry_site_v1_rollout_proto_init() {
 	if File_skerry_site_v1_rollout_proto != nil {
 		return
 	}
+	file_skerry_site_v1_judged_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -169,9 +169,11 @@ func (x *RunOver) GetRun() uint64 {
 
 // StartRun starts a run of a scheduled workload now.
 type StartRun struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
-	Workload      string                 `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Workload string                 `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
+	// None: nobody was judged.
+	Judged        *Judged `protobuf:"bytes,740,opt,name=judged,proto3" json:"judged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,11 +222,18 @@ func (x *StartRun) GetWorkload() string {
 	return ""
 }
 
+func (x *StartRun) GetJudged() *Judged {
+	if x != nil {
+		return x.Judged
+	}
+	return nil
+}
+
 var File_skerry_site_v1_runs_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_runs_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/runs.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x01\n" +
+	"\x19skerry/site/v1/runs.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bskerry/site/v1/judged.proto\"\xa4\x01\n" +
 	"\x06RunDue\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1e\n" +
@@ -236,10 +245,11 @@ const file_skerry_site_v1_runs_proto_rawDesc = "" +
 	"\aRunOver\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x10\n" +
-	"\x03run\x18\x03 \x01(\x04R\x03run\"@\n" +
+	"\x03run\x18\x03 \x01(\x04R\x03run\"q\n" +
 	"\bStartRun\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
-	"\bworkload\x18\x02 \x01(\tR\bworkloadB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\bworkload\x18\x02 \x01(\tR\bworkload\x12/\n" +
+	"\x06judged\x18\xe4\x05 \x01(\v2\x16.skerry.site.v1.JudgedR\x06judgedB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_runs_proto_rawDescOnce sync.Once
@@ -259,14 +269,16 @@ var file_skerry_site_v1_runs_proto_goTypes = []any{
 	(*RunOver)(nil),               // 1: skerry.site.v1.RunOver
 	(*StartRun)(nil),              // 2: skerry.site.v1.StartRun
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Judged)(nil),                // 4: skerry.site.v1.Judged
 }
 var file_skerry_site_v1_runs_proto_depIdxs = []int32{
 	3, // 0: skerry.site.v1.RunDue.due:type_name -> google.protobuf.Timestamp
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 1: skerry.site.v1.StartRun.judged:type_name -> skerry.site.v1.Judged
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_runs_proto_init() }
@@ -274,6 +286,7 @@ func file_skerry_site_v1_runs_proto_init() {
 	if File_skerry_site_v1_runs_proto != nil {
 		return
 	}
+	file_skerry_site_v1_judged_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
