@@ -93,6 +93,12 @@ const (
 	// Stopped: in a site that is stopped nothing runs and nothing starts, until
 	// people or the power start it again.
 	Stopped Rule = "a stopped site stays stopped"
+	// Moves: a rebalance moves what was asked for, another one first, or one alone.
+	Moves Rule = "a rebalance moves what was asked for"
+	// OneTemplate: of what is recreated nothing starts beside another template.
+	OneTemplate Rule = "never two templates of what is recreated"
+	// WrongRefused: an apply that the site could not live with changes nothing.
+	WrongRefused Rule = "what is wrong is refused whole"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

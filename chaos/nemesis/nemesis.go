@@ -62,10 +62,11 @@ const (
 	// again.
 	StopSite
 	// Pause lets the process of each target stand still, as SIGSTOP does; PauseInAsk
-	// from when it has asked for a lease. They are in no schedule that is made from a
-	// seed.
+	// from when it has asked for a lease.
 	Pause
 	PauseInAsk
+	// Rebalance moves what would be placed elsewhere now.
+	Rebalance
 )
 
 var names = map[Kind]string{
@@ -73,6 +74,7 @@ var names = map[Kind]string{
 	Unmesh: "unmesh", Poor: "poor-links", ClockJump: "clock-jump", Exit: "exit",
 	BadDisk: "bad-disk", Evict: "evict", RevokeOperator: "revoke-operator", RotateAuthorities: "rotate-cas",
 	RotateGossip: "rotate-gossip", DiskFull: "disk-full", Drain: "drain", StopSite: "stop-site", Pause: "pause", PauseInAsk: "pause-in-ask",
+	Rebalance: "rebalance",
 }
 
 func (k Kind) String() string { return names[k] }
@@ -99,6 +101,9 @@ func (f Fault) String() string {
 	}
 	if f.Leader {
 		targets = append(targets, "the coordinator")
+	}
+	if f.Exclusive {
+		targets = append(targets, "what is exclusive")
 	}
 	return fmt.Sprintf("%s of %s for %s", f.Kind, strings.Join(targets, ", "), f.For.Round(time.Millisecond))
 }
@@ -141,13 +146,16 @@ var weights = []struct {
 	{Crash, 20}, {PowerOff, 12}, {Blackout, 3}, {Split, 16}, {Deaf, 7}, {Mute, 7},
 	{Unmesh, 7}, {Poor, 10}, {ClockJump, 6}, {Exit, 12}, {BadDisk, 6},
 	{Evict, 7}, {RevokeOperator, 3}, {RotateAuthorities, 5}, {RotateGossip, 3}, {DiskFull, 6}, {Drain, 8}, {StopSite, 5},
+	{Pause, 7}, {PauseInAsk, 4}, {Rebalance, 8},
 }
 
 func single(rng *rand.Rand, site Site, at time.Duration) Fault {
 	f := Fault{At: at, Kind: draw(rng), Seed: rng.Uint64()}
 	switch f.Kind {
-	case Blackout, StopSite:
+	case Blackout, StopSite, Rebalance:
 		f.Hosts = all(site)
+	case PauseInAsk:
+		f.Exclusive = true
 	case Evict, Drain:
 		f.Hosts = some(rng, site, 1)
 	case Unmesh, Exit:
@@ -163,6 +171,9 @@ func single(rng *rand.Rand, site Site, at time.Duration) Fault {
 		if !f.Leader || rng.IntN(3) == 0 {
 			f.Hosts = some(rng, site, max(1, len(site.Zones)/2))
 		}
+	}
+	if rng.IntN(6) == 0 && slices.Contains([]Kind{Crash, PowerOff, Split, Deaf, Mute, ClockJump, Pause}, f.Kind) {
+		f.Exclusive = true
 	}
 	f.For = lasting(rng)
 	return f

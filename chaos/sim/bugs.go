@@ -70,6 +70,15 @@ const (
 	LoseAbort   Bug = "lose-abort"
 	LoseStop    Bug = "lose-stop"
 	HurryStop   Bug = "hurry-stop"
+	// LoseRecreate, LoseExclusive: what is recreated is rolled, what is exclusive is
+	// not. TakeWrong: of what is asked for, what is wrong is left out.
+	LoseRecreate  Bug = "lose-recreate"
+	LoseExclusive Bug = "lose-exclusive"
+	TakeWrong     Bug = "take-wrong"
+	// StrayMoves: a rebalance gets moves that nobody asked for. HurryMoves: all of it
+	// ends at once.
+	StrayMoves Bug = "stray-moves"
+	HurryMoves Bug = "hurry-moves"
 	// RunTwice: a coordinator starts each run once more, a moment later.
 	RunTwice Bug = "run-twice"
 	// LoseEnds: the coordinator takes in that an attempt has ended, and forgets it.
@@ -103,6 +112,8 @@ func (w *world) planned(entry *sitev1.Entry) *sitev1.Entry {
 	switch {
 	case w.has(EndlessDrain) && plan != nil:
 		plan.EndDrains = nil
+	case w.has(HurryMoves) && plan != nil:
+		w.hurry(plan)
 	case w.has(RunTwice):
 		for _, part := range plan.GetDue() {
 			again := proto.CloneOf(part)

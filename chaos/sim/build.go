@@ -29,6 +29,7 @@ func newWorld(options Options) *world {
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
 		prints: map[*x509.Certificate][]byte{},
 		turns:  check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
+		proven: map[string]uint64{}, awayAt: map[string]uint64{}, besides: map[[2]string]bool{}, wrong: map[string]string{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}
 	w.revoked = &revocations{world: w, keys: map[string]time.Duration{}}
@@ -177,7 +178,7 @@ func (w *world) openSite(entries []*sitev1.Entry) {
 		again(100*time.Millisecond, entries)
 		return
 	}
-	p.voter.propose(entries[0], func(c consensus.Completion) {
+	p.voter.propose(w.onTheWay(entries[0]), func(c consensus.Completion) {
 		if c.Err != nil {
 			again(100*time.Millisecond, entries)
 			return

@@ -81,6 +81,8 @@ func (c *client) choose() *request {
 		r.entry = c.remove()
 	case pick < 5 && c.rng.IntN(2) == 0:
 		r.entry = c.steer()
+	case c.rng.IntN(20) == 0:
+		r.entry = c.wrong(r.id)
 	default:
 		r.entry = c.apply()
 	}

@@ -181,28 +181,43 @@ func (c *coordinator) newID() string {
 	return fmt.Sprintf("%s-%d-%d", c.host.name, c.term, c.ids)
 }
 
+// What comes of a direct call; it may also not be answered.
+const (
+	answers = "answers"
+	refuses = "refuses"
+)
+
 // probe calls a node directly.
 func (c *coordinator) probe(node string) {
 	to := c.world.hostByName(node)
 	answered := false
-	finish := func(ok bool) {
+	finish := func(answer string) {
 		if answered || c.over() {
 			return
 		}
 		answered = true
-		c.world.trace.note(c.host.name, "calls %s: answered %v", node, ok)
-		c.core.Probed(node, ok, c.host.elapsed())
+		c.world.trace.note(c.host.name, "calls %s: %s", node, answer)
+		if answer == refuses {
+			c.core.Refused(node, c.host.elapsed())
+		} else {
+			c.core.Probed(node, answer == answers, c.host.elapsed())
+		}
 		if !c.acting {
 			c.wakeIn(0)
 		}
 	}
-	c.process.later(probeTimeout, func() { finish(false) })
+	c.process.later(probeTimeout, func() { finish("does not answer") })
 	net := c.world.net
-	net.datagram(c.host.index, to, 'p', func() {
-		if !c.process.connects(c.world.hosts[to].process) {
+	net.packet(c.host.index, to, 'p', func() {
+		if net.hostUp(to) && !net.processUp(to) {
+			net.datagram(to, c.host.index, 'n', func() { finish(refuses) }) // nobody listens
 			return
 		}
-		net.datagram(to, c.host.index, 'q', func() { finish(true) })
+		net.awake(to, func() {
+			if net.processUp(to) && c.process.connects(c.world.hosts[to].process) {
+				net.datagram(to, c.host.index, 'q', func() { finish(answers) })
+			}
+		})
 	})
 }
 

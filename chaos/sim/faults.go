@@ -122,6 +122,8 @@ func (in *injector) inject(kind nemesis.Kind, hosts []int, rng *rand.Rand) func(
 		}[rng.IntN(4)])
 	case nemesis.StopSite:
 		return in.stopSite(rng)
+	case nemesis.Rebalance:
+		return in.rebalance(rng)
 	case nemesis.DiskFull:
 		return in.fillDisks(hosts)
 	case nemesis.Exit:

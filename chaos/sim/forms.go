@@ -16,6 +16,8 @@ const (
 	canary, colors, collector = "finch", "colors", "agent"
 	batch, tick               = "batch", "tick"
 	front, behind             = "front", "behind"
+	// phoenix is recreated.
+	phoenix = "phoenix"
 )
 
 const (
@@ -27,9 +29,9 @@ const (
 
 var (
 	// formed are the workloads of the other forms.
-	formed = []string{canary, colors, collector, batch, tick, front, behind}
+	formed = []string{canary, colors, collector, batch, tick, front, behind, phoenix, lone}
 	// steered are those whose rollouts people steer.
-	steered = []string{canary, colors, web, front}
+	steered = []string{canary, colors, web, front, phoenix, lone}
 	// jobs end by themselves.
 	jobs = []string{batch, tick}
 	// after names what workloads wait for.
@@ -49,6 +51,12 @@ func (c *client) form(w *skerryv1.Workload) {
 	case colors:
 		w.Update = &skerryv1.Update{Strategy: manifest.BlueGreen, MaxUnavailable: 1, MinHealthy: "1s", Deadline: "25s", PromoteAfter: "2s", AutoRollback: c.rng.IntN(2) == 0}
 		c.makeSick(w)
+	case phoenix:
+		w.Update = &skerryv1.Update{Strategy: manifest.Recreate, MinHealthy: "1s", Deadline: "25s", AutoRollback: c.rng.IntN(2) == 0}
+		c.makeSick(w)
+	case lone:
+		w.Replicas = proto.Uint32(min(1, uint32(c.rng.IntN(4))))
+		w.Partition.Mode, w.Partition.Lease, w.StopGrace = manifest.Exclusive, "10s", "1s"
 	case collector:
 		w.Replicas, w.PerNode, w.Partition.Mode = nil, true, manifest.Stay
 	case batch, tick:

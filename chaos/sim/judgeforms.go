@@ -25,7 +25,9 @@ func (w *world) judgeEntry(entry *sitev1.Entry, outcome *sitev1.Outcome, before,
 		}
 		w.judgeSteering(asked.GetSteerRollout(), before, after)
 		w.judgeStop(entry, asked, before, after)
+		w.knowMoves(asked.GetStartRebalance())
 	}
+	w.judgeWrong(entry, outcome, before, after)
 	if plan := entry.GetPlan(); plan != nil {
 		w.judgeTurns(plan, before, after)
 	}

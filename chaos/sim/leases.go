@@ -8,6 +8,7 @@ import (
 	"skerry.dev/coordinator/dispatcher"
 	grants "skerry.dev/coordinator/leases"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // askTime bounds one request for leases (agent/lease).
@@ -57,7 +58,7 @@ func (l *leases) begin(id string) bool {
 func (l *leases) isExclusive(id string) bool {
 	for _, p := range l.ledger.Current().GetPlacements() {
 		if p.GetProject()+"."+p.GetName() == id {
-			return p.GetWorkload() == lone
+			return manifest.LeaseOf(p.GetSpec()) > 0
 		}
 	}
 	return false

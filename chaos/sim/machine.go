@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"skerry.dev/agent/runtime"
@@ -76,6 +77,9 @@ func (m *machine) follow(id string, state runtime.State) {
 			m.work(id)
 		}
 		w.judgeLone(workload)
+		if workload == phoenix {
+			w.judgeRecreated(strings.TrimPrefix(id, project+"."))
+		}
 	case m.running[id]:
 		delete(m.running, id)
 		w.trace.note(m.host.name, "%s has ended", id)

@@ -81,9 +81,19 @@ func (n *network) latency(from, to int) time.Duration {
 	return q.delay + time.Duration(n.rng.Int64N(int64(q.jitter)))
 }
 
-// datagram sends one message that may be lost, late, or come twice. what is
-// folded into the trace. deliver must cope with the receiver being gone.
+// datagram sends one message to the process at a host. deliver must cope with the
+// receiver being gone.
 func (n *network) datagram(from, to int, what uint64, deliver func()) {
+	n.packet(from, to, what, func() {
+		if n.processUp(to) {
+			n.awake(to, deliver)
+		}
+	})
+}
+
+// packet sends one message to a machine, which may be lost, late, or come twice.
+// what is folded into the trace. Whether the machine is on, arrive finds out.
+func (n *network) packet(from, to int, what uint64, arrive func()) {
 	n.trace.fold('d', uint64(from), uint64(to), what)
 	q := n.quality(from, to)
 	copies := 1
@@ -98,8 +108,8 @@ func (n *network) datagram(from, to int, what uint64, deliver func()) {
 		}
 		n.kernel.after(delay, func() {
 			// What is cut while a message is on its way stops it too.
-			if n.open(from, to) && n.processUp(to) {
-				n.awake(to, deliver)
+			if n.open(from, to) {
+				arrive()
 			}
 		})
 	}

@@ -33,6 +33,7 @@ func (h *host) pause() (resume func()) {
 			return
 		}
 		h.world.trace.note(h.name, "process goes on")
+		p.woke = h.world.kernel.now
 		due := p.due
 		p.due = nil
 		for _, do := range due {

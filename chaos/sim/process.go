@@ -53,8 +53,10 @@ type process struct {
 	askedWhy                      time.Duration
 	renewing, left, ordered, full bool
 	agent                         *node
-	// paused counts the faults that let it stand still; due is what it does after.
+	// paused counts the faults that let it stand still; due is what it does after, and
+	// woke when it last went on.
 	paused int
+	woke   time.Duration
 	due    []func()
 	// voter is nil while the host has no replica.
 	voter *voter

@@ -98,6 +98,8 @@ func (w *world) judgePlan(before, after *state.View, plan *sitev1.Plan) {
 		w.judgeDrain(part.GetNode(), before, after)
 	}
 	w.judgeAvailable(before, after)
+	w.judgeMoves(plan, before, after)
+	w.judgeBeside(plan, before, after)
 }
 
 // judgeDrain that is over.

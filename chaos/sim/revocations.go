@@ -141,7 +141,8 @@ func (w *world) inReach(host int) bool {
 		return false
 	}
 	good := func(a, b int) bool {
-		return w.net.reachable(a, b) && w.net.quality(a, b) == healthy && w.net.quality(b, a) == healthy
+		still := w.hosts[a].process.isPaused() || w.hosts[b].process.isPaused()
+		return !still && w.net.reachable(a, b) && w.net.quality(a, b) == healthy && w.net.quality(b, a) == healthy
 	}
 	voters, with := w.voterHosts(), 0
 	for _, v := range voters {

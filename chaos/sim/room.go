@@ -72,5 +72,10 @@ func (w *world) checkRoom() {
 	}
 }
 
-// ranFor is how long the process has run.
-func (p *process) ranFor() time.Duration { return p.world.kernel.now - p.began }
+// ranFor is how long the process has run without standing still.
+func (p *process) ranFor() time.Duration {
+	if p.isPaused() {
+		return 0
+	}
+	return p.world.kernel.now - max(p.began, p.woke)
+}

@@ -188,6 +188,11 @@ func TestPlantedBugs(t *testing.T) {
 		{HurryStop, stops(), []check.Rule{check.InOrder}},
 		{EarlyGone, stops(), []check.Rule{check.Stopped, check.StayOnce}},
 		{RestartIsPower, stops(), []check.Rule{check.Stopped}},
+		{LoseRecreate, exits(), []check.Rule{check.OneTemplate}},
+		{LoseExclusive, cutsOfWhatIsExclusive(), []check.Rule{check.ExclusiveOnce}},
+		{TakeWrong, exits(), []check.Rule{check.WrongRefused}},
+		{StrayMoves, rebalances(), []check.Rule{check.Moves}},
+		{HurryMoves, rebalances(), []check.Rule{check.Moves}},
 		{NoPower, darkStops(), []check.Rule{check.Stopped}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {
@@ -286,6 +291,26 @@ func stops() []nemesis.Fault {
 			start := at + time.Duration(10+2*host)*time.Second
 			plan = append(plan, nemesis.Fault{At: start, For: time.Second, Kind: nemesis.Crash, Hosts: []int{host}, Seed: uint64(at)})
 		}
+	}
+	return plan
+}
+
+// rebalances, each after a node was away.
+func rebalances() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for i := range 10 {
+		at := time.Duration(i)*time.Minute + time.Second
+		plan = append(plan, nemesis.Fault{At: at, For: 12 * time.Second, Kind: nemesis.PowerOff, Hosts: []int{i % 3}},
+			nemesis.Fault{At: at + 30*time.Second, For: 25 * time.Second, Kind: nemesis.Rebalance, Hosts: []int{0}, Seed: uint64(i)})
+	}
+	return plan
+}
+
+// cutsOfWhatIsExclusive, again and again.
+func cutsOfWhatIsExclusive() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for at := time.Second; at < faultTime; at += time.Minute {
+		plan = append(plan, nemesis.Fault{At: at, For: 30 * time.Second, Kind: nemesis.Split, Exclusive: true})
 	}
 	return plan
 }

@@ -9,6 +9,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // tidyEvery is how often people look at rollouts that are held up, when faults are
@@ -73,7 +74,7 @@ func cured(w *skerryv1.Workload) *skerryv1.Workload {
 // onTheWay is what becomes of what people ask for, on its way to the log: nothing,
 // unless a bug is planted.
 func (w *world) onTheWay(entry *sitev1.Entry) *sitev1.Entry {
-	planted := []Bug{LosePause, LoseAbort, LoseCanary, LoseColors, LoseAfter, LoseRetries, LoseStop, HurryStop}
+	planted := []Bug{LosePause, LoseAbort, LoseCanary, LoseColors, LoseAfter, LoseRetries, LoseStop, HurryStop, LoseRecreate, LoseExclusive, StrayMoves, TakeWrong}
 	if !slices.Contains(planted, w.options.Bug) {
 		return entry
 	}
@@ -85,6 +86,12 @@ func (w *world) onTheWay(entry *sitev1.Entry) *sitev1.Entry {
 		if workload := resource.GetWorkload(); workload != nil {
 			w.distort(workload)
 		}
+	}
+	if change := entry.GetStartRebalance(); change != nil && w.has(StrayMoves) {
+		w.stray(change)
+	}
+	if w.has(TakeWrong) && w.wrong[entry.GetRequestId()] != "" {
+		entry.GetApplyResources().Resources = entry.GetApplyResources().GetResources()[:1]
 	}
 	if stop := entry.GetStopSite(); stop != nil && w.has(LoseStop) {
 		entry.Change = &sitev1.Entry_StartSite{StartSite: &sitev1.StartSite{}}
@@ -108,6 +115,10 @@ func (w *world) distort(workload *skerryv1.Workload) {
 	switch {
 	case w.has(LoseCanary) && workload.GetName() == canary, w.has(LoseColors) && workload.GetName() == colors:
 		workload.Update.Strategy, workload.Update.MaxUnavailable = "rolling", 10
+	case w.has(LoseRecreate) && workload.GetName() == phoenix:
+		workload.Update.Strategy = manifest.Rolling
+	case w.has(LoseExclusive) && workload.GetName() == lone:
+		workload.Partition.Mode, workload.Partition.Lease, workload.Partition.ReplaceAfter = manifest.Replicate, "", "0s"
 	case w.has(LoseAfter):
 		workload.After = nil
 	case w.has(LoseRetries) && workload.GetRunToCompletion() != nil:

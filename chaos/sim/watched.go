@@ -91,6 +91,8 @@ func (w *world) advanced(view *state.View) {
 	w.violate(w.time.Stamped(view.Time().AsTime(), view.Stamp().Era))
 	nodes, placements := view.Nodes(), view.Placements()
 	w.violate(w.decisions.Observe(nodes, view.Workloads(), placements))
+	w.prove(view)
+	w.noteAway(view)
 	w.turns.Observe(view.Index(), nodes, view.Workloads(), placements)
 	w.violate(check.Fits(w.real, bound(placements)))
 }

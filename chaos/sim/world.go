@@ -123,6 +123,14 @@ type world struct {
 	rollouts *check.Rollouts
 	runs     *check.Runs
 	turns    *check.InTurn
+	// moves that people asked for; proven is when each placement was last healthy, and
+	// awayAt when each node was last out of reach, by the state; besides are pairs of
+	// which one was out of reach when the other got a node.
+	moves          map[string]bool
+	proven, awayAt map[string]uint64
+	besides        map[[2]string]bool
+	// wrong is what is wrong with the requests that must be refused.
+	wrong map[string]string
 	// exits of instances that have really ended by themselves.
 	exits map[string]int32
 	// halt is nil unless people have stopped the site; stopping: somebody is at it.
@@ -257,6 +265,9 @@ func (w *world) unsettled() []string {
 	site.Waits = func(p *skerryv1.Placement) bool { return w.turns.Waits(p.GetWorkload(), w.newest.Index()) }
 	if w.newest.Stop() != nil {
 		return []string{"the site is stopped"}
+	}
+	if r := w.newest.Rebalance(); r != nil && r.GetEnded() == nil {
+		return []string{"a rebalance is under way"}
 	}
 	if len(site.Nodes) < len(w.hosts) {
 		return []string{fmt.Sprintf("%d of %d hosts have joined", len(site.Nodes), len(w.hosts))}

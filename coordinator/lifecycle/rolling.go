@@ -95,6 +95,13 @@ func (s *sheet) holdBeside() {
 	}
 }
 
+// isOfAnother template, also one of a workload that bore the name before: its
+// generations say nothing.
+func (s *sheet) isOfAnother(p *skerryv1.Placement) bool {
+	stops := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP
+	return !s.isCurrent(p) || stops && !state.SameTemplate(p.GetSpec(), s.w)
+}
+
 // hold keeps new placements of a workload that is recreated from a node until
 // all old ones are gone.
 func (s *sheet) hold() {
@@ -103,7 +110,7 @@ func (s *sheet) hold() {
 	}
 	left := slices.ContainsFunc(s.all, func(p *skerryv1.Placement) bool {
 		w := s.nodes[p.GetNode()]
-		return !s.isCurrent(p) && w != nil && !w.isLost()
+		return s.isOfAnother(p) && w != nil && !w.isLost()
 	})
 	if !left {
 		return

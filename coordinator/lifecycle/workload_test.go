@@ -151,6 +151,21 @@ func TestRecreateStartsNothingBeforeAllOldOnesAreGone(t *testing.T) {
 	s.want("web-4 on n1", "web-5 on n2", "web-6 on n3")
 }
 
+// Made anew under its name, it counts its generations from the beginning.
+func TestWhatIsRecreatedWaitsForWhatBoreItsNameBefore(t *testing.T) {
+	s := newSite(t, 2)
+	s.applyWorkload(testWorkload("web", 1, recreates))
+	s.pass(3 * time.Second)
+	s.nodes["n1"].deaf = true
+	s.delete("Workload", "web")
+	s.applyWorkload(testWorkload("web", 1, recreates, args("another")))
+	s.pass(time.Second)
+	s.want("web-1 on n1, stops", "web-2 pending: all are replaced at once: it waits until the old ones are gone")
+	s.nodes["n1"].deaf = false
+	s.pass(time.Second)
+	s.want("web-2 on n1")
+}
+
 func TestWhatStaysIsUpdatedOnItsNode(t *testing.T) {
 	s := newSite(t, 3)
 	s.applyWorkload(testWorkload("db", 1, stays))
