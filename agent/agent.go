@@ -119,6 +119,7 @@ func (a *Agent) build() error {
 		return err
 	}
 	a.ledger = opened
+	a.identity.Gate().Orders = func() [][]byte { return opened.Current().GetRetiring() }
 	a.identity.KnowTime(sitetime.NewKeeper(a.Env.Clock, opened.Time(), a.Built))
 	if err := a.openCounts(); err != nil {
 		return err

@@ -143,7 +143,9 @@ func (f *facts) look(ctx context.Context) {
 	f.replicas.mu.Lock()
 	next.AuditKey = f.replicas.auditKey
 	f.replicas.mu.Unlock()
-	next.SvidIssuer, next.WorkloadIssuers = f.identity.Issuer(), f.workloads.Issuers()
+	next.RefusedIssuers = f.identity.Gate().Refused(func() {
+		next.SvidIssuer, next.WorkloadIssuers = f.identity.Issuer(), f.workloads.Issuers()
+	})
 	if leaf := f.identity.Certificate().Leaf; leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}

@@ -177,10 +177,19 @@ func (n *Node) forgetAuthorities() error {
 func (n *Node) Issuer() []byte {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for _, authority := range n.bundle.Authorities() {
-		if n.cert.Leaf.CheckSignatureFrom(authority) == nil {
-			sum := sha256.Sum256(authority.Raw)
-			return sum[:]
+	authority := issuerOf(n.cert.Leaf, n.bundle)
+	if authority == nil {
+		return nil
+	}
+	sum := sha256.Sum256(authority.Raw)
+	return sum[:]
+}
+
+// issuerOf is the CA of the bundle that issued leaf; nil when none did.
+func issuerOf(leaf *x509.Certificate, bundle *certs.Bundle) *x509.Certificate {
+	for _, authority := range bundle.Authorities() {
+		if leaf.CheckSignatureFrom(authority) == nil {
+			return authority
 		}
 	}
 	return nil

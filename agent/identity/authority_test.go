@@ -11,6 +11,7 @@ import (
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -137,5 +138,19 @@ func TestAKeyForJwtsSignsWhenTheSiteHasKnownItForAWhile(t *testing.T) {
 	}
 	if kept, err := n.generations(jwtPrefix); err != nil || len(kept) != keptAuthorities {
 		t.Errorf("on the disk are %v, %v", kept, err)
+	}
+}
+
+func TestAnSVIDOfACAThatRetiresIsNotTaken(t *testing.T) {
+	n := begin(t, "reef")
+	issued := n.Certificate().Certificate
+	var retiring [][]byte
+	n.Gate().Orders = func() [][]byte { return retiring }
+	if err := n.Renewed(issued); err != nil {
+		t.Fatalf("of a CA that issues: %v", err)
+	}
+	retiring = [][]byte{n.Issuer()}
+	if err := n.Renewed(issued); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("of a CA that retires: %v", err)
 	}
 }

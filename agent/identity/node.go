@@ -18,6 +18,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/agent/identity/retiring"
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -52,6 +53,8 @@ type Node struct {
 
 	// time is the site's.
 	time *sitetime.Keeper
+	// gate is passed by what is issued.
+	gate retiring.Gate
 
 	// writing is held by whoever changes what is on disk, from reading what is
 	// there to keeping what was written. mu is never held over the disk: each
@@ -176,6 +179,9 @@ func (n *Node) KnowTime(keeper *sitetime.Keeper) {
 	keeper.Forget(n.bundle.TimeEra())
 	n.time = keeper
 }
+
+// Gate is passed by each SVID that this node takes.
+func (n *Node) Gate() *retiring.Gate { return &n.gate }
 
 // SiteTime is the site's time as this node knows it.
 func (n *Node) SiteTime() *sitetime.Keeper { return n.time }

@@ -137,17 +137,27 @@ func take(who Renewable, before *tls.Certificate, answer *sitev1.RenewResponse) 
 	return true, who.Renewed(answer.GetSvid())
 }
 
-// Renewed implements Renewable.
+// Renewed implements Renewable. What a CA issued that retires is not taken.
 func (n *Node) Renewed(svid [][]byte) error {
-	n.writing.Lock()
-	defer n.writing.Unlock()
-	cert, err := storeSVID(n.fs, n.dir, *n.Certificate(), svid)
-	if err == nil {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.cert = cert
+	leaf, err := x509.ParseCertificate(svid[0])
+	if err != nil {
+		return err
 	}
-	return err
+	authority := issuerOf(leaf, n.Bundle())
+	if authority == nil {
+		return problem.New(problem.Conflict, "identity", "the CA that issued the new SVID counts no more")
+	}
+	return n.gate.Take(authority, func() error {
+		n.writing.Lock()
+		defer n.writing.Unlock()
+		cert, err := storeSVID(n.fs, n.dir, *n.Certificate(), svid)
+		if err == nil {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.cert = cert
+		}
+		return err
+	})
 }
 
 // Renewed implements Renewable. Several commands may do it at once: each file is

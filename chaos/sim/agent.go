@@ -281,7 +281,7 @@ func (a *node) facts() *sitev1.NodeFacts {
 	if authority, generation := a.self.NewestAuthority(); authority != nil {
 		facts.Authority, facts.AuthorityGeneration = authority.Certificate().Raw, generation
 	}
-	facts.SvidIssuer, facts.WorkloadIssuers = a.issuer(), a.issuers()
+	facts.RefusedIssuers = a.self.Gate().Refused(func() { facts.SvidIssuer, facts.WorkloadIssuers = a.issuer(), a.issuers() })
 	facts.SvidExpires = timestamppb.New(a.leaf().NotAfter)
 	if raft := &a.host.raft; raft.id != 0 && raft.id == raft.halted {
 		facts.Conditions = append(facts.Conditions, &skerryv1.Condition{Type: "VoterHalted", Message: errDisk.Error()})

@@ -68,7 +68,7 @@ func (a *node) askForIdentity(to int, name string) {
 			return
 		}
 		w.net.datagram(to, from, digest([]byte("issued "+name)), func() {
-			if !a.dead {
+			if !a.dead && a.lasts(issuer) {
 				a.host.identities[name] = issuer
 				a.session.changed()
 			}

@@ -39,6 +39,7 @@ func (p *process) knowSelf(self *identity.Node) {
 	p.self, p.judged = self, map[*x509.Certificate]judgement{}
 	self.KnowTime(sitetime.NewKeeper(hostClock{p.host}, p.ledger.Time(), simulationStart))
 	self.Records(p.onRecord)
+	self.Gate().Orders = func() [][]byte { return p.ledger.Current().GetRetiring() }
 	p.every(lookAtTime, p.keepTime)
 }
 

@@ -29,7 +29,8 @@ func (w *world) tend(lead *host, stamp sitetime.Stamp) {
 			h.renew(true)
 		}
 	}
-	w.report(stamp)
+	w.report(stamp) // who has renewed
+	w.report(stamp) // and takes nothing more of the CAs that retire
 	w.extend(stamp)
 }
 
@@ -40,13 +41,19 @@ func (w *world) report(stamp sitetime.Stamp) {
 		if !h.on {
 			continue
 		}
-		facts := &sitev1.NodeFacts{Address: h.address(), SvidIssuer: h.node.Issuer()}
+		facts := &sitev1.NodeFacts{Address: h.address()}
+		facts.RefusedIssuers = h.node.Gate().Refused(func() { facts.SvidIssuer = h.node.Issuer() })
 		if authority, generation := h.node.NewestAuthority(); authority != nil {
 			facts.Authority, facts.AuthorityGeneration = authority.Certificate().Raw, generation
 		}
 		batch.Reports = append(batch.Reports, &sitev1.NodeReport{Node: h.name, Facts: facts})
 	}
 	w.apply(stamped(stamp, &sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: batch}}))
+	for _, h := range w.hosts {
+		if h.on {
+			h.retiring = w.store.View().Retiring() // it comes with the orders
+		}
+	}
 }
 
 // extend the chain of trust if that is due, by a voter that may sign.

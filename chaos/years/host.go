@@ -29,6 +29,8 @@ type host struct {
 	dialer  *mtls.Dialer
 	stop    func()
 	renewed int
+	// retiring are the CAs that issue no more, by its last orders.
+	retiring [][]byte
 }
 
 const stateDir = "/state"
@@ -60,6 +62,7 @@ func (h *host) boot() {
 	kept, err := ledger.Open(h.disk, stateDir)
 	h.world.must(err)
 	node.KnowTime(sitetime.NewKeeper(h, kept.Time(), time.Time{}))
+	node.Gate().Orders = func() [][]byte { return h.retiring }
 	h.node = node
 	source := h.source()
 	h.dialer = &mtls.Dialer{Net: &h.world.net, Source: source}

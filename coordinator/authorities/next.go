@@ -12,11 +12,6 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// crowded is how many CAs a chain of trust may name before they wait only for the
-// nodes that are known to hang on them: it has room for twice as many, and nodes
-// that are away for years must not use it up.
-const crowded = 32
-
 // Due is how the next version of the chain of trust differs from the last one.
 type Due struct {
 	Change certs.TrustChange
@@ -89,13 +84,10 @@ func (d *Due) look(node *skerryv1.Node, authority *x509.Certificate, counts bool
 // retire CAs that issue no more, once no node's SVID hangs on them. Operators
 // and nodes that were away renew by their keys, whatever their CA was.
 func (d *Due) retire(view *state.View, bundle *certs.Bundle) {
-	issuers, hangsOn := view.Issuers(), view.HangsOn
-	if len(bundle.Authorities()) > crowded {
-		hangsOn = view.KnownToHangOn
-	}
+	issuers := view.Issuers()
 	for _, authority := range bundle.Authorities() {
 		_, issues := issuers[sha256.Sum256(authority.Raw)]
-		if issues || len(hangsOn(authority.Raw)) > 0 || slices.ContainsFunc(d.Change.Drop, authority.Equal) {
+		if issues || len(view.HangsOn(authority.Raw)) > 0 || slices.ContainsFunc(d.Change.Drop, authority.Equal) {
 			continue
 		}
 		if len(d.Change.Drop)+1 < len(bundle.Authorities()) {

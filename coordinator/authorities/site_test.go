@@ -1,6 +1,7 @@
 package authorities
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -29,14 +30,22 @@ const (
 	forgiving
 	// lazy: nobody renews what hangs on a CA that retires.
 	lazy
+	// hasty: a node says that it takes nothing more from a CA, and does.
+	hasty
 )
 
 var siteBegun = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // machine is a node in truth: what it has, and whether anybody reaches it.
 type machine struct {
-	name           string
-	replica, off   bool
+	name         string
+	replica, off bool
+	// issues: it believes that it has a replica.
+	issues bool
+	// orders are the CAs that issue no more, as it last heard.
+	orders [][]byte
+	// raftID of its replica; those before it are never used again.
+	raftID         uint64
 	newest, before *certs.Authority
 	generation     uint64
 	// svid and workload are the CAs that issued what it has; nil for none.
@@ -51,6 +60,7 @@ type site struct {
 	index    uint64
 	machines []*machine
 	born     time.Time // of new CAs
+	raftIDs  uint64
 }
 
 func must[T any](v T, err error) T {
@@ -83,14 +93,36 @@ func newSite(seed uint64, planted bug) *site {
 		s.join(m)
 		if m.replica {
 			m.newest = s.newCA(m)
-			s.index++
-			s.store.ApplyVoterChange(s.index, &sitev1.VoterChange{AddNode: m.name, AddRaftId: uint64(n) + 2, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER})
+			s.votes(m, uint64(n)+2)
 		}
 	}
+	first.raftID = 1
 	for _, m := range s.machines {
+		m.issues = m.replica
 		m.svid, m.workload = first.newest.Certificate(), first.newest.Certificate()
 	}
 	return s
+}
+
+func (s *site) votes(m *machine, raftID uint64) {
+	s.index++
+	s.store.ApplyVoterChange(s.index, &sitev1.VoterChange{AddNode: m.name, AddRaftId: raftID, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER})
+	m.replica, m.raftID = true, raftID
+}
+
+// replace takes the replica from a machine, which does not know it yet, or gives
+// it one again.
+func (s *site) replace(m *machine) {
+	switch {
+	case m.newest == nil || s.evicted(m):
+	case !m.replica:
+		s.raftIDs++
+		s.votes(m, 10+s.raftIDs)
+	case s.mayLose(m):
+		s.index++
+		s.store.ApplyVoterChange(s.index, &sitev1.VoterChange{RemoveNode: m.name, RemoveRaftId: m.raftID})
+		m.replica = false
+	}
 }
 
 func (s *site) newCA(m *machine) *certs.Authority {
@@ -136,7 +168,7 @@ func (s *site) counts(m *machine) *certs.Authority {
 // issuer is a voter that is up and whose CA counts.
 func (s *site) issuer() *certs.Authority {
 	for _, n := range s.rng.Perm(len(s.machines)) {
-		if m := s.machines[n]; m.replica && !m.off && !s.evicted(m) && s.counts(m) != nil {
+		if m := s.machines[n]; m.issues && !m.off && !s.evicted(m) && s.counts(m) != nil {
 			return s.counts(m)
 		}
 	}
@@ -149,6 +181,8 @@ func (s *site) tick(m *machine) {
 	if m.off || s.evicted(m) {
 		return
 	}
+	m.orders = view.Retiring()
+	m.issues = m.replica || m.issues && s.rng.IntN(4) > 0 // others may reach it while the coordinator does not
 	if generation := view.AuthorityGeneration(); m.replica && m.generation < generation {
 		if m.before == nil || s.bundle().Has(m.newest.Certificate()) {
 			m.before = m.newest
@@ -159,27 +193,32 @@ func (s *site) tick(m *machine) {
 	s.report(m)
 }
 
-// renew what hangs on a CA that retires, one thing at a time. Any voter issues, so
-// this works while the machine does not reach the coordinator.
+// renew what hangs on a CA that retires, or has run for half of its life. Any voter
+// issues, so this works while the machine does not reach the coordinator.
 func (s *site) renew(m *machine) {
-	view, authority := s.store.View(), s.issuer()
-	if m.off || s.evicted(m) || authority == nil || s.bug == lazy {
+	authority := s.issuer()
+	if m.off || s.evicted(m) || authority == nil || s.bug == lazy || m.retires(authority.Certificate()) && s.bug != hasty {
 		return
 	}
-	if view.MustRenew(view.Node(m.name)) || !s.bundle().Has(m.svid) {
-		m.svid = authority.Certificate()
-		return
+	for _, held := range []**x509.Certificate{&m.svid, &m.workload} {
+		if m.retires(*held) || !s.bundle().Has(*held) || s.rng.IntN(3) == 0 {
+			*held = authority.Certificate()
+			return
+		}
 	}
-	sum := sha256.Sum256(m.workload.Raw)
-	retires := slices.ContainsFunc(view.Retiring(), func(r []byte) bool { return string(r) == string(sum[:]) })
-	if retires || !s.bundle().Has(m.workload) {
-		m.workload = authority.Certificate()
-	}
+}
+
+// retires: as far as it has heard.
+func (m *machine) retires(ca *x509.Certificate) bool {
+	sum := sha256.Sum256(ca.Raw)
+	return slices.ContainsFunc(m.orders, func(r []byte) bool { return bytes.Equal(r, sum[:]) })
 }
 
 func (s *site) report(m *machine) {
 	svid, workload := sha256.Sum256(m.svid.Raw), sha256.Sum256(m.workload.Raw)
-	facts := &sitev1.NodeFacts{SvidIssuer: svid[:], WorkloadIssuers: [][]byte{workload[:]}, AuthorityGeneration: m.generation}
+	facts := &sitev1.NodeFacts{
+		SvidIssuer: svid[:], WorkloadIssuers: [][]byte{workload[:]}, RefusedIssuers: m.orders, AuthorityGeneration: m.generation,
+	}
 	if s.bug == silent {
 		facts.WorkloadIssuers = nil
 	}

@@ -44,14 +44,14 @@ func TestACAIsHeldByWhatItHasIssuedToNodesAndWorkloads(t *testing.T) {
 	s := newSite(t, 3)
 	s.trusts("old", "new")
 	old, fresh := fingerprint("old"), fingerprint("new")
-	for _, node := range []string{"n1", "n2", "n3"} {
-		s.says(node, &sitev1.NodeFacts{SvidIssuer: fresh})
-	}
 	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	for _, node := range []string{"n1", "n2", "n3"} {
+		s.says(node, &sitev1.NodeFacts{SvidIssuer: fresh, RefusedIssuers: [][]byte{old}})
+	}
 	if got := s.store.View().HangsOn([]byte("old")); len(got) != 0 {
 		t.Errorf("on the old one hang %v", got)
 	}
-	s.says("n2", &sitev1.NodeFacts{SvidIssuer: fresh, WorkloadIssuers: [][]byte{[]byte("no fingerprint"), old, fresh}})
+	s.says("n2", &sitev1.NodeFacts{SvidIssuer: fresh, WorkloadIssuers: [][]byte{[]byte("no fingerprint"), old, fresh}, RefusedIssuers: [][]byte{old}})
 	if got := s.store.View().HangsOn([]byte("old")); !slices.Equal(got, []string{"n2"}) {
 		t.Errorf("on the old one hang %v", got)
 	}
@@ -75,30 +75,45 @@ func TestACAIsHeldByWhatItHasIssuedToNodesAndWorkloads(t *testing.T) {
 	}
 }
 
-func TestWhoMustRenewMayHangOnAnyCAThatRetires(t *testing.T) {
+func TestOnACAThatRetiresMayHangWhoStillTakesWhatItIssues(t *testing.T) {
 	s := newSite(t, 3)
 	s.trusts("old", "lost", "new")
-	fresh := fingerprint("new")
+	old, fresh := fingerprint("old"), fingerprint("new")
 	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
-	s.says("n2", &sitev1.NodeFacts{SvidIssuer: fresh})
-	for name, facts := range map[string]*sitev1.NodeFacts{
-		"its own SVID":  {SvidIssuer: fingerprint("old")},
-		"of a workload": {SvidIssuer: fresh, WorkloadIssuers: [][]byte{fingerprint("old")}},
-	} {
-		s.says("n3", facts)
-		for _, authority := range []string{"old", "lost"} {
-			if got := s.store.View().HangsOn([]byte(authority)); !slices.Equal(got, []string{"n3"}) {
-				t.Errorf("%s: on the %s one hang %v", name, authority, got)
-			}
+	takesNoMore := &sitev1.NodeFacts{SvidIssuer: fresh, RefusedIssuers: [][]byte{old, fresh, []byte("no fingerprint")}}
+	for _, node := range []string{"n1", "n2"} {
+		s.says(node, takesNoMore)
+	}
+	for authority, want := range map[string][]string{"old": {"n3"}, "lost": {"n1", "n2", "n3"}, "new": {"n1", "n2"}} {
+		s.says("n3", &sitev1.NodeFacts{SvidIssuer: old})
+		if got := s.store.View().HangsOn([]byte(authority)); !slices.Equal(got, want) {
+			t.Errorf("on the %s one hang %v", authority, got)
+		}
+		s.says("n3", &sitev1.NodeFacts{SvidIssuer: fresh})
+		if got := s.store.View().HangsOn([]byte(authority)); !slices.Contains(got, "n3") {
+			t.Errorf("on the %s one hang %v, though n3 may take what it issues", authority, got)
 		}
 	}
-	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fingerprint("old")})
-	if got := s.store.View().HangsOn([]byte("new")); !slices.Equal(got, []string{"n1", "n2"}) {
-		t.Errorf("on the one that issues hang %v", got)
-	}
-	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fresh})
-	if got := s.store.View().HangsOn([]byte("lost")); len(got) != 0 {
+	s.says("n3", takesNoMore)
+	if got := s.restored().store.View().HangsOn([]byte("old")); len(got) != 0 {
 		t.Errorf("when all have renewed, %v hang", got)
+	}
+}
+
+func TestWhatWasForswornOfACACountsNoMoreOnceItIssuesAgain(t *testing.T) {
+	s := newSite(t, 3)
+	s.trusts("old", "new")
+	old, fresh := fingerprint("old"), fingerprint("new")
+	takesNoMore := &sitev1.NodeFacts{SvidIssuer: fresh, RefusedIssuers: [][]byte{old}}
+	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	for _, node := range []string{"n1", "n2", "n3"} {
+		s.says(node, takesNoMore)
+	}
+	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("old")})
+	s.says("n2", takesNoMore) // was under way
+	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	if got := s.store.View().HangsOn([]byte("old")); len(got) != 3 {
+		t.Errorf("on the old one hang %v", got)
 	}
 }
 
@@ -106,12 +121,14 @@ func TestARetirementIsRefusedOfACAOnWhichSomethingHangsMeanwhile(t *testing.T) {
 	s := newSite(t, 3)
 	s.trusts("old", "new")
 	fresh := fingerprint("new")
-	for _, node := range []string{"n1", "n2", "n3"} {
-		s.says(node, &sitev1.NodeFacts{SvidIssuer: fresh})
-	}
 	s.says("n1", &sitev1.NodeFacts{SvidIssuer: fresh, Authority: []byte("new")})
+	takesNoMore := &sitev1.NodeFacts{SvidIssuer: fresh, RefusedIssuers: [][]byte{fingerprint("old")}}
+	for _, node := range []string{"n1", "n2"} {
+		s.says(node, takesNoMore)
+	}
 	for name, facts := range map[string]*sitev1.NodeFacts{
 		"the SVID of a node":     {SvidIssuer: fingerprint("old")},
+		"what it may yet take":   {SvidIssuer: fresh},
 		"the SVID of a workload": {SvidIssuer: fresh, WorkloadIssuers: [][]byte{fingerprint("old")}},
 	} {
 		s.says("n3", facts)
@@ -122,6 +139,6 @@ func TestARetirementIsRefusedOfACAOnWhichSomethingHangsMeanwhile(t *testing.T) {
 	if outcome := s.apply(s.nextTrust("old")); outcome.GetErrorKind() != "conflict" {
 		t.Errorf("one that issues may be retired: %v", outcome)
 	}
-	s.says("n3", &sitev1.NodeFacts{SvidIssuer: fresh})
+	s.says("n3", takesNoMore)
 	s.trusts("new")
 }

@@ -11,20 +11,18 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// HangsOn are the nodes that hang on a CA as far as is known, and, unless the CA
-// issues, those that must renew: any CA may have issued to them since they last
-// said who did, also without a coordinator in reach.
-func (v *View) HangsOn(authority []byte) []string {
-	sum, issuers := sha256.Sum256(authority), v.Issuers()
-	_, issues := issuers[sum]
-	return v.thoseThat(func(node *skerryv1.Node) bool { return maySay(node, sum) || !issues && renews(node, issuers) })
-}
+// crowded is how many CAs a chain of trust may name before they wait only for the
+// nodes that say that they hang on them: nodes that are away for good would
+// otherwise fill it until it takes no new one.
+const crowded = 32
 
-// KnownToHangOn are the nodes whose SVIDs, or those of their workloads, a CA
-// issued as they say, and those that have not said who did.
-func (v *View) KnownToHangOn(authority []byte) []string {
+// HangsOn are the nodes that hang on a CA as far as is known. On a CA that issues
+// no more hangs also who has not said yet that it takes nothing more from it: it
+// may have been issued something since it last said who did.
+func (v *View) HangsOn(authority []byte) []string {
 	sum := sha256.Sum256(authority)
-	return v.thoseThat(func(node *skerryv1.Node) bool { return maySay(node, sum) })
+	_, issues := v.Issuers()[sum]
+	return v.thoseThat(func(node *skerryv1.Node) bool { return hangsOn(node, sum, !issues && len(v.meta.trusted) <= crowded) })
 }
 
 // thoseThat are the names of nodes of the site.
@@ -38,31 +36,57 @@ func (v *View) thoseThat(hang func(*skerryv1.Node) bool) []string {
 	return names
 }
 
-func maySay(node *skerryv1.Node, sum [sha256.Size]byte) bool {
-	return len(node.GetSvidIssuer()) != sha256.Size || saysItHangs(node, sum)
+func hangsOn(node *skerryv1.Node, sum [sha256.Size]byte, untilRefused bool) bool {
+	return len(node.GetSvidIssuer()) != sha256.Size || saysItHangs(node, sum) || untilRefused && !contains(node.GetRefusedIssuers(), sum)
 }
 
 func saysItHangs(node *skerryv1.Node, sum [sha256.Size]byte) bool {
-	of := func(issuer []byte) bool { return bytes.Equal(issuer, sum[:]) }
-	return of(node.GetSvidIssuer()) || slices.ContainsFunc(node.GetWorkloadIssuers(), of)
+	return bytes.Equal(node.GetSvidIssuer(), sum[:]) || contains(node.GetWorkloadIssuers(), sum)
+}
+
+func contains(sums [][]byte, sum [sha256.Size]byte) bool {
+	return slices.ContainsFunc(sums, func(other []byte) bool { return bytes.Equal(other, sum[:]) })
+}
+
+// refusedIssuers are those of the CAs from which a node says it takes nothing more
+// that retire now. Of one that issues, that was said before it issued again.
+func (x *tx) refusedIssuers(said [][]byte) [][]byte {
+	if len(said) == 0 {
+		return nil
+	}
+	replicas := nodes.by(x.Txn, byReplica, "yes")
+	return slices.DeleteFunc(boundedIssuers(said), func(sum []byte) bool {
+		return slices.ContainsFunc(replicas, func(node *skerryv1.Node) bool { return issuesWith(node, [sha256.Size]byte(sum)) })
+	})
+}
+
+// issuesAgain forgets who has said that it takes nothing more from the CA of a
+// node that issues from now on.
+func (x *tx) issuesAgain(node *skerryv1.Node) {
+	sum := sha256.Sum256(node.GetAuthority())
+	for _, other := range nodes.list(x.Txn) {
+		if !contains(other.GetRefusedIssuers(), sum) {
+			continue
+		}
+		other = shallow(other)
+		other.RefusedIssuers = slices.DeleteFunc(slices.Clone(other.GetRefusedIssuers()), func(refused []byte) bool { return bytes.Equal(refused, sum[:]) })
+		other.ResourceVersion = x.index
+		nodes.put(x, other)
+	}
+}
+
+// issuesWith tells whether a node issues with the CA of this SHA-256.
+func issuesWith(node *skerryv1.Node, sum [sha256.Size]byte) bool {
+	return hasReplica(node) && len(node.GetAuthority()) > 0 && sha256.Sum256(node.GetAuthority()) == sum
 }
 
 // MustRenew tells whether the CA that issued a node's SVID issues no more.
 func (v *View) MustRenew(node *skerryv1.Node) bool {
-	return issuesNoMore(node.GetSvidIssuer(), v.Issuers())
-}
-
-// renews tells whether the node's SVID, or one of its workloads', must be renewed.
-func renews(node *skerryv1.Node, issuers map[[sha256.Size]byte]string) bool {
-	return issuesNoMore(node.GetSvidIssuer(), issuers) ||
-		slices.ContainsFunc(node.GetWorkloadIssuers(), func(issuer []byte) bool { return issuesNoMore(issuer, issuers) })
-}
-
-func issuesNoMore(issuer []byte, issuers map[[sha256.Size]byte]string) bool {
+	issuer := node.GetSvidIssuer()
 	if len(issuer) != sha256.Size {
 		return false
 	}
-	_, issues := issuers[[sha256.Size]byte(issuer)]
+	_, issues := v.Issuers()[[sha256.Size]byte(issuer)]
 	return !issues
 }
 
@@ -78,7 +102,7 @@ func (x *tx) mayRetire(version *sitev1.TrustVersion) error {
 		if slices.Contains(after, sum) {
 			continue
 		}
-		if held := held(all, sum); len(held) > 0 {
+		if held := held(all, sum, len(x.trusted) <= crowded); len(held) > 0 {
 			return problem.New(problem.Conflict, "trust", "the CA %x cannot be retired: it is that of %s, or has issued what is in use there",
 				sum[:8], strings.Join(held, ", ")).WithHint("skerry ca list shows what each CA waits for")
 		}
@@ -87,7 +111,7 @@ func (x *tx) mayRetire(version *sitev1.TrustVersion) error {
 }
 
 // held are the nodes for which a CA must stay.
-func held(all []*skerryv1.Node, sum [sha256.Size]byte) []string {
+func held(all []*skerryv1.Node, sum [sha256.Size]byte, untilRefused bool) []string {
 	var issue, hang []string
 	evicted := false
 	for _, node := range all {
@@ -98,7 +122,7 @@ func held(all []*skerryv1.Node, sum [sha256.Size]byte) []string {
 				issue = append(issue, node.GetName())
 			}
 		}
-		if !removed && saysItHangs(node, sum) {
+		if !removed && hangsOn(node, sum, untilRefused) {
 			hang = append(hang, node.GetName())
 		}
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"net"
@@ -125,7 +126,11 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 
 func (x *tx) putNode(node *skerryv1.Node) {
 	node.ResourceVersion = x.index
+	old := nodes.get(x.Txn, node.GetName())
 	nodes.put(x, node)
+	if hasReplica(node) && len(node.GetAuthority()) > 0 && (!hasReplica(old) || !bytes.Equal(node.GetAuthority(), old.GetAuthority())) {
+		x.issuesAgain(node)
+	}
 }
 
 // setFacts bounds and copies what a node says of itself.
@@ -189,6 +194,9 @@ func boundedIssuers(given [][]byte) [][]byte {
 func (x *tx) nodeFacts(old *skerryv1.Node, facts *sitev1.NodeFacts) {
 	node := shallow(old)
 	setFacts(node, facts)
+	if len(facts.GetSvidIssuer()) == sha256.Size {
+		node.RefusedIssuers = x.refusedIssuers(facts.GetRefusedIssuers())
+	}
 	if !proto.Equal(node, old) {
 		x.tellConditions(old, node)
 		x.putNode(node)

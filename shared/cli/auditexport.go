@@ -45,7 +45,23 @@ func keepFile(name string, write func(fileWriter) error) (err error) {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return problem.New(problem.Internal, name, "it cannot be written: %w", err)
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return problem.New(problem.Internal, name, "it cannot be written: %w", err)
+	}
+	return keepName(name)
+}
+
+// keepName makes the name of a file last over a power cut: its entries may be
+// deleted elsewhere the moment after.
+func keepName(name string) error {
+	dir, err := os.Open(filepath.Dir(name))
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
+	}
+	if err != nil {
+		return problem.New(problem.Internal, name, "whether it outlives a power cut is not known: %w", err).WithHint("write it to another disk")
+	}
+	return nil
 }
 
 func auditExportCommand(a *app) *cobra.Command {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"skerry.dev/agent/identity/retiring"
 	"skerry.dev/agent/seal"
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -46,6 +47,8 @@ type Site interface {
 	Now() time.Time
 	// TrustChanged is closed when Bundle gives another one.
 	TrustChanged() <-chan struct{}
+	// Gate is passed by what is issued.
+	Gate() *retiring.Gate
 }
 
 // Config of a keeper. All fields are required.
@@ -242,21 +245,29 @@ func (k *Keeper) take(d *draft, issued *sitev1.IssuedSvid) error {
 	if issued.GetRefused() != "" {
 		return errors.New(issued.GetRefused())
 	}
-	s, err := d.accept(issued.GetSvid(), k.Site.Bundle())
+	bundle := k.Site.Bundle()
+	s, err := d.accept(issued.GetSvid(), bundle)
 	if err != nil {
 		return fmt.Errorf("what was issued is not usable: %w", err)
 	}
-	encoded, err := s.encode(d.placement)
-	if err != nil {
-		return err
+	ca := issuer(s, bundle)
+	if ca == nil {
+		return errors.New("what was issued names no CA that counts")
 	}
 	of := keyOf(d.placement)
-	if err := k.Seal.WriteFile(k.Env.FS, k.path(of), encoded); err != nil {
-		return err
-	}
-	if k.look().due(d.placement, s) > 0 {
+	err = k.Site.Gate().Take(ca, func() error {
+		encoded, err := s.encode(d.placement)
+		if err != nil {
+			return err
+		}
+		if err := k.Seal.WriteFile(k.Env.FS, k.path(of), encoded); err != nil {
+			return err
+		}
+		k.put(of, s)
+		return nil
+	})
+	if err == nil && k.look().due(d.placement, s) > 0 {
 		delete(k.attempts, of) // it lasts: asking went well
 	}
-	k.put(of, s)
-	return nil
+	return err
 }

@@ -251,6 +251,9 @@ func TestWhatHangsOnACAThatRetiresIsRenewedAndToldOf(t *testing.T) {
 	if p := s.once(k); len(p.ask) != 1 {
 		t.Fatalf("it asks for %v", p.ask)
 	}
+	if !k.SVID("default", "web-1").Leaf.Equal(first.Leaf) {
+		t.Error("it took another one from the CA that retires")
+	}
 	// The voter that was asked still issues with the old CA: not again at once.
 	if p := s.once(k); len(p.ask) != 0 || p.wait < firstPause/2 {
 		t.Fatalf("it asks for %v, and again after %s", p.ask, p.wait)

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"skerry.dev/agent/identity/retiring"
 	"skerry.dev/agent/seal"
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -37,12 +38,16 @@ type testSite struct {
 	fails        error
 	bend         func([]*sitev1.IssuedSvid)
 	asked        []string
+	gate         retiring.Gate
 }
+
+func (s *testSite) Gate() *retiring.Gate { return &s.gate }
 
 func newTestSite(t testing.TB) *testSite {
 	t.Helper()
 	s := &testSite{t: t, dir: t.TempDir(), changed: make(chan struct{}), trustChanged: make(chan struct{}), now: time.Now(), lifetime: time.Hour}
 	s.authority, s.bundle = newCA(t, "harbour")
+	s.gate.Orders = func() [][]byte { return s.Current().GetRetiring() }
 	return s
 }
 

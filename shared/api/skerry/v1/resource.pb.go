@@ -2834,6 +2834,9 @@ type Node struct {
 	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
+	// SHA-256 of the certificates of the CAs that issue no more as it knows, and
+	// from which it takes nothing more, sorted.
+	RefusedIssuers [][]byte `protobuf:"bytes,720,rep,name=refused_issuers,json=refusedIssuers,proto3" json:"refused_issuers,omitempty"`
 	// What an operator wants of it; unset: it is in service.
 	Duty *NodeDuty `protobuf:"bytes,320,opt,name=duty,proto3" json:"duty,omitempty"`
 	// Whether it is trusted to stay; unset: it is.
@@ -3073,6 +3076,13 @@ func (x *Node) GetAuthorityGeneration() uint64 {
 func (x *Node) GetWorkloadIssuers() [][]byte {
 	if x != nil {
 		return x.WorkloadIssuers
+	}
+	return nil
+}
+
+func (x *Node) GetRefusedIssuers() [][]byte {
+	if x != nil {
+		return x.RefusedIssuers
 	}
 	return nil
 }
@@ -3906,7 +3916,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xa8\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xd2\n" +
 	"\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -3945,6 +3955,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
 	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
+	"\x0frefused_issuers\x18\xd0\x05 \x03(\fR\x0erefusedIssuers\x12(\n" +
 	"\x04duty\x18\xc0\x02 \x01(\v2\x13.skerry.v1.NodeDutyR\x04duty\x120\n" +
 	"\bdistrust\x18\xc1\x02 \x01(\v2\x13.skerry.v1.DistrustR\bdistrust\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +

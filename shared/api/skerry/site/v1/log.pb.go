@@ -2103,6 +2103,9 @@ type NodeFacts struct {
 	// SHA-256 of the certificates of the CAs that issued the SVIDs of its
 	// workloads, sorted.
 	WorkloadIssuers [][]byte `protobuf:"bytes,260,rep,name=workload_issuers,json=workloadIssuers,proto3" json:"workload_issuers,omitempty"`
+	// SHA-256 of the certificates of the CAs that issue no more as it knows, and
+	// from which it takes nothing more, sorted.
+	RefusedIssuers [][]byte `protobuf:"bytes,720,rep,name=refused_issuers,json=refusedIssuers,proto3" json:"refused_issuers,omitempty"`
 	// P-256 public key (DER, SubjectPublicKeyInfo) with which it signs JWT-SVIDs.
 	JwtKey []byte `protobuf:"bytes,420,opt,name=jwt_key,json=jwtKey,proto3" json:"jwt_key,omitempty"`
 	// Run of its machine, from power on to power off.
@@ -2240,6 +2243,13 @@ func (x *NodeFacts) GetAuthorityGeneration() uint64 {
 func (x *NodeFacts) GetWorkloadIssuers() [][]byte {
 	if x != nil {
 		return x.WorkloadIssuers
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetRefusedIssuers() [][]byte {
+	if x != nil {
+		return x.RefusedIssuers
 	}
 	return nil
 }
@@ -3429,7 +3439,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x17\n" +
-	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xb7\x05\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xe1\x05\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3448,7 +3458,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsvid_issuer\x18\xa1\x01 \x01(\fR\n" +
 	"svidIssuer\x122\n" +
 	"\x14authority_generation\x18\xa2\x01 \x01(\x04R\x13authorityGeneration\x12*\n" +
-	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12\x18\n" +
+	"\x10workload_issuers\x18\x84\x02 \x03(\fR\x0fworkloadIssuers\x12(\n" +
+	"\x0frefused_issuers\x18\xd0\x05 \x03(\fR\x0erefusedIssuers\x12\x18\n" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
 	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
 	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x125\n" +
