@@ -72,7 +72,12 @@ func Renew(ctx context.Context, system env.System, who Renewable, addresses []st
 			queue = append(answer.GetRedirect(), queue...)
 			continue
 		}
-		return take(who, cert, answer)
+		renewed, err := take(who, cert, answer)
+		if problem.KindOf(err) == problem.Conflict {
+			failures = append(failures, err) // its CA retires
+			continue
+		}
+		return renewed, err
 	}
 	if len(failures) == 0 {
 		failures = append(failures, errors.New("no node of the site is known"))

@@ -16,6 +16,7 @@ import (
 	"skerry.dev/coordinator/consensus"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -62,12 +63,20 @@ func (p *process) renewAt(voters []int, due bool) {
 			p.renewAt(voters[1:], due)
 			return
 		}
-		p.renewing = false
 		p.updateTrust(answer.GetTrust())
+		var err error
+		if len(answer.GetSvid()) > 0 {
+			err = p.self.Renewed(answer.GetSvid())
+		}
+		if problem.KindOf(err) == problem.Conflict {
+			p.renewAt(voters[1:], due) // its CA retires
+			return
+		}
+		p.renewing = false
 		if len(answer.GetSvid()) == 0 {
 			return
 		}
-		if err := p.self.Renewed(answer.GetSvid()); err != nil {
+		if err != nil {
 			p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
 			return
 		}
