@@ -100,12 +100,21 @@ lint: $(TOOLS)/staticcheck ## gofmt, vet, staticcheck, import direction and seam
 
 SEED ?= 1
 .PHONY: sim
-sim: ## replay one simulated site: make sim SEED=n
-	SKERRY_SIM_SEED=$(SEED) $(GO) test $(FRESH) -v -run '^TestSeed$$' ./chaos/sim
+sim: ## replay one simulated site: make sim SEED=n, of a campaign with PACE=campaign
+	SKERRY_SIM_SEED=$(SEED) SKERRY_SIM_PACE=$(PACE) $(GO) test $(FRESH) -v -timeout 0 -run '^TestSeed$$' ./chaos/sim
+
+SEEDS ?= 200
+.PHONY: sim-campaign
+sim-campaign: ## SEEDS (200) simulated sites for more than an hour each, ten days in all
+	$(GO) run ./chaos/campaign -pace campaign -last $(SEEDS)
+
+.PHONY: sim-night
+sim-night: ## a simulated year: 365 sites for a day each, some hours
+	$(GO) run ./chaos/campaign -pace night -last 365 -timeout 4h
 
 .PHONY: storage
 storage: ## a small log cut at every byte and with every bit flipped: some 70,000 cases
-	SKERRY_STORAGE=full $(GO) test $(FRESH) -v -timeout 20m -run '^TestDamageIs' ./coordinator/consensus/pebblelog | grep -v -e '^=== ' -e '^ *--- PASS: .*/'
+	SKERRY_STORAGE=full $(GO) test $(FRESH) -v -timeout 60m -run '^TestDamageIs' ./coordinator/consensus/pebblelog | grep -v -e '^=== ' -e '^ *--- PASS: .*/'
 
 .PHONY: chaos
 chaos: prerequisites build ## real hosts, longer and harder than in make test (root)

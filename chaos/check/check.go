@@ -24,6 +24,9 @@ const (
 	// FreshReads: a linearizable read sees every write that was acknowledged
 	// before the read began.
 	FreshReads Rule = "fresh reads"
+	// Linearizable: there is one order of all reads and writes, in which each lies
+	// between its beginning and its end, and each read sees the last write before it.
+	Linearizable Rule = "linearizable registers"
 	// OrdersRise: an agent never acts on a lower order than it has seen.
 	OrdersRise Rule = "orders rise"
 	// Capacity: what is bound to a node fits it, and its host ports are unique.

@@ -22,6 +22,9 @@ const (
 	EarlyAck Bug = "early-ack"
 	// StaleReads: reads are answered from what is here, whoever leads.
 	StaleReads Bug = "stale-reads"
+	// OldValues: a read waits as it must, and is then answered from the state before
+	// the last entry.
+	OldValues Bug = "old-values"
 	// WallClock: apply looks at the host's clock.
 	WallClock Bug = "wall-clock"
 	// ForgetOrders: the last orders were not durable when the agent acted.

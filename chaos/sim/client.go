@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/chaos/check"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -32,6 +33,8 @@ type client struct {
 	rng    *rand.Rand
 	number int
 	sent   int
+	// registers alone are what it writes and reads.
+	registers bool
 }
 
 // request is one call. Exactly one of entry and read is set.
@@ -44,8 +47,10 @@ type request struct {
 	key      []byte
 	// acknowledgedBefore is the highest acknowledged index when a read began.
 	acknowledgedBefore uint64
-	tries              int
-	done               bool
+	// register that is written or read; nil for other requests.
+	register *check.Operation
+	tries    int
+	done     bool
 }
 
 // answer to a request.
@@ -56,15 +61,22 @@ type answer struct {
 	index uint64
 	kind  string
 	node  string
+	// value of a register.
+	value string
 }
 
 func (c *client) run() {
 	if c.world.quiet {
 		return
 	}
-	pause := clientThink/4 + time.Duration(c.rng.Int64N(int64(clientThink)*3/2))
+	think := c.world.options.Tide.think(c.registers, c.world.kernel.now-openTime)
+	pause := think/4 + time.Duration(c.rng.Int64N(int64(think)*3/2))
 	c.world.kernel.after(pause, func() {
-		if !c.world.quiet {
+		switch {
+		case c.world.quiet:
+		case c.registers:
+			c.try(c.chooseRegister())
+		default:
 			c.try(c.choose())
 		}
 	})
@@ -101,6 +113,7 @@ func (c *client) try(r *request) {
 	}
 	if r.tries++; r.tries > maxTries {
 		c.world.stats.Unknown++
+		c.world.tellHistory(r, answer{unavailable: true})
 		r.done = true
 		c.run()
 		return
@@ -138,6 +151,7 @@ func (c *client) try(r *request) {
 // answered holds the site to what it said.
 func (c *client) answered(r *request, a answer) {
 	w := c.world
+	w.tellHistory(r, a)
 	if a.kind == refusedKey {
 		return
 	}

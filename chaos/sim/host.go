@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 )
@@ -38,6 +39,8 @@ type host struct {
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
 	machine   *machine
+	// earlier is the state of its replica before the last entry.
+	earlier *state.View
 	// guard outlives the process, not a power cut.
 	guard *guardian
 	// inAsk is called when the process has asked for a lease; nil for nothing.

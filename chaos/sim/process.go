@@ -267,7 +267,7 @@ func (p *process) serveClient(r *request, done func(answer)) {
 		return
 	}
 	if r.read && p.voter != nil {
-		p.read(done)
+		p.read(r, done)
 		return
 	}
 	if p.voter != nil && p.voter.lead != nil {
@@ -295,7 +295,7 @@ func (p *process) serveClient(r *request, done func(answer)) {
 		case !p.connects(other):
 			reply(answer{unavailable: true, node: other.host.name})
 		case r.read && other.voter != nil:
-			other.read(reply)
+			other.read(r, reply)
 		case other.voter != nil && other.voter.lead != nil:
 			other.commit(r, reply)
 		default:
@@ -349,10 +349,11 @@ func (p *process) commit(r *request, done func(answer)) {
 	})
 }
 
-func (p *process) read(done func(answer)) {
+func (p *process) read(r *request, done func(answer)) {
+	tell := func(index uint64) { done(answer{index: index, node: p.host.name, value: p.valueOf(r.register)}) }
 	if p.world.has(StaleReads) {
-		done(answer{index: p.voter.store.View().Index(), node: p.host.name})
+		tell(p.voter.store.View().Index())
 		return
 	}
-	p.voter.read(func(index uint64) { done(answer{index: index, node: p.host.name}) })
+	p.voter.read(tell)
 }

@@ -37,6 +37,7 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		entry.Time = timestamppb.New(m.host.now())
 	}
 	plan, before := entry.GetPlan(), m.Store.View()
+	m.host.earlier = before
 	outcome := m.Store.Apply(index, entry)
 	if first && plan != nil {
 		m.world.judgePlan(before, m.Store.View(), plan)

@@ -31,6 +31,8 @@ type Options struct {
 	// Plan of the faults, times from the end of the opening; nil for the one that
 	// the seed makes.
 	Plan []nemesis.Fault
+	// Tide of faults and people; none: they come close together all the time.
+	Tide Tide
 	// Bug is planted; empty for none.
 	Bug Bug
 	// Log takes the product's own log lines; nil drops them.
@@ -88,6 +90,7 @@ type world struct {
 	secretRng, keyRng, peopleRng, hostRng, netRng, faultRng, clientRng *rand.Rand
 
 	log       *check.Log
+	history   *check.History
 	leaders   *check.Leaders
 	orders    *check.Orders
 	truth     *check.Hosts
@@ -202,12 +205,16 @@ func (w *world) run() {
 	for i := range clients {
 		(&client{world: w, rng: w.rngFor(100 + uint64(i)), number: i + 1}).run()
 	}
+	for i := range registrars {
+		(&client{world: w, rng: w.rngFor(200 + uint64(i)), number: clients + i + 1, registers: true}).run()
+	}
 	w.advanceTo(end)
 	w.quiet = true
 	for w.injector.active > 0 && !w.stopped() {
 		w.advanceTo(w.kernel.now + time.Second)
 	}
 	w.settle()
+	w.violate(w.history.Linearizable())
 }
 
 // schedule of the faults until end.
@@ -223,7 +230,7 @@ func (w *world) schedule(end time.Duration) []nemesis.Fault {
 	for i := range zones {
 		zones[i] = i % 3
 	}
-	return nemesis.Schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, faultEvery, w.options.Seed%3 == 0)
+	return w.options.Tide.schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, w.options.Seed%3 == 0)
 }
 
 func (w *world) advanceTo(end time.Duration) {
