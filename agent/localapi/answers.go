@@ -1,6 +1,7 @@
 package localapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -50,20 +51,34 @@ func (r resources) List(ctx context.Context, req *connect.Request[skerryv1.ListR
 }
 
 func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
-	name := req.Msg.GetName()
+	kind, name := req.Msg.GetKind(), req.Msg.GetName()
+	placement := func(p *skerryv1.Placement) bool { return p.GetName() == name }
+	workload := func(p *skerryv1.Placement) bool { return p.GetWorkload() == name }
 	response := &skerryv1.ExplainResponse{Subject: "Placement/" + name, Freshness: r.freshness()}
-	for _, resource := range readable(ctx, r.known("Placement")) {
-		p := resource.GetPlacement()
-		if p.GetName() == name || p.GetWorkload() == name {
-			response.Placements = append(response.Placements, p)
-		}
+	if kind != "Workload" {
+		response.Placements = r.explained(ctx, req.Msg.GetProject(), placement)
+	}
+	if len(response.GetPlacements()) == 0 && kind != "Placement" {
+		response.Subject, response.Placements = "Workload/"+name, r.explained(ctx, req.Msg.GetProject(), workload)
 	}
 	if len(response.GetPlacements()) == 0 {
-		return nil, problem.ToConnect(r.unknown("Placement", name))
+		return nil, problem.ToConnect(r.unknown(cmp.Or(kind, "Workload"), name))
 	}
-	response.Summary = fmt.Sprintf("%s runs it from its own ledger: the last orders came %s ago",
+	response.Summary = fmt.Sprintf("%s reaches no voter: what is known is what it runs from its own ledger, by orders that came %s ago",
 		r.Node, r.age().Round(time.Second))
 	return connect.NewResponse(response), nil
+}
+
+// explained are the placements of a project that are asked for, as far as they are
+// here and the caller may read them.
+func (r resources) explained(ctx context.Context, project string, asked func(*skerryv1.Placement) bool) []*skerryv1.Placement {
+	var found []*skerryv1.Placement
+	for _, resource := range readable(ctx, r.known("Placement")) {
+		if inProject(access.ObjectOf(resource), project) && asked(resource.GetPlacement()) {
+			found = append(found, resource.GetPlacement())
+		}
+	}
+	return found
 }
 
 // known are the resources of a kind that this node knows of: its own

@@ -208,6 +208,27 @@ func TestNodeAloneAnswersReadsAndRefusesWrites(t *testing.T) {
 	}
 }
 
+func TestANodeAloneExplainsWhatItRuns(t *testing.T) {
+	s := newServer(func(f *fake) {
+		f.orders.Placements = append(f.orders.Placements, &skerryv1.Placement{Kind: "Placement", Project: "shop", Name: "web-1", Workload: "web", Node: "n3"})
+	})
+	for _, test := range []struct{ name, asked, want string }{
+		{"a workload", `{"name":"web"}`, `"subject":"Workload/web"`},
+		{"a placement", `{"name":"web-1"}`, `"subject":"Placement/web-1"`},
+		{"a workload by its kind", `{"kind":"Workload","name":"web-1"}`, "not_found"},
+		{"a placement by its kind", `{"kind":"Placement","name":"web"}`, "not_found"},
+		{"of another project", `{"name":"web","project":"yard"}`, "not_found"},
+	} {
+		got := call(t, s.Operators(), peer(certs.RoleOperator, "mia"), "v1.ResourceService/Explain", test.asked)
+		if !strings.Contains(got.text, test.want) {
+			t.Errorf("%s: %s", test.name, got.text)
+		}
+		if found, _ := got.body["placements"].([]any); got.status == http.StatusOK && (len(found) != 1 || !got.stale() || strings.Contains(got.text, "shop")) {
+			t.Errorf("%s: %s", test.name, got.text)
+		}
+	}
+}
+
 func TestNodeWithoutOrdersAnswers(t *testing.T) {
 	s := newServer(func(f *fake) { f.orders = nil })
 	got := call(t, s.Operators(), peer(certs.RoleOperator, "mia"), "v1.SiteService/Status", `{}`)

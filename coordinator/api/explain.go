@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -15,8 +17,12 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// explainEvents bounds the events that go with an explanation.
-const explainEvents = 20
+const (
+	// explainEvents bounds the events that go with an explanation.
+	explainEvents = 20
+	// stopped is the reason of the event that says that nothing is left, not why.
+	stopped = "PlacementStopped"
+)
 
 func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.ExplainRequest]) (*connect.Response[skerryv1.ExplainResponse], error) {
 	if req.Msg.GetName() == "" {
@@ -46,7 +52,7 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 			response.Summary += "; " + progress(view, workload).GetSummary()
 		}
 	default:
-		return nil, notFound(orKind(kind), name, project)
+		return nil, gone(view, project, name, notFound(orKind(kind), name, project))
 	}
 	response.Events = eventsAbout(view, project, response)
 	return connect.NewResponse(response), nil
@@ -132,19 +138,34 @@ func isHealthy(p *skerryv1.Placement) bool {
 		(p.GetSpec().GetHealth() == nil || p.GetStatus().GetReadiness() == skerryv1.Readiness_READINESS_HEALTHY)
 }
 
-// eventsAbout are the last events of the subject and its placements.
+// eventsAbout are the last events of the subject and its placements, and those of
+// placements that had to make room for others: these are gone.
 func eventsAbout(view *state.View, project string, response *skerryv1.ExplainResponse) []*skerryv1.Event {
+	workload, isWorkload := strings.CutPrefix(response.GetSubject(), "Workload/")
 	about := map[string]bool{response.GetSubject(): true}
 	for _, p := range response.GetPlacements() {
 		about["Placement/"+p.GetName()] = true
 	}
 	var events []*skerryv1.Event
 	for _, event := range view.Events(0, 0) {
-		if event.GetProject() == project && about[event.GetKind()+"/"+event.GetName()] {
+		evicted := isWorkload && event.GetReason() == state.PlacementEvicted && state.IsOf(event.GetName(), workload)
+		if event.GetProject() == project && (about[event.GetKind()+"/"+event.GetName()] || evicted) {
 			events = append(events, event)
 		}
 	}
 	return events[max(0, len(events)-explainEvents):]
+}
+
+// gone tells of a placement that is not there any more why it ended.
+func gone(view *state.View, project, name string, notFound error) error {
+	for _, event := range slices.Backward(view.Events(0, 0)) {
+		if event.GetProject() == project && event.GetKind() == "Placement" && event.GetName() == name && event.GetReason() != stopped {
+			return problem.New(problem.NotFound, "Placement/"+name, "it is gone; the last that happened to it, at %s: %s: %s",
+				event.GetAt().AsTime().UTC().Format("2006-01-02 15:04:05 MST"), event.GetReason(), event.GetMessage()).
+				WithHint("skerry why WORKLOAD tells of those that took its place")
+		}
+	}
+	return notFound
 }
 
 // forStaying is what to do about a placement that stays on a lost node. One that

@@ -5,6 +5,10 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
+// PlacementEvicted is the reason of the event when a placement ends to make room
+// for another one.
+const PlacementEvicted = "PlacementEvicted"
+
 // GivesWay tells whether a placement may be ended, or waited for when it stops
 // already, to make room for one of the workload: never what has the same or a
 // higher priority, nor what stays on its node, nor what its own workload cannot
@@ -28,7 +32,7 @@ func (x *tx) planEviction(part *sitev1.Eviction) bool {
 		return false
 	}
 	x.stop(victim)
-	x.warn(aboutPlacement(victim), "PlacementEvicted", "it gives way to %s of priority %d; its own is %d",
-		waits.GetName(), waits.GetSpec().GetPriority(), victim.GetSpec().GetPriority())
+	x.warn(aboutPlacement(victim), PlacementEvicted, "on %s it gives way to %s of priority %d; its own is %d",
+		victim.GetNode(), waits.GetName(), waits.GetSpec().GetPriority(), victim.GetSpec().GetPriority())
 	return true
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -361,6 +362,13 @@ func inWords(w *skerryv1.Workload) string {
 }
 
 func lower(kind string) string { return strings.ToLower(kind) }
+
+// IsOf tells whether a placement of this name is, or was, one of the workload's.
+func IsOf(placement, workload string) bool {
+	number, found := strings.CutPrefix(placement, workload+"-")
+	_, err := strconv.ParseUint(number, 10, 64)
+	return found && err == nil
+}
 
 func placementName(workload string, number uint64) string {
 	return fmt.Sprintf("%s-%d", workload, number)

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
@@ -27,6 +29,8 @@ type rebalance struct {
 	maxMoves             uint32
 	deadline             time.Duration
 	dryRun, noWait, stop bool
+	// begun is when the one began that is watched.
+	begun *timestamppb.Timestamp
 	// told is how far each move was when it was last told.
 	told map[string]skerryv1.RebalanceState
 }
@@ -113,6 +117,7 @@ func (o *rebalance) run(cmd *cobra.Command, args []string) error {
 	if err := o.begin(begun); err != nil || o.noWait || begun.GetRebalance() == nil {
 		return err
 	}
+	o.begun = begun.GetRebalance().GetStarted()
 	err = o.unbounded(cmd.Context(), o.watch)
 	if cmd.Context().Err() == nil {
 		return err
@@ -234,6 +239,9 @@ func (o *rebalance) watch(ctx context.Context, c *client.Client) error {
 		switch {
 		case err == nil:
 			misses = 0
+			if r != nil && !proto.Equal(r.GetStarted(), o.begun) {
+				return overtaken(r)
+			}
 			o.tell(r)
 			if r.GetEnded() != nil {
 				return o.over(r)
@@ -275,6 +283,13 @@ func (o *rebalance) tell(r *skerryv1.Rebalance) {
 		}
 		fmt.Fprintln(o.Out, oneLine(text))
 	}
+}
+
+// overtaken: another rebalance is under way, or was, and the site remembers one.
+func overtaken(by *skerryv1.Rebalance) error {
+	return problem.New(problem.Conflict, "site", "the rebalance is over, and %s has begun another one since, at %s",
+		principal(by.GetBy()), utc(by.GetStarted().AsTime())).
+		WithHint("skerry events tells how the first one ended (RebalanceEnded)")
 }
 
 // over says how it ended: what was left where it is makes it no success.

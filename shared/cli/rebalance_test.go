@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -94,6 +95,16 @@ web-3 is left on node-1: it is not healthy
 skerry: site: the rebalance is over: 1 moved, 1 left where they are, such as web-3: it is not healthy
   hint: skerry drift shows what would move now
 `)
+}
+
+func TestWhoWatchesARebalanceDoesNotFollowAnother(t *testing.T) {
+	site := rebalanced([2]skerryv1.RebalanceState{}, [2]skerryv1.RebalanceState{begun, unspecified})
+	site.rebalances[1].Started, site.rebalances[1].By = ago(-time.Minute), "spiffe://harbour/operator/kim"
+	r := &run{ctx: context.Background()}
+	if code := r.main(t, site, "rebalance"); code == 0 {
+		t.Error("it succeeded")
+	}
+	wantIn(t, r.err.String(), "the rebalance is over, and operator/kim has begun another one since")
 }
 
 func TestARebalanceThatIsEndedStops(t *testing.T) {
