@@ -65,8 +65,8 @@ test-race: ## fast tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v '/chaos/sim$$')
 
 .PHONY: test-sim
-test-sim: ## whole sites in simulation, ten seeds twice, planted bugs
-	SKERRY_SIM=full $(GO) test $(FRESH) -timeout 20m ./chaos/sim/...
+test-sim: ## whole sites in simulation, ten seeds twice, planted bugs, many years
+	SKERRY_SIM=full $(GO) test $(FRESH) -timeout 20m ./chaos/sim/... ./chaos/years
 
 FUZZTIME ?= 10s
 .PHONY: fuzz

@@ -3,6 +3,7 @@ package years
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -159,7 +160,7 @@ func live(t *testing.T, s scenario, seed uint64, bug Bug) *world {
 func TestNobodyIsEverLockedOut(t *testing.T) {
 	for _, s := range scenarios {
 		for seed := range uint64(seeds) {
-			if testing.Short() && seed > 0 {
+			if !full && seed > 0 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", s.name, seed), func(t *testing.T) {
@@ -173,17 +174,19 @@ func TestNobodyIsEverLockedOut(t *testing.T) {
 	}
 }
 
-// skipShort leaves out long lives where the race detector makes them longer.
-func skipShort(t *testing.T) {
+// full: long lives run too, and more chance, as in `make test-sim`.
+var full = os.Getenv("SKERRY_SIM") == "full"
+
+func onlyFull(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("it takes long")
+	if !full {
+		t.Skip("only with SKERRY_SIM=full")
 	}
 }
 
 // TestFiveYearsAlone: no operator, no fault, renewals all along.
 func TestFiveYearsAlone(t *testing.T) {
-	skipShort(t)
+	onlyFull(t)
 	t.Parallel()
 	w := newWorld(t, None)
 	const every = 3 * day
@@ -215,7 +218,7 @@ func century(w *world) {
 // TestASiteOutlivesItsCAs: no operator, and nobody is locked out when the CAs
 // with which it began have ended.
 func TestASiteOutlivesItsCAs(t *testing.T) {
-	skipShort(t)
+	onlyFull(t)
 	t.Parallel()
 	w := newWorld(t, None)
 	century(w)
@@ -234,6 +237,7 @@ func TestASiteOutlivesItsCAs(t *testing.T) {
 }
 
 func TestASiteWhoseCAsAreKeptIsLockedOut(t *testing.T) {
+	onlyFull(t)
 	t.Parallel()
 	w := newWorld(t, KeepAuthorities)
 	century(w)
