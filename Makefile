@@ -108,6 +108,10 @@ SEEDS ?= 200
 sim-campaign: ## SEEDS (200) simulated sites for more than an hour each, ten days in all
 	$(GO) run ./chaos/campaign -pace campaign -last $(SEEDS)
 
+.PHONY: sim-core
+sim-core: ## the consensus core alone, 45 simulated days with one, three and five voters
+	$(GO) run ./chaos/campaign -pace core -last 45
+
 .PHONY: sim-night
 sim-night: ## a simulated year: 365 sites for a day each, some hours
 	$(GO) run ./chaos/campaign -pace night -last 365 -timeout 4h

@@ -42,12 +42,12 @@ type total struct {
 func run(ctx context.Context) error {
 	plan := seeds.Plan{}
 	pace := ""
-	flag.StringVar(&plan.Package, "package", "./chaos/sim", "package of the simulation")
+	plan.Package = "./chaos/sim"
 	flag.Uint64Var(&plan.First, "first", 1, "first seed")
 	flag.Uint64Var(&plan.Last, "last", 200, "last seed")
 	flag.IntVar(&plan.Procs, "procs", runtime.NumCPU(), "seeds at the same time")
 	flag.DurationVar(&plan.Timeout, "timeout", time.Hour, "for one seed")
-	flag.StringVar(&pace, "pace", "campaign", "campaign or night; empty for that of make test-sim")
+	flag.StringVar(&pace, "pace", "campaign", "campaign, night or core; empty for that of make test-sim")
 	flag.Parse()
 	plan.Env = []string{"SKERRY_SIM_PACE=" + pace}
 	sum := total{Campaign: pace, Violations: []seeds.Sum{}}

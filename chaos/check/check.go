@@ -27,6 +27,8 @@ const (
 	// Linearizable: there is one order of all reads and writes, in which each lies
 	// between its beginning and its end, and each read sees the last write before it.
 	Linearizable Rule = "linearizable registers"
+	// Bounded: no log and no state grows without end.
+	Bounded Rule = "memory and log are bounded"
 	// OrdersRise: an agent never acts on a lower order than it has seen.
 	OrdersRise Rule = "orders rise"
 	// Capacity: what is bound to a node fits it, and its host ports are unique.

@@ -104,6 +104,14 @@ func (l *Log) Read(node string, before, index uint64) *Violation {
 	return nil
 }
 
+// BoundedLog tells whether a log holds more entries than it may.
+func BoundedLog(entries, most int) *Violation {
+	if entries > most {
+		return violated(Bounded, "a log holds %d entries, %d at most", entries, most)
+	}
+	return nil
+}
+
 // Leaders remembers who led each term.
 type Leaders struct{ terms map[uint64]string }
 

@@ -25,6 +25,8 @@ const (
 	// OldValues: a read waits as it must, and is then answered from the state before
 	// the last entry.
 	OldValues Bug = "old-values"
+	// BelieveFlips: a log does not notice that a bit has flipped.
+	BelieveFlips Bug = "believe-flips"
 	// WallClock: apply looks at the host's clock.
 	WallClock Bug = "wall-clock"
 	// ForgetOrders: the last orders were not durable when the agent acted.

@@ -34,9 +34,14 @@ var full = os.Getenv("SKERRY_SIM") == "full"
 func simulate(t *testing.T, options Options) Result {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, options.Seed)
-	// Much garbage, little that lives.
-	defer debug.SetGCPercent(debug.SetGCPercent(1600))
+	defer seldomGC()()
 	return Run(options)
+}
+
+// seldomGC lets garbage lie longer: there is much of it, and little that lives.
+func seldomGC() (back func()) {
+	before := debug.SetGCPercent(1600)
+	return func() { debug.SetGCPercent(before) }
 }
 
 // keep writes the readable trace to a file and tells where.
@@ -76,13 +81,8 @@ func TestSeed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("SKERRY_SIM_SEED is not a number: %v", err)
 	}
-	options, known := paces[os.Getenv("SKERRY_SIM_PACE")]
-	if !known {
-		t.Fatalf("SKERRY_SIM_PACE is none of %q", slices.Sorted(maps.Keys(paces)))
-	}
-	options.Seed, options.Bug = seed, Bug(os.Getenv("SKERRY_SIM_BUG"))
 	start := time.Now()
-	result := simulate(t, options)
+	result := runPace(t, os.Getenv("SKERRY_SIM_PACE"), seed, Bug(os.Getenv("SKERRY_SIM_BUG")))
 	if os.Getenv("SKERRY_SIM_JSON") != "" {
 		seeds.Print(result.sum(seed))
 		if result.Violation == nil {
@@ -94,6 +94,21 @@ func TestSeed(t *testing.T) {
 	if result.Violation != nil {
 		t.Error(result.Violation)
 	}
+}
+
+// runPace runs a site, or for the pace "core" the consensus core alone for a day: with
+// one voter, with three or with five, by the seed.
+func runPace(t *testing.T, pace string, seed uint64, bug Bug) Result {
+	t.Helper()
+	if pace == "core" {
+		return simulateCore(t, CoreOptions{Seed: seed, Voters: []int{5, 1, 3}[seed%3], Faults: 24 * time.Hour, Bug: bug})
+	}
+	options, known := paces[pace]
+	if !known {
+		t.Fatalf("SKERRY_SIM_PACE is neither core nor one of %q", slices.Sorted(maps.Keys(paces)))
+	}
+	options.Seed, options.Bug = seed, bug
+	return simulate(t, options)
 }
 
 // sum of a run.
