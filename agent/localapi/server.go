@@ -106,6 +106,8 @@ func New(config Config) *Server {
 	peers := http.NewServeMux()
 	path, handler := skerryv1connect.NewPlacementServiceHandler(placements{s}, options...)
 	peers.Handle(path, s.forVoters(handler))
+	path, handler = skerryv1connect.NewDiskServiceHandler(disks{s}, options...)
+	peers.Handle(path, s.forVoters(handler))
 	peers.Handle(sitev1connect.NewPeerServiceHandler(ping{s}, options...))
 	s.peers = peers
 	return s

@@ -120,6 +120,9 @@ func (t *task) observe(instance *runtime.Instance, now time.Duration) {
 	if t.running() {
 		t.status.Address, t.status.Accel = instance.Address, instance.Accel
 	}
+	if instance != nil && instance.State != runtime.Broken {
+		t.status.Snapshots = snapshotsOf(instance)
+	}
 }
 
 func (t *task) startedRunning(now time.Duration) {
@@ -365,4 +368,13 @@ func (t *task) wake(now time.Duration) time.Duration {
 		wake = sooner(wake, max(time.Millisecond, t.nextCheck-now))
 	}
 	return wake
+}
+
+// snapshotsOf an instance, as the site is told of them.
+func snapshotsOf(instance *runtime.Instance) []*skerryv1.Snapshot {
+	var all []*skerryv1.Snapshot
+	for _, s := range instance.Snapshots {
+		all = append(all, &skerryv1.Snapshot{Name: s.Name, Created: timestamppb.New(s.Created), Used: s.Used, Quiet: s.Quiet})
+	}
+	return all
 }

@@ -127,6 +127,8 @@ type Instance struct {
 	Cycle uint64
 	// Accel is how a virtual machine runs: `kvm` or `tcg`.
 	Accel string
+	// Snapshots of its disks, oldest first.
+	Snapshots []Snapshot
 }
 
 // LogOptions choose what Logs returns.

@@ -1,6 +1,10 @@
 package runtime
 
-import "context"
+import (
+	"context"
+	"io"
+	"time"
+)
 
 // Pauser is a driver whose instances can be halted and go on where they were.
 type Pauser interface {
@@ -44,4 +48,42 @@ type VolumeKeeper interface {
 type PausedStarter interface {
 	// StartPaused is Start, but for that. paused: it must be resumed.
 	StartPaused(ctx context.Context, id string) (paused bool, err error)
+}
+
+// Snapshot is a copy of the disks of an instance, as they were at one moment.
+type Snapshot struct {
+	Name    string
+	Created time.Time
+	// Used bytes of the node's disk.
+	Used int64
+	// Quiet: the guest had written all it had, or was off.
+	Quiet bool
+}
+
+// Export says which disk is copied out.
+type Export struct {
+	// Disk by its name; empty: the root disk.
+	Disk string
+	// Snapshot to take it from; empty: as it is now.
+	Snapshot string
+}
+
+// DiskCopier is a driver that copies the disks of instances. Progress is told how
+// many bytes are done, of how many, from one goroutine.
+type DiskCopier interface {
+	// Snapshot keeps all disks as they are now. One that failed leaves nothing.
+	Snapshot(ctx context.Context, id, name string, progress func(done, total int64)) error
+	// RestoreSnapshot puts all disks back as they were, or changes nothing. An
+	// error of kind Conflict: the instance runs.
+	RestoreSnapshot(ctx context.Context, id, name string, progress func(done, total int64)) error
+	DeleteSnapshot(ctx context.Context, id, name string) error
+	// Export opens a disk as one qcow2 file that names no other, and tells its
+	// size.
+	Export(ctx context.Context, id string, what Export, progress func(done, total int64)) (io.ReadCloser, int64, error)
+}
+
+// Photographer is a driver whose instances have a screen.
+type Photographer interface {
+	// Screenshot of a running instance, as PNG.
+	Screenshot(ctx context.Context, id string) ([]byte, error)
 }

@@ -25,15 +25,17 @@ type Execs interface {
 // it runs. Without a quorum the command is not refused: the record waits on this
 // voter's disk.
 func (s *Server) recordExec(ctx context.Context, start *skerryv1.ExecStart) error {
+	return s.recordDeed(ctx, &sitev1.RecordExec{
+		Project: projectOr(start.GetProject(), defaultProject), Placement: start.GetPlacement(),
+		Command: spool.Asked(start), Tty: start.GetTty(),
+	})
+}
+
+// recordDeed is for what a node does at once, without an entry of its own.
+func (s *Server) recordDeed(ctx context.Context, deed *sitev1.RecordExec) error {
 	call := guard.From(ctx)
-	record := &sitev1.ExecRecord{
-		RequestId: s.newID(), Principal: principalFrom(ctx).ID, From: hostFrom(ctx),
-		Exec: &sitev1.RecordExec{
-			Project: projectOr(start.GetProject(), defaultProject), Placement: start.GetPlacement(),
-			Command: spool.Asked(start), Tty: start.GetTty(),
-			Witness: s.Node, Happened: timestamppb.New(s.SiteTime.Read().Time),
-		},
-	}
+	deed.Witness, deed.Happened = s.Node, timestamppb.New(s.SiteTime.Read().Time)
+	record := &sitev1.ExecRecord{RequestId: s.newID(), Principal: principalFrom(ctx).ID, From: hostFrom(ctx), Exec: deed}
 	for range maxJudged {
 		record.AccessRevision = call.Revision()
 		again, err := s.writeExec(ctx, record)

@@ -134,20 +134,39 @@ func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecReq
 
 // nodeOf returns a client to the node that runs a placement.
 func (p placements) nodeOf(project, name string) (skerryv1connect.PlacementServiceClient, error) {
-	view := p.Store.View()
-	placement := view.Placement(project, name)
-	if placement == nil {
-		return nil, notFound("Placement", name, project)
-	}
-	subject := "Placement/" + name
-	if placement.GetNode() == "" {
-		return nil, problem.New(problem.Conflict, subject, "it has no node yet").WithHint("skerry why %s", name)
-	}
-	node := view.Node(placement.GetNode())
-	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
-		return nil, problem.New(problem.Unavailable, subject, "its node %s is lost", placement.GetNode()).
-			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
+	node, err := p.holder("Placement", project, name)
+	if err != nil {
+		return nil, err
 	}
 	return skerryv1connect.NewPlacementServiceClient(p.NodeClient(node.GetName()),
 		"https://"+node.GetAddress(), connect.WithReadMaxBytes(maxMessage)), nil
+}
+
+// holder is the node that has a placement or a volume.
+func (s *Server) holder(kind, project, name string) (*skerryv1.Node, error) {
+	view := s.Store.View()
+	on, there := "", false
+	switch kind {
+	case "Placement":
+		placement := view.Placement(project, name)
+		on, there = placement.GetNode(), placement != nil
+	case "Volume":
+		volume := view.Volume(project, name)
+		on, there = volume.GetNode(), volume != nil
+	default:
+		return nil, problem.New(problem.Invalid, "disks", "only placements and volumes have disks").WithField("kind")
+	}
+	subject := kind + "/" + name
+	if !there {
+		return nil, notFound(kind, name, project)
+	}
+	if on == "" {
+		return nil, problem.New(problem.Conflict, subject, "it has no node yet").WithHint("skerry why %s", name)
+	}
+	node := view.Node(on)
+	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		return nil, problem.New(problem.Unavailable, subject, "its node %s is lost", on).
+			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
+	}
+	return node, nil
 }

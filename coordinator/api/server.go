@@ -111,6 +111,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewRebalanceServiceHandler(rebalances{s}, options...))
 	mux.Handle(skerryv1connect.NewRunServiceHandler(runs{s}, options...))
 	mux.Handle(skerryv1connect.NewVmServiceHandler(vms{s}, options...))
+	mux.Handle(skerryv1connect.NewDiskServiceHandler(disks{s}, options...))
 	mux.Handle(skerryv1connect.NewRolloutServiceHandler(rollouts{s}, options...))
 	mux.Handle(skerryv1connect.NewPlanServiceHandler(plans{s}, options...))
 	mux.Handle(skerryv1connect.NewImageServiceHandler(images{s}, options...))

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"cmp"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -23,7 +25,8 @@ func (x *tx) recordExec(change *sitev1.RecordExec) (*sitev1.Outcome, error) {
 }
 
 func describeExec(leaf *skerryv1.AuditEntry, change *sitev1.RecordExec) {
-	about(leaf, "exec", resourcePath("Placement", change.GetProject(), change.GetPlacement()))
+	verb, kind := cmp.Or(bounded(change.GetVerb(), maxName), "exec"), cmp.Or(bounded(change.GetKind(), maxName), "Placement")
+	about(leaf, verb, resourcePath(kind, change.GetProject(), change.GetPlacement()))
 	leaf.Command, leaf.Tty = bounded(change.GetCommand(), maxCommand), change.GetTty()
 	leaf.Witness, leaf.Happened = bounded(change.GetWitness(), maxNodeName), change.GetHappened()
 }

@@ -56,6 +56,7 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 	}
 	status := shallow(report.GetStatus())
 	status.Message = bounded(status.GetMessage(), maxMessage)
+	status.Snapshots = boundedSnapshots(status.GetSnapshots())
 	status.Address = bounded(status.GetAddress(), maxAddress)
 	status.Identity = ""
 	if status.GetIdentityUntil() != nil { // whose it is, no node says

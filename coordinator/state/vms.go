@@ -17,6 +17,8 @@ const (
 	maxFirmware = 8
 	maxVMDisks  = 16
 	maxVMNics   = 8
+	// maxSnapshots of one machine or volume.
+	maxSnapshots = 16
 )
 
 // VMLack is what a node may lack for a virtual machine.
@@ -109,6 +111,15 @@ func boundedVMs(given *skerryv1.VmFacts) *skerryv1.VmFacts {
 	facts.Bridges = boundedLabels(given.GetBridges(), maxBridges)
 	facts.Firmware = boundedLabels(given.GetFirmware(), maxFirmware)
 	return facts
+}
+
+// boundedSnapshots are what a node says that it keeps of disks.
+func boundedSnapshots(given []*skerryv1.Snapshot) []*skerryv1.Snapshot {
+	var all []*skerryv1.Snapshot
+	for _, s := range given[:min(len(given), maxSnapshots)] {
+		all = append(all, &skerryv1.Snapshot{Name: bounded(s.GetName(), maxName), Created: s.GetCreated(), Used: max(0, s.GetUsed()), Quiet: s.GetQuiet()})
+	}
+	return all
 }
 
 func boundedLabels(given []string, limit int) []string {

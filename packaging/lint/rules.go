@@ -115,6 +115,7 @@ var shells = []struct{ path, reason string }{
 	{"agent/runtime/containerd/", "the shell around containerd, CNI and log files"},
 	{"agent/runtime/runlog/", "the shell around log files of what runs"},
 	{"agent/runtime/libvirt/", "the shell around libvirt, qemu-img and files of disks"},
+	{"agent/runtime/snapshot/", "the shell around copies of files of disks"},
 	{"agent/runtime/conformance/", "drives real runtimes in tests"},
 	{"agent/runtime/testimage/", "makes images for tests out of the machine's busybox"},
 	{"agent/guard/", "control groups, the watchdog and what must be fast and not on a disk are its business"},

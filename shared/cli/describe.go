@@ -125,6 +125,9 @@ func (o *describeOptions) placement(ctx context.Context, c *client.Client, p *sk
 	if err := f.write(o.Out); err != nil {
 		return err
 	}
+	if err := section(o.Out, "Snapshots", o.snapshotTable(p.GetStatus().GetSnapshots())); err != nil {
+		return err
+	}
 	return section(o.Out, "Events", o.eventTable(why.GetEvents()))
 }
 

@@ -54,6 +54,12 @@ func (p *progress) add(bytes int) {
 	}
 }
 
+// reach tells how far something is that is done elsewhere.
+func (p *progress) reach(done, total int64) {
+	p.total = total
+	p.add(int(done - p.done))
+}
+
 // waiting says that all is sent and the site is at work.
 func (p *progress) waiting() {
 	p.draw(fmt.Sprintf("%s: sent %s, the site checks and stores it", p.name, size(p.done)))

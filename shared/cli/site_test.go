@@ -51,6 +51,7 @@ type fakeSite struct {
 	skerryv1connect.UnimplementedPowerServiceHandler
 	skerryv1connect.UnimplementedRebalanceServiceHandler
 	skerryv1connect.UnimplementedRunServiceHandler
+	skerryv1connect.UnimplementedDiskServiceHandler
 
 	// drift answers every question for it; rebalances are looked at one after the
 	// other, the last one again and again.
@@ -86,6 +87,7 @@ type fakeSite struct {
 	// events, logs and exec serve the streams.
 	events func(*skerryv1.EventsRequest, func(*skerryv1.EventsResponse) error) error
 	logs   func(*skerryv1.LogsRequest, func(string) error) error
+	export func(*connect.ServerStream[skerryv1.ExportResponse]) error
 	exec   func(context.Context, *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error
 
 	mu   sync.Mutex
@@ -182,6 +184,20 @@ func (s *fakeSite) Logs(_ context.Context, r *connect.Request[skerryv1.LogsReque
 	return s.logs(r.Msg, func(text string) error { return stream.Send(&skerryv1.LogsResponse{Data: []byte(text)}) })
 }
 
+func (s *fakeSite) Export(_ context.Context, req *connect.Request[skerryv1.ExportRequest], stream *connect.ServerStream[skerryv1.ExportResponse]) error {
+	if err := s.note(req.Msg); err != nil {
+		return err
+	}
+	return s.export(stream)
+}
+
+func (s *fakeSite) Snapshot(_ context.Context, req *connect.Request[skerryv1.SnapshotRequest], stream *connect.ServerStream[skerryv1.SnapshotResponse]) error {
+	if err := s.note(req.Msg); err != nil {
+		return err
+	}
+	return stream.Send(&skerryv1.SnapshotResponse{Done: 1, Total: 2})
+}
+
 func (s *fakeSite) Exec(ctx context.Context, stream *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
 	if s.refuse != nil {
 		return problem.ToConnect(s.refuse)
@@ -237,6 +253,7 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewPowerServiceHandler(s))
 	mux.Handle(skerryv1connect.NewRebalanceServiceHandler(s))
 	mux.Handle(skerryv1connect.NewRunServiceHandler(s))
+	mux.Handle(skerryv1connect.NewDiskServiceHandler(s))
 	return mux
 }
 

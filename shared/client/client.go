@@ -61,6 +61,7 @@ type Client struct {
 	rebalance  skerryv1connect.RebalanceServiceClient
 	runs       skerryv1connect.RunServiceClient
 	vms        skerryv1connect.VmServiceClient
+	disks      skerryv1connect.DiskServiceClient
 	audit      skerryv1connect.AuditServiceClient
 	access     skerryv1connect.AccessServiceClient
 	backups    skerryv1connect.BackupServiceClient
@@ -94,12 +95,16 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.rebalance = skerryv1connect.NewRebalanceServiceClient(c, placeholder, options...)
 	c.runs = skerryv1connect.NewRunServiceClient(c, placeholder, options...)
 	c.vms = skerryv1connect.NewVmServiceClient(c, placeholder, options...)
+	c.disks = skerryv1connect.NewDiskServiceClient(c, placeholder, options...)
 	c.audit = skerryv1connect.NewAuditServiceClient(c, placeholder, options...)
 	return c
 }
 
 // VMs is the service for virtual machines.
 func (c *Client) VMs() skerryv1connect.VmServiceClient { return c.vms }
+
+// Disks is the service that copies disks.
+func (c *Client) Disks() skerryv1connect.DiskServiceClient { return c.disks }
 
 // Resources is the service for what users declare and see.
 func (c *Client) Resources() skerryv1connect.ResourceServiceClient { return c.resources }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,10 +84,18 @@ func secondOpinion(ctx context.Context, file string, diskBytes int64) error {
 
 // qemuImg runs qemu-img within limits and returns what it said.
 func qemuImg(ctx context.Context, limit time.Duration, args ...string) ([]byte, error) {
+	return runQemuImg(ctx, limit, []string{"--as=" + strconv.Itoa(checkMemory), "--cpu=" + strconv.Itoa(checkCPU), "--core=0"}, args)
+}
+
+// qemuImgLong is for disks of our own, which may be large.
+func qemuImgLong(ctx context.Context, args ...string) ([]byte, error) {
+	return runQemuImg(ctx, convertTime, []string{"--as=" + strconv.Itoa(checkMemory), "--core=0"}, args)
+}
+
+func runQemuImg(ctx context.Context, limit time.Duration, limits, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	limits := []string{"--as=" + strconv.Itoa(checkMemory), "--cpu=" + strconv.Itoa(checkCPU), "--core=0", "qemu-img"}
-	cmd := exec.CommandContext(ctx, "prlimit", append(limits, args...)...)
+	cmd := exec.CommandContext(ctx, "prlimit", slices.Concat(limits, []string{"qemu-img"}, args)...)
 	var out, said limited
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &said, time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}

@@ -6,6 +6,8 @@ import (
 	golibvirtxml "libvirt.org/go/libvirtxml"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/diskimage"
+	"skerry.dev/agent/runtime/snapshot"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -22,8 +24,8 @@ type machine struct {
 
 // volumeDisk is a volume as a disk.
 type volumeDisk struct {
-	file, name string
-	readOnly   bool
+	file, name, volume string
+	readOnly           bool
 }
 
 // agentChannel is where the guest's agent listens.
@@ -104,19 +106,31 @@ func disksOf(m machine) []golibvirtxml.DomainDisk {
 			Device: "disk", Serial: serial,
 			Driver: &golibvirtxml.DomainDiskDriver{Name: "qemu", Type: format, Discard: "unmap"},
 			Source: &golibvirtxml.DomainDiskSource{File: &golibvirtxml.DomainDiskSourceFile{File: file}},
-			Target: &golibvirtxml.DomainDiskTarget{Dev: fmt.Sprintf("vd%c", 'a'+at), Bus: "virtio"},
+			Target: &golibvirtxml.DomainDiskTarget{Dev: targetOf(at), Bus: "virtio"},
 		}
 		if readOnly {
 			d.ReadOnly = &golibvirtxml.DomainDiskReadOnly{}
 		}
 		return d
 	}
-	all := []golibvirtxml.DomainDisk{disk(0, m.root, "qcow2", "root", false)}
+	all := []golibvirtxml.DomainDisk{disk(0, m.root, diskimage.QCOW2, rootName, false)}
 	for _, v := range m.disks {
-		all = append(all, disk(len(all), v.file, "raw", v.name, v.readOnly))
+		all = append(all, disk(len(all), v.file, diskimage.Raw, v.name, v.readOnly))
 	}
 	if m.seed != "" {
-		all = append(all, disk(len(all), m.seed, "raw", "cidata", true))
+		all = append(all, disk(len(all), m.seed, diskimage.Raw, "cidata", true))
+	}
+	return all
+}
+
+// targetOf a disk by its place.
+func targetOf(at int) string { return fmt.Sprintf("vd%c", 'a'+at) }
+
+// diskFiles are the disks of a machine that hold what its guest wrote.
+func diskFiles(m machine) []diskFile {
+	all := []diskFile{{Disk: snapshot.Disk{Name: rootName, File: m.root, Format: diskimage.QCOW2}, Target: targetOf(0)}}
+	for _, v := range m.disks {
+		all = append(all, diskFile{Disk: snapshot.Disk{Name: v.name, File: v.file, Format: diskimage.Raw}, Target: targetOf(len(all)), Volume: v.volume})
 	}
 	return all
 }

@@ -22,7 +22,7 @@ func TestNoTextBecomesXML(t *testing.T) {
 		Cpu: 2, Boot: &skerryv1.Boot{Kernel: nasty, Initrd: nasty, Cmdline: nasty},
 		Networks: []*skerryv1.Nic{{Bridge: nasty, Mac: nasty}, {Nat: true, Mac: "auto"}},
 	}}
-	text, err := d.xml(machine{spec: spec, accel: accelTCG, root: nasty, seed: nasty, log: nasty, console: nasty, disks: []volumeDisk{{nasty, nasty, true}}})
+	text, err := d.xml(machine{spec: spec, accel: accelTCG, root: nasty, seed: nasty, log: nasty, console: nasty, disks: []volumeDisk{{nasty, nasty, nasty, true}}})
 	if err != nil {
 		t.Fatal(err)
 	}

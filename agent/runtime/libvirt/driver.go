@@ -55,6 +55,8 @@ type Driver struct {
 	mu sync.Mutex
 	// consoles that are open, by instance.
 	consoles map[string]bool
+	// uses of disks, by instance or volume.
+	uses map[string]*use
 }
 
 var (
@@ -65,6 +67,8 @@ var (
 	_ runtime.VolumeKeeper  = (*Driver)(nil)
 	_ runtime.Guarded       = (*Driver)(nil)
 	_ runtime.PausedStarter = (*Driver)(nil)
+	_ runtime.DiskCopier    = (*Driver)(nil)
+	_ runtime.Photographer  = (*Driver)(nil)
 )
 
 // QEMU may run as a user of its own: it passes through directories, and sees
@@ -76,9 +80,12 @@ const passable = 0o711
 func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config: config, logs: runlog.New(filepath.Join(config.Dir, "logs"), config.Env.Clock),
-		link: newLink(config.Address, config.Env), consoles: map[string]bool{},
+		link: newLink(config.Address, config.Env), consoles: map[string]bool{}, uses: map[string]*use{},
 	}
-	for _, dir := range []string{config.Dir, d.instancesDir(), d.disksDir(), d.volumesDir(), d.consolesDir()} {
+	if err := os.RemoveAll(d.exportsDir()); err != nil { // what an earlier agent left
+		return nil, problem.New(problem.Internal, d.exportsDir(), "the directory cannot be emptied: %w", err)
+	}
+	for _, dir := range []string{config.Dir, d.instancesDir(), d.disksDir(), d.volumesDir(), d.consolesDir(), d.exportsDir()} {
 		if err := openToAll(dir); err != nil {
 			return nil, problem.New(problem.Internal, dir, "the directory cannot be made: %w", err)
 		}

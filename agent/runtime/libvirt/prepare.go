@@ -3,10 +3,8 @@ package libvirt
 import (
 	"context"
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
@@ -38,6 +36,11 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 			return err
 		}
 	}
+	free, err := d.claim(ctx, spec.ID, "it is being prepared")
+	if err != nil {
+		return err
+	}
+	defer free()
 	if err := d.prepare(ctx, spec); err != nil {
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowTime)
 		defer cancel()
@@ -58,6 +61,9 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 		return err
 	}
 	m := machine{spec: spec, accel: accel, log: d.logs.File(spec.ID, 0), console: d.consoleSocket(spec.ID)}
+	if err := d.snapshots(spec.ID).Finish(nil); err != nil { // of a restore that a crash broke
+		return err
+	}
 	if m.root, err = d.rootDisk(ctx, spec); err != nil {
 		return err
 	}
@@ -70,7 +76,7 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	if err := d.logs.Create(spec.ID); err != nil {
 		return err
 	}
-	r := &record{SpecHash: spec.Hash(), Cycle: spec.Cycle, Accel: accel, Volumes: slices.Sorted(maps.Keys(spec.Volumes))}
+	r := &record{SpecHash: spec.Hash(), Cycle: spec.Cycle, Accel: accel, Disks: diskFiles(m)}
 	if err := d.write(spec.ID, r); err != nil {
 		return err
 	}
@@ -84,7 +90,11 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	})
 }
 
-const rootFile = "root.qcow2"
+// The root disk: its file, and its name beside those of the others.
+const (
+	rootFile = "root.qcow2"
+	rootName = "root"
+)
 
 // rootDisk returns the root disk, which is made once: it keeps what the guest
 // wrote for as long as the placement lives.

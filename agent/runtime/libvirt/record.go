@@ -24,8 +24,8 @@ type record struct {
 	// Ended: how was noted, unless Code is nil, when nobody knows.
 	Ended time.Time `json:"ended,omitzero"`
 	Code  *int32    `json:"code,omitempty"`
-	// Volumes that it uses.
-	Volumes []string `json:"volumes,omitempty"`
+	// Disks that it was prepared with, in their order.
+	Disks []diskFile `json:"disks,omitempty"`
 }
 
 const recordFile = "record.json"

@@ -36,9 +36,17 @@ func (d *Driver) start(ctx context.Context, id string, how golibvirt.DomainCreat
 	if runs, err := present.CheckStart(id); runs || err != nil {
 		return runs && present.Paused, err
 	}
+	free, err := d.claim(ctx, id, "it is being started")
+	if err != nil {
+		return false, err
+	}
+	defer free()
 	r, err := d.read(id)
 	if err != nil || r == nil {
 		return false, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
+	}
+	if err := d.snapshots(id).Finish(plainDisks(r.Disks)); err != nil { // of a restore that a crash broke
+		return false, d.problem(id, "it cannot be started", err)
 	}
 	// Written first: one that began and ended unseen must not begin twice.
 	r.Started = d.Env.Clock.Now().UTC()
@@ -190,13 +198,18 @@ func (d *Driver) undefine(ctx context.Context, id string) error {
 }
 
 // Forget removes what outlives Remove: the log and the root disk.
-func (d *Driver) Forget(_ context.Context, id string) error {
+func (d *Driver) Forget(ctx context.Context, id string) error {
 	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
 	if exists(d.instanceDir(id)) {
 		return problem.New(problem.Conflict, id, "it is still there").WithHint("remove it first")
 	}
+	free, err := d.claim(ctx, id, "it is being removed")
+	if err != nil {
+		return err
+	}
+	defer free()
 	if err := errors.Join(os.RemoveAll(d.diskDir(id)), d.logs.Remove(id)); err != nil {
 		return problem.New(problem.Internal, id, "its disk and logs cannot be removed: %w", err)
 	}

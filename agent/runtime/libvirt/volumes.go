@@ -38,7 +38,7 @@ func (d *Driver) volumeDisks(_ context.Context, spec runtime.Spec) ([]volumeDisk
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, volumeDisk{file, disk.GetName(), disk.GetReadOnly()})
+		all = append(all, volumeDisk{file, disk.GetName(), disk.GetVolume(), disk.GetReadOnly()})
 	}
 	return all, nil
 }
@@ -114,7 +114,7 @@ func (d *Driver) DeleteVolume(_ context.Context, project, name string) error {
 		if err != nil {
 			return d.problem(about, "it cannot be deleted", err)
 		}
-		if r != nil && strings.HasPrefix(id, project+".") && slices.Contains(r.Volumes, name) {
+		if r != nil && strings.HasPrefix(id, project+".") && slices.ContainsFunc(r.Disks, func(d diskFile) bool { return d.Volume == name }) {
 			return problem.New(problem.Conflict, about, "%s uses it", id)
 		}
 	}

@@ -2,6 +2,7 @@ package mixed
 
 import (
 	"context"
+	"io"
 
 	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -34,6 +35,46 @@ func (d *Driver) PingAgent(ctx context.Context, id string) error {
 		return onlyMachines(id)
 	}
 	return d.machines.PingAgent(ctx, id)
+}
+
+// Snapshot keeps the disks of a virtual machine as they are now.
+func (d *Driver) Snapshot(ctx context.Context, id, name string, progress func(done, total int64)) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.Snapshot(ctx, id, name, progress)
+}
+
+// RestoreSnapshot puts the disks of a virtual machine back as they were.
+func (d *Driver) RestoreSnapshot(ctx context.Context, id, name string, progress func(done, total int64)) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.RestoreSnapshot(ctx, id, name, progress)
+}
+
+// DeleteSnapshot deletes one of a virtual machine.
+func (d *Driver) DeleteSnapshot(ctx context.Context, id, name string) error {
+	if !d.machines.Has(id) {
+		return onlyMachines(id)
+	}
+	return d.machines.DeleteSnapshot(ctx, id, name)
+}
+
+// Export opens a disk of a virtual machine.
+func (d *Driver) Export(ctx context.Context, id string, what runtime.Export, progress func(done, total int64)) (io.ReadCloser, int64, error) {
+	if !d.machines.Has(id) {
+		return nil, 0, onlyMachines(id)
+	}
+	return d.machines.Export(ctx, id, what, progress)
+}
+
+// Screenshot of a virtual machine.
+func (d *Driver) Screenshot(ctx context.Context, id string) ([]byte, error) {
+	if !d.machines.Has(id) {
+		return nil, onlyMachines(id)
+	}
+	return d.machines.Screenshot(ctx, id)
 }
 
 // HeldVolumes are those with data here.

@@ -40,6 +40,8 @@ type Machines interface {
 	runtime.VolumeKeeper
 	runtime.Guarded
 	runtime.PausedStarter
+	runtime.DiskCopier
+	runtime.Photographer
 	Run(ctx context.Context) error
 	Close() error
 	// Has tells whether there is anything of an instance, at once.
@@ -81,6 +83,8 @@ var (
 	_ runtime.SecretKeeper  = (*Driver)(nil)
 	_ runtime.Guarded       = (*Driver)(nil)
 	_ runtime.PausedStarter = (*Driver)(nil)
+	_ runtime.DiskCopier    = (*Driver)(nil)
+	_ runtime.Photographer  = (*Driver)(nil)
 )
 
 // of an instance that exists.

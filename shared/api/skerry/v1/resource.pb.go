@@ -2415,7 +2415,9 @@ type PlacementStatus struct {
 	// Its SPIFFE ID, if it has an SVID.
 	Identity string `protobuf:"bytes,181,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Of a virtual machine: `kvm` or `tcg`.
-	Accel         string `protobuf:"bytes,620,opt,name=accel,proto3" json:"accel,omitempty"`
+	Accel string `protobuf:"bytes,620,opt,name=accel,proto3" json:"accel,omitempty"`
+	// Snapshots of its disks, oldest first.
+	Snapshots     []*Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2525,6 +2527,13 @@ func (x *PlacementStatus) GetAccel() string {
 		return x.Accel
 	}
 	return ""
+}
+
+func (x *PlacementStatus) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
 }
 
 // Exit says how a run ended.
@@ -3705,7 +3714,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3884,7 +3893,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x05power\x18\xec\x04 \x01(\v2\x10.skerry.v1.PowerR\x05power\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb5\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x03\n" +
 	"\x0fPlacementStatus\x12&\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x10.skerry.v1.PhaseR\x05phase\x122\n" +
 	"\treadiness\x18\x02 \x01(\x0e2\x14.skerry.v1.ReadinessR\treadiness\x12\x18\n" +
@@ -3896,7 +3905,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12B\n" +
 	"\x0eidentity_until\x18\xb4\x01 \x01(\v2\x1a.google.protobuf.TimestampR\ridentityUntil\x12\x1b\n" +
 	"\bidentity\x18\xb5\x01 \x01(\tR\bidentity\x12\x15\n" +
-	"\x05accel\x18\xec\x04 \x01(\tR\x05accel\"e\n" +
+	"\x05accel\x18\xec\x04 \x01(\tR\x05accel\x122\n" +
+	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshots\"e\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x1d\n" +
 	"\n" +
@@ -4147,9 +4157,10 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*WorkloadStatus)(nil),        // 56: skerry.v1.WorkloadStatus
 	(*GuestAgentCheck)(nil),       // 57: skerry.v1.GuestAgentCheck
 	(*Power)(nil),                 // 58: skerry.v1.Power
-	(*NodeDuty)(nil),              // 59: skerry.v1.NodeDuty
-	(*Distrust)(nil),              // 60: skerry.v1.Distrust
-	(*VmFacts)(nil),               // 61: skerry.v1.VmFacts
+	(*Snapshot)(nil),              // 59: skerry.v1.Snapshot
+	(*NodeDuty)(nil),              // 60: skerry.v1.NodeDuty
+	(*Distrust)(nil),              // 61: skerry.v1.Distrust
+	(*VmFacts)(nil),               // 62: skerry.v1.VmFacts
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -4205,36 +4216,37 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	27, // 50: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
 	52, // 51: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
 	52, // 52: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	52, // 53: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	52, // 54: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 55: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 56: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	52, // 57: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 58: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 59: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 60: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 61: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	52, // 62: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	52, // 63: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	59, // 64: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	60, // 65: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
-	61, // 66: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
-	42, // 67: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 68: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	52, // 69: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 70: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	52, // 71: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 72: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 73: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 74: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 75: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	52, // 76: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 77: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	59, // 53: skerry.v1.PlacementStatus.snapshots:type_name -> skerry.v1.Snapshot
+	52, // 54: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	52, // 55: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 56: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 57: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	52, // 58: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 59: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 60: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 61: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 62: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	52, // 63: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	52, // 64: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	60, // 65: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	61, // 66: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
+	62, // 67: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
+	42, // 68: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 69: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	52, // 70: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 71: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	52, // 72: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 73: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 74: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 75: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 76: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	52, // 77: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 78: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -4242,6 +4254,7 @@ func file_skerry_v1_resource_proto_init() {
 	if File_skerry_v1_resource_proto != nil {
 		return
 	}
+	file_skerry_v1_disks_proto_init()
 	file_skerry_v1_duty_proto_init()
 	file_skerry_v1_forms_proto_init()
 	file_skerry_v1_policy_proto_init()

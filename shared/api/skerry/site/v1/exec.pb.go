@@ -35,8 +35,12 @@ type RecordExec struct {
 	Command string `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
 	Tty     bool   `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
 	// Node that says so, and site time as that node read it.
-	Witness       string                 `protobuf:"bytes,5,opt,name=witness,proto3" json:"witness,omitempty"`
-	Happened      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=happened,proto3" json:"happened,omitempty"`
+	Witness  string                 `protobuf:"bytes,5,opt,name=witness,proto3" json:"witness,omitempty"`
+	Happened *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=happened,proto3" json:"happened,omitempty"`
+	// What was done when it was no command, and what kind of thing it was done to:
+	// `snapshot` `Volume`. Empty: exec, of a Placement.
+	Verb          string `protobuf:"bytes,770,opt,name=verb,proto3" json:"verb,omitempty"`
+	Kind          string `protobuf:"bytes,771,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +115,20 @@ func (x *RecordExec) GetHappened() *timestamppb.Timestamp {
 		return x.Happened
 	}
 	return nil
+}
+
+func (x *RecordExec) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *RecordExec) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
 }
 
 // ExecRecord is a RecordExec on its way into the log.
@@ -365,7 +383,7 @@ var File_skerry_site_v1_exec_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_exec_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/exec.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/audit.proto\"\xc2\x01\n" +
+	"\x19skerry/site/v1/exec.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/audit.proto\"\xec\x01\n" +
 	"\n" +
 	"RecordExec\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
@@ -373,7 +391,9 @@ const file_skerry_site_v1_exec_proto_rawDesc = "" +
 	"\acommand\x18\x03 \x01(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x04 \x01(\bR\x03tty\x12\x18\n" +
 	"\awitness\x18\x05 \x01(\tR\awitness\x126\n" +
-	"\bhappened\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bhappened\"\xb6\x01\n" +
+	"\bhappened\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bhappened\x12\x13\n" +
+	"\x04verb\x18\x82\x06 \x01(\tR\x04verb\x12\x13\n" +
+	"\x04kind\x18\x83\x06 \x01(\tR\x04kind\"\xb6\x01\n" +
 	"\n" +
 	"ExecRecord\x12\x1d\n" +
 	"\n" +

@@ -1,0 +1,126 @@
+//go:build integration
+
+package libvirt
+
+import (
+	"bytes"
+	"errors"
+	"image/png"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
+)
+
+func silent(int64, int64) {}
+
+// put text onto a disk, from inside the guest.
+func put(t *testing.T, d *Driver, id, disk, text string) {
+	t.Helper()
+	inGuest(t, d, id, "sh", "-c", "echo "+text+" | dd of=/dev/"+disk+" bs=512 seek=1 conv=fsync 2>/dev/null; sync")
+}
+
+func got(t *testing.T, d *Driver, id, disk string) string {
+	t.Helper()
+	return inGuest(t, d, id, "sh", "-c", "dd if=/dev/"+disk+" bs=512 skip=1 count=1 2>/dev/null | head -n 1")
+}
+
+// withVolume is a guest with a root disk and a volume, vdb.
+func withVolume(t *testing.T, d *Driver, name string) runtime.Spec {
+	t.Helper()
+	spec := machineSpec(t, d, name)
+	spec.VM.Disks = []*skerryv1.Disk{{Name: "data", Volume: name}}
+	spec.Volumes = map[string]runtime.Volume{name: {SizeBytes: 8 << 20}}
+	return spec
+}
+
+func TestSnapshotsAndExports(t *testing.T) {
+	d := newNode(t, theOne).open(t)
+	spec := withVolume(t, d, "vm-1")
+	run(t, d, spec)
+	for _, disk := range []string{"vda", "vdb"} {
+		put(t, d, spec.ID, disk, "one")
+	}
+	must(t, d.Snapshot(t.Context(), spec.ID, "running", silent))
+	for _, disk := range []string{"vda", "vdb"} {
+		put(t, d, spec.ID, disk, "two")
+	}
+	all, err := d.List(t.Context())
+	if err != nil || len(all[0].Snapshots) != 1 || all[0].Snapshots[0].Name != "running" || !all[0].Snapshots[0].Quiet || all[0].Snapshots[0].Used == 0 {
+		t.Errorf("it is %+v, %v", all, err)
+	}
+	if err := d.RestoreSnapshot(t.Context(), spec.ID, "running", silent); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("restoring under a guest that runs gave %v", err)
+	}
+	for _, want := range []struct{ disk, snapshot, text string }{{"", "", "two\n"}, {"data", "", "two\n"}, {"", "running", "one\n"}, {"data", "running", "one\n"}} {
+		if text := exported(t, d, spec.ID, runtime.Export{Disk: want.disk, Snapshot: want.snapshot}); text != want.text {
+			t.Errorf("the export of %+v holds %q", want, text)
+		}
+	}
+	shot, err := d.Screenshot(t.Context(), spec.ID)
+	must(t, err)
+	if screen, err := png.Decode(bytes.NewReader(shot)); err != nil || screen.Bounds().Dx() < 320 {
+		t.Errorf("the screenshot is %v, %v", screen, err)
+	}
+	must(t, d.Stop(t.Context(), spec.ID, patience))
+	must(t, d.Snapshot(t.Context(), spec.ID, "off", silent))
+	if text := exported(t, d, spec.ID, runtime.Export{}); text != "two\n" {
+		t.Errorf("the export of one that is off holds %q", text)
+	}
+	for snapshot, want := range map[string]string{"running": "one\n", "off": "two\n"} {
+		must(t, d.RestoreSnapshot(t.Context(), spec.ID, snapshot, silent))
+		must(t, d.Remove(t.Context(), spec.ID)) // as a start by power does
+		run(t, d, spec)
+		for _, disk := range []string{"vda", "vdb"} {
+			if text := got(t, d, spec.ID, disk); text != want {
+				t.Errorf("restored from %s, %s holds %q", snapshot, disk, text)
+			}
+		}
+		must(t, d.Stop(t.Context(), spec.ID, 0))
+	}
+	must(t, d.DeleteSnapshot(t.Context(), spec.ID, "off"))
+	if err := d.DeleteSnapshot(t.Context(), spec.ID, "off"); problem.KindOf(err) != problem.NotFound {
+		t.Errorf("deleting it again gave %v", err)
+	}
+	left, err := os.ReadDir(d.exportsDir())
+	if err != nil || len(left) != 0 {
+		t.Errorf("exports left %v, %v", left, err)
+	}
+	must(t, d.Remove(t.Context(), spec.ID))
+	must(t, d.Forget(t.Context(), spec.ID))
+	if exists(d.diskDir(spec.ID)) {
+		t.Error("its snapshots were left")
+	}
+}
+
+// exported is what the second sector of a disk holds, which must be whole in one
+// file.
+func exported(t *testing.T, d *Driver, id string, what runtime.Export) string {
+	t.Helper()
+	content, size, err := d.Export(t.Context(), id, what, silent)
+	must(t, err)
+	file := filepath.Join(t.TempDir(), "disk.qcow2")
+	f, err := os.Create(file)
+	must(t, err)
+	n, err := io.Copy(f, content)
+	must(t, errors.Join(err, content.Close(), f.Close()))
+	if n != size {
+		t.Errorf("%d bytes came, of %d", n, size)
+	}
+	if _, _, err := checkDisk(t.Context(), file); err != nil {
+		t.Errorf("the export would not be taken in as an image: %v", err)
+	}
+	out, err := exec.Command("qemu-img", "convert", "-f", "qcow2", "-O", "raw", file, file+".raw").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	raw, err := os.ReadFile(file + ".raw")
+	must(t, err)
+	text, _, _ := bytes.Cut(raw[512:1024], []byte{0})
+	return string(text)
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"skerry.dev/shared/access/guard"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/problem"
+)
+
+// disks implements skerry.v1.DiskService by passing each call on to the node that
+// has the disks, once the audit log tells of it.
+type disks struct{ *Server }
+
+// client of the node that has the disks, after what is asked of it was recorded.
+func (d disks) client(ctx context.Context, kind, project, name string, deed *sitev1.RecordExec) (skerryv1connect.DiskServiceClient, error) {
+	node, err := d.holder(kind, project, name)
+	if err != nil {
+		return nil, err
+	}
+	deed.Kind, deed.Project, deed.Placement = kind, project, name
+	if err := d.recordDeed(ctx, deed); err != nil {
+		return nil, err
+	}
+	return skerryv1connect.NewDiskServiceClient(d.NodeClient(node.GetName()), "https://"+node.GetAddress(), connect.WithReadMaxBytes(maxShotBytes)), nil
+}
+
+// maxShotBytes bounds one message, of which a screenshot is the largest.
+const maxShotBytes = 33 << 20
+
+// Snapshot makes, restores or deletes a snapshot.
+func (d disks) Snapshot(ctx context.Context, req *connect.Request[skerryv1.SnapshotRequest], stream *connect.ServerStream[skerryv1.SnapshotResponse]) error {
+	lasting, end := guard.From(ctx).Lasting(ctx, d.Clock, d.Store.Changed)
+	return end(d.snapshot(lasting, req.Msg, stream))
+}
+
+func (d disks) snapshot(ctx context.Context, asked *skerryv1.SnapshotRequest, stream *connect.ServerStream[skerryv1.SnapshotResponse]) error {
+	asked.Project = projectOr(asked.GetProject(), defaultProject)
+	what := strings.ToLower(strings.TrimPrefix(asked.GetAction().String(), "SNAPSHOT_ACTION_"))
+	client, err := d.client(ctx, asked.GetKind(), asked.GetProject(), asked.GetName(),
+		&sitev1.RecordExec{Verb: "snapshot", Command: what + " " + asked.GetSnapshot()[:min(len(asked.GetSnapshot()), maxSnapshotName)]})
+	if err != nil {
+		return err
+	}
+	from, err := client.Snapshot(ctx, connect.NewRequest(asked))
+	return relay(from, err, stream)
+}
+
+// maxSnapshotName is more than any has.
+const maxSnapshotName = 64
+
+// Export gives a disk as a file.
+func (d disks) Export(ctx context.Context, req *connect.Request[skerryv1.ExportRequest], stream *connect.ServerStream[skerryv1.ExportResponse]) error {
+	lasting, end := guard.From(ctx).Lasting(ctx, d.Clock, d.Store.Changed)
+	return end(d.export(lasting, req.Msg, stream))
+}
+
+func (d disks) export(ctx context.Context, asked *skerryv1.ExportRequest, stream *connect.ServerStream[skerryv1.ExportResponse]) error {
+	asked.Project = projectOr(asked.GetProject(), defaultProject)
+	client, err := d.client(ctx, asked.GetKind(), asked.GetProject(), asked.GetName(), &sitev1.RecordExec{Verb: "export"})
+	if err != nil {
+		return err
+	}
+	from, err := client.Export(ctx, connect.NewRequest(asked))
+	return relay(from, err, stream)
+}
+
+// relay what a node sends.
+func relay[T any](from *connect.ServerStreamForClient[T], err error, to *connect.ServerStream[T]) error {
+	if err != nil {
+		return fromNode(err)
+	}
+	for from.Receive() {
+		if err := to.Send(from.Msg()); err != nil {
+			return errors.Join(err, from.Close())
+		}
+	}
+	return errors.Join(fromNode(from.Err()), from.Close())
+}
+
+// Screenshot of a virtual machine.
+func (d disks) Screenshot(ctx context.Context, req *connect.Request[skerryv1.ScreenshotRequest]) (*connect.Response[skerryv1.ScreenshotResponse], error) {
+	asked := req.Msg
+	asked.Project = projectOr(asked.GetProject(), defaultProject)
+	client, err := d.client(ctx, "Placement", asked.GetProject(), asked.GetPlacement(), &sitev1.RecordExec{Verb: "screenshot"})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Screenshot(ctx, connect.NewRequest(asked))
+	if err != nil {
+		return nil, fromNode(err)
+	}
+	if len(answer.Msg.GetPng()) == 0 {
+		return nil, problem.New(problem.Internal, "Placement/"+asked.GetPlacement(), "its node gave an empty picture")
+	}
+	return connect.NewResponse(answer.Msg), nil
+}
