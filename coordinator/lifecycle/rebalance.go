@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"skerry.dev/coordinator/state"
@@ -73,7 +74,7 @@ func (s *sheet) rebalance() {
 	if len(moves) == 0 || !s.settled(s.all) {
 		return
 	}
-	moving := 0
+	moving, tooMany := 0, s.someEnd()
 	for _, m := range moves {
 		p := s.view.Placement(m.GetProject(), m.GetPlacement())
 		if m.GetState() == moveBegun {
@@ -83,12 +84,22 @@ func (s *sheet) rebalance() {
 			s.followMove(m, p)
 		}
 	}
+	if tooMany {
+		return // what is left may be in balance, and two would go at once
+	}
 	for _, m := range moves {
 		if m.GetState() != moveBegun && s.beginMove(m, moving) {
 			moving++
 			s.moving++
 		}
 	}
+}
+
+// someEnd tells whether this plan ends one of the workload.
+func (s *sheet) someEnd() bool {
+	return slices.ContainsFunc(s.all, func(p *skerryv1.Placement) bool {
+		return p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN && s.changed[placementKey(p)] != nil
+	})
 }
 
 // beginMove unless too many others are under way, or it makes no sense any more.

@@ -125,6 +125,35 @@ func TestARebalanceLeavesWhatAWorkloadWasPromised(t *testing.T) {
 	}
 }
 
+// Where one is too many and another is to move, both would be missing at once.
+func TestARebalanceBeginsWhenWhatIsTooMuchHasEnded(t *testing.T) {
+	s := crowded(t, recreates)
+	before := 6
+	s.check = func() {
+		healthy := 0
+		for _, p := range s.view().PlacementsOf("default", "web") {
+			if state.IsHealthy(p) {
+				healthy++
+			}
+		}
+		if healthy < before-1 {
+			t.Errorf("%d of %d end at once:\n%s", before-healthy, before, s.describe())
+		}
+		before = healthy
+	}
+	moves := s.drifted()
+	s.try(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{
+		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: testWorkload("web", 5, recreates)}}},
+	}}})
+	s.try(&sitev1.Entry{Change: &sitev1.Entry_StartRebalance{
+		StartRebalance: &sitev1.StartRebalance{Moves: moves, Deadline: timestamppb.New(s.wall().Add(time.Minute))},
+	}})
+	s.pass(10 * time.Second)
+	if s.on("n1")+s.on("n2")+s.on("n3") != 5 || s.on("n3") == 0 {
+		t.Errorf("after the rebalance:\n%s\n%v", s.describe(), s.view().Rebalance())
+	}
+}
+
 func TestARebalanceGoesOnUnderAnotherCoordinator(t *testing.T) {
 	s := crowded(t)
 	s.rebalance(time.Minute)
