@@ -134,8 +134,9 @@ func inProject(object access.Object, project string) bool {
 	return !manifest.InProject(object.Kind) || object.Project == project
 }
 
+// unknown is not the same as not there: the site may have it.
 func (s *Server) unknown(kind, name string) error {
-	return problem.New(problem.NotFound, kind+"/"+name, "%s knows of no such thing, and it reaches no voter", s.Node).
+	return problem.New(problem.Unavailable, kind+"/"+name, "%s knows of no such thing, and it reaches no voter", s.Node).
 		WithHint("a node alone knows its own placements and the nodes of the site; ask another node for the rest")
 }
 

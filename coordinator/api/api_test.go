@@ -167,6 +167,31 @@ func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {
 	}
 }
 
+func TestAReplicaThatMayBeBehindDoesNotSayThatSomethingIsNowhere(t *testing.T) {
+	s := newAPISite(t)
+	mia := operator("mia")
+	cutOff := &consensus.Status{ID: 1, SinceContact: 3 * time.Second}
+	for _, test := range []struct {
+		name, method, body string
+		away               *consensus.Status
+		code               string
+	}{
+		{"get with a quorum", get, `{"kind":"Workload","name":"web"}`, nil, "not_found"},
+		{"get without", get, `{"kind":"Workload","name":"web"}`, cutOff, "unavailable"},
+		{"get of what is known here", get, `{"kind":"Workload","name":"web","stale":true}`, cutOff, "not_found"},
+		{"explain without a quorum", "ResourceService/Explain", `{"name":"web"}`, cutOff, "unavailable"},
+		{"endpoints without a quorum", "NamingService/Endpoints", `{"workload":"web"}`, cutOff, "unavailable"},
+		{"history without a quorum", "RolloutService/History", `{"name":"web"}`, cutOff, "unavailable"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s.away.Store(test.away)
+			if got := s.call(&mia, test.method, test.body); got.code() != test.code {
+				t.Errorf("it gave %d, %v", got.status, got.body)
+			}
+		})
+	}
+}
+
 func TestRetriesOverTheAPI(t *testing.T) {
 	s := newAPISite(t)
 	mia := operator("mia")

@@ -52,7 +52,7 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 			response.Summary += "; " + progress(view, workload).GetSummary()
 		}
 	default:
-		return nil, gone(view, project, name, notFound(orKind(kind), name, project))
+		return nil, gone(view, project, name, r.absent(req.Msg.GetStale(), freshness, orKind(kind), name, project))
 	}
 	response.Events = eventsAbout(view, project, response)
 	return connect.NewResponse(response), nil

@@ -25,7 +25,7 @@ func (n names) Endpoints(ctx context.Context, req *connect.Request[skerryv1.Endp
 	all := wanted(view, req.Msg)
 	if name, project := req.Msg.GetWorkload(), projectOr(req.Msg.GetProject(), defaultProject); name != "" && len(all) == 0 &&
 		view.Workload(project, name) == nil && call.May(access.Read, access.Object{Kind: "Workload", Project: project, Name: name}) {
-		return nil, notFound("Workload", name, project)
+		return nil, n.absent(req.Msg.GetStale(), freshness, "Workload", name, project)
 	}
 	for _, p := range all {
 		e := naming.Endpoint(p, view.Serves(p))

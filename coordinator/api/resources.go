@@ -107,7 +107,7 @@ func (r resources) Get(ctx context.Context, req *connect.Request[skerryv1.GetReq
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, notFound(msg.GetKind(), msg.GetName(), msg.GetProject())
+		return nil, r.absent(msg.GetStale(), freshness, msg.GetKind(), msg.GetName(), msg.GetProject())
 	}
 	return connect.NewResponse(&skerryv1.GetResponse{Resource: found[0], Freshness: freshness}), nil
 }
@@ -222,4 +222,16 @@ func notFound(kind, name, project string) error {
 		p.Message += " in project " + projectOr(project, defaultProject)
 	}
 	return p
+}
+
+// absent is the answer about what is not in the state. A replica that may be
+// behind does not know that it is nowhere, and says so, unless the caller asked
+// for what is known here (asked).
+func (s *Server) absent(asked bool, f *skerryv1.Freshness, kind, name, project string) error {
+	if asked || !f.GetStale() {
+		return notFound(kind, name, project)
+	}
+	return problem.New(problem.Unavailable, kind+"/"+name, "%s knows of no such %s, but what it knows is %s old and may be out of date",
+		s.Node, strings.ToLower(kind), f.GetAge().AsDuration()).
+		WithHint("try again, or ask a node that reaches a quorum (--address HOST:PORT)")
 }

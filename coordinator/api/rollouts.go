@@ -25,7 +25,7 @@ func (r rollouts) History(ctx context.Context, req *connect.Request[skerryv1.His
 	}
 	w := view.Workload(project, name)
 	if w == nil {
-		return nil, notFound("Workload", name, project)
+		return nil, r.absent(req.Msg.GetStale(), freshness, "Workload", name, project)
 	}
 	answer := &skerryv1.HistoryResponse{Progress: progress(view, w), Freshness: freshness}
 	revisions := view.Revisions(project, name)
