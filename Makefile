@@ -30,7 +30,7 @@ GOBUILD := $(GO) build -trimpath -tags grpcnotrace $(UNINLINED:%=-gcflags=%=-l) 
 FRESH   := -count=1
 
 # Real hosts need a short path: containerd's socket paths are bounded.
-HOSTS_PACKAGES      := ./chaos/hosts/...
+HOSTS_PACKAGES      := ./chaos/hosts/... ./chaos/partition
 DRIVER_PACKAGES     := ./agent/runtime/...
 INTEGRATION_TIMEOUT := 20m
 
@@ -129,6 +129,26 @@ FAULTS ?= 200
 chaos-vm: prerequisites build ## FAULTS (200) random faults at an exclusive virtual machine: make chaos-vm SEED=n (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) \
 		$(GO) test $(FRESH) -v -timeout 3h -run '^TestExclusiveMachinesThroughFaults$$' -tags integration ./chaos/hosts
+
+# One line an injection; CHAOS_KEEP gets logs, histories and seeds of failures.
+CHAOS_RESULTS ?= $(CURDIR)/.cache/chaos/results.jsonl
+CHAOS_KEEP    ?= $(CURDIR)/.cache/chaos/failures
+CHAOS_SEED    ?= $(shell date +%s)
+CHAOS_OLDER   ?= $(shell git rev-list -n 1 --skip 20 HEAD)
+PARTITION = $(GO) run ./chaos/partition -binary $(CURDIR)/bin/skerry -older $(CURDIR)/bin/skerry-older -older-commit $(CHAOS_OLDER) \
+	-commit $(shell git describe --always --dirty) -seed $(CHAOS_SEED) -keep $(CHAOS_KEEP) -results $(CHAOS_RESULTS)
+
+.PHONY: chaos-report
+chaos-report: prerequisites build chaos-older ## every nemesis against real hosts for 20 minutes, into docs/partition-report.md (root)
+	mkdir -p $(dir $(CHAOS_RESULTS)) && rm -f $(CHAOS_RESULTS)
+	$(PARTITION) -for 20m -report docs/partition-report.md
+
+# The binary that a node goes back to in the middle of an update.
+.PHONY: chaos-older
+chaos-older:
+	rm -rf .cache/older && git worktree prune && git worktree add --detach .cache/older $(CHAOS_OLDER)
+	cd .cache/older && $(GOBUILD) -o $(CURDIR)/bin/skerry-older ./agent/cmd/skerry
+	git worktree remove --force .cache/older
 
 BENCH ?= failover
 .PHONY: bench

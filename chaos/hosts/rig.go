@@ -31,6 +31,9 @@ type Options struct {
 	Binary string
 	// Machines: the hosts run virtual machines, each with a libvirtd of its own.
 	Machines bool
+	// Zones that the hosts are spread over, one after the other; 0: each has one of
+	// its own.
+	Zones int
 	// Log gets what is done to the hosts.
 	Log *slog.Logger
 }

@@ -23,8 +23,8 @@ const (
 	settleTime = 60 * time.Second
 )
 
-// Up makes a site of n hosts named node-1 and on, each in a zone of its own,
-// and waits until it has settled.
+// Up makes a site of n hosts named node-1 and on, and waits until it has
+// settled.
 func (r *Rig) Up(ctx context.Context, n int) error {
 	for range n {
 		if _, err := r.Add(ctx); err != nil {
@@ -37,7 +37,11 @@ func (r *Rig) Up(ctx context.Context, n int) error {
 // Add one more host to the site and start its agent.
 func (r *Rig) Add(ctx context.Context, tokenFlags ...string) (*Host, error) {
 	number := len(r.Hosts) + 1
-	h, err := r.AddHost(ctx, fmt.Sprintf("node-%d", number), fmt.Sprintf("zone-%d", number))
+	zone := number
+	if r.Zones > 0 {
+		zone = (number-1)%r.Zones + 1
+	}
+	h, err := r.AddHost(ctx, fmt.Sprintf("node-%d", number), fmt.Sprintf("zone-%d", zone))
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +97,16 @@ func (r *Rig) Status(ctx context.Context) (*skerryv1.StatusResponse, error) {
 // Settled waits until every host is a node that is ready, as many vote as
 // there should, and every placement that should run is healthy.
 func (r *Rig) Settled(ctx context.Context) error {
-	return r.Until(ctx, "the site to settle", settleTime, func(ctx context.Context) error {
-		status, err := r.Status(ctx)
-		if err != nil {
-			return err
-		}
-		return unsettled(status, len(r.Hosts))
-	})
+	return r.Until(ctx, "the site to settle", settleTime, r.Unsettled)
+}
+
+// Unsettled says what is missing until the site has settled.
+func (r *Rig) Unsettled(ctx context.Context) error {
+	status, err := r.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return unsettled(status, len(r.Hosts))
 }
 
 // Until repeats a look until it finds nothing wrong, for at most so long.

@@ -126,6 +126,7 @@ var shells = []struct{ path, reason string }{
 	{"shared/cli/", "operators' terminal and the files that they name"},
 	{"chaos/hosts/", "real hosts"},
 	{"chaos/bench/", "measures the real world"},
+	{"chaos/partition/", "strikes real hosts"},
 	{"chaos/campaign/", "measures the simulation"},
 	{"chaos/seeds/", "runs processes"},
 	{"packaging/", "tools of the build"},

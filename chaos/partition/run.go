@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// wholeTime bounds the way back to a site in which all is well, writeTime that
+	// to a write that is acknowledged.
+	wholeTime = 2 * time.Minute
+	writeTime = 30 * time.Second
+	// rateTime is how long the load is looked at before an injection, leastRate
+	// what it must have done in each second for the injection to count.
+	rateTime  = 2 * time.Second
+	leastRate = 100.0
+)
+
+// verdict on one injection.
+type verdict string
+
+const (
+	passed verdict = "passed"
+	failed verdict = "failed"
+	// void: there was too little load before it.
+	void verdict = "void"
+)
+
+// injection is the record of one.
+type injection struct {
+	Nemesis string    `json:"nemesis"`
+	On      string    `json:"on"`
+	Seed    uint64    `json:"seed"`
+	Number  int       `json:"number"`
+	At      time.Time `json:"at"`
+	Commit  string    `json:"commit"`
+	// Rate of operations a second before it, Ops that were judged after it.
+	Rate float64 `json:"rate"`
+	Ops  int     `json:"ops"`
+	// Lasted so long; seconds until a write was acknowledged again, counted from its
+	// beginning where a majority was left and from its end otherwise; and until the
+	// site was whole, from its end.
+	Lasted  float64  `json:"lasted"`
+	Write   float64  `json:"write"`
+	Whole   float64  `json:"whole"`
+	Verdict verdict  `json:"verdict"`
+	Why     []string `json:"why,omitempty"`
+}
+
+// run carries injections out, one after the other.
+type run struct {
+	*site
+	options
+	number int
+	// together are the pairs of lives that were told of.
+	together map[string]bool
+}
+
+// inject one nemesis and judge what came of it.
+func (r *run) inject(ctx context.Context, n nemesis) injection {
+	r.number++
+	rng := rand.New(rand.NewPCG(r.seed, uint64(r.number)))
+	in := injection{Nemesis: n.name, Seed: r.seed, Number: r.number, Commit: r.commit}
+	if err := r.calm(ctx); err != nil {
+		in.At = time.Now()
+		return r.broken(ctx, in, fmt.Errorf("before it: %w", err))
+	}
+	in.At, in.Rate = time.Now(), r.rate(ctx)
+	before, err := r.containers()
+	if err != nil {
+		return r.broken(ctx, in, err)
+	}
+	f, err := r.strike(ctx, n, rng, &in)
+	in.On = f.on
+	if err != nil {
+		return r.broken(ctx, in, err)
+	}
+	after, err := r.containers()
+	if err != nil {
+		return r.broken(ctx, in, err)
+	}
+	in.Why = append(in.Why, harmed(forget(before, f), after, f.names())...)
+	in.Why = append(in.Why, r.twice()...)
+	ops, err := r.load.next(ctx)
+	in.Ops = len(ops)
+	in.Why = append(in.Why, judge(ops)...)
+	switch {
+	case len(in.Why) > 0 || err != nil:
+		return r.kept(in, ops, err)
+	case in.Rate < leastRate:
+		in.Verdict = void
+	default:
+		in.Verdict = passed
+	}
+	return in
+}
+
+// strike, wait, end it, and wait until all is well.
+func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injection) (fault, error) {
+	f, err := n.begin(ctx, r.site, rng)
+	begun := r.load.now()
+	if err != nil {
+		if f.end != nil {
+			err = errors.Join(err, f.end(ctx))
+		}
+		return f, err
+	}
+	if err := sleep(ctx, f.lasts); err != nil {
+		return f, errors.Join(err, f.end(context.WithoutCancel(ctx)))
+	}
+	if err := f.end(ctx); err != nil {
+		return f, err
+	}
+	ended := r.load.now()
+	in.Lasted = (ended - begun).Seconds()
+	since := ended
+	if n.serves {
+		since = begun
+	}
+	err = r.Until(ctx, "a write", writeTime, func(context.Context) error {
+		at, found := r.load.past.firstWrite(since)
+		if !found {
+			return errors.New("none was acknowledged")
+		}
+		in.Write = (at - since).Seconds()
+		return nil
+	})
+	if err != nil {
+		return f, err
+	}
+	if err := r.whole(ctx); err != nil {
+		return f, err
+	}
+	in.Whole = (r.load.now() - ended).Seconds()
+	return f, nil
+}
+
+// calm waits until all is well and the load has new registers.
+func (r *run) calm(ctx context.Context) error {
+	if err := r.whole(ctx); err != nil {
+		return err
+	}
+	return sleep(ctx, rateTime)
+}
+
+// rate of the load now, operations a second.
+func (r *run) rate(context.Context) float64 {
+	now := r.load.now()
+	return float64(r.load.past.done(now-rateTime, now)) / rateTime.Seconds()
+}
+
+// broken judges the history as far as it goes, and keeps it.
+func (r *run) broken(ctx context.Context, in injection, err error) injection {
+	ops, failure := r.load.next(ctx)
+	in.Ops, in.Why = len(ops), append(in.Why, judge(ops)...)
+	return r.kept(in, ops, errors.Join(err, failure))
+}
+
+// kept is a failure with all that tells what happened in a folder.
+func (r *run) kept(in injection, ops []operation, err error) injection {
+	in.Verdict = failed
+	if err != nil {
+		in.Why = append(in.Why, err.Error())
+	}
+	dir := filepath.Join(r.keep, fmt.Sprintf("seed-%d-%03d-%s", in.Seed, in.Number, in.Nemesis))
+	if err := r.keepAll(dir, in, ops); err != nil {
+		in.Why = append(in.Why, "it could not be kept: "+err.Error())
+	}
+	return in
+}
+
+func (r *run) keepAll(dir string, in injection, ops []operation) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for name, what := range map[string]any{
+		"injection.json": in,
+		"history.json":   ops,
+	} {
+		text, err := json.MarshalIndent(what, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	for _, h := range r.Hosts {
+		text, err := os.ReadFile(h.AgentLog())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, h.Name+".log"), text, 0o600); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var told strings.Builder
+	for _, command := range []string{"status", "get nodes", "get placements", "events"} {
+		out, err := r.Rig.Skerry(ctx, nil, strings.Fields(command)...)
+		fmt.Fprintf(&told, "$ skerry %s\n%s\n", command, out)
+		if err != nil {
+			fmt.Fprintln(&told, err)
+		}
+	}
+	told.WriteString(r.witness.Tell())
+	return os.WriteFile(filepath.Join(dir, "site.txt"), []byte(told.String()), 0o600)
+}
+
+// twice are lives of what is exclusive that were there at the same time, each
+// pair once.
+func (r *run) twice() []string {
+	var found []string
+	for _, overlap := range r.witness.Overlaps() {
+		pair, _, _ := strings.Cut(overlap, " lived")
+		if !r.together[pair] {
+			r.together[pair] = true
+			found = append(found, "exclusive: "+overlap)
+		}
+	}
+	return found
+}
+
+// forget what ran on hosts that lost their power.
+func forget(before map[string]map[string]string, f fault) map[string]map[string]string {
+	for _, h := range f.ended {
+		delete(before, h.Name)
+	}
+	return before
+}
+
+func (f fault) names() map[string]bool {
+	touched := map[string]bool{}
+	for _, h := range slices.Concat(f.touched, f.ended) {
+		touched[h.Name] = true
+	}
+	return touched
+}
+
+func sleep(ctx context.Context, length time.Duration) error {
+	select {
+	case <-time.After(length):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"skerry.dev/agent/runtime/testimage"
+	"skerry.dev/chaos/hosts"
+)
+
+const (
+	image       = "site.local/partition:1"
+	beaterImage = "site.local/beater:1"
+	// copies of what may run twice.
+	copies = 6
+	// setupTime bounds the making of the site.
+	setupTime = 5 * time.Minute
+)
+
+// site is what the nemeses strike.
+type site struct {
+	*hosts.Rig
+	witness *hosts.Witness
+	load    *load
+	// older is another build of skerry, of the commit olderCommit.
+	older, olderCommit string
+	// dir is where the hosts' disks are, as the site was made.
+	log *slog.Logger
+}
+
+// workloads that must not suffer: copies that may run twice, one that stays on
+// each node, and one that runs once at most.
+const workloads = `
+kind: Workload
+name: web
+replicas: %[4]d
+container:
+  image: %[1]s
+  command: [sleep, "100000"]
+  resources: {cpu: 10m, memory: 8Mi}
+  network: none
+stopGrace: 0s
+---
+kind: Workload
+name: each
+perNode: true
+container:
+  image: %[1]s
+  command: [sleep, "100000"]
+  resources: {cpu: 10m, memory: 8Mi}
+  network: none
+stopGrace: 0s
+---
+kind: Workload
+name: db
+container:
+  image: %[2]s
+  command: [beater, "%[3]s"]
+  network: host
+  resources: {cpu: 50m, memory: 64Mi}
+stopGrace: 500ms
+partition: {mode: exclusive, lease: 5s}
+`
+
+// newSite brings up a site of n hosts in three zones, with its workloads.
+func newSite(ctx context.Context, o options, log *slog.Logger) (*site, error) {
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	r, err := hosts.New(ctx, hosts.Options{Name: "part", Dir: "/tmp/skerry-part", Binary: o.binary, Zones: 3, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	s := &site{Rig: r, log: log, older: o.older, olderCommit: o.olderCommit}
+	if err := s.furnish(ctx, o); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *site) furnish(ctx context.Context, o options) error {
+	if err := s.Up(ctx, o.hosts); err != nil {
+		return err
+	}
+	witness, err := s.NewWitness(ctx)
+	if err != nil {
+		return err
+	}
+	s.witness = witness
+	beater := filepath.Join(s.Dir, "beater")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", beater, "skerry.dev/chaos/hosts/beater")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("beater: %w: %s", err, out)
+	}
+	if err := s.loadImage(ctx, image); err != nil {
+		return err
+	}
+	if err := s.loadImage(ctx, beaterImage, beater); err != nil {
+		return err
+	}
+	manifest := fmt.Sprintf(workloads, image, beaterImage, witness.Address, copies)
+	if _, err := s.Skerry(ctx, strings.NewReader(manifest), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	return s.whole(ctx)
+}
+
+func (s *site) loadImage(ctx context.Context, name string, programs ...string) error {
+	var archive bytes.Buffer
+	if err := testimage.WriteDockerArchive(&archive, name, programs...); err != nil {
+		return err
+	}
+	file := filepath.Join(s.Dir, "image.tar")
+	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
+		return err
+	}
+	_, err := s.Rig.Skerry(ctx, nil, "image", "load", file)
+	return err
+}
+
+func (s *site) close() error {
+	var err error
+	if s.witness != nil {
+		err = s.witness.Close()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// others are all hosts but some.
+func (s *site) others(not ...*hosts.Host) []*hosts.Host {
+	return slices.DeleteFunc(slices.Clone(s.Hosts), func(h *hosts.Host) bool { return slices.Contains(not, h) })
+}
+
+// whole waits until every node is ready, as many vote as there should, and what
+// should run does, and nothing else.
+func (s *site) whole(ctx context.Context) error {
+	return s.Until(ctx, "the site to be whole", wholeTime, func(ctx context.Context) error {
+		if err := s.Unsettled(ctx); err != nil {
+			return err
+		}
+		all, err := s.containers()
+		if err != nil {
+			return err
+		}
+		running, wanted := 0, copies+len(s.Hosts)+1
+		for _, containers := range all {
+			running += len(containers)
+		}
+		if running != wanted {
+			return fmt.Errorf("%d containers run, it should be %d", running, wanted)
+		}
+		return nil
+	})
+}
+
+// containers of all hosts that have power.
+func (s *site) containers() (map[string]map[string]string, error) {
+	all := map[string]map[string]string{}
+	for _, h := range s.Hosts {
+		found, err := h.Containers()
+		if err != nil {
+			return nil, err
+		}
+		all[h.Name] = found
+	}
+	return all, nil
+}
+
+// harmed are containers that nothing happened to and that are no more, or others
+// than before. On hosts that were touched a container may have been replaced,
+// but none restarted.
+func harmed(before, after map[string]map[string]string, touched map[string]bool) []string {
+	var found []string
+	for host, containers := range before {
+		for name, was := range containers {
+			is, there := after[host][name]
+			switch {
+			case strings.Contains(name, "db-"):
+				// It is judged by its witness.
+			case there && is != was:
+				found = append(found, fmt.Sprintf("%s on %s was restarted (%s, now %s)", name, host, was, is))
+			case !there && !touched[host]:
+				found = append(found, fmt.Sprintf("%s on %s was ended, though its node was fine", name, host))
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
