@@ -182,6 +182,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if address == "" {
 			address = s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
 		}
+		began := s.Env.Clock.Elapsed()
 		if address != "" {
 			err := s.sync(ctx, address)
 			s.lost()
@@ -190,7 +191,7 @@ func (s *Session) Run(ctx context.Context) error {
 				s.refused(ctx, address, err)
 			}
 		}
-		if err := env.Sleep(ctx, s.Env.Clock, s.targets.Pause(s.Env.Rand.Uint64())); err != nil {
+		if err := env.Sleep(ctx, s.Env.Clock, s.targets.Pause(s.Env.Rand.Uint64(), s.Env.Clock.Elapsed()-began)); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ func TestRedirectIsFollowedAtOnceAndOnce(t *testing.T) {
 	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3")}
 	want(t, nextOf(targets, 1, "n9", peers...), "n1:7600")
 	targets.Redirected("n3:7600")
-	if pause := targets.Pause(1 << 62); pause != 0 {
+	if pause := targets.Pause(1<<62, 0); pause != 0 {
 		t.Errorf("the redirect is followed after %s", pause)
 	}
 	want(t, nextOf(targets, 2, "n9", peers...), "n3:7600", "n1:7600")
@@ -70,7 +70,7 @@ func TestRedirectToNowhereIsNotFollowed(t *testing.T) {
 		if to == "" {
 			to = "nobody"
 		}
-		if pause := targets.Pause(0); pause == 0 {
+		if pause := targets.Pause(0, 0); pause == 0 {
 			t.Errorf("a redirect to %s is followed at once", to)
 		}
 		want(t, nextOf(targets, 1, "n9", voter("n1"), voter("n2")), "n2:7600")
@@ -84,7 +84,7 @@ func TestVotersThatPointAtEachOtherAreNotRunAfterForEver(t *testing.T) {
 	for range 20 {
 		other := map[string]string{"n1:7600": "n2:7600", "n2:7600": "n1:7600"}[at]
 		targets.Redirected(other)
-		if targets.Pause(0) == 0 {
+		if targets.Pause(0, 0) == 0 {
 			follows++
 		}
 		at = targets.Next([]*sitev1.Peer{voter("n1"), voter("n2")}, "n9")
@@ -108,7 +108,7 @@ func TestPausesAreBounded(t *testing.T) {
 		targets := &Targets{}
 		for range rapid.IntRange(1, 40).Draw(r, "attempts") {
 			targets.Next([]*sitev1.Peer{voter("n1")}, "n9")
-			pause := targets.Pause(rapid.Uint64().Draw(r, "random"))
+			pause := targets.Pause(rapid.Uint64().Draw(r, "random"), 0)
 			if pause < firstPause/2 || pause > lastPause+lastPause/2 {
 				r.Fatalf("the pause is %s", pause)
 			}
@@ -116,12 +116,12 @@ func TestPausesAreBounded(t *testing.T) {
 	})
 	targets := &Targets{}
 	nextOf(targets, 40, "n9", voter("n1"))
-	if got := targets.Pause(0); got != lastPause/2 {
+	if got := targets.Pause(0, 0); got != lastPause/2 {
 		t.Errorf("after many attempts the shortest pause is %s", got)
 	}
 	targets.Worked("n1:7600")
 	targets.Next(nil, "n9")
-	if got := targets.Pause(0); got > 100*time.Millisecond {
+	if got := targets.Pause(0, 0); got > 100*time.Millisecond {
 		t.Errorf("after it worked the shortest pause is %s", got)
 	}
 }
@@ -187,4 +187,21 @@ func TestDifferencesAddUp(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestWaitingInVainIsAPause: voters without power do not answer, and each of them
+// takes a second to find that out.
+func TestWaitingInVainIsAPause(t *testing.T) {
+	targets := &Targets{}
+	nextOf(targets, 9, "n9", voter("n1"), voter("n2"), voter("n3"))
+	if got := targets.Pause(0, 300*time.Millisecond); got != lastPause/2-300*time.Millisecond {
+		t.Errorf("after an attempt of 300 ms the pause is %v", got)
+	}
+	if got := targets.Pause(0, time.Second); got != 0 {
+		t.Errorf("after an attempt of a second the pause is %v, want none", got)
+	}
+	targets.Worked("n1:7600")
+	if got := targets.Pause(0, time.Hour); got != firstPause/2 {
+		t.Errorf("after a stream of an hour the pause is %v: all nodes would come back at once", got)
+	}
 }

@@ -66,12 +66,18 @@ func (t *Targets) Worked(address string) {
 	t.last, t.failed, t.hops, t.pointed = address, 0, 0, address
 }
 
-// Pause before the next attempt, with jitter from a random number. A fresh
-// redirect is followed at once.
-func (t *Targets) Pause(random uint64) time.Duration {
+// Pause before the next attempt, with jitter from a random number, after one that
+// took some time. A fresh redirect is followed at once. What an attempt has waited in
+// vain counts as a pause: after a power cut most voters do not answer, and the one
+// that coordinates may be the last to be tried.
+func (t *Targets) Pause(random uint64, took time.Duration) time.Duration {
 	if t.pointed != "" && t.hops > 0 && t.hops <= maxHops {
 		return 0
 	}
 	base := min(lastPause, firstPause<<min(t.failed, 8))
-	return base/2 + time.Duration(random%uint64(base))
+	pause := base/2 + time.Duration(random%uint64(base))
+	if t.failed == 0 {
+		return pause // it worked until now, for whatever time
+	}
+	return max(0, pause-took)
 }
