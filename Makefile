@@ -103,6 +103,10 @@ SEED ?= 1
 sim: ## replay one simulated site: make sim SEED=n, of a campaign with PACE=campaign
 	SKERRY_SIM_SEED=$(SEED) SKERRY_SIM_PACE=$(PACE) $(GO) test $(FRESH) -v -timeout 0 -run '^TestSeed$$' ./chaos/sim
 
+.PHONY: sim-shrink
+sim-shrink: ## shrink a seed that fails to a script in chaos/sim/regress: make sim-shrink SEED=n NAME=name
+	SKERRY_SIM_SHRINK=$(NAME) SKERRY_SIM_SEED=$(SEED) SKERRY_SIM_PACE=$(PACE) SKERRY_SIM_BUG=$(BUG) $(GO) test $(FRESH) -v -timeout 0 -run '^TestShrink$$' ./chaos/sim
+
 SEEDS ?= 200
 .PHONY: sim-campaign
 sim-campaign: ## SEEDS (200) simulated sites for more than an hour each, ten days in all
@@ -152,7 +156,7 @@ chaos-older:
 
 BENCH ?= failover
 .PHONY: bench
-bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|place|replace|rollout|schedule|start|footprint|write (root)
+bench: prerequisites build ## measure: make bench BENCH=access|audit|failover|place|replace|rollout|schedule|sim|start|footprint|write (root)
 	@# What audit costs is measured against a binary that has none; it is for nothing else.
 	@if [ $(BENCH) = audit ]; then $(GOBUILD) -tags grpcnotrace,withoutaudit -o bin/skerry-withoutaudit ./agent/cmd/skerry; fi
 	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry

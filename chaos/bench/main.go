@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, audit, failover, place, replace, revoke, rollout, schedule, start, footprint and write.
+// NAME one of access, audit, failover, place, replace, revoke, rollout, schedule, sim, start, footprint and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -34,6 +34,7 @@ var benchmarks = map[string]benchmark{
 	"revoke":    revoke,
 	"rollout":   rollout,
 	"schedule":  schedule,
+	"sim":       simulation,
 	"start":     start,
 	"svid":      svid,
 	"write":     write,

@@ -79,6 +79,16 @@ var names = map[Kind]string{
 
 func (k Kind) String() string { return names[k] }
 
+// KindOf a name.
+func KindOf(name string) (Kind, error) {
+	for kind, known := range names {
+		if known == name {
+			return kind, nil
+		}
+	}
+	return 0, fmt.Errorf("no such fault: %q", name)
+}
+
 // Fault is one thing that goes wrong.
 type Fault struct {
 	// At is when it begins, For how long it lasts.

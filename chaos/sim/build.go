@@ -237,5 +237,5 @@ func Run(options Options) Result {
 	w := newWorld(options)
 	w.runGuarded()
 	w.stats.Simulated = w.kernel.now
-	return Result{Hash: w.trace.hash, Violation: w.violation, At: w.violationAt, Stats: w.stats, trace: w.trace}
+	return Result{Hash: w.trace.hash, Violation: w.violation, At: w.violationAt, Stats: w.stats, trace: w.trace, plan: w.plannedFaults, acts: w.acts}
 }

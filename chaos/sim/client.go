@@ -75,9 +75,9 @@ func (c *client) run() {
 		switch {
 		case c.world.quiet:
 		case c.registers:
-			c.try(c.chooseRegister())
+			c.begin(c.chooseRegister())
 		default:
-			c.try(c.choose())
+			c.begin(c.choose())
 		}
 	})
 }
@@ -104,6 +104,16 @@ func (c *client) choose() *request {
 		c.world.asked[r.id] = r.entry
 	}
 	return r
+}
+
+// begin a request, unless the script of the run leaves it out.
+func (c *client) begin(r *request) {
+	if only := c.world.options.People; only != nil && !only[r.id] {
+		c.run()
+		return
+	}
+	c.world.acts = append(c.world.acts, r.id)
+	c.try(r)
 }
 
 // try sends the request through any node.

@@ -26,9 +26,11 @@ type session struct {
 	to      *served
 	number  uint64
 	address string
-	heard   time.Duration
-	limit   time.Duration
-	due     bool
+	// began is when this voter was tried.
+	began time.Duration
+	heard time.Duration
+	limit time.Duration
+	due   bool
 }
 
 func newSession(a *node) *session {
@@ -39,6 +41,7 @@ func newSession(a *node) *session {
 
 // connect tries the next voter.
 func (s *session) connect() {
+	s.began = s.host.elapsed()
 	s.address = s.targets.Next(s.peers(), s.host.name)
 	to := s.world.hostByAddress(s.address)
 	if s.left {
@@ -77,7 +80,7 @@ func (s *session) pause() {
 	if s.left {
 		return
 	}
-	s.after(s.targets.Pause(s.rng.Uint64()), s.connect)
+	s.after(s.targets.Pause(s.rng.Uint64(), s.host.elapsed()-s.began), s.connect)
 }
 
 // open begins with all that is known of this node.

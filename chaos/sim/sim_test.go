@@ -73,14 +73,10 @@ var paces = map[string]Options{
 // its trace. With SKERRY_SIM_JSON it prints what chaos/seeds adds up, and keeps the
 // trace of a failure alone.
 func TestSeed(t *testing.T) {
-	text := os.Getenv("SKERRY_SIM_SEED")
-	if text == "" {
+	if os.Getenv("SKERRY_SIM_SEED") == "" {
 		t.Skip("no seed given: make sim SEED=n")
 	}
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("SKERRY_SIM_SEED is not a number: %v", err)
-	}
+	seed := seedOf(t)
 	start := time.Now()
 	result := runPace(t, os.Getenv("SKERRY_SIM_PACE"), seed, Bug(os.Getenv("SKERRY_SIM_BUG")))
 	if os.Getenv("SKERRY_SIM_JSON") != "" {
@@ -94,6 +90,16 @@ func TestSeed(t *testing.T) {
 	if result.Violation != nil {
 		t.Error(result.Violation)
 	}
+}
+
+// seedOf the environment.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv("SKERRY_SIM_SEED"), 10, 64)
+	if err != nil {
+		t.Fatalf("SKERRY_SIM_SEED is not a number: %v", err)
+	}
+	return seed
 }
 
 // runPace runs a site, or for the pace "core" the consensus core alone for a day: with

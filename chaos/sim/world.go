@@ -33,6 +33,9 @@ type Options struct {
 	Plan []nemesis.Fault
 	// Tide of faults and people; none: they come close together all the time.
 	Tide Tide
+	// People are the requests that clients make, by their IDs; nil for all that the seed
+	// draws.
+	People map[string]bool
 	// Bug is planted; empty for none.
 	Bug Bug
 	// Log takes the product's own log lines; nil drops them.
@@ -59,6 +62,9 @@ type Result struct {
 	At    time.Duration
 	Stats Stats
 	trace *trace
+	// plan of the faults and acts of people, as they were.
+	plan []nemesis.Fault
+	acts []string
 }
 
 // WriteTrace prints what happened, one line each.
@@ -116,6 +122,10 @@ type world struct {
 	// newest state that any replica has reached.
 	newest   *state.View
 	injector *injector
+	// planned faults, from the end of the opening, and acts of people, for the script of
+	// a run.
+	plannedFaults []nemesis.Fault
+	acts          []string
 	// available is nil until faults begin.
 	available *availability
 
@@ -201,7 +211,12 @@ func (w *world) run() {
 	w.available = newAvailability(w)
 	w.available.look()
 	end := w.kernel.now + w.options.Faults
-	w.injector.plan(w.schedule(end))
+	faults := w.schedule(end)
+	for _, f := range faults {
+		f.At -= w.kernel.now
+		w.plannedFaults = append(w.plannedFaults, f)
+	}
+	w.injector.plan(faults)
 	for i := range clients {
 		(&client{world: w, rng: w.rngFor(100 + uint64(i)), number: i + 1}).run()
 	}
