@@ -24,8 +24,9 @@ UNINLINED := connectrpc.com/connect skerry.dev/shared/api/skerry/v1/skerryv1conn
 	github.com/digitalocean/... libvirt.org/... google.golang.org/grpc/... github.com/gogo/... \
 	github.com/hashicorp/... github.com/miekg/dns github.com/cockroachdb/errors/... \
 	github.com/spf13/... go.yaml.in/... golang.org/x/text/...
-# grpcnotrace leaves out pages for browsers that no one could reach.
-GOBUILD := $(GO) build -trimpath -tags grpcnotrace $(UNINLINED:%=-gcflags=%=-l) -ldflags "-s -w -X main.version=$(VERSION)"
+# grpcnotrace leaves out pages for browsers that no one could reach. Functions begin
+# at 16 bytes, as on other processors, and not at 32: 0.35 MB.
+GOBUILD := $(GO) build -trimpath -tags grpcnotrace $(UNINLINED:%=-gcflags=%=-l) -ldflags "-s -w -funcalign=16 -X main.version=$(VERSION)"
 # -count=1 where a test looks at the machine and not only at the code.
 FRESH   := -count=1
 
