@@ -25,11 +25,13 @@ const (
 	// Pause and Resume a virtual machine.
 	Pause
 	Resume
+	// Adjust the devices of a virtual machine that runs.
+	Adjust
 )
 
 var kindNames = map[Kind]string{
 	Fetch: "fetch the image", Prepare: "prepare", Start: "start", Stop: "stop", Remove: "remove", Check: "check the health",
-	Pause: "pause", Resume: "resume",
+	Pause: "pause", Resume: "resume", Adjust: "change the devices",
 }
 
 func (k Kind) String() string { return kindNames[k] }
@@ -38,7 +40,7 @@ func (k Kind) String() string { return kindNames[k] }
 type Action struct {
 	Kind Kind
 	ID   string
-	// Spec for Fetch and Prepare.
+	// Spec for Fetch, Prepare and Adjust.
 	Spec runtime.Spec
 	// Grace of Stop.
 	Grace time.Duration

@@ -22,6 +22,11 @@ func (t *task) stale() bool {
 	return t.observed != nil && t.observed.Cycle != t.desired.GetPower().GetCycle()
 }
 
+// misfitted: it has other devices than it should have.
+func (t *task) misfitted() bool {
+	return !t.unhealthy && !t.awaitsLease() && t.observed.Devices != "" && t.observed.Devices != SpecOf(t.desired).DevicesHash()
+}
+
 // powerGrace is what the guest gets when an operator ends it.
 func (t *task) powerGrace() time.Duration {
 	if t.desired.GetPower().GetHard() {
@@ -47,6 +52,9 @@ func (t *task) switched(action Action) (_ Action, act, handled bool) {
 		return action, true, true
 	case t.running() && !t.halted() && t.observed.Paused:
 		action.Kind = Resume
+		return action, true, true
+	case t.running() && t.misfitted():
+		action.Kind, action.Spec = Adjust, SpecOf(t.desired)
 		return action, true, true
 	case t.running() && t.halted():
 		t.status.Message = "it is paused: skerry vm resume " + t.desired.GetName()

@@ -1,7 +1,9 @@
 package reconcile
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +72,8 @@ func (v *vm) act(a Action) {
 		v.truth.State, v.truth.Exit = runtime.Exited, &skerryv1.Exit{}
 	case Remove:
 		v.truth = nil
+	case Adjust:
+		v.truth.SpecHash, v.truth.Devices = a.Spec.Hash(), a.Spec.DevicesHash()
 	}
 }
 
@@ -141,5 +145,37 @@ func TestAGuestThatEndsByItselfIsStartedAgain(t *testing.T) {
 	v.settle()
 	if v.truth == nil || v.truth.State != runtime.Running || v.core.Status("p", "vm-1").GetRestarts() != 1 {
 		t.Errorf("it is %+v, %v", v.truth, v.core.Status("p", "vm-1"))
+	}
+}
+
+func TestDevicesComeAndGoWhileItRuns(t *testing.T) {
+	v := newVM(t)
+	v.want("nothing is known of its devices", nil)
+	v.truth.Devices = SpecOf(v.order).DevicesHash()
+	v.want("it has what it should have", nil)
+	spec := v.order.GetSpec()
+	spec.Vm = &skerryv1.VirtualMachine{Image: "disk", Cpu: 2, Memory: "1Gi", Disks: []*skerryv1.Disk{{Name: "data", Volume: "data"}}}
+	v.want("it is to get a disk", nil, Adjust)
+	v.want("it is off", &skerryv1.Power{State: skerryv1.PowerState_POWER_STATE_OFF}, Stop)
+	spec.Vm = &skerryv1.VirtualMachine{Image: "disk", Cpu: 2, Memory: "1Gi"}
+	v.want("the disk goes while it is off", &skerryv1.Power{State: skerryv1.PowerState_POWER_STATE_OFF})
+}
+
+func TestAGuestThatGivesNothingUpRunsOn(t *testing.T) {
+	v := newVM(t)
+	v.truth.Devices = "others"
+	v.core.Desire([]*skerryv1.Placement{v.order})
+	v.core.Looking()
+	v.core.Observe([]runtime.Instance{*v.truth}, v.now)
+	actions, _ := v.core.Step(v.now)
+	if len(actions) != 1 || actions[0].Kind != Adjust {
+		t.Fatalf("it does %v", actions)
+	}
+	v.core.Done(actions[0], errors.New("it holds on"), v.now)
+	if s := v.core.Status("p", "vm-1"); s.GetPhase() != skerryv1.Phase_PHASE_RUNNING || !strings.Contains(s.GetMessage(), "it holds on") {
+		t.Errorf("its status is %v", s)
+	}
+	if actions, wake := v.core.Step(v.now); len(actions) != 0 || wake == 0 {
+		t.Errorf("it is tried again at once: %v, %s", actions, wake)
 	}
 }

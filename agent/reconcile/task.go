@@ -321,7 +321,9 @@ func (t *task) done(action Action, err error, now time.Duration) {
 			t.endNotBefore = t.notBefore
 		}
 		if t.wanted() {
-			t.status.Phase = skerryv1.Phase_PHASE_BACKOFF
+			if action.Kind != Adjust { // which runs on as it is
+				t.status.Phase = skerryv1.Phase_PHASE_BACKOFF
+			}
 			t.status.Message = shorten(fmt.Sprintf("could not %s: %v", action.Kind, err))
 		}
 		if action.Kind == Prepare {
@@ -346,6 +348,9 @@ func (t *task) done(action Action, err error, now time.Duration) {
 			t.observed.State = runtime.Exited
 			t.ended(now)
 		}
+	case Adjust:
+		t.observed.SpecHash, t.observed.Devices = action.Spec.Hash(), action.Spec.DevicesHash()
+		t.status.Message = ""
 	case Pause, Resume:
 		t.observed.Paused = action.Kind == Pause
 		t.status.Message = ""

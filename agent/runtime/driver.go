@@ -127,6 +127,8 @@ type Instance struct {
 	Cycle uint64
 	// Accel is how a virtual machine runs: `kvm` or `tcg`.
 	Accel string
+	// Devices is Spec.DevicesHash of what it has now; empty: nobody knows.
+	Devices string
 	// Snapshots of its disks, oldest first.
 	Snapshots []Snapshot
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 
 	"google.golang.org/protobuf/proto"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // Hash identifies the spec: equal specs have equal hashes, across restarts.
@@ -35,4 +37,15 @@ func (s Spec) Hash() string {
 		h.Write([]byte("identity"))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// DevicesHash identifies what of a virtual machine can come and go while it runs:
+// disks and network cards.
+func (s Spec) DevicesHash() string {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(&skerryv1.VirtualMachine{Disks: s.VM.GetDisks(), Networks: s.VM.GetNetworks()})
+	if err != nil {
+		panic("a virtual machine's devices cannot be encoded: " + err.Error())
+	}
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:16])
 }

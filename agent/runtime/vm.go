@@ -87,3 +87,10 @@ type Photographer interface {
 	// Screenshot of a running instance, as PNG.
 	Screenshot(ctx context.Context, id string) ([]byte, error)
 }
+
+// Adjuster is a driver whose instances can get and give up devices while they run.
+type Adjuster interface {
+	// Adjust gives a running instance the disks and network cards of the spec, and
+	// takes the others away. Nothing else of the spec may have changed.
+	Adjust(ctx context.Context, spec Spec) error
+}

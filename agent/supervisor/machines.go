@@ -34,6 +34,16 @@ func (s *Supervisor) halt(ctx context.Context, action reconcile.Action) error {
 	return pauser.Pause(ctx, action.ID)
 }
 
+// adjust the devices of a virtual machine that runs.
+func (s *Supervisor) adjust(ctx context.Context, spec runtime.Spec) error {
+	adjuster, ok := s.Driver.(runtime.Adjuster)
+	if !ok {
+		return problem.New(problem.Invalid, spec.ID, "this node runs no virtual machines")
+	}
+	s.addVolumes(&spec)
+	return adjuster.Adjust(ctx, spec)
+}
+
 // addVolumes tells the driver what the orders say of the volumes that a spec names.
 func (s *Supervisor) addVolumes(spec *runtime.Spec) {
 	if len(spec.VM.GetDisks()) == 0 {

@@ -314,6 +314,8 @@ func (s *Supervisor) act(ctx context.Context, action reconcile.Action) error {
 		return s.prepare(ctx, action.Spec)
 	case reconcile.Start:
 		return s.start(ctx, action.ID)
+	case reconcile.Adjust:
+		return s.adjust(ctx, action.Spec)
 	case reconcile.Pause, reconcile.Resume:
 		return s.halt(ctx, action)
 	case reconcile.Stop:

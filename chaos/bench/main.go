@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, audit, failover, place, replace, revoke, rollout, schedule, sim, start, footprint and write.
+// NAME one of access, audit, failover, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -37,6 +37,8 @@ var benchmarks = map[string]benchmark{
 	"sim":       simulation,
 	"start":     start,
 	"svid":      svid,
+	"vm-many":   vmMany,
+	"vm-start":  vmStart,
 	"write":     write,
 }
 

@@ -20,6 +20,9 @@ import (
 // libvirtTime bounds the start of a libvirtd.
 const libvirtTime = time.Minute
 
+// LibvirtDir holds the files of the host's libvirtd.
+func (h *Host) LibvirtDir() string { return h.libvirtDir() }
+
 func (h *Host) libvirtDir() string { return filepath.Join(h.dir, "libvirt") }
 
 // startMachines starts the host's libvirtd on a machine that has just booted.

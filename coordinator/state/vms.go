@@ -136,6 +136,27 @@ func inPlace(present, next *skerryv1.Workload) bool {
 	return present.GetVm() != nil && next.GetVm() != nil && present.GetVm().GetImage() == next.GetVm().GetImage()
 }
 
+// plugs tells whether machines only get or give up disks, or the last of their
+// network cards: their node does that while they run. The address of a card may
+// hang on its place, so one before others does not go that way.
+func plugs(present, next *skerryv1.Workload) bool {
+	was, is := proto.CloneOf(present), proto.CloneOf(next)
+	cards := min(len(was.GetVm().GetNetworks()), len(is.GetVm().GetNetworks()))
+	for i := range cards {
+		if !proto.Equal(was.GetVm().GetNetworks()[i], is.GetVm().GetNetworks()[i]) {
+			return false
+		}
+	}
+	for _, disk := range is.GetVm().GetDisks() {
+		at := slices.IndexFunc(was.GetVm().GetDisks(), func(d *skerryv1.Disk) bool { return d.GetName() == disk.GetName() })
+		if at >= 0 && !proto.Equal(was.GetVm().GetDisks()[at], disk) {
+			return false
+		}
+	}
+	was.Vm.Disks, is.Vm.Disks, was.Vm.Networks, is.Vm.Networks = nil, nil, nil, nil
+	return SameTemplate(was, is)
+}
+
 // fitsInPlace refuses a change of virtual machines after which they could not run
 // where they are.
 func (x *tx) fitsInPlace(next *skerryv1.Workload) error {

@@ -3,6 +3,8 @@ package state
 import (
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -180,4 +182,45 @@ func TestAnExclusiveVMHasNoVolume(t *testing.T) {
 		t.Errorf("under a lease it is %v", p)
 	}
 	s.refused("invalid", applyEntry(aVM(exclusive, withVolume, func(w *skerryv1.Workload) { w.Name = "db" })))
+}
+
+func TestDisksAndCardsNeedNoRestart(t *testing.T) {
+	card := func(mac string) *skerryv1.Nic { return &skerryv1.Nic{Bridge: "br0", Mac: mac} }
+	disk := func(name string, readOnly bool) *skerryv1.Disk {
+		return &skerryv1.Disk{Name: name, Volume: name, Size: "1Gi", ReadOnly: readOnly}
+	}
+	s := withMachines(t)
+	s.ok(applyEntry(aVM()))
+	s.runsVM("n1")
+	cycle := uint64(0)
+	for _, step := range []struct {
+		what     string
+		restarts bool
+		vm       func(*skerryv1.VirtualMachine)
+	}{
+		{"a disk comes", false, func(vm *skerryv1.VirtualMachine) { vm.Disks = append(vm.Disks, disk("a", false)) }},
+		{"one before it comes, and a card", false, func(vm *skerryv1.VirtualMachine) {
+			vm.Disks, vm.Networks = []*skerryv1.Disk{disk("b", false), disk("a", false)}, []*skerryv1.Nic{card("auto")}
+		}},
+		{"the first disk goes, and a card comes", false, func(vm *skerryv1.VirtualMachine) {
+			vm.Disks, vm.Networks = vm.Disks[1:], append(vm.Networks, card("auto"))
+		}},
+		{"a disk becomes one to read", true, func(vm *skerryv1.VirtualMachine) { vm.Disks = []*skerryv1.Disk{disk("a", true)} }},
+		{"the first card goes", true, func(vm *skerryv1.VirtualMachine) {
+			vm.Networks = []*skerryv1.Nic{card("52:54:00:00:00:01")}
+		}},
+		{"a CPU comes with a disk", true, func(vm *skerryv1.VirtualMachine) { vm.Cpu, vm.Disks = 2, nil }},
+	} {
+		next := proto.CloneOf(s.store.View().Workload("default", "vm"))
+		next.ResourceVersion = 0
+		step.vm(next.GetVm())
+		s.ok(applyEntry(next))
+		p := s.store.View().Placement("default", "vm-1")
+		if step.restarts {
+			cycle++
+		}
+		if p.GetPower().GetCycle() != cycle || !proto.Equal(p.GetSpec().GetVm(), next.GetVm()) {
+			t.Errorf("%s: its power is %v, its machine %v", step.what, p.GetPower(), p.GetSpec().GetVm())
+		}
+	}
 }

@@ -278,9 +278,11 @@ func (x *tx) refreshPlacements(next *skerryv1.Workload) {
 		p := shallow(present)
 		p.Generation, p.Spec = next.GetGeneration(), pinned(template, pinOf(present))
 		if here {
-			p.Power = powerOf(present)
-			p.Power.Cycle++
-			p.Power.Hard = false
+			if !plugs(present.GetSpec(), next) {
+				p.Power = powerOf(present)
+				p.Power.Cycle++
+				p.Power.Hard = false
+			}
 			x.bindVolumes(p.GetNode(), p.GetSpec())
 		}
 		if present.GetNode() != "" {

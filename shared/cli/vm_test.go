@@ -92,3 +92,31 @@ func TestSnapshotsAreAskedFor(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, r.err.String())
 	}
 }
+
+func TestDevicesAreGivenAndTaken(t *testing.T) {
+	vm := &skerryv1.VirtualMachine{Disks: []*skerryv1.Disk{{Name: "a", Volume: "a"}}, Networks: []*skerryv1.Nic{{Nat: true}}}
+	for name, test := range map[string]struct {
+		change func(*skerryv1.VirtualMachine) error
+		kind   problem.Kind
+	}{
+		"neither":                     {(&vmAttach{}).attach, problem.Invalid},
+		"both":                        {(&vmAttach{volume: "b", nat: true}).attach, problem.Invalid},
+		"a disk that it has not":      {(&vmDetach{disk: "b"}).detach, problem.NotFound},
+		"a card that it has not":      {(&vmDetach{network: 2}).detach, problem.NotFound},
+		"neither disk nor card to go": {(&vmDetach{}).detach, problem.Invalid},
+	} {
+		if err := test.change(vm); problem.KindOf(err) != test.kind {
+			t.Errorf("%s: it gave %v", name, err)
+		}
+	}
+	for _, change := range []func(*skerryv1.VirtualMachine) error{
+		(&vmAttach{volume: "b", readOnly: true}).attach, (&vmAttach{bridge: "br0"}).attach, (&vmDetach{disk: "a"}).detach, (&vmDetach{network: 1}).detach,
+	} {
+		if err := change(vm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantProto(t, vm, &skerryv1.VirtualMachine{
+		Disks: []*skerryv1.Disk{{Name: "b", Volume: "b", ReadOnly: true}}, Networks: []*skerryv1.Nic{{Bridge: "br0"}},
+	})
+}

@@ -38,34 +38,27 @@ func (o *vmResize) run(cmd *cobra.Command, args []string) error {
 	if o.cpu == 0 && o.memory == "" {
 		return problem.New(problem.Invalid, "", "there is nothing to change").WithHint("give --cpu, --memory or both")
 	}
-	id, err := o.requestID()
+	return o.changeVM(cmd, args[0], func(vm *skerryv1.VirtualMachine) error {
+		if o.cpu != 0 {
+			vm.Cpu = o.cpu
+		}
+		if o.memory != "" {
+			vm.Memory = o.memory
+		}
+		return nil
+	})
+}
+
+// reapply a workload that was read and changed. Its version makes sure that nothing
+// else has changed meanwhile.
+func (r *reading) reapply(ctx context.Context, c *client.Client, resource *skerryv1.Resource, id string) error {
+	manifest.Fill(resource)
+	if err := manifest.Validate(resource); err != nil {
+		return err
+	}
+	answer, err := call(ctx, r.app, c.Resources().Apply, &skerryv1.ApplyRequest{Resources: []*skerryv1.Resource{resource}, RequestId: id})
 	if err != nil {
 		return err
 	}
-	return o.bounded(cmd, func(ctx context.Context, c *client.Client) error {
-		resource, err := o.get(ctx, c, kinds[0], args[0])
-		if err != nil {
-			return err
-		}
-		w := resource.GetWorkload()
-		if w.GetVm() == nil {
-			return problem.New(problem.Invalid, "Workload/"+args[0], "it runs containers, not virtual machines")
-		}
-		if o.cpu != 0 {
-			w.Vm.Cpu = o.cpu
-		}
-		if o.memory != "" {
-			w.Vm.Memory = o.memory
-		}
-		manifest.Fill(resource)
-		if err := manifest.Validate(resource); err != nil {
-			return err
-		}
-		// The version makes sure that nothing else has changed meanwhile.
-		answer, err := call(ctx, o.app, c.Resources().Apply, &skerryv1.ApplyRequest{Resources: []*skerryv1.Resource{resource}, RequestId: id})
-		if err != nil {
-			return err
-		}
-		return (&applyOptions{app: o.app}).print(answer)
-	})
+	return (&applyOptions{app: r.app}).print(answer)
 }

@@ -10,7 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -123,4 +127,58 @@ func exported(t *testing.T, d *Driver, id string, what runtime.Export) string {
 	must(t, err)
 	text, _, _ := bytes.Cut(raw[512:1024], []byte{0})
 	return string(text)
+}
+
+// Disks and cards come and go while a guest runs, and are in its next domain.
+func TestDevicesComeAndGo(t *testing.T) {
+	d := newNode(t, theOne).open(t)
+	spec := withVolume(t, d, "vm-1")
+	run(t, d, spec)
+	put(t, d, spec.ID, "vdb", "kept")
+	begun := inGuest(t, d, spec.ID, "cat", "/proc/sys/kernel/random/boot_id")
+	more := spec
+	more.VM = proto.CloneOf(spec.VM)
+	more.VM.Disks = append(more.VM.Disks, &skerryv1.Disk{Name: "more", Volume: "more"})
+	more.VM.Networks = []*skerryv1.Nic{{Nat: true}}
+	more.Volumes = map[string]runtime.Volume{"vm-1": {SizeBytes: 8 << 20, Made: true}, "more": {SizeBytes: 4 << 20}}
+	for range 2 {
+		must(t, d.Adjust(t.Context(), more))
+	}
+	until(t, "the guest sees both", func() bool {
+		return devicesIn(t, d, spec.ID) == "data eth0 lo more root"
+	})
+	all, err := d.List(t.Context())
+	if err != nil || all[0].Devices != more.DevicesHash() || all[0].SpecHash != more.Hash() {
+		t.Errorf("it is %+v, %v", all, err)
+	}
+	must(t, d.Snapshot(t.Context(), spec.ID, "with-both", silent))
+	if err := d.DeleteVolume(t.Context(), "p", "more"); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("deleting a volume that was attached gave %v", err)
+	}
+	less := spec
+	less.VM = proto.CloneOf(spec.VM)
+	less.VM.Disks = more.VM.Disks[1:]
+	less.Volumes = more.Volumes
+	until(t, "the guest gives them up", func() bool {
+		err := d.Adjust(t.Context(), less)
+		if err != nil && problem.KindOf(err) != problem.Timeout {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if has := devicesIn(t, d, spec.ID); has != "lo more root" {
+		t.Errorf("the guest has %q", has)
+	}
+	if again := inGuest(t, d, spec.ID, "cat", "/proc/sys/kernel/random/boot_id"); again != begun {
+		t.Error("the guest booted again")
+	}
+	must(t, d.DeleteVolume(t.Context(), "p", "vm-1"))
+}
+
+// devicesIn a guest are its disks by their serial numbers, and its cards.
+func devicesIn(t *testing.T, d *Driver, id string) string {
+	t.Helper()
+	all := strings.Fields(inGuest(t, d, id, "sh", "-c", "for s in /sys/block/vd?/serial; do cat $s; echo; done; ls /sys/class/net"))
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }

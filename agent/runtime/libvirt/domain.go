@@ -85,7 +85,7 @@ func (d *Driver) devices(m machine) *golibvirtxml.DomainDeviceList {
 	return &golibvirtxml.DomainDeviceList{
 		Disks:       disksOf(m),
 		Interfaces:  d.cards(m),
-		Controllers: []golibvirtxml.DomainController{{Type: "usb", Model: "none"}},
+		Controllers: controllers(m),
 		Serials:     []golibvirtxml.DomainSerial{{Source: serial, Log: log, Target: &golibvirtxml.DomainSerialTarget{Port: &port}}},
 		Channels: []golibvirtxml.DomainChannel{{
 			Source: &golibvirtxml.DomainChardevSource{UNIX: &golibvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
@@ -101,24 +101,36 @@ func (d *Driver) devices(m machine) *golibvirtxml.DomainDeviceList {
 }
 
 func disksOf(m machine) []golibvirtxml.DomainDisk {
-	disk := func(at int, file, format, serial string, readOnly bool) golibvirtxml.DomainDisk {
-		d := golibvirtxml.DomainDisk{
-			Device: "disk", Serial: serial,
-			Driver: &golibvirtxml.DomainDiskDriver{Name: "qemu", Type: format, Discard: "unmap"},
-			Source: &golibvirtxml.DomainDiskSource{File: &golibvirtxml.DomainDiskSourceFile{File: file}},
-			Target: &golibvirtxml.DomainDiskTarget{Dev: targetOf(at), Bus: "virtio"},
-		}
-		if readOnly {
-			d.ReadOnly = &golibvirtxml.DomainDiskReadOnly{}
-		}
-		return d
-	}
-	all := []golibvirtxml.DomainDisk{disk(0, m.root, diskimage.QCOW2, rootName, false)}
+	all := []golibvirtxml.DomainDisk{diskXML(targetOf(0), m.root, diskimage.QCOW2, rootName, false)}
 	for _, v := range m.disks {
-		all = append(all, disk(len(all), v.file, diskimage.Raw, v.name, v.readOnly))
+		all = append(all, diskXML(targetOf(len(all)), v.file, diskimage.Raw, v.name, v.readOnly))
 	}
 	if m.seed != "" {
-		all = append(all, disk(len(all), m.seed, diskimage.Raw, "cidata", true))
+		all = append(all, diskXML(targetOf(len(all)), m.seed, diskimage.Raw, "cidata", true))
+	}
+	return all
+}
+
+func diskXML(target, file, format, serial string, readOnly bool) golibvirtxml.DomainDisk {
+	d := golibvirtxml.DomainDisk{
+		Device: "disk", Serial: serial,
+		Driver: &golibvirtxml.DomainDiskDriver{Name: "qemu", Type: format, Discard: "unmap"},
+		Source: &golibvirtxml.DomainDiskSource{File: &golibvirtxml.DomainDiskSourceFile{File: file}},
+		Target: &golibvirtxml.DomainDiskTarget{Dev: target, Bus: "virtio"},
+	}
+	if readOnly {
+		d.ReadOnly = &golibvirtxml.DomainDiskReadOnly{}
+	}
+	return d
+}
+
+// controllers: no USB, and a slot for each device and some that come later.
+func controllers(m machine) []golibvirtxml.DomainController {
+	const others = 4 // serial ports, balloon, entropy, cloud-init's disk
+	root := uint(0)
+	all := []golibvirtxml.DomainController{{Type: "usb", Model: "none"}, {Type: "pci", Index: &root, Model: "pcie-root"}}
+	for range 1 + len(m.disks) + len(m.spec.VM.GetNetworks()) + others + spareSlots {
+		all = append(all, golibvirtxml.DomainController{Type: "pci", Model: "pcie-root-port"})
 	}
 	return all
 }

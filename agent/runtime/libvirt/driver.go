@@ -68,6 +68,7 @@ var (
 	_ runtime.Guarded       = (*Driver)(nil)
 	_ runtime.PausedStarter = (*Driver)(nil)
 	_ runtime.DiskCopier    = (*Driver)(nil)
+	_ runtime.Adjuster      = (*Driver)(nil)
 	_ runtime.Photographer  = (*Driver)(nil)
 )
 

@@ -146,7 +146,7 @@ func (d *Driver) instance(id string, s *seen) runtime.Instance {
 	if err != nil || r == nil || s == nil {
 		return i
 	}
-	i.SpecHash, i.Cycle, i.Accel, i.StartedAt, i.Snapshots = r.SpecHash, r.Cycle, r.Accel, r.Started, d.savedOf(id)
+	i.SpecHash, i.Cycle, i.Accel, i.StartedAt, i.Snapshots, i.Devices = r.SpecHash, r.Cycle, r.Accel, r.Started, d.savedOf(id), r.Devices
 	switch {
 	case s.active():
 		i.State = runtime.Running

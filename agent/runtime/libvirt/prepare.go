@@ -76,7 +76,7 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	if err := d.logs.Create(spec.ID); err != nil {
 		return err
 	}
-	r := &record{SpecHash: spec.Hash(), Cycle: spec.Cycle, Accel: accel, Disks: diskFiles(m)}
+	r := &record{SpecHash: spec.Hash(), Cycle: spec.Cycle, Accel: accel, Disks: diskFiles(m), Devices: spec.DevicesHash()}
 	if err := d.write(spec.ID, r); err != nil {
 		return err
 	}

@@ -24,7 +24,9 @@ type record struct {
 	// Ended: how was noted, unless Code is nil, when nobody knows.
 	Ended time.Time `json:"ended,omitzero"`
 	Code  *int32    `json:"code,omitempty"`
-	// Disks that it was prepared with, in their order.
+	// Devices is Spec.DevicesHash of what it has now.
+	Devices string `json:"devices,omitempty"`
+	// Disks that it has, in their order.
 	Disks []diskFile `json:"disks,omitempty"`
 }
 

@@ -37,6 +37,14 @@ func (d *Driver) PingAgent(ctx context.Context, id string) error {
 	return d.machines.PingAgent(ctx, id)
 }
 
+// Adjust the devices of a virtual machine that runs.
+func (d *Driver) Adjust(ctx context.Context, spec runtime.Spec) error {
+	if !d.machines.Has(spec.ID) {
+		return onlyMachines(spec.ID)
+	}
+	return d.machines.Adjust(ctx, spec)
+}
+
 // Snapshot keeps the disks of a virtual machine as they are now.
 func (d *Driver) Snapshot(ctx context.Context, id, name string, progress func(done, total int64)) error {
 	if !d.machines.Has(id) {

@@ -41,6 +41,7 @@ type Machines interface {
 	runtime.Guarded
 	runtime.PausedStarter
 	runtime.DiskCopier
+	runtime.Adjuster
 	runtime.Photographer
 	Run(ctx context.Context) error
 	Close() error
@@ -83,6 +84,7 @@ var (
 	_ runtime.SecretKeeper  = (*Driver)(nil)
 	_ runtime.Guarded       = (*Driver)(nil)
 	_ runtime.PausedStarter = (*Driver)(nil)
+	_ runtime.Adjuster      = (*Driver)(nil)
 	_ runtime.DiskCopier    = (*Driver)(nil)
 	_ runtime.Photographer  = (*Driver)(nil)
 )
