@@ -103,7 +103,7 @@ func (r *Runs) job(w *skerryv1.Workload, all []*skerryv1.Placement, asked Asked)
 
 // begun looks at runs that are new.
 func (j *job) begun(w, want *skerryv1.Workload) *Violation {
-	active := 0
+	active, more := 0, false
 	for _, run := range w.GetStatus().GetRuns() {
 		if run.GetState() == skerryv1.RunState_RUN_STATE_ACTIVE {
 			active++
@@ -111,7 +111,7 @@ func (j *job) begun(w, want *skerryv1.Workload) *Violation {
 		if run.GetNumber() <= j.last {
 			continue
 		}
-		j.last = run.GetNumber()
+		j.last, more = run.GetNumber(), true
 		if schedule := want.GetSchedule(); schedule != nil {
 			due := run.GetDue().AsTime()
 			if v := j.moment(w.GetName(), run, schedule); v != nil {
@@ -124,7 +124,7 @@ func (j *job) begun(w, want *skerryv1.Workload) *Violation {
 	if want.GetSchedule().GetConcurrency() == manifest.Allow {
 		most = 10
 	}
-	if active > most {
+	if more && active > most {
 		return violated(Moments, "%s has %d runs under way, and %q was asked for", w.GetName(), active, want.GetSchedule().GetConcurrency())
 	}
 	return nil

@@ -91,7 +91,7 @@ func (c *client) choose() *request {
 		r.acknowledgedBefore = c.world.log.Highest()
 	case pick < 4:
 		r.entry = c.remove()
-	case pick < 5 && c.rng.IntN(2) == 0:
+	case pick < 5 && c.rng.IntN(4) > 0:
 		r.entry = c.steer()
 	case c.rng.IntN(20) == 0:
 		r.entry = c.wrong(r.id)

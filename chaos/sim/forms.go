@@ -31,7 +31,7 @@ var (
 	// formed are the workloads of the other forms.
 	formed = []string{canary, colors, collector, batch, tick, front, behind, phoenix, lone}
 	// steered are those whose rollouts people steer.
-	steered = []string{canary, colors, web, front, phoenix, lone}
+	steered = []string{canary, colors, web, front, phoenix}
 	// jobs end by themselves.
 	jobs = []string{batch, tick}
 	// after names what workloads wait for.

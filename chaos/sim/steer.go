@@ -16,14 +16,21 @@ import (
 // over.
 const tidyEvery = 5 * time.Second
 
-// steer somebody's rollout, whether that makes sense or not.
+// steer a rollout, mostly one that is under way, whether that makes sense or not.
 func (c *client) steer() *sitev1.Entry {
 	action := []skerryv1.SteerAction{
 		skerryv1.SteerAction_STEER_ACTION_PAUSE, skerryv1.SteerAction_STEER_ACTION_RESUME,
 		skerryv1.SteerAction_STEER_ACTION_PROMOTE, skerryv1.SteerAction_STEER_ACTION_PROMOTE,
 		skerryv1.SteerAction_STEER_ACTION_ABORT, skerryv1.SteerAction_STEER_ACTION_ROLL_BACK,
 	}[c.rng.IntN(6)]
-	return steerEntry(steered[c.rng.IntN(len(steered))], action)
+	name := steered[c.rng.IntN(len(steered))]
+	for range 4 {
+		if view := c.world.newest; c.rng.IntN(4) == 0 || !view.Rollout(project, name).Done() {
+			break
+		}
+		name = steered[c.rng.IntN(len(steered))]
+	}
+	return steerEntry(name, action)
 }
 
 func steerEntry(workload string, action skerryv1.SteerAction) *sitev1.Entry {

@@ -176,7 +176,7 @@ func (w *world) rngFor(concern uint64) *rand.Rand {
 
 // Phases of a run.
 const (
-	openTime = 60 * time.Second
+	openTime, openGrace = 60 * time.Second, 5 * time.Second
 	// settleTime is how soon everything must be in order after the last fault.
 	settleTime = 3 * time.Minute
 	// faultEvery is the mean time between the beginnings of two faults.
@@ -202,6 +202,10 @@ func (w *world) run() {
 	}
 	w.openSite(w.opening())
 	w.advanceTo(openTime)
+	// A secret may just have been changed.
+	for len(w.unsettled()) > 0 && w.kernel.now < openTime+openGrace {
+		w.advanceTo(w.kernel.now + 500*time.Millisecond)
+	}
 	if why := w.unsettled(); len(why) > 0 {
 		w.violate(&check.Violation{Rule: check.Converges, Message: fmt.Sprintf("the site did not come up: %v", why)})
 		return
