@@ -25,6 +25,7 @@ import (
 	"skerry.dev/agent/lease"
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
+	"skerry.dev/agent/queue"
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/secrets"
 	"skerry.dev/agent/session"
@@ -80,6 +81,7 @@ type Agent struct {
 	voters     *reachable
 	local      *localapi.Server
 	execs      *spool.Spool
+	queue      *queue.Queue
 	// refusals and reads are what happened here while no voter was in reach.
 	refusals, reads *counts.Counts
 	port            *mtls.Server
@@ -164,12 +166,15 @@ func (a *Agent) build() error {
 	if err := a.openExecs(); err != nil {
 		return err
 	}
+	if err := a.openQueue(); err != nil {
+		return err
+	}
 	a.voters = &reachable{agent: a}
 	a.local = localapi.New(localapi.Config{
 		Node: a.identity.Name(), Site: a.identity.Site(), Ledger: a.ledger, Placements: a.facts,
 		Conditions: func() []*skerryv1.Condition { return a.facts.Facts().GetConditions() },
 		Voters:     a.voters, Recovery: recoveries{a}, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
-		Names: a.names, Spool: a.execs, Refused: a.refusals, Reads: a.reads, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
+		Names: a.names, Spool: a.execs, Queue: a.queue, Refused: a.refusals, Reads: a.reads, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
 	a.identity.Records(a.onRecord)
 	a.port = a.server()
@@ -200,6 +205,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.enforceTrust(ctx) })
 	group.Go(func() error { return a.keepTime(ctx) })
 	group.Go(func() error { return a.untilEvicted(ctx, a.handOverExecs) })
+	group.Go(func() error { return a.untilEvicted(ctx, a.sendQueued) })
 	group.Go(func() error { return a.handOverCounts(ctx) })
 	group.Go(func() error { return a.renewal.run(ctx) })
 	return group.Wait()

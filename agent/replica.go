@@ -19,6 +19,7 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/deferred"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
@@ -73,8 +74,10 @@ type VoterOptions struct {
 	JwtSigner func(*certs.Bundle) *certs.JwtSigner
 	SiteTime  *sitetime.Keeper
 	Recipient *envelope.Recipient
-	Env       env.System
-	Logger    *slog.Logger
+	// Queue keeps changes while no coordinator is in reach.
+	Queue  deferred.Queue
+	Env    env.System
+	Logger *slog.Logger
 }
 
 // NewVoter opens a replica. An error that wraps ErrUntrusted means that its
@@ -270,7 +273,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
 		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
-		SiteTime: r.identity.SiteTime(), Env: r.Env, Logger: r.Logger,
+		SiteTime: r.identity.SiteTime(), Queue: r.queue, Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {
 		return r.halt(dir, err)

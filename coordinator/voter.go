@@ -38,6 +38,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/counts"
+	"skerry.dev/shared/deferred"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 	"skerry.dev/shared/problem"
@@ -89,6 +90,8 @@ type Config struct {
 	Logger   *slog.Logger
 	// Recipient is the key to which this node's share of secrets is sealed.
 	Recipient *envelope.Recipient
+	// Queue of this node keeps changes while no coordinator is in reach.
+	Queue deferred.Queue
 }
 
 // Voter is a replica of the log and, while it is elected, the coordinator.
@@ -239,8 +242,8 @@ func (v *Voter) serve() {
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting, Reported: func() []string { return v.dispatcher.Reported() }, Granted: v.grantedNow,
 		Leaves: v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
-		SiteTime: siteClock{v},
-		Clock:    v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
+		SiteTime: siteClock{v}, Queue: v.Queue,
+		Clock: v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	v.streams = v.judging(api.Proved)
 	syncMux := http.NewServeMux()
@@ -253,6 +256,7 @@ func (v *Voter) serve() {
 	syncMux.Handle(sitev1connect.NewLeaseServiceHandler(leaseService{v}, wire.Bounded(maxLeaseRequest), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
 		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
+	syncMux.Handle(sitev1connect.NewQueuePeerServiceHandler(queuePeer{v}, wire.Bounded(2*deferred.MaxChange), v.nodes(api.Proved)))
 	join := api.Join{
 		Log: proposer{v}, Store: v.store, Authority: v.Authority, Bundle: v.bundle, SiteTime: siteClock{v}, Rand: v.Env.Rand,
 		Refused: v.refusals,

@@ -20,6 +20,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/counts"
+	"skerry.dev/shared/deferred"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/wire"
@@ -72,6 +73,8 @@ type Config struct {
 	Names      Names
 	// Spool keeps what must get into the audit log, durably.
 	Spool Spool
+	// Queue keeps changes until a coordinator is in reach.
+	Queue deferred.Queue
 	// Refused and Reads count, for the audit log, what is refused here and whose
 	// logs are read while no voter is in reach.
 	Refused, Reads counts.Counter
@@ -100,6 +103,7 @@ func New(config Config) *Server {
 	operators.Handle(skerryv1connect.NewSiteServiceHandler(site{s}, options...))
 	operators.Handle(skerryv1connect.NewPlacementServiceHandler(placements{s}, options...))
 	operators.Handle(skerryv1connect.NewNamingServiceHandler(names{s}, options...))
+	operators.Handle(skerryv1connect.NewQueueServiceHandler(s.queueService(), options...))
 	operators.Handle(skerryv1connect.NewImageServiceHandler(skerryv1connect.UnimplementedImageServiceHandler{}, options...))
 	s.operators = s.redirect(operators)
 
@@ -194,6 +198,9 @@ var alone = map[string]bool{
 	skerryv1connect.NamingServiceEndpointsProcedure: true,
 	skerryv1connect.PlacementServiceLogsProcedure:   true,
 	skerryv1connect.PlacementServiceExecProcedure:   true,
+	skerryv1connect.QueueServiceQueueProcedure:      true,
+	skerryv1connect.QueueServiceListQueuedProcedure: true,
+	skerryv1connect.QueueServiceWithdrawProcedure:   true,
 }
 
 func (s *Server) noVoter() error {

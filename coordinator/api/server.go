@@ -17,6 +17,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/deferred"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/wire"
 )
@@ -68,6 +69,8 @@ type Config struct {
 	Execs Execs
 	// Backups of this voter.
 	Backups Backups
+	// Queue of this node keeps changes while no coordinator is in reach.
+	Queue deferred.Queue
 	// Granted leases; nil when this is not the coordinator.
 	Granted func() Granted
 	Clock   env.Clock
@@ -120,6 +123,7 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
 	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s}, options...))
 	mux.Handle(skerryv1connect.NewRecoveryServiceHandler(recoveries{s}, options...))
+	mux.Handle(skerryv1connect.NewQueueServiceHandler(s.queueService(), options...))
 	s.handler = s.authenticate(s.throttled(s.forward(mux)))
 	return s
 }
@@ -140,6 +144,7 @@ func (s *Server) commit(ctx context.Context, requestID string, entry *sitev1.Ent
 	entry.RequestId = requestID
 	entry.Principal = principalFrom(ctx).ID
 	entry.From = hostFrom(ctx)
+	entry.Queued = queuedFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	outcome, err := s.propose(ctx, entry)

@@ -26,8 +26,11 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	x.audit.term = max(x.audit.term, entry.GetTerm())
 	if len(entry.GetRequestId()) <= maxRequestID {
 		if done := s.requests.byID[entry.GetRequestId()]; done != nil {
-			s.publish(x)
 			outcome, digest, same := s.repeated(done, entry, index)
+			if same {
+				x.keepQueued(entry, outcome) // it was made before it could be queued
+			}
+			s.publish(x)
 			if !same {
 				s.record(entry, digest, outcome)
 			}
@@ -45,7 +48,11 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 	if keep || recorded {
 		digest, sum = s.hasher.asked(entry, identity(entry))
 	}
-	outcome, err := x.apply(entry)
+	err := x.checkQueued(entry)
+	var outcome *sitev1.Outcome
+	if err == nil {
+		outcome, err = x.apply(entry)
+	}
 	if err == nil {
 		err = x.checkAdmin()
 		x.followNodes()
@@ -57,6 +64,7 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		outcome = refusal(err)
 	}
 	outcome.Index = index
+	x.keepQueued(entry, outcome)
 	s.publish(x)
 	if recorded {
 		s.record(entry, sum, outcome)
@@ -168,6 +176,8 @@ func (x *tx) apply(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 		return x.adoptNode(change.AdoptNode)
 	case *sitev1.Entry_RecordBackup:
 		return x.recordBackup(change.RecordBackup)
+	case *sitev1.Entry_RefuseQueued:
+		return nil, refuseQueued(change.RefuseQueued)
 	case *sitev1.Entry_CheckHash:
 		return &sitev1.Outcome{}, nil // compared by the replica
 	default:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -76,6 +77,10 @@ func (s *Store) record(entry *sitev1.Entry, digest []byte, outcome *sitev1.Outco
 		if leaf.Message == "" { // what it asked for stays
 			leaf.Message = became(outcome)
 		}
+	}
+	if queued := entry.GetQueued().GetQueued(); queued != nil {
+		leaf.Message = bounded(fmt.Sprintf("queued on %s at %s: %s", queued.GetNode(),
+			queued.GetQueued().AsTime().Format(time.RFC3339), leaf.Message), maxMessage)
 	}
 	s.addLeaf(leaf)
 }
@@ -223,6 +228,8 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		leaf.Message = fmt.Sprintf("it names %d placements", len(change.AdoptNode.GetPlacements()))
 	case *sitev1.Entry_RecordBackup:
 		describeBackup(leaf, change.RecordBackup)
+	case *sitev1.Entry_RefuseQueued:
+		about(leaf, cmp.Or(entry.GetQueued().GetQueued().GetVerb(), "refuse-queued"), entry.GetQueued().GetQueued().GetResources()...)
 	case *sitev1.Entry_ArchiveAudit:
 		about(leaf, "archive", fmt.Sprintf("Audit/%d", change.ArchiveAudit.GetSize()))
 	default:

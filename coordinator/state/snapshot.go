@@ -57,6 +57,7 @@ func (s *Store) Marshal() ([]byte, error) {
 		Backups:             m.backups,
 		Rebalance:           m.rebalance,
 		Recovery:            m.recovery,
+		Queued:              m.queued,
 	}
 	if m.reference.GetSeconds() == 0 {
 		snapshot.Reference = nil // the site has none yet
@@ -123,6 +124,7 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 		backups:             snapshot.GetBackups(),
 		rebalance:           snapshot.GetRebalance(),
 		recovery:            snapshot.GetRecovery(),
+		queued:              snapshot.GetQueued(),
 	}}
 	if x.time == nil {
 		x.time = &timestamppb.Timestamp{}
@@ -153,6 +155,9 @@ func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
 	}
 	if x.recovery != nil {
 		x.sum += x.hash("recovery", x.recovery)
+	}
+	for _, q := range snapshot.GetQueued() {
+		x.sum += x.hash("queued", q)
 	}
 	for _, r := range snapshot.GetRevoked() {
 		x.sum += x.hash("revoked", r)

@@ -67,6 +67,8 @@ type meta struct {
 	rebalance *skerryv1.Rebalance
 	// recovery is the last one; nil when there was none.
 	recovery *skerryv1.Recovery
+	// queued are the last changes that had waited on a node, oldest first.
+	queued []*skerryv1.QueuedChange
 	// trusted are the SHA-256 of the CAs in the newest version of the chain of
 	// trust, sorted; they follow from trust.
 	trusted [][sha256.Size]byte

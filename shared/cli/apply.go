@@ -23,6 +23,7 @@ type applyOptions struct {
 	*app
 	files  []string
 	dryRun bool
+	wait   whenConnected
 	output outputFlag
 }
 
@@ -37,15 +38,22 @@ none. It returns when the change is safe on a majority of the voters; skerry
 get placements and skerry why show what follows from it.
 
 Manifests are YAML or JSON (docs/manifest.md). An unknown field is an error. A
-manifest with a resourceVersion is refused when the workload has changed since.`,
+manifest with a resourceVersion is refused when the workload has changed since.
+
+With --when-connected a change that cannot be made now waits on the node that
+answers, for a week at most, and is made as yours when there is a coordinator: or
+refused, if somebody has changed the same thing meanwhile. skerry get queued shows
+what waits and what became of it; skerry delete queued ID withdraws it.`,
 		Example: `  skerry apply -f web.yaml
   skerry apply -f web.yaml -f db.yaml --dry-run
-  generate | skerry apply -f -`,
+  generate | skerry apply -f -
+  skerry apply -f web.yaml --when-connected`,
 		Args: Args(0, 0),
 		RunE: o.run,
 	}
 	addFiles(cmd, &o.files)
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "check everything on the site, change nothing")
+	o.wait.add(cmd)
 	o.output.add(cmd, false)
 	return cmd
 }
@@ -77,6 +85,11 @@ func (o *applyOptions) send(cmd *cobra.Command, resources []*skerryv1.Resource) 
 		answer, err := call(ctx, o.app, c.Resources().Apply, &skerryv1.ApplyRequest{
 			Resources: resources, RequestId: id, DryRun: o.dryRun,
 		})
+		if o.wait.instead(err) && !o.dryRun {
+			return o.queue(ctx, c, &skerryv1.DeferredChange{
+				RequestId: id, Change: &skerryv1.DeferredChange_Apply{Apply: &skerryv1.ApplyRequest{Resources: resources}},
+			}, err)
+		}
 		if err != nil {
 			return err
 		}

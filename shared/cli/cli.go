@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto"
 	"io"
 	"time"
 
@@ -18,6 +19,8 @@ type Deps struct {
 	Connect func(ctx context.Context, target Target) (*client.Client, error)
 	// Self is the name of the operator whose credentials Connect uses.
 	Self func(target Target) (string, error)
+	// Key of that operator, and its SPIFFE ID.
+	Key func(target Target) (key crypto.Signer, principal string, err error)
 	// In may be a terminal, which `exec -t` then puts into raw mode; so may
 	// Err, which then shows progress on one line.
 	In       io.Reader
@@ -94,7 +97,7 @@ begins with "!" on standard error.`,
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, leasesCommand, eventsCommand,
-		applyCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
+		applyCommand, scaleCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand), rebalanceCommand,
 		logsCommand, execCommand, vmCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,

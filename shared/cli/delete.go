@@ -20,6 +20,7 @@ type deleteOptions struct {
 	files []string
 	// withData deletes the data of volumes too.
 	withData bool
+	wait     whenConnected
 }
 
 // doomed is a resource to delete.
@@ -28,7 +29,7 @@ type doomed struct{ kind, project, name string }
 func deleteCommand(a *app) *cobra.Command {
 	o := &deleteOptions{reading: reading{app: a}}
 	cmd := &cobra.Command{
-		Use:     "delete (KIND NAME... | -f FILE)",
+		Use:     "delete (KIND NAME... | queued ID... | -f FILE)",
 		GroupID: GroupChange,
 		Short:   "Delete resources",
 		Long: `Delete removes workloads. Their placements are stopped by their nodes, with the
@@ -38,21 +39,29 @@ back.
 A volume that may hold data is deleted only with --with-data, and only while no
 workload names it.
 
-With several names the others are deleted also when one fails.`,
+With several names the others are deleted also when one fails.
+
+With --when-connected what cannot be deleted now is when there is a coordinator in
+reach, as skerry apply --help tells. delete queued withdraws a change that waits.`,
 		Example: `  skerry delete workload web
   skerry delete wl web db -p shop
-  skerry delete -f web.yaml`,
+  skerry delete -f web.yaml
+  skerry delete queued 1f2e3d4c5b6a79880011223344556677`,
 		Args:              Args(0, -1),
 		ValidArgsFunction: o.completeNames,
 		RunE:              o.run,
 	}
 	o.addProject(cmd, "project `NAME` of the named resources (default \"default\")")
 	addFiles(cmd, &o.files)
+	o.wait.add(cmd)
 	cmd.Flags().BoolVar(&o.withData, "with-data", false, "of volumes: delete their data too, for good")
 	return cmd
 }
 
 func (o *deleteOptions) run(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 && args[0] == queuedWord {
+		return o.withdraw(cmd, args[1:])
+	}
 	targets, err := o.targets(cmd, args)
 	if err != nil {
 		return err
@@ -108,9 +117,13 @@ func (o *deleteOptions) one(ctx context.Context, c *client.Client, target doomed
 	if err != nil {
 		return err
 	}
-	_, err = call(ctx, o.app, c.Resources().Delete, &skerryv1.DeleteRequest{
+	request := &skerryv1.DeleteRequest{
 		Kind: target.kind, Name: target.name, Project: target.project, RequestId: id, WithData: o.withData && target.kind == "Volume",
-	})
+	}
+	_, err = call(ctx, o.app, c.Resources().Delete, request)
+	if o.wait.instead(err) {
+		return o.queue(ctx, c, &skerryv1.DeferredChange{RequestId: id, Change: &skerryv1.DeferredChange_Delete{Delete: request}}, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ func getCommand(a *app) *cobra.Command {
 		Long: `Get lists the resources of a kind, or shows the one with a name.
 
 ` + kindLines() + `
+get queued lists the changes that wait on the node that answers, and what became of
+those that have waited (skerry apply --when-connected).
+
 Without -p a list holds all projects, and a name is looked for in project
 "default".`,
 		Example: `  skerry get workloads
@@ -63,6 +66,9 @@ Without -p a list holds all projects, and a name is looked for in project
 }
 
 func (o *getOptions) run(cmd *cobra.Command, args []string) error {
+	if args[0] == queuedWord {
+		return o.queued(cmd)
+	}
 	k, err := parseKind(args[0])
 	if err != nil {
 		return err

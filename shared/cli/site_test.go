@@ -238,7 +238,7 @@ func missing(kind, name string) error {
 		WithHint("skerry get %s lists what there is", strings.ToLower(kind)))
 }
 
-func (s *fakeSite) handler() http.Handler {
+func (s *fakeSite) handler(queues ...skerryv1connect.QueueServiceHandler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(skerryv1connect.NewResourceServiceHandler(s))
 	mux.Handle(skerryv1connect.NewSiteServiceHandler(s))
@@ -254,6 +254,9 @@ func (s *fakeSite) handler() http.Handler {
 	mux.Handle(skerryv1connect.NewRebalanceServiceHandler(s))
 	mux.Handle(skerryv1connect.NewRunServiceHandler(s))
 	mux.Handle(skerryv1connect.NewDiskServiceHandler(s))
+	for _, queue := range queues {
+		mux.Handle(skerryv1connect.NewQueueServiceHandler(queue))
+	}
 	return mux
 }
 
@@ -316,8 +319,8 @@ func (r *run) against(t *testing.T, nodes map[string]*httptest.Server, args ...s
 		Connect: func(context.Context, Target) (*client.Client, error) {
 			return client.New(&http.Client{Transport: transport}, addresses), nil
 		},
-		Self: func(Target) (string, error) { return "mia", nil },
-		In:   r.in, Out: &r.out, Err: &r.err, Clock: r.clock, Rand: env.NewSystem().Rand, Version: "1.2.3",
+		Self: func(Target) (string, error) { return "mia", nil }, Key: testKey,
+		In: r.in, Out: &r.out, Err: &r.err, Clock: r.clock, Rand: env.NewSystem().Rand, Version: "1.2.3",
 	}), args)
 }
 

@@ -66,6 +66,7 @@ type Client struct {
 	access     skerryv1connect.AccessServiceClient
 	backups    skerryv1connect.BackupServiceClient
 	recovery   skerryv1connect.RecoveryServiceClient
+	queue      skerryv1connect.QueueServiceClient
 
 	mu   sync.Mutex
 	base string
@@ -81,6 +82,7 @@ func New(httpClient *http.Client, addresses []string) *Client {
 	c.placements = skerryv1connect.NewPlacementServiceClient(c, placeholder, options...)
 	c.images = skerryv1connect.NewImageServiceClient(c, placeholder, options...)
 	c.recovery = skerryv1connect.NewRecoveryServiceClient(c, placeholder, options...)
+	c.queue = skerryv1connect.NewQueueServiceClient(c, placeholder, options...)
 	c.backups = skerryv1connect.NewBackupServiceClient(c, placeholder, options...)
 	c.access = skerryv1connect.NewAccessServiceClient(c, placeholder, options...)
 	c.identity = skerryv1connect.NewIdentityServiceClient(c, placeholder, options...)
@@ -166,6 +168,9 @@ func (c *Client) Backups() skerryv1connect.BackupServiceClient { return c.backup
 
 // Recovery is the service that tells of the site's last recovery.
 func (c *Client) Recovery() skerryv1connect.RecoveryServiceClient { return c.recovery }
+
+// Queue is the service that keeps changes until the site is in reach.
+func (c *Client) Queue() skerryv1connect.QueueServiceClient { return c.queue }
 
 // placeholder is replaced by the address of a voter in every request.
 const placeholder = "https://site.invalid"

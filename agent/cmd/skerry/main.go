@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -65,6 +66,7 @@ func newRoot(system env.System) *cobra.Command {
 			return dialSite(ctx, system, target)
 		},
 		Self: func(target cli.Target) (string, error) { return operatorName(system, target) },
+		Key:  func(target cli.Target) (crypto.Signer, string, error) { return operatorKey(system, target) },
 		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Audit: auditVerifier{system},
 		Clock: system.Clock, Rand: system.Rand, Version: version,
@@ -138,6 +140,24 @@ func operatorName(system env.System, target cli.Target) (string, error) {
 		return "", err
 	}
 	return operator.Name(), nil
+}
+
+// operatorKey is that with which dialSite proves who calls.
+func operatorKey(system env.System, target cli.Target) (crypto.Signer, string, error) {
+	home, err := operatorHome()
+	if err != nil {
+		return nil, "", err
+	}
+	operator, err := identity.LoadOperator(system, home, target.Site)
+	if err != nil {
+		return nil, "", err
+	}
+	cert := operator.Certificate()
+	key, ok := cert.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, "", problem.New(problem.Internal, home, "the operator's key cannot sign")
+	}
+	return key, cert.Leaf.URIs[0].String(), nil
 }
 
 // operatorHome is where operators' credentials are: $SKERRY_HOME, else

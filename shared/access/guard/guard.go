@@ -41,10 +41,7 @@ func New(config Config) *Guard { return &Guard{config: config} }
 // WrapUnary implements connect.Interceptor.
 func (g *Guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
-		call, err := g.begin(ctx, request.Spec().Procedure)
-		if err == nil {
-			err = call.judgeRequest(request.Any())
-		}
+		call, err := g.Judge(ctx, request.Spec().Procedure, request.Any())
 		if err != nil {
 			return nil, problem.ToConnect(err)
 		}
@@ -75,6 +72,16 @@ func (g *Guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 // Begin a call whose procedure is given: what the interceptor does.
 func (g *Guard) Begin(ctx context.Context, procedure string) *Call {
 	return &Call{guard: g, who: g.config.Who(ctx), rule: access.RuleOf(procedure)}
+}
+
+// Judge a call that came in another way than by its procedure: what the interceptor
+// does before the handler.
+func (g *Guard) Judge(ctx context.Context, procedure string, message any) (*Call, error) {
+	call, err := g.begin(ctx, procedure)
+	if err != nil {
+		return nil, err
+	}
+	return call, call.judgeRequest(message)
 }
 
 // With returns the context in which a handler finds the call.

@@ -46,6 +46,8 @@ type Entry struct {
 	From string `protobuf:"bytes,100,opt,name=from,proto3" json:"from,omitempty"`
 	// Term of the coordinator that proposed it.
 	Term uint64 `protobuf:"varint,101,opt,name=term,proto3" json:"term,omitempty"`
+	// Of a change that was queued until the site was in reach.
+	Queued *QueuedMark `protobuf:"bytes,870,opt,name=queued,proto3" json:"queued,omitempty"`
 	// Types that are valid to be assigned to Change:
 	//
 	//	*Entry_InitSite
@@ -93,6 +95,7 @@ type Entry struct {
 	//	*Entry_SetPower
 	//	*Entry_RecoverSite
 	//	*Entry_AdoptNode
+	//	*Entry_RefuseQueued
 	Change        isEntry_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -182,6 +185,13 @@ func (x *Entry) GetTerm() uint64 {
 		return x.Term
 	}
 	return 0
+}
+
+func (x *Entry) GetQueued() *QueuedMark {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
 }
 
 func (x *Entry) GetChange() isEntry_Change {
@@ -596,6 +606,15 @@ func (x *Entry) GetAdoptNode() *AdoptNode {
 	return nil
 }
 
+func (x *Entry) GetRefuseQueued() *RefuseQueued {
+	if x != nil {
+		if x, ok := x.Change.(*Entry_RefuseQueued); ok {
+			return x.RefuseQueued
+		}
+	}
+	return nil
+}
+
 type isEntry_Change interface {
 	isEntry_Change()
 }
@@ -780,6 +799,10 @@ type Entry_AdoptNode struct {
 	AdoptNode *AdoptNode `protobuf:"bytes,682,opt,name=adopt_node,json=adoptNode,proto3,oneof"`
 }
 
+type Entry_RefuseQueued struct {
+	RefuseQueued *RefuseQueued `protobuf:"bytes,871,opt,name=refuse_queued,json=refuseQueued,proto3,oneof"`
+}
+
 func (*Entry_InitSite) isEntry_Change() {}
 
 func (*Entry_ApplyResources) isEntry_Change() {}
@@ -869,6 +892,8 @@ func (*Entry_SetPower) isEntry_Change() {}
 func (*Entry_RecoverSite) isEntry_Change() {}
 
 func (*Entry_AdoptNode) isEntry_Change() {}
+
+func (*Entry_RefuseQueued) isEntry_Change() {}
 
 // InitSite is the first entry of every site's log.
 type InitSite struct {
@@ -2628,7 +2653,9 @@ type Snapshot struct {
 	Rebalance *v1.Rebalance `protobuf:"bytes,520,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	Volumes   []*v1.Volume  `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	// The newest recovery; unset when there was none.
-	Recovery      *v1.Recovery `protobuf:"bytes,681,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	Recovery *v1.Recovery `protobuf:"bytes,681,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	// What became of the last changes that were queued, oldest first.
+	Queued        []*v1.QueuedChange `protobuf:"bytes,870,rep,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2950,6 +2977,13 @@ func (x *Snapshot) GetRecovery() *v1.Recovery {
 	return nil
 }
 
+func (x *Snapshot) GetQueued() []*v1.QueuedChange {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
 // TokenRecord is a token as the state keeps it.
 type TokenRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3266,7 +3300,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1cskerry/site/v1/recover.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xaa\x1a\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1askerry/site/v1/queue.proto\x1a\x1cskerry/site/v1/recover.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x15skerry/v1/queue.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xa5\x1b\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3276,7 +3310,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\treference\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\treference\x12\x1a\n" +
 	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\x12\x12\n" +
 	"\x04from\x18d \x01(\tR\x04from\x12\x12\n" +
-	"\x04term\x18e \x01(\x04R\x04term\x127\n" +
+	"\x04term\x18e \x01(\x04R\x04term\x123\n" +
+	"\x06queued\x18\xe6\x06 \x01(\v2\x1a.skerry.site.v1.QueuedMarkR\x06queued\x127\n" +
 	"\tinit_site\x18\n" +
 	" \x01(\v2\x18.skerry.site.v1.InitSiteH\x00R\binitSite\x12I\n" +
 	"\x0fapply_resources\x18\v \x01(\v2\x1e.skerry.site.v1.ApplyResourcesH\x00R\x0eapplyResources\x12I\n" +
@@ -3329,7 +3364,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\tset_power\x18\xec\x04 \x01(\v2\x18.skerry.site.v1.SetPowerH\x00R\bsetPower\x12A\n" +
 	"\frecover_site\x18\xa9\x05 \x01(\v2\x1b.skerry.site.v1.RecoverSiteH\x00R\vrecoverSite\x12;\n" +
 	"\n" +
-	"adopt_node\x18\xaa\x05 \x01(\v2\x19.skerry.site.v1.AdoptNodeH\x00R\tadoptNodeB\b\n" +
+	"adopt_node\x18\xaa\x05 \x01(\v2\x19.skerry.site.v1.AdoptNodeH\x00R\tadoptNode\x12D\n" +
+	"\rrefuse_queued\x18\xe7\x06 \x01(\v2\x1c.skerry.site.v1.RefuseQueuedH\x00R\frefuseQueuedB\b\n" +
 	"\x06change\"\xeb\x01\n" +
 	"\bInitSite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
@@ -3482,7 +3518,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vremove_node\x18\x04 \x01(\tR\n" +
 	"removeNode\x12$\n" +
 	"\x0eremove_raft_id\x18\x05 \x01(\x04R\fremoveRaftId\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xab\x0f\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xdd\x0f\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12 \n" +
@@ -3533,7 +3569,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\abackups\x18\xa8\x05 \x01(\v2\x1b.skerry.site.v1.BackupStateR\abackups\x123\n" +
 	"\trebalance\x18\x88\x04 \x01(\v2\x14.skerry.v1.RebalanceR\trebalance\x12,\n" +
 	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\x120\n" +
-	"\brecovery\x18\xa9\x05 \x01(\v2\x13.skerry.v1.RecoveryR\brecovery\"`\n" +
+	"\brecovery\x18\xa9\x05 \x01(\v2\x13.skerry.v1.RecoveryR\brecovery\x120\n" +
+	"\x06queued\x18\xe6\x06 \x03(\v2\x17.skerry.v1.QueuedChangeR\x06queued\"`\n" +
 	"\vTokenRecord\x121\n" +
 	"\x05token\x18\x01 \x01(\v2\x1b.skerry.site.v1.CreateTokenR\x05token\x12\x1e\n" +
 	"\vused_by_key\x18\x02 \x01(\fR\tusedByKey\"b\n" +
@@ -3605,212 +3642,218 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*Outcome)(nil),               // 26: skerry.site.v1.Outcome
 	nil,                           // 27: skerry.site.v1.CreateToken.LabelsEntry
 	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*ChangeGrants)(nil),          // 29: skerry.site.v1.ChangeGrants
-	(*EvictNode)(nil),             // 30: skerry.site.v1.EvictNode
-	(*RevokeOperator)(nil),        // 31: skerry.site.v1.RevokeOperator
-	(*RevokeToken)(nil),           // 32: skerry.site.v1.RevokeToken
-	(*SetSiteTime)(nil),           // 33: skerry.site.v1.SetSiteTime
-	(*AddSecretKey)(nil),          // 34: skerry.site.v1.AddSecretKey
-	(*WrapSecretKey)(nil),         // 35: skerry.site.v1.WrapSecretKey
-	(*RewrapSecrets)(nil),         // 36: skerry.site.v1.RewrapSecrets
-	(*RevealSecret)(nil),          // 37: skerry.site.v1.RevealSecret
-	(*AddRecoveryKey)(nil),        // 38: skerry.site.v1.AddRecoveryKey
-	(*RemoveRecoveryKey)(nil),     // 39: skerry.site.v1.RemoveRecoveryKey
-	(*RotateGossip)(nil),          // 40: skerry.site.v1.RotateGossip
-	(*AdvanceGossip)(nil),         // 41: skerry.site.v1.AdvanceGossip
-	(*RotateAuthorities)(nil),     // 42: skerry.site.v1.RotateAuthorities
-	(*AddCheckpoint)(nil),         // 43: skerry.site.v1.AddCheckpoint
-	(*RecordRefusals)(nil),        // 44: skerry.site.v1.RecordRefusals
-	(*ArchiveAudit)(nil),          // 45: skerry.site.v1.ArchiveAudit
-	(*CreateLocalOperator)(nil),   // 46: skerry.site.v1.CreateLocalOperator
-	(*RecordExec)(nil),            // 47: skerry.site.v1.RecordExec
-	(*RecordReads)(nil),           // 48: skerry.site.v1.RecordReads
-	(*ChangeDuty)(nil),            // 49: skerry.site.v1.ChangeDuty
-	(*RelabelNode)(nil),           // 50: skerry.site.v1.RelabelNode
-	(*ConfirmOff)(nil),            // 51: skerry.site.v1.ConfirmOff
-	(*SteerRollout)(nil),          // 52: skerry.site.v1.SteerRollout
-	(*StopSite)(nil),              // 53: skerry.site.v1.StopSite
-	(*StartSite)(nil),             // 54: skerry.site.v1.StartSite
-	(*RotateImageKey)(nil),        // 55: skerry.site.v1.RotateImageKey
-	(*RecordBackup)(nil),          // 56: skerry.site.v1.RecordBackup
-	(*StartRun)(nil),              // 57: skerry.site.v1.StartRun
-	(*StartRebalance)(nil),        // 58: skerry.site.v1.StartRebalance
-	(*StopRebalance)(nil),         // 59: skerry.site.v1.StopRebalance
-	(*SetPower)(nil),              // 60: skerry.site.v1.SetPower
-	(*RecoverSite)(nil),           // 61: skerry.site.v1.RecoverSite
-	(*AdoptNode)(nil),             // 62: skerry.site.v1.AdoptNode
-	(*TrustVersion)(nil),          // 63: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 64: skerry.v1.Node
-	(*v1.Grant)(nil),              // 65: skerry.v1.Grant
-	(*v1.Resource)(nil),           // 66: skerry.v1.Resource
-	(*SealedSecret)(nil),          // 67: skerry.site.v1.SealedSecret
-	(*v1.Token)(nil),              // 68: skerry.v1.Token
-	(*EndDrain)(nil),              // 69: skerry.site.v1.EndDrain
-	(*RunDue)(nil),                // 70: skerry.site.v1.RunDue
-	(*RunOver)(nil),               // 71: skerry.site.v1.RunOver
-	(*RolloutStep)(nil),           // 72: skerry.site.v1.RolloutStep
-	(*LeaseLapse)(nil),            // 73: skerry.site.v1.LeaseLapse
-	(*RebalanceStep)(nil),         // 74: skerry.site.v1.RebalanceStep
-	(*v1.Decision)(nil),           // 75: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 76: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 77: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 78: skerry.v1.Condition
-	(*v1.VmFacts)(nil),            // 79: skerry.v1.VmFacts
-	(*HeldVolume)(nil),            // 80: skerry.site.v1.HeldVolume
-	(v1.NodeState)(0),             // 81: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 82: skerry.v1.Image
-	(v1.VoterRole)(0),             // 83: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 84: skerry.v1.Placement
-	(*v1.Event)(nil),              // 85: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 86: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 87: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 88: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 89: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 90: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 91: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 92: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 93: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 94: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 95: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 96: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 97: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 98: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 99: skerry.site.v1.BackupState
-	(*v1.Rebalance)(nil),          // 100: skerry.v1.Rebalance
-	(*v1.Volume)(nil),             // 101: skerry.v1.Volume
-	(*v1.Recovery)(nil),           // 102: skerry.v1.Recovery
-	(*v1.Workload)(nil),           // 103: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 104: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 105: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 106: skerry.site.v1.SiteTimeSet
+	(*QueuedMark)(nil),            // 29: skerry.site.v1.QueuedMark
+	(*ChangeGrants)(nil),          // 30: skerry.site.v1.ChangeGrants
+	(*EvictNode)(nil),             // 31: skerry.site.v1.EvictNode
+	(*RevokeOperator)(nil),        // 32: skerry.site.v1.RevokeOperator
+	(*RevokeToken)(nil),           // 33: skerry.site.v1.RevokeToken
+	(*SetSiteTime)(nil),           // 34: skerry.site.v1.SetSiteTime
+	(*AddSecretKey)(nil),          // 35: skerry.site.v1.AddSecretKey
+	(*WrapSecretKey)(nil),         // 36: skerry.site.v1.WrapSecretKey
+	(*RewrapSecrets)(nil),         // 37: skerry.site.v1.RewrapSecrets
+	(*RevealSecret)(nil),          // 38: skerry.site.v1.RevealSecret
+	(*AddRecoveryKey)(nil),        // 39: skerry.site.v1.AddRecoveryKey
+	(*RemoveRecoveryKey)(nil),     // 40: skerry.site.v1.RemoveRecoveryKey
+	(*RotateGossip)(nil),          // 41: skerry.site.v1.RotateGossip
+	(*AdvanceGossip)(nil),         // 42: skerry.site.v1.AdvanceGossip
+	(*RotateAuthorities)(nil),     // 43: skerry.site.v1.RotateAuthorities
+	(*AddCheckpoint)(nil),         // 44: skerry.site.v1.AddCheckpoint
+	(*RecordRefusals)(nil),        // 45: skerry.site.v1.RecordRefusals
+	(*ArchiveAudit)(nil),          // 46: skerry.site.v1.ArchiveAudit
+	(*CreateLocalOperator)(nil),   // 47: skerry.site.v1.CreateLocalOperator
+	(*RecordExec)(nil),            // 48: skerry.site.v1.RecordExec
+	(*RecordReads)(nil),           // 49: skerry.site.v1.RecordReads
+	(*ChangeDuty)(nil),            // 50: skerry.site.v1.ChangeDuty
+	(*RelabelNode)(nil),           // 51: skerry.site.v1.RelabelNode
+	(*ConfirmOff)(nil),            // 52: skerry.site.v1.ConfirmOff
+	(*SteerRollout)(nil),          // 53: skerry.site.v1.SteerRollout
+	(*StopSite)(nil),              // 54: skerry.site.v1.StopSite
+	(*StartSite)(nil),             // 55: skerry.site.v1.StartSite
+	(*RotateImageKey)(nil),        // 56: skerry.site.v1.RotateImageKey
+	(*RecordBackup)(nil),          // 57: skerry.site.v1.RecordBackup
+	(*StartRun)(nil),              // 58: skerry.site.v1.StartRun
+	(*StartRebalance)(nil),        // 59: skerry.site.v1.StartRebalance
+	(*StopRebalance)(nil),         // 60: skerry.site.v1.StopRebalance
+	(*SetPower)(nil),              // 61: skerry.site.v1.SetPower
+	(*RecoverSite)(nil),           // 62: skerry.site.v1.RecoverSite
+	(*AdoptNode)(nil),             // 63: skerry.site.v1.AdoptNode
+	(*RefuseQueued)(nil),          // 64: skerry.site.v1.RefuseQueued
+	(*TrustVersion)(nil),          // 65: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),               // 66: skerry.v1.Node
+	(*v1.Grant)(nil),              // 67: skerry.v1.Grant
+	(*v1.Resource)(nil),           // 68: skerry.v1.Resource
+	(*SealedSecret)(nil),          // 69: skerry.site.v1.SealedSecret
+	(*v1.Token)(nil),              // 70: skerry.v1.Token
+	(*EndDrain)(nil),              // 71: skerry.site.v1.EndDrain
+	(*RunDue)(nil),                // 72: skerry.site.v1.RunDue
+	(*RunOver)(nil),               // 73: skerry.site.v1.RunOver
+	(*RolloutStep)(nil),           // 74: skerry.site.v1.RolloutStep
+	(*LeaseLapse)(nil),            // 75: skerry.site.v1.LeaseLapse
+	(*RebalanceStep)(nil),         // 76: skerry.site.v1.RebalanceStep
+	(*v1.Decision)(nil),           // 77: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 78: skerry.v1.PlacementStatus
+	(*v1.Capacity)(nil),           // 79: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 80: skerry.v1.Condition
+	(*v1.VmFacts)(nil),            // 81: skerry.v1.VmFacts
+	(*HeldVolume)(nil),            // 82: skerry.site.v1.HeldVolume
+	(v1.NodeState)(0),             // 83: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 84: skerry.v1.Image
+	(v1.VoterRole)(0),             // 85: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 86: skerry.v1.Placement
+	(*v1.Event)(nil),              // 87: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 88: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 89: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 90: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 91: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 92: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 93: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 94: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 95: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 96: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 97: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 98: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 99: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 100: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 101: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 102: skerry.v1.Rebalance
+	(*v1.Volume)(nil),             // 103: skerry.v1.Volume
+	(*v1.Recovery)(nil),           // 104: skerry.v1.Recovery
+	(*v1.QueuedChange)(nil),       // 105: skerry.v1.QueuedChange
+	(*v1.Workload)(nil),           // 106: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 107: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 108: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 109: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
 	28,  // 1: skerry.site.v1.Entry.reference:type_name -> google.protobuf.Timestamp
-	1,   // 2: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
-	3,   // 3: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
-	4,   // 4: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
-	5,   // 5: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
-	6,   // 6: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
-	7,   // 7: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
-	13,  // 8: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
-	17,  // 9: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
-	18,  // 10: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
-	19,  // 11: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
-	20,  // 12: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
-	29,  // 13: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
-	30,  // 14: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
-	31,  // 15: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
-	32,  // 16: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
-	33,  // 17: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
-	34,  // 18: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
-	35,  // 19: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
-	36,  // 20: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
-	37,  // 21: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
-	38,  // 22: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
-	39,  // 23: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
-	40,  // 24: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
-	41,  // 25: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
-	42,  // 26: skerry.site.v1.Entry.rotate_authorities:type_name -> skerry.site.v1.RotateAuthorities
-	43,  // 27: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
-	44,  // 28: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
-	45,  // 29: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
-	46,  // 30: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
-	47,  // 31: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
-	48,  // 32: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
-	49,  // 33: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
-	50,  // 34: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
-	51,  // 35: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
-	52,  // 36: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
-	53,  // 37: skerry.site.v1.Entry.stop_site:type_name -> skerry.site.v1.StopSite
-	54,  // 38: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
-	55,  // 39: skerry.site.v1.Entry.rotate_image_key:type_name -> skerry.site.v1.RotateImageKey
-	56,  // 40: skerry.site.v1.Entry.record_backup:type_name -> skerry.site.v1.RecordBackup
-	57,  // 41: skerry.site.v1.Entry.start_run:type_name -> skerry.site.v1.StartRun
-	58,  // 42: skerry.site.v1.Entry.start_rebalance:type_name -> skerry.site.v1.StartRebalance
-	59,  // 43: skerry.site.v1.Entry.stop_rebalance:type_name -> skerry.site.v1.StopRebalance
-	60,  // 44: skerry.site.v1.Entry.set_power:type_name -> skerry.site.v1.SetPower
-	61,  // 45: skerry.site.v1.Entry.recover_site:type_name -> skerry.site.v1.RecoverSite
-	62,  // 46: skerry.site.v1.Entry.adopt_node:type_name -> skerry.site.v1.AdoptNode
-	63,  // 47: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 48: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
-	64,  // 49: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
-	65,  // 50: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
-	66,  // 51: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
-	67,  // 52: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
-	68,  // 53: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
-	27,  // 54: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
-	65,  // 55: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
-	64,  // 56: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
-	9,   // 57: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
-	10,  // 58: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
-	11,  // 59: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
-	12,  // 60: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
-	8,   // 61: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
-	69,  // 62: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
-	70,  // 63: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
-	71,  // 64: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
-	72,  // 65: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
-	73,  // 66: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
-	74,  // 67: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
-	75,  // 68: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	75,  // 69: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	75,  // 70: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 71: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 72: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 73: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	76,  // 74: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	77,  // 75: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	78,  // 76: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 77: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	79,  // 78: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
-	80,  // 79: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
-	81,  // 80: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	82,  // 81: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	63,  // 82: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	83,  // 83: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 84: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 85: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	63,  // 86: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 87: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 88: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 89: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	84,  // 90: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	64,  // 91: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	82,  // 92: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	85,  // 93: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 94: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 95: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	86,  // 96: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	87,  // 97: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	88,  // 98: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	89,  // 99: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 100: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	90,  // 101: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	91,  // 102: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	92,  // 103: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	93,  // 104: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	94,  // 105: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	95,  // 106: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	96,  // 107: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	97,  // 108: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	98,  // 109: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	99,  // 110: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	100, // 111: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
-	101, // 112: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
-	102, // 113: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
-	5,   // 114: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	103, // 115: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 116: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	104, // 117: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	105, // 118: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	64,  // 119: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	106, // 120: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	121, // [121:121] is the sub-list for method output_type
-	121, // [121:121] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	29,  // 2: skerry.site.v1.Entry.queued:type_name -> skerry.site.v1.QueuedMark
+	1,   // 3: skerry.site.v1.Entry.init_site:type_name -> skerry.site.v1.InitSite
+	3,   // 4: skerry.site.v1.Entry.apply_resources:type_name -> skerry.site.v1.ApplyResources
+	4,   // 5: skerry.site.v1.Entry.delete_resource:type_name -> skerry.site.v1.DeleteResource
+	5,   // 6: skerry.site.v1.Entry.create_token:type_name -> skerry.site.v1.CreateToken
+	6,   // 7: skerry.site.v1.Entry.join_site:type_name -> skerry.site.v1.JoinSite
+	7,   // 8: skerry.site.v1.Entry.plan:type_name -> skerry.site.v1.Plan
+	13,  // 9: skerry.site.v1.Entry.status_batch:type_name -> skerry.site.v1.StatusBatch
+	17,  // 10: skerry.site.v1.Entry.set_node_state:type_name -> skerry.site.v1.SetNodeState
+	18,  // 11: skerry.site.v1.Entry.add_image:type_name -> skerry.site.v1.AddImage
+	19,  // 12: skerry.site.v1.Entry.extend_trust:type_name -> skerry.site.v1.ExtendTrust
+	20,  // 13: skerry.site.v1.Entry.check_hash:type_name -> skerry.site.v1.CheckHash
+	30,  // 14: skerry.site.v1.Entry.change_grants:type_name -> skerry.site.v1.ChangeGrants
+	31,  // 15: skerry.site.v1.Entry.evict_node:type_name -> skerry.site.v1.EvictNode
+	32,  // 16: skerry.site.v1.Entry.revoke_operator:type_name -> skerry.site.v1.RevokeOperator
+	33,  // 17: skerry.site.v1.Entry.revoke_token:type_name -> skerry.site.v1.RevokeToken
+	34,  // 18: skerry.site.v1.Entry.set_site_time:type_name -> skerry.site.v1.SetSiteTime
+	35,  // 19: skerry.site.v1.Entry.add_secret_key:type_name -> skerry.site.v1.AddSecretKey
+	36,  // 20: skerry.site.v1.Entry.wrap_secret_key:type_name -> skerry.site.v1.WrapSecretKey
+	37,  // 21: skerry.site.v1.Entry.rewrap_secrets:type_name -> skerry.site.v1.RewrapSecrets
+	38,  // 22: skerry.site.v1.Entry.reveal_secret:type_name -> skerry.site.v1.RevealSecret
+	39,  // 23: skerry.site.v1.Entry.add_recovery_key:type_name -> skerry.site.v1.AddRecoveryKey
+	40,  // 24: skerry.site.v1.Entry.remove_recovery_key:type_name -> skerry.site.v1.RemoveRecoveryKey
+	41,  // 25: skerry.site.v1.Entry.rotate_gossip:type_name -> skerry.site.v1.RotateGossip
+	42,  // 26: skerry.site.v1.Entry.advance_gossip:type_name -> skerry.site.v1.AdvanceGossip
+	43,  // 27: skerry.site.v1.Entry.rotate_authorities:type_name -> skerry.site.v1.RotateAuthorities
+	44,  // 28: skerry.site.v1.Entry.add_checkpoint:type_name -> skerry.site.v1.AddCheckpoint
+	45,  // 29: skerry.site.v1.Entry.record_refusals:type_name -> skerry.site.v1.RecordRefusals
+	46,  // 30: skerry.site.v1.Entry.archive_audit:type_name -> skerry.site.v1.ArchiveAudit
+	47,  // 31: skerry.site.v1.Entry.create_local_operator:type_name -> skerry.site.v1.CreateLocalOperator
+	48,  // 32: skerry.site.v1.Entry.record_exec:type_name -> skerry.site.v1.RecordExec
+	49,  // 33: skerry.site.v1.Entry.record_reads:type_name -> skerry.site.v1.RecordReads
+	50,  // 34: skerry.site.v1.Entry.change_duty:type_name -> skerry.site.v1.ChangeDuty
+	51,  // 35: skerry.site.v1.Entry.relabel_node:type_name -> skerry.site.v1.RelabelNode
+	52,  // 36: skerry.site.v1.Entry.confirm_off:type_name -> skerry.site.v1.ConfirmOff
+	53,  // 37: skerry.site.v1.Entry.steer_rollout:type_name -> skerry.site.v1.SteerRollout
+	54,  // 38: skerry.site.v1.Entry.stop_site:type_name -> skerry.site.v1.StopSite
+	55,  // 39: skerry.site.v1.Entry.start_site:type_name -> skerry.site.v1.StartSite
+	56,  // 40: skerry.site.v1.Entry.rotate_image_key:type_name -> skerry.site.v1.RotateImageKey
+	57,  // 41: skerry.site.v1.Entry.record_backup:type_name -> skerry.site.v1.RecordBackup
+	58,  // 42: skerry.site.v1.Entry.start_run:type_name -> skerry.site.v1.StartRun
+	59,  // 43: skerry.site.v1.Entry.start_rebalance:type_name -> skerry.site.v1.StartRebalance
+	60,  // 44: skerry.site.v1.Entry.stop_rebalance:type_name -> skerry.site.v1.StopRebalance
+	61,  // 45: skerry.site.v1.Entry.set_power:type_name -> skerry.site.v1.SetPower
+	62,  // 46: skerry.site.v1.Entry.recover_site:type_name -> skerry.site.v1.RecoverSite
+	63,  // 47: skerry.site.v1.Entry.adopt_node:type_name -> skerry.site.v1.AdoptNode
+	64,  // 48: skerry.site.v1.Entry.refuse_queued:type_name -> skerry.site.v1.RefuseQueued
+	65,  // 49: skerry.site.v1.InitSite.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 50: skerry.site.v1.InitSite.operator:type_name -> skerry.site.v1.OperatorRecord
+	66,  // 51: skerry.site.v1.InitSite.node:type_name -> skerry.v1.Node
+	67,  // 52: skerry.site.v1.OperatorRecord.grants:type_name -> skerry.v1.Grant
+	68,  // 53: skerry.site.v1.ApplyResources.resources:type_name -> skerry.v1.Resource
+	69,  // 54: skerry.site.v1.ApplyResources.secrets:type_name -> skerry.site.v1.SealedSecret
+	70,  // 55: skerry.site.v1.CreateToken.token:type_name -> skerry.v1.Token
+	27,  // 56: skerry.site.v1.CreateToken.labels:type_name -> skerry.site.v1.CreateToken.LabelsEntry
+	67,  // 57: skerry.site.v1.CreateToken.grants:type_name -> skerry.v1.Grant
+	66,  // 58: skerry.site.v1.JoinSite.node:type_name -> skerry.v1.Node
+	9,   // 59: skerry.site.v1.Plan.create:type_name -> skerry.site.v1.NewPlacement
+	10,  // 60: skerry.site.v1.Plan.assign:type_name -> skerry.site.v1.Assignment
+	11,  // 61: skerry.site.v1.Plan.remove:type_name -> skerry.site.v1.Removal
+	12,  // 62: skerry.site.v1.Plan.postpone:type_name -> skerry.site.v1.Postponement
+	8,   // 63: skerry.site.v1.Plan.evict:type_name -> skerry.site.v1.Eviction
+	71,  // 64: skerry.site.v1.Plan.end_drains:type_name -> skerry.site.v1.EndDrain
+	72,  // 65: skerry.site.v1.Plan.due:type_name -> skerry.site.v1.RunDue
+	73,  // 66: skerry.site.v1.Plan.over:type_name -> skerry.site.v1.RunOver
+	74,  // 67: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
+	75,  // 68: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
+	76,  // 69: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
+	77,  // 70: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	77,  // 71: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	77,  // 72: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 73: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 74: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 75: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	78,  // 76: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	79,  // 77: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	80,  // 78: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 79: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	81,  // 80: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
+	82,  // 81: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
+	83,  // 82: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	84,  // 83: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	65,  // 84: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	85,  // 85: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 86: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 87: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	65,  // 88: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 89: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 90: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 91: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	86,  // 92: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	66,  // 93: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	84,  // 94: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	87,  // 95: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 96: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 97: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	88,  // 98: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	89,  // 99: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	90,  // 100: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	91,  // 101: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 102: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	92,  // 103: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	93,  // 104: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	94,  // 105: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	95,  // 106: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	96,  // 107: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	97,  // 108: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	98,  // 109: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	99,  // 110: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	100, // 111: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	101, // 112: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	102, // 113: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	103, // 114: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
+	104, // 115: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
+	105, // 116: skerry.site.v1.Snapshot.queued:type_name -> skerry.v1.QueuedChange
+	5,   // 117: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	106, // 118: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 119: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	107, // 120: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	108, // 121: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	66,  // 122: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	109, // 123: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	124, // [124:124] is the sub-list for method output_type
+	124, // [124:124] is the sub-list for method input_type
+	124, // [124:124] is the sub-list for extension type_name
+	124, // [124:124] is the sub-list for extension extendee
+	0,   // [0:124] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }
@@ -3824,6 +3867,7 @@ func file_skerry_site_v1_log_proto_init() {
 	file_skerry_site_v1_exec_proto_init()
 	file_skerry_site_v1_glass_proto_init()
 	file_skerry_site_v1_image_proto_init()
+	file_skerry_site_v1_queue_proto_init()
 	file_skerry_site_v1_recover_proto_init()
 	file_skerry_site_v1_revocation_proto_init()
 	file_skerry_site_v1_rollout_proto_init()
@@ -3882,6 +3926,7 @@ func file_skerry_site_v1_log_proto_init() {
 		(*Entry_SetPower)(nil),
 		(*Entry_RecoverSite)(nil),
 		(*Entry_AdoptNode)(nil),
+		(*Entry_RefuseQueued)(nil),
 	}
 	file_skerry_site_v1_log_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
