@@ -180,7 +180,7 @@ func (v *Voter) handOver(ctx context.Context, replicas []uint64) error {
 	if err != nil || len(replicas) == 0 {
 		return err
 	}
-	v.Logger.Info("this node was removed from the site or is drained: another voter takes over")
+	v.Logger.Info("this node was removed from the site, is drained or is a witness: another voter takes over")
 	return v.node.TransferLeadership(ctx, replicas...)
 }
 

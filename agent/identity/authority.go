@@ -134,6 +134,9 @@ func (n *Node) NewestAuthority() (authority *certs.Authority, generation uint64)
 // before goes on until the new one counts. It lives as long as is said; 0 for
 // the default.
 func (n *Node) RotateAuthority(generation uint64, lifetime time.Duration) error {
+	if n.record.GetWitness() {
+		return nil
+	}
 	if lifetime == 0 {
 		lifetime = certs.AuthorityLifetime
 	}

@@ -278,9 +278,12 @@ func (n *Node) OnRecord(peer certs.Peer) bool {
 }
 
 // EnsureAuthority makes this node's CA, and the key that signs JWT-SVIDs beside
-// it, unless it has them. The CA lives as long as is
-// said; 0 for the default.
+// it, unless it has them or is a witness, which has none (SAFETY, rule 9). The CA
+// lives as long as is said; 0 for the default.
 func (n *Node) EnsureAuthority(lifetime time.Duration) error {
+	if n.record.GetWitness() {
+		return nil
+	}
 	if lifetime == 0 {
 		lifetime = certs.AuthorityLifetime
 	}

@@ -27,7 +27,7 @@ func (h *host) token() *sitev1.Entry {
 			Id: fmt.Sprintf("token-%s-%d", h.name, h.lives), Role: "node", Name: h.name,
 			Expires: timestamppb.New(simulationStart.Add(10 * 365 * 24 * time.Hour)),
 		},
-		SecretHash: tokenHash(h.name, h.lives), Zone: h.zone,
+		SecretHash: tokenHash(h.name, h.lives), Zone: h.zone, Witness: h.world.options.Witness && h.index == 2,
 	}}}
 }
 

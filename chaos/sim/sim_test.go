@@ -156,6 +156,23 @@ func TestTenSeedsTwice(t *testing.T) {
 	}
 }
 
+// TestSitesWithAWitness keep all rules, with a host of which two others take the
+// leadership, and the work, whatever happens.
+func TestSitesWithAWitness(t *testing.T) {
+	run, faults := []uint64{2, 3}, faultTime
+	if !full {
+		run, faults = run[:1], briefTime
+	}
+	for _, seed := range run {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			if result := simulate(t, Options{Seed: seed, Faults: faults, Witness: true}); result.Violation != nil {
+				keep(t, result)
+				t.Fatal(result.Violation)
+			}
+		})
+	}
+}
+
 // TestRegressions runs seeds that once found something.
 func TestRegressions(t *testing.T) {
 	if !full {

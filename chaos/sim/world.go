@@ -38,6 +38,8 @@ type Options struct {
 	People map[string]bool
 	// Bug is planted; empty for none.
 	Bug Bug
+	// Witness: the third host is one.
+	Witness bool
 	// Log takes the product's own log lines; nil drops them.
 	Log io.Writer
 }

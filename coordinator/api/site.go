@@ -103,6 +103,7 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 			Labels:     msg.GetLabels(),
 			MayVote:    msg.MayVote,
 			Grants:     msg.GetGrants(),
+			Witness:    msg.GetWitness(),
 		}},
 	})
 	if err != nil {
@@ -120,13 +121,16 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 func checkToken(msg *skerryv1.CreateTokenRequest) (time.Duration, error) {
 	switch msg.GetRole() {
 	case "node":
+		if msg.GetWitness() && msg.MayVote != nil && !msg.GetMayVote() {
+			return 0, problem.New(problem.Invalid, "token", "a witness is there to vote").WithField("mayVote")
+		}
 	case "operator":
 		if msg.GetName() == "" {
 			return 0, problem.New(problem.Invalid, "token", "an operator's token needs the operator's name").
 				WithField("name").WithHint("skerry token create --role operator --name alice --grant viewer")
 		}
-		if msg.GetZone() != "" || len(msg.GetLabels()) > 0 || msg.MayVote != nil {
-			return 0, problem.New(problem.Invalid, "token", "zone, labels and may-vote belong to nodes, not to operators")
+		if msg.GetZone() != "" || len(msg.GetLabels()) > 0 || msg.MayVote != nil || msg.GetWitness() {
+			return 0, problem.New(problem.Invalid, "token", "zone, labels, may-vote and witness belong to nodes, not to operators")
 		}
 	default:
 		return 0, problem.New(problem.Invalid, "token", "there is no role %q", msg.GetRole()).

@@ -17,7 +17,7 @@ func RotationDue(view *state.View, now time.Time) bool {
 	}
 	due := false
 	for node := range view.AllNodes() {
-		if node.GetRaftId() == 0 || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+		if node.GetRaftId() == 0 || node.GetWitness() || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
 		if node.GetAuthorityGeneration() < view.AuthorityGeneration() {

@@ -147,11 +147,18 @@ func (s *site) view() *state.View { return s.store.View() }
 
 func (s *site) join(name, zone string) {
 	s.t.Helper()
-	s.apply(&sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+	s.joinAs(name, zone, func(*sitev1.CreateToken) {})
+}
+
+func (s *site) joinAs(name, zone string, alter func(*sitev1.CreateToken)) {
+	s.t.Helper()
+	token := &sitev1.CreateToken{
 		Token: &skerryv1.Token{Id: fmt.Sprintf("t%d", s.index), Role: "node",
 			Expires: timestamppb.New(s.wall().Add(time.Hour))},
 		SecretHash: fingerprint(fmt.Sprint("secret", s.index)), Zone: zone,
-	}}})
+	}
+	alter(token)
+	s.apply(&sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: token}})
 	secret := fingerprint(fmt.Sprint("secret", s.index-1))
 	node := testNode(name, zone)
 	s.apply(&sitev1.Entry{Change: &sitev1.Entry_JoinSite{JoinSite: &sitev1.JoinSite{

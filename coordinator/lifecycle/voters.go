@@ -56,14 +56,17 @@ func (s *step) changeVoters(progress Progress) {
 }
 
 // handOver names the voters that may lead when the coordinator itself was
-// removed from the site, or is drained.
+// removed from the site, is drained, or is a witness.
 func (s *step) handOver() {
 	self := s.view.Node(s.config.Self)
 	removed := self.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
-	if !removed && !state.Leaves(self) {
+	if !removed && !state.Leaves(self) && !self.GetWitness() {
 		return
 	}
 	for _, node := range s.view.Voters() {
+		if node.GetWitness() {
+			continue
+		}
 		if node.GetState() == skerryv1.NodeState_NODE_STATE_READY && (removed || s.isUp(node) && !state.Leaves(node)) {
 			s.effects.HandOver = append(s.effects.HandOver, node.GetRaftId())
 		}
@@ -145,7 +148,7 @@ func (s *step) voterInput(progress Progress) voters.Input {
 			}
 		}
 		m := voters.Member{
-			Name: node.GetName(), Zone: node.GetZone(), MayVote: node.GetMayVote(),
+			Name: node.GetName(), Zone: node.GetZone(), MayVote: node.GetMayVote(), Witness: node.GetWitness(),
 			Lost:    node.GetState() == skerryv1.NodeState_NODE_STATE_LOST,
 			Removed: node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED,
 			Role:    node.GetVoter(), RaftID: node.GetRaftId(),

@@ -154,3 +154,22 @@ func TestACoordinatorThatWasRemovedHandsOver(t *testing.T) {
 	s.pass(3 * time.Second)
 	s.wantRoles("n2 votes")
 }
+
+func TestAWitnessVotesRunsNothingAndHandsOver(t *testing.T) {
+	s := newSite(t, 2)
+	s.joinAs("n3", "z3", func(token *sitev1.CreateToken) { token.Witness = true })
+	s.newTerm()
+	s.applyWorkload(testWorkload("web", 3))
+	s.pass(5 * time.Second)
+	s.wantRoles("n1 votes, n2 votes, n3 votes")
+	for _, p := range s.view().Placements() {
+		if p.GetNode() == "n3" {
+			t.Errorf("%s is on the witness", p.GetName())
+		}
+	}
+	s.core = New(Defaults("n3"), s.now) // it was elected
+	s.pass(2 * time.Second)
+	if got := s.step().HandOver; len(got) != 2 || slices.Contains(got, s.view().Node("n3").GetRaftId()) {
+		t.Errorf("it hands over to %v", got)
+	}
+}

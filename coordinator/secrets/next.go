@@ -78,10 +78,10 @@ func holders(view *state.View) []holder {
 }
 
 // Replicas are the nodes that should be able to open the site's key: those with
-// a replica of the log.
+// a replica of the log, but for witnesses.
 func Replicas(view *state.View) []*skerryv1.Node {
 	return slices.DeleteFunc(view.Replicas(), func(n *skerryv1.Node) bool {
-		return n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || envelope.CheckPublic(n.GetSealingKey()) != nil
+		return n.GetWitness() || n.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || envelope.CheckPublic(n.GetSealingKey()) != nil
 	})
 }
 

@@ -38,7 +38,7 @@ func (x *tx) rotateAuthorities() (*sitev1.Outcome, error) {
 	var behind []string
 	all := nodes.list(x.Txn)
 	for _, node := range all {
-		if hasReplica(node) && node.GetAuthorityGeneration() < x.authorityGeneration {
+		if hasReplica(node) && !node.GetWitness() && node.GetAuthorityGeneration() < x.authorityGeneration {
 			behind = append(behind, node.GetName())
 		}
 	}

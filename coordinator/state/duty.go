@@ -17,6 +17,7 @@ const (
 	isCordoned    = "it is cordoned"
 	isDrained     = "it is drained"
 	inMaintenance = "it is in maintenance"
+	isWitness     = "it is a witness: it votes and runs nothing"
 	isDistrusted  = "it was lost several times within an hour and is not trusted yet"
 )
 
@@ -30,6 +31,9 @@ func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 		return isLost
 	default:
 		return noSuchNode
+	}
+	if node.GetWitness() {
+		return isWitness
 	}
 	distrusted := node.GetDistrust().GetUntil() != nil
 	if node.GetDuty() == nil && !distrusted {

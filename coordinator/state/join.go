@@ -99,7 +99,8 @@ func (x *tx) joinNode(token *sitev1.TokenRecord, change *sitev1.JoinSite) (*site
 		GossipAddress:  from.GetGossipAddress(),
 		Capacity:       from.GetCapacity(),
 		Version:        from.GetVersion(),
-		MayVote:        mayVote,
+		MayVote:        mayVote || grant.GetWitness(),
+		Witness:        grant.GetWitness(),
 		KeyFingerprint: change.GetKeyFingerprint(),
 	}
 	if err := x.addNode(node); err != nil {

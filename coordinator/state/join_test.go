@@ -55,6 +55,28 @@ func TestOperatorTokenIsBoundToTheFirstKey(t *testing.T) {
 	}
 }
 
+func TestAWitnessGetsNoWork(t *testing.T) {
+	s := newSite(t, 2)
+	secret := fingerprint("secret of w")
+	s.ok(&sitev1.Entry{Change: &sitev1.Entry_CreateToken{CreateToken: &sitev1.CreateToken{
+		Token: &skerryv1.Token{Id: "t-w", Role: "node", Expires: &timestamppb.Timestamp{Seconds: 1_000_000}}, SecretHash: secret, Witness: true,
+	}}})
+	node := s.ok(joinEntry("w", testNode(3))).GetNode()
+	if !node.GetWitness() || !node.GetMayVote() {
+		t.Fatalf("it is %v", node)
+	}
+	s.ok(applyEntry(testWorkload("web", 1)))
+	if rejected := s.plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{create("web", 1)}}); rejected != 0 {
+		t.Fatal("the placement was not made")
+	}
+	if rejected := s.plan(&sitev1.Plan{Assign: []*sitev1.Assignment{assign("web-1", "n3")}}); rejected != 1 {
+		t.Error("it got a placement")
+	}
+	if rejected := s.plan(&sitev1.Plan{Assign: []*sitev1.Assignment{assign("web-1", "n2")}}); rejected != 0 {
+		t.Error("another node did not get it")
+	}
+}
+
 func TestTokenExpiresForItsOwnKeyToo(t *testing.T) {
 	s := newSite(t, 1)
 	expires := s.index + 4

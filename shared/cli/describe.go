@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -239,6 +240,9 @@ func (o *describeOptions) placementsOf(placements []*skerryv1.Placement) *table 
 }
 
 func mayVote(n *skerryv1.Node) string {
+	if n.GetWitness() {
+		return "witness, now " + strings.TrimSuffix(voterRole(n), " (witness)") + ": it votes, runs nothing, holds no CA and no secrets"
+	}
 	if role := voterRole(n); role != "-" {
 		return role
 	}

@@ -108,14 +108,17 @@ func dutyText(duty skerryv1.Duty) string {
 }
 
 func voterRole(n *skerryv1.Node) string {
+	role := "-"
 	switch n.GetVoter() {
 	case skerryv1.VoterRole_VOTER_ROLE_VOTER:
-		return "voter"
+		role = "voter"
 	case skerryv1.VoterRole_VOTER_ROLE_LEARNER:
-		return "learner"
-	default:
-		return "-"
+		role = "learner"
 	}
+	if n.GetWitness() && role != "-" {
+		return role + " (witness)"
+	}
+	return role
 }
 
 // lastExit says how the last run of a placement ended.

@@ -31,6 +31,7 @@ type tokenCreate struct {
 	ttl              time.Duration
 	labels           map[string]string
 	mayVote, quiet   bool
+	witness          bool
 	grants           []string
 	project          string
 	output           outputFlag
@@ -45,6 +46,7 @@ func tokenCreateCommand(a *app) *cobra.Command {
 prints the command to type there. A token works once and is shown once; the site
 keeps only a hash of it.`,
 		Example: `  skerry token create --role node --zone rack-b
+  skerry token create --role node --witness --zone office
   skerry token create --role operator --name alice --grant admin --ttl 24h
   skerry token create --role operator --name kim --grant viewer -p shop
   TOKEN=$(skerry token create --role node --quiet)`,
@@ -58,6 +60,7 @@ keeps only a hash of it.`,
 	flags.StringVar(&o.zone, "zone", "", "`ZONE` of the node: what fails together, a rack or a room (default the node's name)")
 	flags.StringToStringVar(&o.labels, "label", nil, "label of the node, `KEY=VALUE`; may be repeated")
 	flags.BoolVar(&o.mayVote, "may-vote", false, "whether the node may become a voter (default yes for the first five nodes)")
+	flags.BoolVar(&o.witness, "witness", false, "the node votes and runs nothing: the third voter of two machines")
 	flags.StringSliceVar(&o.grants, "grant", nil, "what the operator may do: `ROLE` admin, operator, viewer, auditor, or none; required for operators")
 	flags.StringVarP(&o.project, "project", "p", "", "the operator's roles count in the project `NAME` alone (default in the whole site)")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print the token and nothing else")
@@ -81,7 +84,7 @@ func (o *tokenCreate) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	request := &skerryv1.CreateTokenRequest{
-		Role: o.role, Name: o.name, Ttl: durationpb.New(o.ttl), Zone: o.zone, Labels: o.labels, RequestId: id, Grants: grants,
+		Role: o.role, Name: o.name, Ttl: durationpb.New(o.ttl), Zone: o.zone, Labels: o.labels, RequestId: id, Grants: grants, Witness: o.witness,
 	}
 	if cmd.Flags().Changed("may-vote") {
 		request.MayVote = &o.mayVote

@@ -13,6 +13,10 @@ func anyMember(t *rapid.T, i int) Member {
 		Name: fmt.Sprintf("n%d", i), Zone: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "zone"),
 		MayVote: rapid.IntRange(0, 9).Draw(t, "may vote") > 0, Ready: true,
 	}
+	if i != 1 {
+		m.Witness = rapid.IntRange(0, 4).Draw(t, "witness") == 0
+		m.MayVote = m.MayVote || m.Witness
+	}
 	if i == 1 {
 		m.Role, m.RaftID, m.MayVote = voter, 1, true
 		return m
@@ -82,6 +86,9 @@ func TestNoChangeCostsTheQuorum(t *testing.T) {
 			if m.Name == change.GetAddNode() && (!m.MayVote || !m.Ready || m.Removed) {
 				t.Fatalf("%s adds %+v", say(change), m)
 			}
+			if added := m.Name == change.GetAddNode() && votes(m) && m.Witness; added && 2*count(in, func(m Member) bool { return votes(m) && m.Witness && !m.gone() }) >= sortOut(in).target {
+				t.Fatalf("%s makes too many voters witnesses: %+v", say(change), in.Members)
+			}
 			if m.Name == in.Self && !votes(m) {
 				t.Fatalf("%s removes the coordinator", say(change))
 			}
@@ -96,7 +103,8 @@ func TestItComesToRest(t *testing.T) {
 		in := anySite(t)
 		run(t, &in)
 		s := sortOut(in)
-		eligible := count(in, func(m Member) bool { return s.isUp(m) && (m.MayVote || votes(m)) })
+		eligible := count(in, func(m Member) bool { return s.isUp(m) && !m.Witness && (m.MayVote || votes(m)) })
+		eligible += min(s.witnesses(), count(in, func(m Member) bool { return s.isUp(m) && m.Witness }))
 		stuck := count(in, func(m Member) bool { return votes(m) && !s.isUp(m) })
 		if stuck == 0 && eligible >= s.target && len(s.voters) != s.target &&
 			count(in, func(m Member) bool { return m.Role == learner && !m.CaughtUp }) == 0 {

@@ -39,11 +39,32 @@ func sortOut(in Input) *set {
 		}
 	}
 	s.target = Target(nodes)
+	s.boundWitnesses()
 	return s
 }
 
-func (s *set) selfRemoved() bool {
-	return slices.ContainsFunc(s.Members, func(m Member) bool { return m.Name == s.Self && m.Removed })
+// boundWitnesses passes over those that would be too many.
+func (s *set) boundWitnesses() {
+	voting := len(only(s.live(s.voters), true))
+	if voting >= s.witnesses() {
+		s.fit = only(s.fit, false)
+	}
+	if voting+len(only(s.live(s.learners), true)) >= s.witnesses() {
+		s.spare = only(s.spare, false)
+	}
+}
+
+// selfLeaves: the coordinator is one only until another takes over.
+func (s *set) selfLeaves() bool {
+	return slices.ContainsFunc(s.Members, func(m Member) bool { return m.Name == s.Self && (m.Removed || m.Witness) })
+}
+
+// witnesses that may vote.
+func (s *set) witnesses() int { return (s.target - 1) / 2 }
+
+// only the witnesses among the members, or those that are none.
+func only(members []Member, witness bool) []Member {
+	return slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Witness != witness })
 }
 
 // gone: its replica is of no use any more.

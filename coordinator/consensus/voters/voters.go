@@ -6,6 +6,9 @@
 // to two caught-up learners stand by for that. One change at a time, each
 // leaves a majority of live voters, and the set is never shrunk because nodes
 // are lost: only an operator who removes nodes makes it smaller.
+//
+// Witnesses are a minority of the voters, and of those who stand by: somebody must
+// coordinate, and hold the CAs and the secrets.
 package voters
 
 import (
@@ -23,6 +26,8 @@ type Member struct {
 	// Ready: it is alive, for a while already. A node that is neither ready nor
 	// lost is in doubt: nothing is done about it.
 	Ready, Lost bool
+	// Witness: it votes and does nothing else.
+	Witness bool
 	// Removed from the site by an operator.
 	Removed bool
 	// Halted: the node lives, but its replica does not any more.
@@ -61,7 +66,7 @@ func Target(nodes int) int {
 // Next returns the next change, nil when there is nothing to do now.
 func Next(in Input) *sitev1.VoterChange {
 	s := sortOut(in)
-	if s.selfRemoved() {
+	if s.selfLeaves() {
 		return nil // it hands over first: whoever follows decides
 	}
 	for _, rule := range []func() *sitev1.VoterChange{
@@ -126,7 +131,11 @@ func (s *set) shrink() *sitev1.VoterChange {
 	if len(s.voters) <= s.target || !s.allReady() {
 		return nil
 	}
-	out := worst(s.others(), s.perZone(s.voters))
+	others := s.others()
+	if witnesses := only(others, true); len(witnesses) > s.witnesses() {
+		others = witnesses
+	}
+	out := worst(others, s.perZone(s.voters))
 	if out == nil {
 		return nil
 	}
@@ -145,8 +154,9 @@ func (s *set) spreadVoters() *sitev1.VoterChange {
 
 // dropUseless learners, which will never vote.
 func (s *set) dropUseless() *sitev1.VoterChange {
+	tooMany := len(only(s.live(s.voters), true))+len(only(s.live(s.learners), true)) > s.witnesses()
 	for _, m := range s.learners {
-		if m.Halted || m.Removed {
+		if m.Halted || m.Removed || m.Witness && tooMany {
 			return remove(m)
 		}
 	}

@@ -41,6 +41,8 @@ func site(text string) Input {
 				m.Halted = true
 			case "never":
 				m.MayVote = false
+			case "witness":
+				m.Witness = true
 			}
 		}
 		if m.Role != 0 {
@@ -107,6 +109,13 @@ func run(t interface{ Fatalf(string, ...any) }, in *Input) []string {
 	return nil
 }
 
+func TestAWitnessThatCoordinatesChangesNothing(t *testing.T) {
+	in := site("n1:a:voter,witness n2:b:voter n3:c:voter,lost n4:c:learner")
+	if change := Next(in); change != nil {
+		t.Errorf("it wants %s", say(change))
+	}
+}
+
 func TestTarget(t *testing.T) {
 	for nodes, want := range map[int]int{1: 1, 2: 1, 3: 3, 4: 3, 6: 3, 7: 5, 100: 5} {
 		if got := Target(nodes); got != want {
@@ -119,6 +128,16 @@ func TestNext(t *testing.T) {
 	for _, test := range []struct{ name, site, want string }{
 		{"one node is content", "n1:a:voter", ""},
 		{"so are two", "n1:a:voter n2:b", ""},
+		{"two nodes and a witness vote", "n1:a:voter n2:b:learner n3:c:learner,witness", "^n2"},
+		{"the witness last", "n1:a:voter n2:b:voter n3:c:learner,witness", "^n3"},
+		{"a witness alone beside one node is of no use", "n1:a:voter n2:b:witness", ""},
+		{"nor does it follow there", "n1:a:voter n2:b:learner,witness", "-n2"},
+		{"it goes when a site becomes that small", "n1:a:voter n2:b:voter,removed n3:c:voter,witness", "-n2"},
+		{"and then votes no more", "n1:a:voter n3:c:voter,witness", "-n3"},
+		{"one witness of three voters is enough", "n1:a:voter n2:b:voter,lost n3:c:voter,witness n4:d:learner,witness", "-n4"},
+		{"a lost witness is replaced by another", "n1:a:voter n2:b:voter n3:c:voter,witness,lost n4:c:learner,witness", "^n4 -n3"},
+		{"or by any other node", "n1:a:voter n2:b:voter n3:c:voter,witness,lost n4:c:learner", "^n4 -n3"},
+		{"a witness in a zone of its own votes before another node", "n1:a:voter n2:b:voter n3:a:learner n4:c:learner,witness", "^n4"},
 		{"a third node brings in learners", "n1:a:voter n2:b n3:c", "+n2"},
 		{"a learner that is behind does not vote", "n1:a:voter n2:b:learner,behind n3:c:learner", ""},
 		{"nor is there an even number for long", "n1:a:voter n2:b:learner n3:c:learner", "^n2"},

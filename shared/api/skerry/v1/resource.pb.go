@@ -2858,7 +2858,10 @@ type Node struct {
 	// What it can do for virtual machines; unset: nothing.
 	Vms *VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
 	// Site epoch in which the node was last heard; 0 is 1. Set by the site.
-	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	SiteEpoch uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	// It votes and stores the log, and does nothing else: no workloads, no CA, no
+	// secrets, and it coordinates only until another one can.
+	Witness       bool `protobuf:"varint,870,opt,name=witness,proto3" json:"witness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3136,6 +3139,13 @@ func (x *Node) GetSiteEpoch() uint64 {
 		return x.SiteEpoch
 	}
 	return 0
+}
+
+func (x *Node) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
 }
 
 // Capacity of a node.
@@ -3926,7 +3936,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xd2\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xed\n" +
 	"\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -3972,7 +3982,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
 	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x12\x1e\n" +
 	"\n" +
-	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x1a9\n" +
+	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x19\n" +
+	"\awitness\x18\xe6\x06 \x01(\bR\awitness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +

@@ -1286,7 +1286,9 @@ type CreateTokenRequest struct {
 	MayVote *bool `protobuf:"varint,7,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
 	// For operators: the roles that the joiner gets. None: policies alone say what
 	// it may do.
-	Grants        []*Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	Grants []*Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	// For nodes: it votes and runs nothing.
+	Witness       bool `protobuf:"varint,870,opt,name=witness,proto3" json:"witness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1375,6 +1377,13 @@ func (x *CreateTokenRequest) GetGrants() []*Grant {
 		return x.Grants
 	}
 	return nil
+}
+
+func (x *CreateTokenRequest) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
 }
 
 type CreateTokenResponse struct {
@@ -2559,7 +2568,7 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x06 \x01(\bR\x06quorum\x128\n" +
 	"\tsite_time\x18\x8c\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bsiteTime\x12\x1a\n" +
-	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\"\xf1\x02\n" +
+	"\btime_era\x18\x8d\x01 \x01(\x04R\atimeEra\"\x8c\x03\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
@@ -2569,7 +2578,8 @@ const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x1e\n" +
 	"\bmay_vote\x18\a \x01(\bH\x00R\amayVote\x88\x01\x01\x12(\n" +
-	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x1a9\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x12\x19\n" +
+	"\awitness\x18\xe6\x06 \x01(\bR\awitness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +

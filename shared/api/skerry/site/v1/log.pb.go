@@ -1188,7 +1188,9 @@ type CreateToken struct {
 	Labels     map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	MayVote    *bool             `protobuf:"varint,5,opt,name=may_vote,json=mayVote,proto3,oneof" json:"may_vote,omitempty"`
 	// For role operator: the roles that the joiner gets.
-	Grants        []*v1.Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	Grants []*v1.Grant `protobuf:"bytes,120,rep,name=grants,proto3" json:"grants,omitempty"`
+	// For role node: it votes and runs nothing.
+	Witness       bool `protobuf:"varint,870,opt,name=witness,proto3" json:"witness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1263,6 +1265,13 @@ func (x *CreateToken) GetGrants() []*v1.Grant {
 		return x.Grants
 	}
 	return nil
+}
+
+func (x *CreateToken) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
 }
 
 // JoinSite uses up a token and records the joiner. The same key may repeat it
@@ -3387,7 +3396,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12)\n" +
 	"\x10resource_version\x18\x04 \x01(\x04R\x0fresourceVersion\x12\x1c\n" +
-	"\twith_data\x18\xec\x04 \x01(\bR\bwithData\"\xbd\x02\n" +
+	"\twith_data\x18\xec\x04 \x01(\bR\bwithData\"\xd8\x02\n" +
 	"\vCreateToken\x12&\n" +
 	"\x05token\x18\x01 \x01(\v2\x10.skerry.v1.TokenR\x05token\x12\x1f\n" +
 	"\vsecret_hash\x18\x02 \x01(\fR\n" +
@@ -3395,7 +3404,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12?\n" +
 	"\x06labels\x18\x04 \x03(\v2'.skerry.site.v1.CreateToken.LabelsEntryR\x06labels\x12\x1e\n" +
 	"\bmay_vote\x18\x05 \x01(\bH\x00R\amayVote\x88\x01\x01\x12(\n" +
-	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x1a9\n" +
+	"\x06grants\x18x \x03(\v2\x10.skerry.v1.GrantR\x06grants\x12\x19\n" +
+	"\awitness\x18\xe6\x06 \x01(\bR\awitness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
