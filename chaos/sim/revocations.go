@@ -173,7 +173,7 @@ func (w *world) unsettledTrust() []string {
 			}
 			continue
 		}
-		if n.GetRaftId() != 0 && n.GetAuthorityGeneration() < view.AuthorityGeneration() {
+		if n.GetRaftId() != 0 && !n.GetWitness() && n.GetAuthorityGeneration() < view.AuthorityGeneration() {
 			say("%s has no new CA yet", n.GetName())
 		}
 		if p == nil || p.self == nil {

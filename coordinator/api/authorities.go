@@ -41,7 +41,7 @@ func waitingForAuthorities(view *state.View) []string {
 	var waiting []string
 	for _, node := range view.Nodes() {
 		removed := node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
-		if node.GetRaftId() != 0 && !removed && node.GetAuthorityGeneration() < view.AuthorityGeneration() {
+		if node.GetRaftId() != 0 && !node.GetWitness() && !removed && node.GetAuthorityGeneration() < view.AuthorityGeneration() {
 			waiting = append(waiting, "a new CA on "+node.GetName())
 		}
 	}
