@@ -148,6 +148,11 @@ chaos-report: prerequisites build chaos-older ## every nemesis against real host
 	mkdir -p $(dir $(CHAOS_RESULTS)) && rm -f $(CHAOS_RESULTS)
 	$(PARTITION) -for 20m -report docs/partition-report.md
 
+.PHONY: chaos-night
+chaos-night: prerequisites build chaos-older ## the same for hours, with pairs of nemeses at once (root)
+	mkdir -p $(dir $(CHAOS_RESULTS))
+	$(PARTITION) -for 8h -pairs
+
 # The binary that a node goes back to in the middle of an update.
 .PHONY: chaos-older
 chaos-older:

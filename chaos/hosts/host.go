@@ -29,8 +29,13 @@ const (
 // Host is one machine of a site.
 type Host struct {
 	Name, Zone, Address string
+	// Binary of skerry that StartAgent starts; the rig's when it is empty.
+	Binary string
 
 	rig            *Rig
+	port           string // of the bridge
+	relay          *relay
+	disk           *process
 	dir, namespace string
 	power          *process // unshare; its child is the host's first process
 	first          int      // PID of that child, in the machine's own numbers
@@ -139,6 +144,9 @@ func (h *Host) StartContainerd(ctx context.Context) error {
 // StopContainerd ends the host's containerd; containers go on running.
 func (h *Host) StopContainerd() error { return h.containerd.end(syscall.SIGTERM) }
 
+// KillContainerd ends it with SIGKILL.
+func (h *Host) KillContainerd() error { return h.containerd.end(syscall.SIGKILL) }
+
 // PowerOff pulls the cord: everything on the host ends at once.
 func (h *Host) PowerOff() error {
 	if h.power == nil {
@@ -163,7 +171,11 @@ func (h *Host) PowerOff() error {
 
 // StartAgent starts the agent; it does not wait for anything.
 func (h *Host) StartAgent() error {
-	started, err := h.start("agent.log", h.rig.Binary, "agent", "--config", h.Config())
+	binary := h.rig.Binary
+	if h.Binary != "" {
+		binary = h.Binary
+	}
+	started, err := h.start("agent.log", binary, "agent", "--config", h.Config())
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,16 @@ func (r *Rig) Cut(ctx context.Context, a, b []*Host) error {
 	return nil
 }
 
-// Heal ends all cuts.
+// Heal ends all cuts and losses, and mends all lines.
 func (r *Rig) Heal(ctx context.Context) error {
 	for _, h := range r.Hosts {
-		if err := h.filter(ctx, "flush set inet cuts deaf"); err != nil {
+		if err := h.filter(ctx, "flush set inet cuts deaf\nflush chain inet cuts loss"); err != nil {
 			return err
+		}
+		if h.relay != nil {
+			if err := h.mend(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	r.Log.Info("healed")
@@ -48,6 +53,7 @@ add set inet cuts deaf { type ipv4_addr; }
 add chain inet cuts in { type filter hook input priority -300; }
 flush chain inet cuts in
 add rule inet cuts in ip saddr @deaf drop
+add chain inet cuts loss { type filter hook input priority -299; }
 ` + rules + "\n"
 	command := exec.CommandContext(ctx, "ip", "netns", "exec", h.namespace, "nft", "-f", "-")
 	command.Stdin = strings.NewReader(script)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -34,6 +36,8 @@ type Options struct {
 	// Zones that the hosts are spread over, one after the other; 0: each has one of
 	// its own.
 	Zones int
+	// FaultDisk is faultdisk, built: each host has its state on such a disk.
+	FaultDisk string
 	// Log gets what is done to the hosts.
 	Log *slog.Logger
 }
@@ -55,6 +59,11 @@ func New(ctx context.Context, options Options) (*Rig, error) {
 	}
 	if err := r.sweep(ctx); err != nil {
 		return nil, err
+	}
+	if mounted, err := filepath.Glob(filepath.Join(r.Dir, "*", "state")); err == nil {
+		for _, dir := range mounted {
+			_ = unix.Unmount(dir, unix.MNT_DETACH) // most are no mounts
+		}
 	}
 	if err := os.RemoveAll(r.Dir); err != nil {
 		return nil, err
@@ -99,6 +108,7 @@ func (r *Rig) AddHost(ctx context.Context, name, zone string) (*Host, error) {
 	}
 	r.Hosts = append(r.Hosts, h)
 	port := fmt.Sprintf("p%d", number)
+	h.port = port
 	for _, command := range []string{
 		"ip netns add " + h.namespace,
 		"ip -n " + r.Namespace() + " link add " + port + " type veth peer name eth0 netns " + h.namespace,
@@ -132,7 +142,10 @@ func (r *Rig) Close() error {
 	defer cancel()
 	var failures error
 	for _, h := range r.Hosts {
-		failures = errors.Join(failures, h.PowerOff(), removeCgroups(h.cgroup()))
+		if h.relay != nil {
+			failures = errors.Join(failures, h.mend(ctx))
+		}
+		failures = errors.Join(failures, h.PowerOff(), removeCgroups(h.cgroup()), h.closeDisk())
 	}
 	return errors.Join(failures, r.sweep(ctx), os.RemoveAll(r.Dir))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,11 @@ func (r *Rig) Add(ctx context.Context, tokenFlags ...string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.FaultDisk != "" {
+		if err := h.FaultyDisk(ctx, r.FaultDisk); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.Boot(ctx); err != nil {
 		return nil, err
 	}
@@ -70,7 +76,8 @@ func (r *Rig) join(ctx context.Context, h *Host, tokenFlags []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.Skerry(ctx, "join", strings.TrimSpace(token), r.Hosts[0].API(), "--config", h.Config())
+	known := slices.IndexFunc(r.Hosts, func(other *Host) bool { return other != h })
+	_, err = h.Skerry(ctx, "join", strings.TrimSpace(token), r.Hosts[known].API(), "--config", h.Config())
 	return err
 }
 
@@ -186,7 +193,7 @@ func (r *Rig) Renew(ctx context.Context, h *Host) error {
 	if err := h.StopAgent(); err != nil {
 		return err
 	}
-	if _, err := h.Command(ctx, nil, "rm", "-rf", h.StateDir()); err != nil {
+	if _, err := h.Command(ctx, nil, "find", h.StateDir(), "-mindepth", "1", "-delete"); err != nil {
 		return err
 	}
 	if err := r.join(ctx, h, nil); err != nil {

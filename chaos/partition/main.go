@@ -30,8 +30,12 @@ type options struct {
 	commit                string
 	length                time.Duration
 	hosts, rate, count    int
+	pairs                 bool
 	seed                  uint64
 }
+
+// maxBroken injections in a row end a run.
+const maxBroken = 3
 
 func main() {
 	var o options
@@ -48,6 +52,7 @@ func main() {
 	flag.IntVar(&o.hosts, "hosts", 5, "hosts of the site")
 	flag.IntVar(&o.rate, "rate", 200, "operations a second that are tried")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "of all that is drawn")
+	flag.BoolVar(&o.pairs, "pairs", false, "two nemeses at once: one of the network, one of the hosts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := carryOut(ctx, o)
@@ -76,6 +81,9 @@ func carryOut(ctx context.Context, o options) error {
 // strikeAll makes a site and strikes it until the time is over.
 func strikeAll(ctx context.Context, o options) (err error) {
 	chosen, err := choose(o.only)
+	if err == nil && o.pairs {
+		err = pairable(chosen)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,6 +102,7 @@ func strikeAll(ctx context.Context, o options) (err error) {
 	r := &run{site: s, options: o, together: map[string]bool{}}
 	bad := 0
 	deadline := time.Now().Add(o.length)
+	broken := 0 // injections in a row that did not come to their end
 	for _, n := range schedule(chosen, o) {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			break
@@ -109,6 +118,12 @@ func strikeAll(ctx context.Context, o options) (err error) {
 		}
 		if in.Verdict == failed {
 			bad++
+		}
+		if broken++; in.Whole > 0 {
+			broken = 0
+		}
+		if broken == maxBroken {
+			return fmt.Errorf("the site is broken for good after %d injections; %s has their logs", r.number, o.keep)
 		}
 	}
 	if bad > 0 {
@@ -142,6 +157,10 @@ func schedule(chosen []nemesis, o options) []nemesis {
 	rng := rand.New(rand.NewPCG(o.seed, 0))
 	var list []nemesis
 	for len(list) < o.count {
+		if o.pairs {
+			list = append(list, pair(chosen, rng))
+			continue
+		}
 		for _, i := range rng.Perm(len(chosen)) {
 			list = append(list, chosen[i])
 		}

@@ -108,13 +108,10 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	f, err := n.begin(ctx, r.site, rng)
 	begun := r.load.now()
 	if err != nil {
-		if f.end != nil {
-			err = errors.Join(err, f.end(ctx))
-		}
 		return f, err
 	}
 	if err := sleep(ctx, f.lasts); err != nil {
-		return f, errors.Join(err, f.end(context.WithoutCancel(ctx)))
+		return f, err
 	}
 	if err := f.end(ctx); err != nil {
 		return f, err
@@ -161,7 +158,11 @@ func (r *run) rate(context.Context) float64 {
 func (r *run) broken(ctx context.Context, in injection, err error) injection {
 	ops, failure := r.load.next(ctx)
 	in.Ops, in.Why = len(ops), append(in.Why, judge(ops)...)
-	return r.kept(in, ops, errors.Join(err, failure))
+	in = r.kept(in, ops, errors.Join(err, failure))
+	if err := r.restore(ctx); err != nil {
+		in.Why = append(in.Why, "restoring the site: "+err.Error())
+	}
+	return in
 }
 
 // kept is a failure with all that tells what happened in a folder.

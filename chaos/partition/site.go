@@ -33,8 +33,8 @@ type site struct {
 	load    *load
 	// older is another build of skerry, of the commit olderCommit.
 	older, olderCommit string
-	// dir is where the hosts' disks are, as the site was made.
-	log *slog.Logger
+	programs           string
+	log                *slog.Logger
 }
 
 // workloads that must not suffer: copies that may run twice, one that stays on
@@ -75,11 +75,22 @@ partition: {mode: exclusive, lease: 5s}
 func newSite(ctx context.Context, o options, log *slog.Logger) (*site, error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	r, err := hosts.New(ctx, hosts.Options{Name: "part", Dir: "/tmp/skerry-part", Binary: o.binary, Zones: 3, Log: log})
+	programs, err := os.MkdirTemp("", "partition")
 	if err != nil {
 		return nil, err
 	}
-	s := &site{Rig: r, log: log, older: o.older, olderCommit: o.olderCommit}
+	s := &site{log: log, older: o.older, olderCommit: o.olderCommit, programs: programs}
+	disk := ""
+	if _, missing := os.Stat("/dev/fuse"); missing == nil {
+		if disk, err = s.program(ctx, "faultdisk"); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	r, err := hosts.New(ctx, hosts.Options{Name: "part", Dir: "/tmp/skerry-part", Binary: o.binary, Zones: 3, FaultDisk: disk, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	s.Rig = r
 	if err := s.furnish(ctx, o); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -95,11 +106,9 @@ func (s *site) furnish(ctx context.Context, o options) error {
 		return err
 	}
 	s.witness = witness
-	beater := filepath.Join(s.Dir, "beater")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", beater, "skerry.dev/chaos/hosts/beater")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("beater: %w: %s", err, out)
+	beater, err := s.program(ctx, "beater")
+	if err != nil {
+		return err
 	}
 	if err := s.loadImage(ctx, image); err != nil {
 		return err
@@ -112,6 +121,17 @@ func (s *site) furnish(ctx context.Context, o options) error {
 		return err
 	}
 	return s.whole(ctx)
+}
+
+// program of chaos/hosts, built.
+func (s *site) program(ctx context.Context, name string) (string, error) {
+	path := filepath.Join(s.programs, name)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "skerry.dev/chaos/hosts/"+name)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", name, err, out)
+	}
+	return path, nil
 }
 
 func (s *site) loadImage(ctx context.Context, name string, programs ...string) error {
@@ -132,7 +152,31 @@ func (s *site) close() error {
 	if s.witness != nil {
 		err = s.witness.Close()
 	}
-	return errors.Join(err, s.Close())
+	if s.Rig != nil {
+		err = errors.Join(err, s.Close())
+	}
+	return errors.Join(err, os.RemoveAll(s.programs))
+}
+
+// restore what a nemesis that failed may have left as it was: lines, disks, power
+// and agents.
+func (s *site) restore(ctx context.Context) error {
+	err := s.Heal(ctx)
+	for _, h := range s.Hosts {
+		h.Binary = ""
+		if s.FaultDisk != "" {
+			err = errors.Join(err, h.Disk("ok"))
+		}
+		if h.FirstPID() == 0 {
+			err = errors.Join(err, h.Boot(ctx))
+		}
+		if _, gone := h.AgentPID(); gone != nil {
+			err = errors.Join(err, h.StartAgent())
+		} else {
+			err = errors.Join(err, h.ResumeAgent())
+		}
+	}
+	return err
 }
 
 // others are all hosts but some.

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+)
+
+// lines are the nemeses of the network; any of them goes with any other one.
+var lines = []string{
+	"isolate-leader", "isolate-follower", "split", "ring", "bridge", "one-way-in", "one-way-out", "loss", "delay", "slow-link", "flapping", "zone",
+}
+
+func ofLines(n nemesis) bool { return slices.Contains(lines, n.name) }
+
+// pairable: there is one of each kind.
+func pairable(chosen []nemesis) error {
+	if !slices.ContainsFunc(chosen, ofLines) || !slices.ContainsFunc(chosen, func(n nemesis) bool { return !ofLines(n) }) {
+		return errors.New("pairs need a nemesis of the network and another one")
+	}
+	return nil
+}
+
+// pair of nemeses that strike at once. Together they may leave no majority.
+func pair(chosen []nemesis, rng *rand.Rand) nemesis {
+	draw := func(line bool) nemesis {
+		for {
+			if n := chosen[rng.IntN(len(chosen))]; ofLines(n) == line {
+				return n
+			}
+		}
+	}
+	a, b := draw(true), draw(false)
+	return nemesis{name: a.name + "+" + b.name, begin: func(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
+		first, err := a.begin(ctx, s, rng)
+		if err != nil {
+			return first, err
+		}
+		second, err := b.begin(ctx, s, rng)
+		if err != nil {
+			return second, err
+		}
+		return fault{
+			on:      first.on + "; " + second.on,
+			touched: s.Hosts,
+			ended:   slices.Concat(first.ended, second.ended),
+			lasts:   max(first.lasts, second.lasts),
+			// The line is mended first: what ends the other one may need it.
+			end: func(ctx context.Context) error { return errors.Join(first.end(ctx), second.end(ctx)) },
+		}, nil
+	}}
+}
