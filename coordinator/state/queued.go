@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 	"strings"
+	"time"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -10,8 +11,13 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// maxQueued decisions on queued changes are remembered.
-const maxQueued = 256
+const (
+	// maxQueued decisions on queued changes are remembered.
+	maxQueued = 256
+	// longestQueued may a change wait from now: a week, and a day for clocks that are
+	// ahead.
+	longestQueued = 8 * 24 * time.Hour
+)
 
 // checkQueued refuses a change that waited on a node, if it was decided before, has
 // waited for too long, or is about something that has changed since: who queued it
@@ -30,6 +36,11 @@ func (x *tx) checkQueued(entry *sitev1.Entry) error {
 	case mark.GetSiteEpoch() != x.siteEpoch:
 		return problem.New(problem.Conflict, "site "+x.site, "it was recovered since: site epoch %d, and the change was queued in %d", x.siteEpoch, mark.GetSiteEpoch()).
 			WithHint("look how things are now, and make the change again if it is still wanted")
+	}
+	// What the operator signed of index and time, the node in reach told.
+	if mark.GetIndex() >= x.index || queued.GetExpires().AsTime().Sub(x.time.AsTime()) > longestQueued {
+		return problem.New(problem.Conflict, "", "it was queued with what %s told of the site, and that cannot have been true", bounded(queued.GetNode(), maxName)).
+			WithHint("look how things are now, and whether that node is still to be trusted")
 	}
 	for _, resource := range entry.GetApplyResources().GetResources() {
 		of := manifest.Of(resource)

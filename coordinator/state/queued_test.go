@@ -44,6 +44,8 @@ func TestAQueuedChangeIsRefusedWhenSomebodyWasFaster(t *testing.T) {
 		"its end, and nothing happened":        {before: []*sitev1.Entry{web(1)}, change: remove},
 		"it waited for too long":               {change: web(2), alter: func(m *sitev1.QueuedMark) { m.Queued.Expires = &timestamppb.Timestamp{Seconds: 2} }, says: "waited until after"},
 		"the site was recovered since":         {change: web(2), alter: func(m *sitev1.QueuedMark) { m.SiteEpoch = 0 }, says: "recovered since"},
+		"a node told of an index to come":      {change: web(2), alter: func(m *sitev1.QueuedMark) { m.Index = 1 << 62 }, says: "cannot have been true"},
+		"a node told of another year":          {change: web(2), alter: func(m *sitev1.QueuedMark) { m.Queued.Expires.Seconds += 365 * 24 * 3600 }, says: "cannot have been true"},
 		"the coordinator refused it by itself": {change: &sitev1.Entry{Change: &sitev1.Entry_RefuseQueued{RefuseQueued: &sitev1.RefuseQueued{ErrorKind: "forbidden", Error: "mia may not"}}}, says: "mia may not"},
 	} {
 		t.Run(name, func(t *testing.T) {
