@@ -8,6 +8,7 @@ import (
 
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/api"
+	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/leases"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -36,7 +37,16 @@ func (v *Voter) leaseTable(term uint64) *leases.Table {
 }
 
 // leaseService answers nodes that ask for leases.
-type leaseService struct{ *Voter }
+type leaseService struct {
+	*Voter
+	log majority
+}
+
+// majority is who must agree that this is the coordinator; the replica.
+type majority interface {
+	Status() consensus.Status
+	ReadIndex(ctx context.Context) (uint64, error)
+}
 
 // RenewLeases implements sitev1connect.LeaseServiceHandler. Many requests share
 // one round of the majority.
@@ -46,16 +56,16 @@ func (v leaseService) RenewLeases(ctx context.Context, req *connect.Request[site
 	if len(req.Msg.GetAsks()) > maxAsks {
 		return nil, problem.ToConnect(problem.New(problem.Invalid, "leases", "%d placements at once, at most %d are taken", len(req.Msg.GetAsks()), maxAsks))
 	}
-	if !v.leads(table) {
+	if !leads(v.log.Status(), table) {
 		return nil, problem.ToConnect(v.notCoordinator())
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmTime)
 	defer cancel()
-	if _, err := v.node.ReadIndex(ctx); err != nil {
+	if _, err := v.log.ReadIndex(ctx); err != nil {
 		return nil, problem.ToConnect(err)
 	}
 	// Who leads at both ends of a term's time led all the while.
-	if !v.leads(table) {
+	if !leads(v.log.Status(), table) {
 		return nil, problem.ToConnect(v.notCoordinator())
 	}
 	view := v.store.View()
@@ -66,15 +76,14 @@ func (v leaseService) RenewLeases(ctx context.Context, req *connect.Request[site
 	return connect.NewResponse(table.Answer(view, peer.Name, req.Msg.GetAsks(), received, v.Env.Clock.Elapsed())), nil
 }
 
-// leads: this replica serves in the term of the table.
-func (v *Voter) leads(table *leases.Table) bool {
-	status := v.node.Status()
+// leads: the replica serves in the term of the table.
+func leads(status consensus.Status, table *leases.Table) bool {
 	return table != nil && status.Serving && status.Term == table.Term()
 }
 
 // grantedNow are the leases, for people; nil when this is not the coordinator.
 func (v *Voter) grantedNow() api.Granted {
-	if table := v.granted.Load(); v.leads(table) {
+	if table := v.granted.Load(); leads(v.node.Status(), table) {
 		return table
 	}
 	return nil

@@ -253,7 +253,7 @@ func (v *Voter) serve() {
 			counts.Refused(v.refusals, node, counts.HostOf(from), procedure, err)
 		},
 	}}, wire.Bounded(maxIssue), v.nodes(api.Proved)))
-	syncMux.Handle(sitev1connect.NewLeaseServiceHandler(leaseService{v}, wire.Bounded(maxLeaseRequest), v.nodes(api.Proved)))
+	syncMux.Handle(sitev1connect.NewLeaseServiceHandler(leaseService{v, v.node}, wire.Bounded(maxLeaseRequest), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewAuditPeerServiceHandler(auditPeer{v},
 		wire.Bounded(maxAuditAnswer), v.nodes(api.Proved)))
 	syncMux.Handle(sitev1connect.NewQueuePeerServiceHandler(queuePeer{v}, wire.Bounded(2*deferred.MaxChange), v.nodes(api.Proved)))

@@ -23,11 +23,26 @@ type Backups interface {
 	List(ctx context.Context, folder string) ([]*skerryv1.Backup, error)
 }
 
+// maxMaking backups at a time are in memory: each holds the whole state several
+// times over.
+const maxMaking = 2
+
 // backups implements skerry.v1.BackupService on the coordinator.
-type backups struct{ *Server }
+type backups struct {
+	*Server
+	// making holds a token for each that is made or sent.
+	making chan struct{}
+}
 
 // CreateBackup makes one, and answers when the log says so.
 func (b backups) CreateBackup(ctx context.Context, req *connect.Request[skerryv1.CreateBackupRequest], stream *connect.ServerStream[skerryv1.CreateBackupResponse]) error {
+	select {
+	case b.making <- struct{}{}:
+		defer func() { <-b.making }()
+	default:
+		return problem.New(problem.Exhausted, "backup", "%d backups are being made already, which is the most", maxMaking).
+			WithHint("nothing was changed; try again when one of them is done")
+	}
 	settings := manifest.BackupsOf(b.Store.View().Settings())
 	record := &sitev1.RecordBackup{Node: b.Node, Folder: settings.Folder}
 	var data []byte

@@ -121,10 +121,10 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewIdentityServiceHandler(identities{s}, options...))
 	mux.Handle(skerryv1connect.NewAuditServiceHandler(auditLog{s}, options...))
 	mux.Handle(skerryv1connect.NewAccessServiceHandler(accessService{s}, options...))
-	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s}, options...))
+	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s, make(chan struct{}, maxMaking)}, options...))
 	mux.Handle(skerryv1connect.NewRecoveryServiceHandler(recoveries{s}, options...))
 	mux.Handle(skerryv1connect.NewQueueServiceHandler(s.queueService(), options...))
-	s.handler = s.authenticate(s.throttled(s.forward(mux)))
+	s.handler = s.authenticate(s.throttled(s.admitted(s.forward(mux))))
 	return s
 }
 

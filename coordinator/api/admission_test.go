@@ -1,0 +1,106 @@
+package api
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/env"
+)
+
+func TestTooMuchToDoIsRefusedAtOnceAndWhatWaitsGetsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{Config: Config{Node: "n1", Site: "reef", Clock: env.NewSystem().Clock}}
+		hold := make(chan struct{})
+		var working, most, status atomic.Int64
+		handler := s.admitted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == skerryv1connect.SiteServiceStatusProcedure {
+				status.Add(1)
+				return
+			}
+			now := working.Add(1)
+			defer working.Add(-1)
+			if now > most.Load() {
+				most.Store(now)
+			}
+			<-hold
+		}))
+		call := func(path string) int {
+			recorder := httptest.NewRecorder()
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://n1:7600"+path, nil)
+			request.Header.Set("Content-Type", "application/json")
+			handler.ServeHTTP(recorder, request)
+			return recorder.Code
+		}
+		var calls sync.WaitGroup
+		var done, refused atomic.Int64
+		try := func(n int) {
+			for range n {
+				calls.Go(func() {
+					if call(skerryv1connect.ResourceServiceApplyProcedure) == http.StatusOK {
+						done.Add(1)
+					} else {
+						refused.Add(1)
+					}
+				})
+			}
+			synctest.Wait()
+		}
+		try(maxWorking + maxQueued)
+		if working.Load() != maxWorking || refused.Load() != 0 {
+			t.Fatalf("%d are worked on, %d were refused", working.Load(), refused.Load())
+		}
+		try(10)
+		if refused.Load() != 10 {
+			t.Errorf("%d of 10 too many were refused at once", refused.Load())
+		}
+		if call(skerryv1connect.SiteServiceStatusProcedure) != http.StatusOK || status.Load() != 1 {
+			t.Error("how the site is had to wait")
+		}
+		close(hold) // each now takes no time
+		calls.Wait()
+		if done.Load() != maxWorking+maxQueued || most.Load() != maxWorking {
+			t.Errorf("%d were done, %d at a time", done.Load(), most.Load())
+		}
+	})
+}
+
+func TestWhoseTurnDoesNotComeIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(env.NewSystem().Clock)
+		for range maxWorking {
+			a.working <- struct{}{}
+		}
+		if a.enter(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)) {
+			t.Error("it came in")
+		}
+		if len(a.queued) != 0 {
+			t.Error("it still waits")
+		}
+	})
+}
+
+func TestWhatLastsAndWhatTellsOfTheSiteWaitsForNoTurn(t *testing.T) {
+	for procedure, free := range map[string]bool{
+		skerryv1connect.SiteServiceStatusProcedure:         true,
+		skerryv1connect.SiteServiceLocateProcedure:         true,
+		skerryv1connect.SiteServiceEventsProcedure:         true,
+		skerryv1connect.PlacementServiceLogsProcedure:      true,
+		skerryv1connect.PlacementServiceExecProcedure:      true,
+		skerryv1connect.ImageServiceLoadImageProcedure:     true,
+		skerryv1connect.BackupServiceCreateBackupProcedure: true,
+		skerryv1connect.ResourceServiceApplyProcedure:      false,
+		skerryv1connect.ResourceServiceListProcedure:       false,
+		skerryv1connect.ForesightServiceWhatIfProcedure:    false,
+		"/skerry.v1.NoSuchService/Call":                    false,
+		"/":                                                false,
+	} {
+		if isFree(procedure) != free {
+			t.Errorf("%s waits for its turn: %t", procedure, free)
+		}
+	}
+}
