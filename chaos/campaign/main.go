@@ -82,6 +82,7 @@ func (t *total) add(one seeds.Sum) {
 	t.Unknown += one.Unknown
 	t.Entries += one.Entries
 	t.Elections += one.Elections
+	t.State = max(t.State, one.State)
 	t.CPU += one.CPU
 	if one.Violation != "" {
 		t.Violations = append(t.Violations, one)

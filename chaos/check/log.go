@@ -112,6 +112,14 @@ func BoundedLog(entries, most int) *Violation {
 	return nil
 }
 
+// BoundedState tells whether a state takes more bytes than it may.
+func BoundedState(bytes, most int) *Violation {
+	if bytes > most {
+		return violated(Bounded, "a state takes %d bytes, %d at most", bytes, most)
+	}
+	return nil
+}
+
 // Leaders remembers who led each term.
 type Leaders struct{ terms map[uint64]string }
 

@@ -32,7 +32,9 @@ type Sum struct {
 	Unknown    int    `json:"unknown"`
 	Entries    uint64 `json:"entries"`
 	Elections  int    `json:"elections"`
-	Violation  string `json:"violation,omitempty"`
+	// State is the size of the largest snapshot, in bytes.
+	State     int    `json:"state_bytes"`
+	Violation string `json:"violation,omitempty"`
 	// CPU seconds of its process.
 	CPU float64 `json:"cpu_s"`
 }

@@ -121,7 +121,7 @@ func runPace(t *testing.T, pace string, seed uint64, bug Bug) Result {
 func (r Result) sum(seed uint64) seeds.Sum {
 	s := seeds.Sum{
 		Seed: seed, Hash: fmt.Sprintf("%016x", r.Hash), Simulated: r.Stats.Simulated.Seconds(), Faults: r.Stats.Faults,
-		Operations: r.Stats.Writes + r.Stats.Reads, Unknown: r.Stats.Unknown, Entries: r.Stats.Applied, Elections: r.Stats.Elections,
+		Operations: r.Stats.Writes + r.Stats.Reads, Unknown: r.Stats.Unknown, Entries: r.Stats.Applied, Elections: r.Stats.Elections, State: r.Stats.State,
 	}
 	if r.Violation != nil {
 		s.Violation = stamp(r.At) + " " + r.Violation.Error()

@@ -27,6 +27,8 @@ const (
 	// snapshotEvery entries, far fewer than in production, so that snapshots
 	// and compaction happen in every run.
 	snapshotEvery = 400
+	// mostEntries of a log, and mostState bytes of a state: neither grows with time.
+	mostEntries, mostState = 4 * snapshotEvery, 4 << 20
 	// readRetry is when an unanswered read point is asked for again.
 	readRetry = 150 * time.Millisecond
 )

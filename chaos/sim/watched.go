@@ -62,6 +62,7 @@ func (m watched) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
 }
 
 func (m watched) applied(index, what uint64, id string) {
+	m.world.violate(check.BoundedLog(len(m.host.raft.now.entries), mostEntries))
 	newest := index > m.world.log.Newest()
 	m.world.violate(m.world.log.Applied(m.node, index, what, m.Store.Hash(), id))
 	if newest {
@@ -102,4 +103,12 @@ func (w *world) advanced(view *state.View) {
 func (w *world) wanted(id string) skerryv1.DesiredState {
 	project, name, _ := strings.Cut(id, ".")
 	return w.newest.Placement(project, name).GetDesired()
+}
+
+// Marshal is asked for when the log is to forget what came before.
+func (m watched) Marshal() ([]byte, error) {
+	data, err := m.Store.Marshal()
+	m.world.violate(check.BoundedState(len(data), mostState))
+	m.world.stats.State = max(m.world.stats.State, len(data))
+	return data, err
 }

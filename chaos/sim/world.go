@@ -50,6 +50,8 @@ type Stats struct {
 	// Writes and Reads that were answered; Unknown ones never were.
 	Writes, Reads, Unknown int
 	Applied                uint64
+	// State is the size of the largest snapshot, in bytes.
+	State int
 	// Simulated time in all; Settled is how much of it everything took to be in
 	// order after the last fault.
 	Simulated, Settled time.Duration

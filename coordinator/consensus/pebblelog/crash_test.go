@@ -215,6 +215,9 @@ func TestWhatTheDiskRefusesIsNotAcknowledged(t *testing.T) {
 			}
 			left := mem.CrashClone(vfs.CrashCloneCfg{})
 			failing.Off()
+			if err := halts(func() error { return test.do(log) }); err == nil {
+				t.Error("the disk is well again, and it was tried once more")
+			}
 			_ = halts(log.Close) // it has failed: what it says does not matter
 			log, err = Open(left, testDir, silent)
 			if err != nil {

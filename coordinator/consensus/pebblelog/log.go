@@ -47,7 +47,10 @@ type Log struct {
 
 	damage damage
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// failed is the first write that did: what the disk holds now is not known, and
+	// nothing is tried again.
+	failed error
 	db     *pebble.DB
 	extent *extentFile
 	// chains holds the hash of each entry from first-1 on.
@@ -239,11 +242,24 @@ func (l *Log) SyncedExtent() uint64 {
 
 // Append implements consensus.Log.
 func (l *Log) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
+	return l.write(func() error { return l.append(snapshot, entries, hard, sync) })
+}
+
+// write does what changes the disk, unless something went wrong before.
+func (l *Log) write(do func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.damage.err(); err != nil {
 		return err
 	}
+	if l.failed != nil {
+		return fmt.Errorf("a write failed before, and this log takes no other: %w", l.failed)
+	}
+	l.failed = do()
+	return l.failed
+}
+
+func (l *Log) append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }() // frees memory only
 	if snapshot != nil {
@@ -355,11 +371,10 @@ func (l *Log) remember(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard 
 
 // Compact implements consensus.Log.
 func (l *Log) Compact(snapshot *raftpb.Snapshot, index uint64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.damage.err(); err != nil {
-		return err
-	}
+	return l.write(func() error { return l.compact(snapshot, index) })
+}
+
+func (l *Log) compact(snapshot *raftpb.Snapshot, index uint64) error {
 	at := snapshot.GetMetadata().GetIndex()
 	value, err := encodeSnapshot(snapshot, l.chainAt(at))
 	if err != nil {
