@@ -19,10 +19,11 @@ func (t Tide) period() time.Duration {
 	return t.Wave + t.Calm
 }
 
-// calmThink is the mean pause between two requests of a client while it is calm,
-// registerThink that of one that asks for registers alone.
+// waveThink is the mean pause between two requests of a client in a wave, calmThink
+// while it is calm; registerThink that of one that asks for registers alone: what it
+// asks for moves nothing, and costs a tenth.
 const (
-	calmThink                        = 30 * time.Second
+	waveThink, calmThink             = 2 * time.Second, 30 * time.Second
 	registerThink, calmRegisterThink = time.Second, 6 * time.Second
 )
 
@@ -36,6 +37,8 @@ func (t Tide) think(registers bool, since time.Duration) time.Duration {
 		return registerThink
 	case calm:
 		return calmThink
+	case t.period() > 0:
+		return waveThink
 	}
 	return clientThink
 }
