@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -135,8 +137,7 @@ func (r *Rollouts) Observe(asked *skerryv1.Update, u Update, ours bool) *Violati
 			}
 		}
 	}
-	stays := u.Workload.GetPartition().GetMode() == manifest.Stay
-	if is.paused && !stays && u.atStake() && begun > 0 && is.current > was.current {
+	if is.paused && !u.followsNewest() && u.atStake() && begun > 0 && is.current > was.current {
 		return violated(Paused, "%s is paused at generation %d, and has %d placements of it instead of %d", u.Name, is.revision, is.current, was.current)
 	}
 	if share := int(max(1, asked.GetCanary())); asked.GetStrategy() == manifest.Canary && u.tries() && is.bound > share && placed > 0 {
@@ -146,6 +147,18 @@ func (r *Rollouts) Observe(asked *skerryv1.Update, u Update, ours bool) *Violati
 		return u.colors(was, is, ours)
 	}
 	return nil
+}
+
+// followsNewest: what is missing is made of the newest template, whatever becomes of
+// its rollout: what stays does, and what is recreated when nothing of another one is
+// left.
+func (u Update) followsNewest() bool {
+	if u.Workload.GetPartition().GetMode() == manifest.Stay {
+		return true
+	}
+	return u.Workload.GetUpdate().GetStrategy() == manifest.Recreate && !slices.ContainsFunc(u.Placements, func(p *skerryv1.Placement) bool {
+		return counts(p) && !isOf(p, u.newest())
+	})
 }
 
 // tries: the newest template is beside the good one, to prove itself.
