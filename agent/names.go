@@ -28,7 +28,7 @@ func newNames(a *Agent) *names {
 		Book: book, Env: a.Env, Logger: a.Logger, Keep: a.ledger.KeepEndpoints,
 	})
 	if resolving, ok := a.Runtime.(runtime.Resolving); ok && !a.Config.DNS.Disabled {
-		resolving.Resolve(endpoints.Domain(a.identity.Site()))
+		resolving.Resolve(endpoints.Domain(a.identity.Site()), a.Config.DNS.Loopback)
 		n.server = n.newServer(resolving)
 	}
 	return n

@@ -96,7 +96,8 @@ type CNI struct {
 type DNS struct {
 	// Disabled gives containers the machine's own resolver.
 	Disabled bool `yaml:"disabled"`
-	// Loopback answers the machine itself too, at 127.0.0.1.
+	// Loopback answers the machine itself too, at 127.0.0.1, and is the resolver of
+	// containers on its network.
 	Loopback bool `yaml:"loopback"`
 	// Forward are servers that are asked for names of others, IP or IP:PORT.
 	// Default: none; such names are refused, and nothing leaves the node.

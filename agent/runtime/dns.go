@@ -10,8 +10,9 @@ import (
 // and ask for names there.
 type Resolving interface {
 	// Resolve makes the node's DNS the resolver of instances that are prepared
-	// from now on. domain is what the site's names end with.
-	Resolve(domain string)
+	// from now on; on the network of the machine only where that is answered, too.
+	// domain is what the site's names end with.
+	Resolve(domain string, machine bool)
 	// ListenDNS opens the place where instances ask. Nothing from outside the
 	// node reaches it.
 	ListenDNS(ctx context.Context) (DNSListener, error)

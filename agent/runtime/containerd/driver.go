@@ -65,8 +65,8 @@ type Driver struct {
 	network *network
 	logs    *runlog.Logs
 	repairs repairs
-	// domain is what Resolve was told; nil before.
-	domain atomic.Pointer[string]
+	// resolving is what Resolve was told; nil before.
+	resolving atomic.Pointer[resolving]
 
 	// secretsMu guards the directories of secrets.
 	secretsMu sync.Mutex

@@ -41,7 +41,7 @@ func (d *Driver) writeFiles(spec runtime.Spec, address string) error {
 	if err := writeForAll(d.hostsFile(spec.ID), hosts); err != nil {
 		return err
 	}
-	if own := d.ownResolver(spec.Project); own != nil && spec.Container.GetNetwork() == networkBridge {
+	if own := d.ownResolver(spec.Project, spec.Container.GetNetwork()); own != nil {
 		return writeForAll(d.resolvFile(spec.ID), own)
 	}
 	resolv, err := readIfThere(hostResolvConf)

@@ -22,9 +22,20 @@ const dnsPort = 53
 // Gateway is the node's address on the containers' bridge.
 func (d *Driver) Gateway() netip.Addr { return d.network.subnet.Addr().Next() }
 
-// Resolve makes the node's DNS the resolver of containers on the bridge that
-// are prepared from now on. domain is what the site's names end with.
-func (d *Driver) Resolve(domain string) { d.domain.Store(&domain) }
+// loopback is where the machine itself asks.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// resolving is who asks the node's DNS: containers on the bridge, and with machine
+// those on the machine's network. domain is what the site's names end with.
+type resolving struct {
+	domain  string
+	machine bool
+}
+
+// Resolve implements runtime.Resolving.
+func (d *Driver) Resolve(domain string, machine bool) {
+	d.resolving.Store(&resolving{domain, machine})
+}
 
 // ListenDNS opens the sockets on the containers' bridge, which it makes when no
 // container has needed it yet.
@@ -48,7 +59,7 @@ func (d *Driver) ListenDNS(ctx context.Context) (runtime.DNSListener, error) {
 
 // ListenLoopback opens the sockets where the machine itself asks.
 func (d *Driver) ListenLoopback(ctx context.Context) (runtime.DNSListener, error) {
-	listener, err := listenDNS(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), "lo")
+	listener, err := listenDNS(ctx, loopback, "lo")
 	listener.From = netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)
 	listener.Gone = func() bool { return false }
 	return listener, err
@@ -112,12 +123,19 @@ func inUse(at string, err error) error {
 	return p
 }
 
-// ownResolver is the resolv.conf of a container on the bridge; nil when the
-// node's DNS is not its resolver.
-func (d *Driver) ownResolver(project string) []byte {
-	domain := d.domain.Load()
-	if domain == nil {
+// ownResolver is the resolv.conf of a container on a network; nil when the node's
+// DNS is not its resolver. On the machine's network it is the only one: others would
+// be asked for names of the site, too.
+func (d *Driver) ownResolver(project, network string) []byte {
+	told := d.resolving.Load()
+	at := d.Gateway()
+	switch {
+	case told == nil:
+		return nil
+	case network == networkHost && told.machine:
+		at = loopback
+	case network != networkBridge:
 		return nil
 	}
-	return fmt.Appendf(nil, "nameserver %s\nsearch %s.%s\noptions timeout:1 attempts:5\n", d.Gateway(), project, *domain)
+	return fmt.Appendf(nil, "nameserver %s\nsearch %s.%s\noptions timeout:1 attempts:5\n", at, project, told.domain)
 }
