@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, audit, failover, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
+// NAME one of access, audit, coldstart, failover, gray, overload, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -27,8 +27,11 @@ type benchmark func(ctx context.Context, binary, dir string) (result, error)
 var benchmarks = map[string]benchmark{
 	"access":    accessDecision,
 	"audit":     auditCost,
+	"coldstart": coldstart,
 	"failover":  failover,
 	"footprint": footprint,
+	"gray":      gray,
+	"overload":  overload,
 	"place":     place,
 	"replace":   replace,
 	"revoke":    revoke,
