@@ -194,6 +194,8 @@ func TestNodeAloneAnswersReadsAndRefusesWrites(t *testing.T) {
 		switch {
 		case p.alone && (got.status != http.StatusOK || !got.stale()):
 			t.Errorf("%s gave %d %s", p.method, got.status, got.text)
+		case !p.alone && !strings.Contains(got.text, "voters not heard of: n1"):
+			t.Errorf("%s does not name the voters that are missing: %s", p.method, got.text)
 		case !p.alone && got.code() != "unavailable":
 			t.Errorf("%s gave %d %s", p.method, got.status, got.text)
 		}
@@ -215,9 +217,9 @@ func TestANodeAloneExplainsWhatItRuns(t *testing.T) {
 	for _, test := range []struct{ name, asked, want string }{
 		{"a workload", `{"name":"web"}`, `"subject":"Workload/web"`},
 		{"a placement", `{"name":"web-1"}`, `"subject":"Placement/web-1"`},
-		{"a workload by its kind", `{"kind":"Workload","name":"web-1"}`, "not_found"},
-		{"a placement by its kind", `{"kind":"Placement","name":"web"}`, "not_found"},
-		{"of another project", `{"name":"web","project":"yard"}`, "not_found"},
+		{"a workload by its kind", `{"kind":"Workload","name":"web-1"}`, "unavailable"},
+		{"a placement by its kind", `{"kind":"Placement","name":"web"}`, "unavailable"},
+		{"of another project", `{"name":"web","project":"yard"}`, "unavailable"},
 	} {
 		got := call(t, s.Operators(), peer(certs.RoleOperator, "mia"), "v1.ResourceService/Explain", test.asked)
 		if !strings.Contains(got.text, test.want) {

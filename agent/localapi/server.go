@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -209,9 +210,23 @@ func (s *Server) noVoter() error {
 			s.Node, c.GetType(), c.GetMessage()).
 			WithHint("nothing was changed; workloads go on running; end the condition, or ask another node")
 	}
-	return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site", s.Node).
+	return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site%s", s.Node, s.missingVoters()).
 		WithHint("nothing was changed; workloads go on running; status, get, why, logs and exec " +
-			"answer for this node alone; check its network, or ask another node")
+			"answer for this node alone; check its network, ask another node, or leave a change here with --when-connected")
+}
+
+// missingVoters names those that this node knows, none of which it reaches.
+func (s *Server) missingVoters() string {
+	var names []string
+	for _, known := range s.Ledger.Current().GetPeers() {
+		if known.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && known.GetName() != s.Node {
+			names = append(names, known.GetName())
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; voters not heard of: " + strings.Join(names, ", ")
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, err error) {

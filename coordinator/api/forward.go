@@ -131,5 +131,5 @@ func (s *Server) noCoordinator() error {
 			"there is no coordinator: %s reaches no quorum; voters not heard of: %s", s.Node, joinNames(missing))
 	}
 	return p.WithHint("nothing was changed; workloads go on running; reads work with --stale; " +
-		"bring a majority of the voters back into reach of each other")
+		"bring a majority of the voters back into reach of each other, or leave a change here with --when-connected")
 }
