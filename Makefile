@@ -162,7 +162,7 @@ chaos-older:
 
 BENCH ?= failover
 .PHONY: bench
-bench: prerequisites build ## measure: make bench BENCH=access|audit|coldstart|failover|gray|overload|place|replace|rollout|schedule|sim|start|footprint|vm-many|vm-start|write (root)
+bench: prerequisites build ## measure: make bench BENCH=access|audit|coldstart|failover|gray|heal|overload|place|replace|rollout|schedule|sim|start|footprint|vm-many|vm-start|write (root)
 	@# What audit costs is measured against a binary that has none; it is for nothing else.
 	@if [ $(BENCH) = audit ]; then $(GOBUILD) -tags grpcnotrace,withoutaudit -o bin/skerry-withoutaudit ./agent/cmd/skerry; fi
 	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry

@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, audit, coldstart, failover, gray, overload, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
+// NAME one of access, audit, coldstart, failover, gray, heal, overload, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -31,6 +31,7 @@ var benchmarks = map[string]benchmark{
 	"failover":  failover,
 	"footprint": footprint,
 	"gray":      gray,
+	"heal":      heal,
 	"overload":  overload,
 	"place":     place,
 	"replace":   replace,
