@@ -16,6 +16,9 @@ import (
 // voterHalted is the condition of a node whose replica must never run again.
 const voterHalted = "VoterHalted"
 
+// ofDisks are the nemeses for which all hosts have disks that can fail.
+var ofDisks = []string{"fsync-eio", "disk-full", "slow-disk", "lost-writes"}
+
 // aVoter is the coordinator's host or another voter's.
 func aVoter(ctx context.Context, s *site, rng *rand.Rand) (*hosts.Host, error) {
 	if rng.IntN(2) == 0 {

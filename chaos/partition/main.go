@@ -87,7 +87,7 @@ func strikeAll(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := newSite(ctx, o, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	s, err := newSite(ctx, o, chosen, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ partition: {mode: exclusive, lease: 5s}
 `
 
 // newSite brings up a site of n hosts in three zones, with its workloads.
-func newSite(ctx context.Context, o options, log *slog.Logger) (*site, error) {
+func newSite(ctx context.Context, o options, chosen []nemesis, log *slog.Logger) (*site, error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
 	programs, err := os.MkdirTemp("", "partition")
@@ -81,7 +81,7 @@ func newSite(ctx context.Context, o options, log *slog.Logger) (*site, error) {
 	}
 	s := &site{log: log, older: o.older, olderCommit: o.olderCommit, programs: programs}
 	disk := ""
-	if _, missing := os.Stat("/dev/fuse"); missing == nil {
+	if slices.ContainsFunc(chosen, func(n nemesis) bool { return slices.Contains(ofDisks, n.name) }) {
 		if disk, err = s.program(ctx, "faultdisk"); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
