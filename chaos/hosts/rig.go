@@ -18,8 +18,8 @@ import (
 const (
 	// commandTime bounds one command that changes the network.
 	commandTime = 20 * time.Second
-	// maxHosts of a rig: the last byte of their addresses.
-	maxHosts = 200
+	// maxHosts of a rig: the last byte of their addresses, and of those they move to.
+	maxHosts = 90
 )
 
 // Options of a rig.

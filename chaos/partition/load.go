@@ -38,9 +38,10 @@ type load struct {
 	rig   *hosts.Rig
 	begun time.Time
 	past  *history
+
+	mu sync.Mutex
 	// ways into the site, one for each host.
 	ways []way
-	mu   sync.Mutex
 	// window is the number of the registers in use: each injection has its own, so
 	// that a history is short. underWay tells in which one each client is.
 	window   int
@@ -53,33 +54,50 @@ type load struct {
 
 // way into the site through one host: straight to it, or as it sends callers on.
 type way struct {
-	host           *hosts.Host
 	straight, sent skerryv1connect.ResourceServiceClient
 }
 
 // startLoad begins with about so many operations a second, until ctx ends.
 func startLoad(ctx context.Context, r *hosts.Rig, rate int, seed uint64) (*load, error) {
 	l := &load{rig: r, begun: time.Now(), past: &history{}, pause: clients * time.Second / time.Duration(rate)}
-	dialer, err := r.OperatorDialer(r.Home())
-	if err != nil {
+	if err := l.look(); err != nil {
 		return nil, err
-	}
-	for _, h := range r.Hosts {
-		c, err := r.Client(h)
-		if err != nil {
-			return nil, err
-		}
-		l.ways = append(l.ways, way{
-			host:     h,
-			straight: skerryv1connect.NewResourceServiceClient(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), "https://"+h.API()),
-			sent:     c.Resources(),
-		})
 	}
 	for i := range clients {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		l.group.Go(func() { l.client(ctx, i, rng) })
 	}
 	return l, nil
+}
+
+// look up where the hosts are: one may have moved.
+func (l *load) look() error {
+	dialer, err := l.rig.OperatorDialer(l.rig.Home())
+	if err != nil {
+		return err
+	}
+	var ways []way
+	for _, h := range l.rig.Hosts {
+		c, err := l.rig.Client(h)
+		if err != nil {
+			return err
+		}
+		ways = append(ways, way{
+			straight: skerryv1connect.NewResourceServiceClient(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), "https://"+h.API()),
+			sent:     c.Resources(),
+		})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ways = ways
+	return nil
+}
+
+// way of an attempt of a client.
+func (l *load) way(number int) way {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ways[number%len(l.ways)]
 }
 
 // now in the time of the history.
@@ -99,7 +117,7 @@ func (l *load) client(ctx context.Context, number int, rng *rand.Rand) {
 		default:
 			o.Kind = writes
 		}
-		l.do(ctx, &o, number%len(l.ways))
+		l.do(ctx, &o)
 		if o.Outcome == done {
 			known[key] = o.Version
 		}
@@ -146,7 +164,7 @@ func (l *load) next(ctx context.Context) ([]operation, error) {
 
 // do an operation, again and again through other nodes until its outcome is
 // known.
-func (l *load) do(ctx context.Context, o *operation, first int) {
+func (l *load) do(ctx context.Context, o *operation) {
 	o.Before, o.Call = l.past.acknowledged(), l.now()
 	request := ""
 	if o.Kind != reads {
@@ -154,8 +172,7 @@ func (l *load) do(ctx context.Context, o *operation, first int) {
 		request = "partition-" + o.Value
 	}
 	for o.Tries = range attempts {
-		w := l.ways[(first+o.Tries)%len(l.ways)]
-		err := w.attempt(ctx, o, request)
+		err := l.way(o.Client+o.Tries).attempt(ctx, o, request)
 		o.Return = l.now()
 		if err == nil || ctx.Err() != nil {
 			break

@@ -59,6 +59,7 @@ var nemeses = []nemesis{
 	{"clock-jump", "the wall clock of an agent jumps by a minute to ten years", true, clockJump},
 	{"clock-drift", "the wall clock of an agent runs up to twice as fast, or stands still", true, clockDrift},
 	{"replace-voter", "a voter is evicted; its machine is made anew and joins again", true, replaceVoter},
+	{"move-voter", "the host of a voter gets another address, and its agent is killed and started", true, moveVoter},
 	{"containerd", "containerd of a host is killed", true, killContainerd},
 }
 

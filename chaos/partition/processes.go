@@ -173,6 +173,24 @@ func replaceVoter(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, s.evict(ctx, h)
 }
 
+// moveVoter gives the host of a voter another address.
+func moveVoter(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
+	h, err := aVoter(ctx, s, rng)
+	if err != nil {
+		return fault{}, err
+	}
+	before := h.Address
+	if err := h.KillAgent(); err != nil {
+		return fault{}, err
+	}
+	if err := h.Readdress(ctx); err != nil {
+		return fault{}, err
+	}
+	f := fault{on: fmt.Sprintf("%s from %s to %s", h.Name, before, h.Address), touched: []*hosts.Host{h}, lasts: seconds(rng, 0, 2)}
+	f.end = func(context.Context) error { return errors.Join(h.StartAgent(), s.load.look()) }
+	return f, nil
+}
+
 // evict a node, again and again until the site has taken it.
 func (s *site) evict(ctx context.Context, h *hosts.Host) error {
 	return s.Until(ctx, "the eviction", writeTime, func(ctx context.Context) error {

@@ -37,7 +37,7 @@ func report(all []injection, o options) string {
 
 const promises = `Promised with each of them: no acknowledged write is lost, the history of every register is linearizable (porcupine; reads that are marked stale do not
 count as answers), what is exclusive never runs twice (an outside witness hears every process), no container is restarted and none is ended on a node
-that nothing happened to, a write is acknowledged again within 30 s and the site is whole within 2 min: every node ready, as many voters as there should
+that nothing happened to, a write is acknowledged again within 30 s and the site is whole within 2 min: every node ready and answering, as many voters as there should
 be, every placement healthy.
 
 "A write again" counts from the beginning of the fault where a majority of the voters is left throughout, from its end (†) otherwise; "whole" from its
@@ -50,7 +50,6 @@ const notRun = `
 
 | what | why |
 |---|---|
-| the address of a voter changes under load | not built yet; a voter that is evicted and joins again is |
 | certificates expire in the middle | the shortest lifetime is an hour; chaos/sim, chaos/years and ` + "`TestRenewal…`" + ` of chaos/hosts let them expire by moving site time |
 | names of files that no directory fsync has made durable are lost | the disk of these tests keeps names; contents and lengths it does lose |
 | drift of the clock that leases run on (CLOCK_BOOTTIME) | no process can be given its own; chaos/sim gives each host one |

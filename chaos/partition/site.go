@@ -184,8 +184,8 @@ func (s *site) others(not ...*hosts.Host) []*hosts.Host {
 	return slices.DeleteFunc(slices.Clone(s.Hosts), func(h *hosts.Host) bool { return slices.Contains(not, h) })
 }
 
-// whole waits until every node is ready, as many vote as there should, and what
-// should run does, and nothing else.
+// whole waits until every node is ready and answers, as many vote as there should,
+// and what should run does, and nothing else.
 func (s *site) whole(ctx context.Context) error {
 	return s.Until(ctx, "the site to be whole", wholeTime, func(ctx context.Context) error {
 		if err := s.Unsettled(ctx); err != nil {
@@ -202,8 +202,25 @@ func (s *site) whole(ctx context.Context) error {
 		if running != wanted {
 			return fmt.Errorf("%d containers run, it should be %d", running, wanted)
 		}
-		return nil
+		return s.answers(ctx)
 	})
+}
+
+// answers: what every host says, or sends callers on to, is up to date.
+func (s *site) answers(ctx context.Context) error {
+	if s.load == nil {
+		return nil
+	}
+	for i, h := range s.Hosts {
+		o := operation{Key: "web", Kind: reads}
+		if err := s.load.way(i).attempt(ctx, &o, ""); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+		if o.Outcome != done {
+			return fmt.Errorf("%s answers what may be out of date", h.Name)
+		}
+	}
+	return nil
 }
 
 // containers of all hosts that have power.

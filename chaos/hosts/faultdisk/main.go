@@ -50,10 +50,7 @@ func run(backing, mountpoint, socket string) error {
 	}
 	d := &disk{unsynced: journal{files: map[uint64]*undo{}}}
 	root := &fs.LoopbackRoot{Path: backing, Dev: uint64(st.Dev)}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: r}, disk: d}
-	}
-	top := &node{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
+	top := &node{LoopbackNode: &fs.LoopbackNode{RootData: root}, disk: d}
 	root.RootNode = top
 	// Short: what is lost is lost behind the kernel's back.
 	cached := 20 * time.Millisecond

@@ -14,8 +14,13 @@ func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // node of the tree: as it is in the backing directory, but for the faults.
 type node struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	disk *disk
+}
+
+// WrapChild implements fs.NodeWrapChilder: below it everything fails likewise.
+func (n *node) WrapChild(_ context.Context, child fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: child.(*fs.LoopbackNode), disk: n.disk}
 }
 
 var (
