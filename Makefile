@@ -129,6 +129,11 @@ storage: ## a small log cut at every byte and with every bit flipped: some 70,00
 chaos: prerequisites build ## real hosts, longer and harder than in make test (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS=long $(GO) test $(FRESH) -v -timeout 60m -tags integration $(HOSTS_PACKAGES)
 
+EPISODES ?= 100000
+.PHONY: sim-exclusive
+sim-exclusive: ## EPISODES (100000) in which an exclusive workload might run twice, simulated; takes a day
+	SKERRY_SIM_EPISODES=$(EPISODES) $(GO) test $(FRESH) -v -timeout 0 -run '^TestManyEpisodes$$' ./chaos/sim
+
 FAULTS ?= 200
 .PHONY: chaos-vm
 chaos-vm: prerequisites build ## FAULTS (200) random faults at an exclusive virtual machine: make chaos-vm SEED=n (root)
@@ -162,7 +167,7 @@ chaos-older:
 
 BENCH ?= failover
 .PHONY: bench
-bench: prerequisites build ## measure: make bench BENCH=access|audit|coldstart|failover|gray|heal|overload|place|replace|rollout|schedule|sim|start|footprint|vm-many|vm-start|write (root)
+bench: prerequisites build ## measure: make bench BENCH=access|audit|coldstart|failover|gray|heal|overload|place|replace|rollout|schedule|sim|start|footprint|vm-many|vm-migrate|vm-replace|vm-start|write (root)
 	@# What audit costs is measured against a binary that has none; it is for nothing else.
 	@if [ $(BENCH) = audit ]; then $(GOBUILD) -tags grpcnotrace,withoutaudit -o bin/skerry-withoutaudit ./agent/cmd/skerry; fi
 	$(GO) run ./chaos/bench $(BENCH) $(CURDIR)/bin/skerry

@@ -25,6 +25,7 @@ import (
 	"skerry.dev/agent/lease"
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
+	"skerry.dev/agent/move"
 	"skerry.dev/agent/queue"
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/secrets"
@@ -69,6 +70,7 @@ type Agent struct {
 	recipient  *envelope.Recipient
 	ledger     *ledger.Ledger
 	dialer     *mtls.Dialer
+	mover      *move.Mover
 	supervisor *supervisor.Supervisor
 	leases     *lease.Keeper
 	session    *session.Session
@@ -176,6 +178,7 @@ func (a *Agent) build() error {
 		Voters:     a.voters, Recovery: recoveries{a}, Driver: a.Runtime, Clock: a.Env.Clock, Rand: a.Env.Rand, Logger: a.Logger,
 		Names: a.names, Spool: a.execs, Queue: a.queue, Refused: a.refusals, Reads: a.reads, SiteTime: func() time.Time { return a.identity.SiteTime().Read().Time },
 	})
+	a.mover = a.newMover()
 	a.identity.Records(a.onRecord)
 	a.port = a.server()
 	return nil
@@ -208,6 +211,9 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.untilEvicted(ctx, a.sendQueued) })
 	group.Go(func() error { return a.handOverCounts(ctx) })
 	group.Go(func() error { return a.renewal.run(ctx) })
+	if a.mover != nil {
+		group.Go(func() error { return a.mover.Run(ctx) })
+	}
 	return group.Wait()
 }
 

@@ -36,6 +36,9 @@ func (a *Agent) server() *mtls.Server {
 	s.HandleHTTP([]string{mtls.Join}, nil, a.join())
 	s.HandleHTTP([]string{mtls.Renew}, allowRenewal, a.renew())
 	s.HandleConn(mtls.Stream, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, _ certs.Peer) { a.stream(ctx, conn) })
+	if a.mover != nil {
+		s.HandleConn(mtls.Move, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, peer certs.Peer) { a.mover.Serve(ctx, conn, peer.Name) })
+	}
 	s.HandleConn(mtls.Raft, mtls.ExpectNode(""), func(ctx context.Context, conn net.Conn, peer certs.Peer) {
 		if replica := a.replicas.active(); replica != nil {
 			replica.ServeRaft(ctx, conn, peer)

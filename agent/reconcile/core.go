@@ -170,6 +170,7 @@ func (c *Core) Reports() []*sitev1.PlacementReport {
 		reports = append(reports, &sitev1.PlacementReport{
 			Project: t.desired.GetProject(), Placement: t.desired.GetName(),
 			Status: proto.CloneOf(t.status), Gone: c.looked && t.gone(), Lapsed: t.lapsed(),
+			Migration: t.migration(),
 		})
 	}
 	return reports

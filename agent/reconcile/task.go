@@ -57,6 +57,7 @@ type task struct {
 	traces bool
 	// unknown: it is there, and nobody can tell how it is.
 	unknown bool
+	move
 
 	health
 }
@@ -75,6 +76,9 @@ func (t *task) gone() bool {
 // undecided: it ran before this agent did, and whether it is healthy is not
 // known yet; saying so would look like a change.
 func (t *task) undecided() bool {
+	if t.migration() != nil {
+		return false
+	}
 	if t.unknown && t.observed == nil {
 		return true
 	}
@@ -218,7 +222,7 @@ func (t *task) backoff() time.Duration {
 
 // next names the one next action, if there is one now.
 func (t *task) next(now time.Duration) (Action, bool) {
-	if t.busy != 0 || t.unknown || now < t.notBefore && t.wanted() {
+	if t.busy != 0 || t.held || t.unknown || now < t.notBefore && t.wanted() {
 		return Action{}, false
 	}
 	action := Action{ID: t.id}
@@ -235,6 +239,9 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	if t.outside != "" && !t.running() {
 		t.refuse()
 		return Action{}, false
+	}
+	if act, must, handled := t.moves(action); handled {
+		return act, must
 	}
 	if act, must, handled := t.switched(action); handled {
 		return act, must

@@ -107,6 +107,8 @@ const (
 	Broken
 	// Unknown: it is there, and what runs it does not answer.
 	Unknown
+	// Leaving: it was handed to another node, and may run there.
+	Leaving
 )
 
 // Instance is what a driver knows of one instance.

@@ -25,6 +25,7 @@ const (
 	Join    = "skerry-join/1"
 	Peer    = "skerry-peer/1"
 	Renew   = "skerry-renew/1"
+	Move    = "skerry-move/1"
 )
 
 // Source is who this end is and whom it believes. It may change at any time;

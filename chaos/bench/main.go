@@ -1,5 +1,5 @@
 // Command bench measures a real site on this machine. Usage: bench NAME, with
-// NAME one of access, audit, coldstart, failover, gray, heal, overload, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-start and write.
+// NAME one of access, audit, coldstart, failover, gray, heal, overload, place, replace, revoke, rollout, schedule, sim, start, footprint, vm-many, vm-migrate, vm-replace, vm-start and write.
 //
 // Progress goes to standard error; the last line on standard output is one
 // JSON object. docs/benchmarks.md holds the figures and their conditions.
@@ -25,25 +25,27 @@ type result map[string]any
 type benchmark func(ctx context.Context, binary, dir string) (result, error)
 
 var benchmarks = map[string]benchmark{
-	"access":    accessDecision,
-	"audit":     auditCost,
-	"coldstart": coldstart,
-	"failover":  failover,
-	"footprint": footprint,
-	"gray":      gray,
-	"heal":      heal,
-	"overload":  overload,
-	"place":     place,
-	"replace":   replace,
-	"revoke":    revoke,
-	"rollout":   rollout,
-	"schedule":  schedule,
-	"sim":       simulation,
-	"start":     start,
-	"svid":      svid,
-	"vm-many":   vmMany,
-	"vm-start":  vmStart,
-	"write":     write,
+	"access":     accessDecision,
+	"audit":      auditCost,
+	"coldstart":  coldstart,
+	"failover":   failover,
+	"footprint":  footprint,
+	"gray":       gray,
+	"heal":       heal,
+	"overload":   overload,
+	"place":      place,
+	"replace":    replace,
+	"revoke":     revoke,
+	"rollout":    rollout,
+	"schedule":   schedule,
+	"sim":        simulation,
+	"start":      start,
+	"svid":       svid,
+	"vm-many":    vmMany,
+	"vm-migrate": vmMigrate,
+	"vm-replace": vmReplace,
+	"vm-start":   vmStart,
+	"write":      write,
 }
 
 func main() {

@@ -33,7 +33,11 @@ func newSite(ctx context.Context, binary, dir string, n int) (*hosts.Rig, error)
 
 // namedSite is newSite beside others.
 func namedSite(ctx context.Context, name, binary, dir string, n int) (*hosts.Rig, error) {
-	r, err := hosts.New(ctx, hosts.Options{Name: name, Dir: dir, Binary: binary})
+	return siteOf(ctx, hosts.Options{Name: name, Dir: dir, Binary: binary}, n)
+}
+
+func siteOf(ctx context.Context, options hosts.Options, n int) (*hosts.Rig, error) {
+	r, err := hosts.New(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +61,17 @@ func loadImage(ctx context.Context, r *hosts.Rig, programs ...string) error {
 	if _, err := r.Skerry(ctx, nil, "image", "load", file); err != nil {
 		return err
 	}
+	return imageEverywhere(ctx, r, testImage)
+}
+
+// imageEverywhere waits until three hosts, or all, hold an image.
+func imageEverywhere(ctx context.Context, r *hosts.Rig, name string) error {
 	return r.Until(ctx, "copies of the image", patience, func(ctx context.Context) error {
 		c, err := r.Client()
 		if err != nil {
 			return err
 		}
-		got, err := c.Resources().Get(ctx, connect.NewRequest(&skerryv1.GetRequest{Kind: "Image", Name: testImage}))
+		got, err := c.Resources().Get(ctx, connect.NewRequest(&skerryv1.GetRequest{Kind: "Image", Name: name}))
 		if err != nil {
 			return err
 		}

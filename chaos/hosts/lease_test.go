@@ -69,7 +69,7 @@ func (h *harness) running() (*Host, Life) {
 	h.t.Helper()
 	var on *Host
 	var life Life
-	await(h.t, h.Rig, "db to run", time.Minute, func(ctx context.Context) error {
+	await(h.t, h.Rig, "db to run", 3*time.Minute, func(ctx context.Context) error {
 		status, err := h.Status(ctx)
 		if err == nil {
 			err = unsettled(status, len(h.Hosts))

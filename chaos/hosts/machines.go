@@ -121,9 +121,25 @@ func (r *Rig) BuildBeater(ctx context.Context) (string, error) {
 // MachineDisk is the name of the disk image that LoadMachine loads.
 const MachineDisk = "disk"
 
-// LoadMachine brings an empty disk to the site, and makes a guest that tells a
-// witness that it lives. It returns `vm:` of a manifest, in one line.
-func (r *Rig) LoadMachine(ctx context.Context, w *Witness) (string, error) {
+// Machine is what a virtual machine of a rig runs.
+type Machine struct {
+	// Script of the guest, which ends with it.
+	Script string
+	// Memory of the guest.
+	Memory string
+	// Early: the kernel writes to the console as soon as it can.
+	Early bool
+}
+
+// Script of a guest that tells the witness that it lives: QEMU's own network
+// reaches it.
+func (w *Witness) Script() string {
+	return "echo up; ip link set lo up; ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2; exec beater " + w.Address
+}
+
+// LoadMachine brings an empty disk to the site, and makes a guest. It returns
+// `vm:` of a manifest, in one line.
+func (r *Rig) LoadMachine(ctx context.Context, m Machine) (string, error) {
 	beater, err := r.BuildBeater(ctx)
 	if err != nil {
 		return "", err
@@ -144,9 +160,31 @@ func (r *Rig) LoadMachine(ctx context.Context, w *Witness) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The first thing that it says is that it runs; QEMU's own network reaches the
-	// witness.
-	script := "echo up; ip link set lo up; ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2; exec beater " + w.Address
-	return fmt.Sprintf(`{image: %s, cpu: 1, memory: 128Mi, accel: tcg, networks: [{nat: true}], boot: {kernel: %s, initrd: %s, cmdline: "%s"}}`,
-		MachineDisk, guest.Kernel, guest.Initrd, testguest.Cmdline([]string{"sh", "-c", script})), nil
+	cmdline := testguest.Cmdline([]string{"sh", "-c", m.Script})
+	if m.Early {
+		cmdline += " earlyprintk=ttyS0,115200"
+	}
+	return fmt.Sprintf(`{image: %s, cpu: 1, memory: %s, accel: tcg, networks: [{nat: true}], boot: {kernel: %s, initrd: %s, cmdline: "%s"}}`,
+		MachineDisk, m.Memory, guest.Kernel, guest.Initrd, cmdline), nil
+}
+
+// ConsoleSize is how much the guest of a placement has written on this host.
+func (h *Host) ConsoleSize(placement string) int64 {
+	info, err := os.Stat(filepath.Join(h.dir, "state-vms", "logs", "default."+placement, "0"))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// Consoles are the placements whose guests have written something on this host.
+func (h *Host) Consoles() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(h.dir, "state-vms", "logs", "default.*", "0"))
+	var names []string
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.Size() > 0 {
+			names = append(names, strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "default."))
+		}
+	}
+	return names, err
 }

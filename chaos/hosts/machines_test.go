@@ -3,6 +3,7 @@
 package hosts
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,16 +14,34 @@ import (
 	"time"
 )
 
-// newMachineHarness is a site of three nodes with one exclusive virtual machine,
-// and a witness outside that its guest reaches.
-func newMachineHarness(t *testing.T) *harness {
+// newMachineSite is a site of three nodes that run virtual machines.
+func newMachineSite(t *testing.T) *harness {
 	t.Helper()
 	r := newRig(t, func(o *Options) { o.Machines = true })
 	if err := r.Up(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
 	h := watched(t, r)
-	vm, err := h.LoadMachine(t.Context(), h.witness)
+	t.Cleanup(func() {
+		for _, args := range [][]string{{"get", "placements"}, {"why", "db"}, {"status"}, {"events"}} {
+			if !t.Failed() {
+				return
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			said, err := h.Skerry(ctx, nil, args...)
+			cancel()
+			t.Logf("skerry %v: %v\n%s", args, err, said)
+		}
+	})
+	return h
+}
+
+// newMachineHarness is a site of three nodes with one exclusive virtual machine,
+// and a witness outside that its guest reaches.
+func newMachineHarness(t *testing.T) *harness {
+	t.Helper()
+	h := newMachineSite(t)
+	vm, err := h.LoadMachine(t.Context(), Machine{Script: h.witness.Script(), Memory: "128Mi"})
 	h.must(err)
 	apply(t, h.Rig, fmt.Sprintf(`
 kind: Workload

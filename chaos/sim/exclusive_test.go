@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -87,7 +89,7 @@ func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 	for seed := range count {
 		options := Options{
 			Seed: seed + 1, Faults: time.Duration(episodes) * episodeTime,
-			Plan: plan(episodes, cutOff, standsStill, deposed, dies, quickSuccession, lateAnswer, losesPower, wrongClock),
+			Plan: plan(episodes, every...),
 		}
 		result := simulate(t, options)
 		t.Logf("seed %d: %v", options.Seed, result)
@@ -96,6 +98,30 @@ func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 			t.Fatal(result.Violation)
 		}
 	}
+}
+
+// every kind of episode, which strike both containers and virtual machines: their
+// leases, guard and placements are the same code.
+var every = []episode{cutOff, standsStill, deposed, dies, quickSuccession, lateAnswer, losesPower, wrongClock}
+
+// TestManyEpisodes is `make sim-exclusive`: as many episodes as are asked for, eight
+// in each simulated site.
+func TestManyEpisodes(t *testing.T) {
+	count, err := strconv.Atoi(os.Getenv("SKERRY_SIM_EPISODES"))
+	if err != nil {
+		t.Skip("make sim-exclusive runs it")
+	}
+	for done, seed := 0, uint64(1000); done < count; seed++ {
+		result := simulate(t, Options{Seed: seed, Faults: time.Duration(len(every)) * episodeTime, Plan: plan(len(every), every...)})
+		if result.Violation != nil {
+			keep(t, result)
+			t.Fatalf("seed %d: %v", seed, result.Violation)
+		}
+		if done += len(every); done%(100*len(every)) == 0 {
+			t.Logf("%d episodes", done)
+		}
+	}
+	t.Logf("%d episodes, nothing ran twice", count)
 }
 
 // plantedEpisodes are enough for each bug to show.

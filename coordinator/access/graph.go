@@ -13,7 +13,7 @@ func Bound(view *state.View, node string, object access.Object) bool {
 	if object.Kind == "Node" {
 		return object.Name == node
 	}
-	for _, p := range view.PlacementsOn(node) {
+	for _, p := range append(view.PlacementsOn(node), view.PlacementsComingTo(node)...) {
 		switch {
 		case object.Kind == "Image" && manifest.ImageOf(p.GetSpec()) == object.Name:
 			return true

@@ -17,6 +17,7 @@ func (v vms) Power(ctx context.Context, req *connect.Request[skerryv1.PowerReque
 	change := &sitev1.SetPower{
 		Project: projectOr(req.Msg.GetProject(), defaultProject), Placement: req.Msg.GetPlacement(),
 		State: req.Msg.GetState(), Restart: req.Msg.GetRestart(), Hard: req.Msg.GetHard(),
+		Migrate: req.Msg.GetMigrate(), To: req.Msg.GetTo(),
 	}
 	if _, err := v.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_SetPower{SetPower: change}}); err != nil {
 		return nil, err

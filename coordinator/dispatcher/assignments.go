@@ -48,8 +48,8 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 		orders.ImageKeys = sourceKeys(view, node)
 	}
 	wanted := map[string]bool{}
-	for _, placement := range view.PlacementsOn(name) {
-		orders.Placements = append(orders.Placements, order(placement))
+	for _, placement := range append(view.PlacementsOn(name), view.PlacementsComingTo(name)...) {
+		orders.Placements = append(orders.Placements, orderTo(name, placement))
 		if digest := placement.GetImageDigest(); digest != "" && !wanted[digest] {
 			wanted[digest] = true
 			orders.Images = append(orders.Images, site.source(view, placement, digest))
@@ -86,6 +86,19 @@ func order(p *skerryv1.Placement) *skerryv1.Placement {
 		Ended:       p.GetEnded(),
 		Power:       p.GetPower(),
 	}
+}
+
+// orderTo a node that may hold a placement: its own, the one to which it comes, or
+// the one that removes what it has of it.
+func orderTo(name string, p *skerryv1.Placement) *skerryv1.Placement {
+	o := order(p)
+	switch m := p.GetMigration(); {
+	case state.HeldBy(p, name) && state.HeldElsewhere(p):
+		o.Migration = &skerryv1.Migration{State: m.GetState(), Other: m.GetOther(), Attempt: m.GetAttempt(), Incoming: p.GetNode() != name}
+	case !state.HeldBy(p, name):
+		o.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+	}
+	return o
 }
 
 // orderOfVolume is a volume without what only people read.

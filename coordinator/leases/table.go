@@ -98,7 +98,7 @@ func (t *Table) grant(view *state.View, node string, ask *sitev1.LeaseAsk, recei
 	p := view.Placement(k.project, k.placement)
 	lease := manifest.LeaseOf(p.GetSpec())
 	switch {
-	case p == nil || p.GetNode() != node:
+	case !state.HeldBy(p, node):
 		return "it is not bound to this node"
 	case lease != ask.GetLease().AsDuration():
 		return "the node's orders name another lease"

@@ -42,6 +42,9 @@ func (s *sheet) moveAway() {
 	}
 	for _, p := range leaving {
 		switch {
+		case state.HeldElsewhere(p):
+		case state.LeavesLive(s.view.Node(p.GetNode()), p):
+			s.plan.Migrate = append(s.plan.Migrate, &sitev1.MigrateAway{Project: p.GetProject(), Placement: p.GetName()})
 		case state.StaysPut(s.w, p):
 			if state.ToMaintenance(s.view.Node(p.GetNode())) {
 				s.makeWay(p, "its node goes into maintenance")

@@ -82,7 +82,7 @@ func (s *step) planWorkloads() {
 	}
 	if len(p.plan.GetCreate())+len(p.plan.GetRemove())+len(p.plan.GetAssign())+len(p.plan.GetPostpone())+len(p.plan.GetEvict())+
 		len(p.plan.GetEndDrains())+len(p.plan.GetTrust())+len(p.plan.GetDue())+len(p.plan.GetOver())+len(p.plan.GetRollouts())+len(p.plan.GetLapse())+
-		len(p.plan.GetRebalanced()) > 0 || p.plan.GetSiteStopped() {
+		len(p.plan.GetRebalanced())+len(p.plan.GetMigrate()) > 0 || p.plan.GetSiteStopped() {
 		s.effects.Propose = append(s.effects.Propose, &sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p.plan}})
 	}
 }

@@ -75,6 +75,9 @@ func (d *description) plan(plan *sitev1.Plan) {
 	for _, part := range plan.GetLapse() {
 		d.add("lapse", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
 	}
+	for _, part := range plan.GetMigrate() {
+		d.add("migrate", part.GetPlacement(), d.version(part.GetProject(), part.GetPlacement()))
+	}
 	for _, part := range plan.GetEndDrains() {
 		d.add("end drain", part.GetNode(), d.view.Node(part.GetNode()).GetResourceVersion())
 	}

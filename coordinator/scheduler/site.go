@@ -149,6 +149,9 @@ func (s *site) add(p *skerryv1.Placement) {
 	}
 	if needs, err := s.meter.needs(p.GetSpec()); err == nil {
 		n.add(p.GetName(), needs)
+		if other := s.byName[p.GetMigration().GetOther()]; other != nil {
+			other.add(p.GetName(), needs)
+		}
 	}
 	if w == nil {
 		return

@@ -57,7 +57,7 @@ func Left(node *skerryv1.Node, here []*skerryv1.Placement) (left, staying []*ske
 		if p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue // only its logs are there
 		}
-		stays := IsStay(p.GetSpec()) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+		stays := IsStay(p.GetSpec()) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && !copying(p) && !LeavesLive(node, p)
 		if stays && !ToMaintenance(node) {
 			staying = append(staying, p)
 		} else {

@@ -95,7 +95,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "there is a node of this name").
 			WithHint("give the new one another name, or evict the old one: skerry node evict %s", node.GetName())
 	}
-	if left := placements.by(x.Txn, byNode, node.GetName()); len(left) > 0 {
+	if left := append(placements.by(x.Txn, byNode, node.GetName()), placements.by(x.Txn, byOther, node.GetName())...); len(left) > 0 {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "the node that had this name was evicted, and %s may still run on it", left[0].GetName()).
 			WithHint("if that machine is off: skerry node evict %s --off", node.GetName())
 	}
@@ -276,6 +276,10 @@ func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, er
 	name := old.GetName()
 	if err := checkVersion("Node/"+name, version, old.GetResourceVersion()); err != nil {
 		return nil, err
+	}
+	for _, p := range placements.by(x.Txn, byOther, name) {
+		return nil, problem.New(problem.Conflict, "Node/"+name, "%s, which moves, may be on it", p.GetName()).
+			WithHint("if the machine is off: skerry node confirm-off %s", name)
 	}
 	for _, p := range placements.by(x.Txn, byNode, name) {
 		ended := p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN // only its logs are there

@@ -14,6 +14,7 @@ const maxPlacements = 100_000
 const (
 	byWorkload = "workload"
 	byNode     = "node"
+	byOther    = "other"
 )
 
 var placements = table[*skerryv1.Placement]{
@@ -22,6 +23,7 @@ var placements = table[*skerryv1.Placement]{
 	indexes: map[string]func(*skerryv1.Placement) string{
 		byWorkload: func(p *skerryv1.Placement) string { return key(p.GetProject(), p.GetWorkload()) },
 		byNode:     (*skerryv1.Placement).GetNode,
+		byOther:    otherOf,
 	},
 	ordinal: placementsOrdinal,
 }

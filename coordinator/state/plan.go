@@ -26,7 +26,8 @@ const (
 // holds is left out and counted; they will decide anew.
 func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	parts := len(plan.GetCreate()) + len(plan.GetAssign()) + len(plan.GetRemove()) + len(plan.GetPostpone()) + len(plan.GetEvict()) +
-		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts()) + len(plan.GetLapse()) + len(plan.GetRebalanced())
+		len(plan.GetEndDrains()) + len(plan.GetTrust()) + len(plan.GetDue()) + len(plan.GetOver()) + len(plan.GetRollouts()) + len(plan.GetLapse()) + len(plan.GetRebalanced()) +
+		len(plan.GetMigrate())
 	if parts > maxParts || plan.GetBaseIndex() >= x.index {
 		return nil, problem.New(problem.Invalid, "plan", "it has %d parts and was made from index %d", parts, plan.GetBaseIndex())
 	}
@@ -64,6 +65,9 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 	}
 	for _, part := range plan.GetPostpone() {
 		count(x.planPostponement(part))
+	}
+	for _, part := range plan.GetMigrate() {
+		count(x.planMigration(part))
 	}
 	for _, part := range plan.GetEndDrains() {
 		count(x.endDrain(part))
@@ -312,7 +316,7 @@ func (x *tx) usageOf(node string) *Usage {
 		x.usage = map[string]*Usage{}
 	}
 	if x.usage[node] == nil {
-		x.usage[node] = UsageOf(placements.by(x.Txn, byNode, node)).Reserve(nodes.get(x.Txn, node))
+		x.usage[node] = UsageOf(append(placements.by(x.Txn, byNode, node), placements.by(x.Txn, byOther, node)...)).Reserve(nodes.get(x.Txn, node))
 	}
 	return x.usage[node]
 }

@@ -23,6 +23,12 @@ func (x *tx) setPower(change *sitev1.SetPower) (*sitev1.Outcome, error) {
 	case old.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || old.GetEnded() != nil:
 		return nil, problem.New(problem.Conflict, about, "it is being removed")
 	}
+	if change.GetMigrate() {
+		return x.migrate(old, change.GetTo())
+	}
+	if copying(old) {
+		return nil, problem.New(problem.Conflict, about, "it is on its way to %s", otherOf(old)).WithHint("wait until it is there")
+	}
 	next := powerOf(old)
 	was := next.GetState()
 	if change.GetRestart() {
@@ -77,6 +83,8 @@ func powerWord(state skerryv1.PowerState) string {
 // powerVerb is what the audit log calls a change of power.
 func powerVerb(change *sitev1.SetPower) string {
 	switch {
+	case change.GetMigrate():
+		return "migrate"
 	case change.GetRestart() && change.GetHard():
 		return "reset"
 	case change.GetRestart():

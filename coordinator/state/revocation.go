@@ -121,7 +121,13 @@ func (x *tx) isOnlySigner(node *skerryv1.Node) bool {
 // those that may run twice. What is exclusive is forgotten when its lease has
 // ended.
 func (x *tx) forgetPlacements(node string, off bool) {
-	for _, p := range placements.by(x.Txn, byNode, node) {
+	for _, p := range append(placements.by(x.Txn, byNode, node), placements.by(x.Txn, byOther, node)...) {
+		if otherOf(p) != "" && (off || p.GetNode() != node) {
+			if off {
+				x.partGone(node, p)
+			}
+			continue
+		}
 		if off || p.GetEnded() != nil || (!IsStay(p.GetSpec()) && !MayRun(p)) {
 			placements.remove(x, placements.key(p))
 			continue

@@ -32,11 +32,19 @@ func (x *tx) statusBatch(batch *sitev1.StatusBatch) (*sitev1.Outcome, error) {
 // placementReport reports whether it was of use.
 func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 	old := placements.get(x.Txn, key(report.GetProject(), report.GetPlacement()))
-	if old == nil || old.GetNode() != node {
+	if old == nil || (old.GetNode() != node && otherOf(old) != node) {
 		return false
 	}
-	if report.GetLapsed() {
+	old = x.reportMigration(node, old, report.GetMigration())
+	if report.GetLapsed() && HeldBy(old, node) {
 		old = x.reportLapsed(old)
+	}
+	if report.GetGone() && otherOf(old) != "" && (old.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP || !HeldBy(old, node)) {
+		x.partGone(node, old)
+		return true
+	}
+	if old.GetNode() != node {
+		return report.GetMigration() != nil
 	}
 	if report.GetGone() {
 		// A node that has lost what it should run gets it again with its orders:

@@ -84,6 +84,7 @@ func (x *tx) noteTouched(ordinal int, before, after any) {
 		for _, object := range []any{before, after} {
 			p, _ := object.(*skerryv1.Placement)
 			x.touch(p.GetNode())
+			x.touch(otherOf(p))
 		}
 	}
 }

@@ -115,6 +115,7 @@ func (o *describeOptions) placement(ctx context.Context, c *client.Client, p *sk
 	f.add("Decision", p.GetDecision().GetSummary())
 	f.add("Address", p.GetStatus().GetAddress())
 	f.add("Power", power(p))
+	f.add("Migration", migration(p))
 	f.add("Runs by", p.GetStatus().GetAccel())
 	f.add("Identity", o.identity(p.GetStatus()))
 	f.add("Restarts", fmt.Sprint(p.GetStatus().GetRestarts()))

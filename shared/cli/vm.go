@@ -21,7 +21,8 @@ workloads holds for them: apply, get, describe, why, logs (the history of the
 serial console), exec (by the guest's agent). These commands are what only they
 have. NAME is a placement, or a workload with one placement.`,
 	})
-	group.AddCommand(vmConsoleCommand(a), vmResizeCommand(a), vmAttachCommand(a), vmDetachCommand(a), vmSnapshotCommand(a), vmExportCommand(a), vmScreenshotCommand(a))
+	group.AddCommand(vmConsoleCommand(a), vmResizeCommand(a), vmAttachCommand(a), vmDetachCommand(a), vmSnapshotCommand(a), vmExportCommand(a), vmScreenshotCommand(a),
+		vmMigrateCommand(a))
 	for _, c := range powerCommands {
 		group.AddCommand(c.command(a))
 	}

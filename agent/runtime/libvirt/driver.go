@@ -70,6 +70,7 @@ var (
 	_ runtime.DiskCopier    = (*Driver)(nil)
 	_ runtime.Adjuster      = (*Driver)(nil)
 	_ runtime.Photographer  = (*Driver)(nil)
+	_ runtime.Mover         = (*Driver)(nil)
 )
 
 // QEMU may run as a user of its own: it passes through directories, and sees

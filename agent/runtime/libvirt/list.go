@@ -25,6 +25,11 @@ func (s *seen) active() bool {
 	return s != nil && s.state != golibvirt.DomainShutoff && s.state != golibvirt.DomainNostate
 }
 
+// finished: what was received runs, or is halted as people do it.
+func (s *seen) finished() bool {
+	return s.state == golibvirt.DomainRunning || s.state == golibvirt.DomainBlocked
+}
+
 // List returns everything that this driver ever made and has not removed. When
 // libvirt does not answer, it says of each that nobody knows how it is.
 func (d *Driver) List(ctx context.Context) ([]runtime.Instance, error) {
@@ -117,7 +122,15 @@ func (d *Driver) domain(ctx context.Context, id string) (*seen, error) {
 			return err
 		}
 		owner, s, err := d.see(l, domain)
-		if err == nil && s != nil && owner != id {
+		switch {
+		case err != nil:
+		case s == nil: // of others, or gone by now
+			if _, err = l.DomainLookupByUUID(domain.UUID); err == nil {
+				err = problem.New(problem.Conflict, id, "libvirt has a domain with its UUID that is not of this node's")
+			} else if absent(err) {
+				err = nil
+			}
+		case owner != id:
 			err = problem.New(problem.Conflict, id, "libvirt has a domain with its UUID that is %s", owner)
 		}
 		found = s
@@ -148,6 +161,10 @@ func (d *Driver) instance(id string, s *seen) runtime.Instance {
 	}
 	i.SpecHash, i.Cycle, i.Accel, i.StartedAt, i.Snapshots, i.Devices = r.SpecHash, r.Cycle, r.Accel, r.Started, d.savedOf(id), r.Devices
 	switch {
+	case r.Leaving:
+		i.State = runtime.Leaving
+	case r.Arriving && !s.finished():
+		// It is removed unless whoever takes it in goes on.
 	case s.active():
 		i.State = runtime.Running
 		i.Paused = s.state == golibvirt.DomainPaused && golibvirt.DomainPausedReason(s.reason) == golibvirt.DomainPausedUser

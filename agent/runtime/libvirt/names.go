@@ -30,10 +30,7 @@ type metadata struct {
 
 func (d *Driver) metadata(spec runtime.Spec) (string, error) {
 	m := metadata{
-		Space: metadataSpace, Owner: d.owner, Project: spec.Project, Placement: spec.Placement, Workload: spec.Workload, ID: spec.ID,
-	}
-	if site := d.site.Load(); site != nil {
-		m.Site = *site
+		Space: metadataSpace, Owner: d.owner, Site: d.siteName(), Project: spec.Project, Placement: spec.Placement, Workload: spec.Workload, ID: spec.ID,
 	}
 	text, err := xml.Marshal(m)
 	return string(text), err
@@ -48,10 +45,19 @@ func (d *Driver) ours(text string) (string, bool) {
 	return m.ID, true
 }
 
-// uuidOf an instance is always the same on this node, so that a call whose answer
-// did not come can be made again, and the truth be looked up.
+// siteName is empty until the node knows of which site it is.
+func (d *Driver) siteName() string {
+	if site := d.site.Load(); site != nil {
+		return *site
+	}
+	return ""
+}
+
+// uuidOf an instance is always the same, so that a call whose answer did not come
+// can be made again, and the truth be looked up. It is the same on all nodes of a
+// site: a machine that moves keeps it.
 func (d *Driver) uuidOf(id string) uuid.UUID {
-	sum := sha256.Sum256([]byte(d.owner + "/" + id))
+	sum := sha256.Sum256([]byte(d.siteName() + "/" + id))
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // version 8: our own
 	return uuid.UUID(sum[:16])
 }
@@ -72,6 +78,6 @@ func domainName(id string) string { return "skerry-" + id }
 // macOf a network card is made from the instance and stays the same: locally
 // administered, with QEMU's own prefix.
 func (d *Driver) macOf(id string, card int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", d.owner, id, card))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", d.siteName(), id, card))
 	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", sum[0], sum[1], sum[2])
 }

@@ -28,6 +28,11 @@ type record struct {
 	Devices string `json:"devices,omitempty"`
 	// Disks that it has, in their order.
 	Disks []diskFile `json:"disks,omitempty"`
+	// Leaving: another node may run it, and this one does nothing with it until
+	// somebody knows.
+	Leaving bool `json:"leaving,omitempty"`
+	// Arriving from another node, until its domain runs.
+	Arriving bool `json:"arriving,omitempty"`
 }
 
 const recordFile = "record.json"

@@ -117,3 +117,19 @@ func (d *Driver) GuardTarget(id string, vm bool) string {
 	}
 	return d.Containers.GuardTarget(id, vm)
 }
+
+// Depart begins to send a virtual machine.
+func (d *Driver) Depart(ctx context.Context, id string) (runtime.Departure, error) {
+	if !d.machines.Has(id) {
+		return nil, onlyMachines(id)
+	}
+	return d.machines.Depart(ctx, id)
+}
+
+// Arrive begins to take in a virtual machine.
+func (d *Driver) Arrive(ctx context.Context, spec runtime.Spec, offer []byte) (runtime.Arrival, error) {
+	return d.machines.Arrive(ctx, spec, offer)
+}
+
+// Settle a virtual machine that the other node does not have.
+func (d *Driver) Settle(ctx context.Context, id string) error { return d.machines.Settle(ctx, id) }

@@ -43,6 +43,7 @@ type Machines interface {
 	runtime.DiskCopier
 	runtime.Adjuster
 	runtime.Photographer
+	runtime.Mover
 	Run(ctx context.Context) error
 	Close() error
 	// Has tells whether there is anything of an instance, at once.
@@ -76,6 +77,7 @@ func New(containers Containers, machines Machines, clock env.Clock, logger *slog
 }
 
 var (
+	_ runtime.Mover         = (*Driver)(nil)
 	_ runtime.Driver        = (*Driver)(nil)
 	_ runtime.ImageStore    = (*Driver)(nil)
 	_ runtime.Pauser        = (*Driver)(nil)

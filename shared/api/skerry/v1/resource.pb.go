@@ -2217,7 +2217,9 @@ type Placement struct {
 	// any more, whatever its node knows of that.
 	Lapsed *timestamppb.Timestamp `protobuf:"bytes,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
 	// Of a virtual machine: what operators want of it; unset: it is on.
-	Power         *Power `protobuf:"bytes,620,opt,name=power,proto3" json:"power,omitempty"`
+	Power *Power `protobuf:"bytes,620,opt,name=power,proto3" json:"power,omitempty"`
+	// Of a virtual machine that moves to another node while it runs, or did not.
+	Migration     *Migration `protobuf:"bytes,810,opt,name=migration,proto3" json:"migration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2388,6 +2390,13 @@ func (x *Placement) GetLapsed() *timestamppb.Timestamp {
 func (x *Placement) GetPower() *Power {
 	if x != nil {
 		return x.Power
+	}
+	return nil
+}
+
+func (x *Placement) GetMigration() *Migration {
+	if x != nil {
+		return x.Migration
 	}
 	return nil
 }
@@ -3724,7 +3733,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\x1a\x19skerry/v1/migration.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3874,7 +3883,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x18\n" +
 	"\abackoff\x18\x02 \x01(\tR\abackoff\x12\x1f\n" +
 	"\vmax_backoff\x18\x03 \x01(\tR\n" +
-	"maxBackoff\"\xd7\x06\n" +
+	"maxBackoff\"\x8c\a\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3900,7 +3909,8 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x03run\x18\xd4\x02 \x01(\x04R\x03run\x121\n" +
 	"\x05ended\x18\xd5\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x123\n" +
 	"\x06lapsed\x18\xc4\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06lapsed\x12'\n" +
-	"\x05power\x18\xec\x04 \x01(\v2\x10.skerry.v1.PowerR\x05power\x1a9\n" +
+	"\x05power\x18\xec\x04 \x01(\v2\x10.skerry.v1.PowerR\x05power\x123\n" +
+	"\tmigration\x18\xaa\x06 \x01(\v2\x14.skerry.v1.MigrationR\tmigration\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x03\n" +
@@ -4168,10 +4178,11 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*WorkloadStatus)(nil),        // 56: skerry.v1.WorkloadStatus
 	(*GuestAgentCheck)(nil),       // 57: skerry.v1.GuestAgentCheck
 	(*Power)(nil),                 // 58: skerry.v1.Power
-	(*Snapshot)(nil),              // 59: skerry.v1.Snapshot
-	(*NodeDuty)(nil),              // 60: skerry.v1.NodeDuty
-	(*Distrust)(nil),              // 61: skerry.v1.Distrust
-	(*VmFacts)(nil),               // 62: skerry.v1.VmFacts
+	(*Migration)(nil),             // 59: skerry.v1.Migration
+	(*Snapshot)(nil),              // 60: skerry.v1.Snapshot
+	(*NodeDuty)(nil),              // 61: skerry.v1.NodeDuty
+	(*Distrust)(nil),              // 62: skerry.v1.Distrust
+	(*VmFacts)(nil),               // 63: skerry.v1.VmFacts
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -4222,42 +4233,43 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	52, // 45: skerry.v1.Placement.ended:type_name -> google.protobuf.Timestamp
 	52, // 46: skerry.v1.Placement.lapsed:type_name -> google.protobuf.Timestamp
 	58, // 47: skerry.v1.Placement.power:type_name -> skerry.v1.Power
-	1,  // 48: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
-	2,  // 49: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
-	27, // 50: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
-	52, // 51: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
-	52, // 52: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
-	59, // 53: skerry.v1.PlacementStatus.snapshots:type_name -> skerry.v1.Snapshot
-	52, // 54: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	52, // 55: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	29, // 56: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
-	41, // 57: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
-	52, // 58: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
-	31, // 59: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
-	3,  // 60: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
-	4,  // 61: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
-	32, // 62: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
-	52, // 63: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
-	52, // 64: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
-	60, // 65: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
-	61, // 66: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
-	62, // 67: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
-	42, // 68: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 69: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	52, // 70: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 71: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	52, // 72: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 73: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 74: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 75: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 76: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	52, // 77: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 78: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	59, // 48: skerry.v1.Placement.migration:type_name -> skerry.v1.Migration
+	1,  // 49: skerry.v1.PlacementStatus.phase:type_name -> skerry.v1.Phase
+	2,  // 50: skerry.v1.PlacementStatus.readiness:type_name -> skerry.v1.Readiness
+	27, // 51: skerry.v1.PlacementStatus.last_exit:type_name -> skerry.v1.Exit
+	52, // 52: skerry.v1.PlacementStatus.started:type_name -> google.protobuf.Timestamp
+	52, // 53: skerry.v1.PlacementStatus.identity_until:type_name -> google.protobuf.Timestamp
+	60, // 54: skerry.v1.PlacementStatus.snapshots:type_name -> skerry.v1.Snapshot
+	52, // 55: skerry.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	52, // 56: skerry.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	29, // 57: skerry.v1.Decision.verdicts:type_name -> skerry.v1.Verdict
+	41, // 58: skerry.v1.Node.labels:type_name -> skerry.v1.Node.LabelsEntry
+	52, // 59: skerry.v1.Node.created:type_name -> google.protobuf.Timestamp
+	31, // 60: skerry.v1.Node.capacity:type_name -> skerry.v1.Capacity
+	3,  // 61: skerry.v1.Node.state:type_name -> skerry.v1.NodeState
+	4,  // 62: skerry.v1.Node.voter:type_name -> skerry.v1.VoterRole
+	32, // 63: skerry.v1.Node.conditions:type_name -> skerry.v1.Condition
+	52, // 64: skerry.v1.Node.state_since:type_name -> google.protobuf.Timestamp
+	52, // 65: skerry.v1.Node.svid_expires:type_name -> google.protobuf.Timestamp
+	61, // 66: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
+	62, // 67: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
+	63, // 68: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
+	42, // 69: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 70: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	52, // 71: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 72: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	52, // 73: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 74: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 75: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 76: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 77: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	52, // 78: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 79: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -4266,6 +4278,7 @@ func file_skerry_v1_resource_proto_init() {
 		return
 	}
 	file_skerry_v1_disks_proto_init()
+	file_skerry_v1_migration_proto_init()
 	file_skerry_v1_duty_proto_init()
 	file_skerry_v1_forms_proto_init()
 	file_skerry_v1_policy_proto_init()

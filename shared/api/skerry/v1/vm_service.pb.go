@@ -34,7 +34,11 @@ type PowerRequest struct {
 	// Do not ask the guest, as if the power were cut.
 	Hard bool `protobuf:"varint,5,opt,name=hard,proto3" json:"hard,omitempty"`
 	// Retries with the same ID have no further effect.
-	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Move it to another node while it runs, in place of all that.
+	Migrate bool `protobuf:"varint,810,opt,name=migrate,proto3" json:"migrate,omitempty"`
+	// The node to which; empty: the site chooses.
+	To            string `protobuf:"bytes,811,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +115,20 @@ func (x *PowerRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *PowerRequest) GetMigrate() bool {
+	if x != nil {
+		return x.Migrate
+	}
+	return false
+}
+
+func (x *PowerRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 type PowerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Freshness     *Freshness             `protobuf:"bytes,1,opt,name=freshness,proto3" json:"freshness,omitempty"`
@@ -159,7 +177,7 @@ var File_skerry_v1_vm_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_vm_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1askerry/v1/vm_service.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x17skerry/v1/service.proto\x1a\x12skerry/v1/vm.proto\"\xc0\x01\n" +
+	"\x1askerry/v1/vm_service.proto\x12\tskerry.v1\x1a\x16skerry/v1/access.proto\x1a\x17skerry/v1/service.proto\x1a\x12skerry/v1/vm.proto\"\xec\x01\n" +
 	"\fPowerRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12+\n" +
@@ -167,7 +185,9 @@ const file_skerry_v1_vm_service_proto_rawDesc = "" +
 	"\arestart\x18\x04 \x01(\bR\arestart\x12\x12\n" +
 	"\x04hard\x18\x05 \x01(\bR\x04hard\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId\"C\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x19\n" +
+	"\amigrate\x18\xaa\x06 \x01(\bR\amigrate\x12\x0f\n" +
+	"\x02to\x18\xab\x06 \x01(\tR\x02to\"C\n" +
 	"\rPowerResponse\x122\n" +
 	"\tfreshness\x18\x01 \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness2w\n" +
 	"\tVmService\x12j\n" +

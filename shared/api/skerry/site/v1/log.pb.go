@@ -1364,7 +1364,9 @@ type Plan struct {
 	// Exclusive placements whose leases have ended.
 	Lapse []*LeaseLapse `protobuf:"bytes,580,rep,name=lapse,proto3" json:"lapse,omitempty"`
 	// What became of moves of the rebalance.
-	Rebalanced    []*RebalanceStep `protobuf:"bytes,520,rep,name=rebalanced,proto3" json:"rebalanced,omitempty"`
+	Rebalanced []*RebalanceStep `protobuf:"bytes,520,rep,name=rebalanced,proto3" json:"rebalanced,omitempty"`
+	// Virtual machines that leave nodes which are drained while they run.
+	Migrate       []*MigrateAway `protobuf:"bytes,813,rep,name=migrate,proto3" json:"migrate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1493,6 +1495,13 @@ func (x *Plan) GetLapse() []*LeaseLapse {
 func (x *Plan) GetRebalanced() []*RebalanceStep {
 	if x != nil {
 		return x.Rebalanced
+	}
+	return nil
+}
+
+func (x *Plan) GetMigrate() []*MigrateAway {
+	if x != nil {
+		return x.Migrate
 	}
 	return nil
 }
@@ -2039,7 +2048,8 @@ type PlacementReport struct {
 	// Nothing of it is left on the node.
 	Gone bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
 	// Its lease has ended, and the node will not run it again.
-	Lapsed        bool `protobuf:"varint,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
+	Lapsed        bool             `protobuf:"varint,580,opt,name=lapsed,proto3" json:"lapsed,omitempty"`
+	Migration     *MigrationReport `protobuf:"bytes,812,opt,name=migration,proto3" json:"migration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2107,6 +2117,13 @@ func (x *PlacementReport) GetLapsed() bool {
 		return x.Lapsed
 	}
 	return false
+}
+
+func (x *PlacementReport) GetMigration() *MigrationReport {
+	if x != nil {
+		return x.Migration
+	}
+	return nil
 }
 
 // NodeFacts describes a node.
@@ -3414,7 +3431,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\vsecret_hash\x18\x01 \x01(\fR\n" +
 	"secretHash\x12'\n" +
 	"\x0fkey_fingerprint\x18\x02 \x01(\fR\x0ekeyFingerprint\x12#\n" +
-	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xa6\x05\n" +
+	"\x04node\x18\x03 \x01(\v2\x0f.skerry.v1.NodeR\x04node\"\xde\x05\n" +
 	"\x04Plan\x12\x1d\n" +
 	"\n" +
 	"base_index\x18\x01 \x01(\x04R\tbaseIndex\x124\n" +
@@ -3433,7 +3450,8 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x05lapse\x18\xc4\x04 \x03(\v2\x1a.skerry.site.v1.LeaseLapseR\x05lapse\x12>\n" +
 	"\n" +
 	"rebalanced\x18\x88\x04 \x03(\v2\x1d.skerry.site.v1.RebalanceStepR\n" +
-	"rebalanced\"\x88\x01\n" +
+	"rebalanced\x126\n" +
+	"\amigrate\x18\xad\x06 \x03(\v2\x1b.skerry.site.v1.MigrateAwayR\amigrate\"\x88\x01\n" +
 	"\bEviction\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12\x1f\n" +
@@ -3479,13 +3497,14 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"placements\x18\x02 \x03(\v2\x1f.skerry.site.v1.PlacementReportR\n" +
 	"placements\x12/\n" +
-	"\x05facts\x18\x03 \x01(\v2\x19.skerry.site.v1.NodeFactsR\x05facts\"\xaa\x01\n" +
+	"\x05facts\x18\x03 \x01(\v2\x19.skerry.site.v1.NodeFactsR\x05facts\"\xea\x01\n" +
 	"\x0fPlacementReport\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x122\n" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x17\n" +
-	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\"\xe1\x05\n" +
+	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\x12>\n" +
+	"\tmigration\x18\xac\x06 \x01(\v2\x1f.skerry.site.v1.MigrationReportR\tmigration\"\xe1\x05\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3700,39 +3719,41 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*RolloutStep)(nil),           // 74: skerry.site.v1.RolloutStep
 	(*LeaseLapse)(nil),            // 75: skerry.site.v1.LeaseLapse
 	(*RebalanceStep)(nil),         // 76: skerry.site.v1.RebalanceStep
-	(*v1.Decision)(nil),           // 77: skerry.v1.Decision
-	(*v1.PlacementStatus)(nil),    // 78: skerry.v1.PlacementStatus
-	(*v1.Capacity)(nil),           // 79: skerry.v1.Capacity
-	(*v1.Condition)(nil),          // 80: skerry.v1.Condition
-	(*v1.VmFacts)(nil),            // 81: skerry.v1.VmFacts
-	(*HeldVolume)(nil),            // 82: skerry.site.v1.HeldVolume
-	(v1.NodeState)(0),             // 83: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 84: skerry.v1.Image
-	(v1.VoterRole)(0),             // 85: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 86: skerry.v1.Placement
-	(*v1.Event)(nil),              // 87: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 88: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 89: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 90: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 91: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 92: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 93: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 94: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 95: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 96: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 97: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 98: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 99: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 100: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 101: skerry.site.v1.BackupState
-	(*v1.Rebalance)(nil),          // 102: skerry.v1.Rebalance
-	(*v1.Volume)(nil),             // 103: skerry.v1.Volume
-	(*v1.Recovery)(nil),           // 104: skerry.v1.Recovery
-	(*v1.QueuedChange)(nil),       // 105: skerry.v1.QueuedChange
-	(*v1.Workload)(nil),           // 106: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 107: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 108: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 109: skerry.site.v1.SiteTimeSet
+	(*MigrateAway)(nil),           // 77: skerry.site.v1.MigrateAway
+	(*v1.Decision)(nil),           // 78: skerry.v1.Decision
+	(*v1.PlacementStatus)(nil),    // 79: skerry.v1.PlacementStatus
+	(*MigrationReport)(nil),       // 80: skerry.site.v1.MigrationReport
+	(*v1.Capacity)(nil),           // 81: skerry.v1.Capacity
+	(*v1.Condition)(nil),          // 82: skerry.v1.Condition
+	(*v1.VmFacts)(nil),            // 83: skerry.v1.VmFacts
+	(*HeldVolume)(nil),            // 84: skerry.site.v1.HeldVolume
+	(v1.NodeState)(0),             // 85: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 86: skerry.v1.Image
+	(v1.VoterRole)(0),             // 87: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 88: skerry.v1.Placement
+	(*v1.Event)(nil),              // 89: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 90: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 91: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 92: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 93: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 94: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 95: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 96: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 97: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 98: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 99: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 100: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 101: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 102: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 103: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 104: skerry.v1.Rebalance
+	(*v1.Volume)(nil),             // 105: skerry.v1.Volume
+	(*v1.Recovery)(nil),           // 106: skerry.v1.Recovery
+	(*v1.QueuedChange)(nil),       // 107: skerry.v1.QueuedChange
+	(*v1.Workload)(nil),           // 108: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 109: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 110: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 111: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3805,65 +3826,67 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	74,  // 67: skerry.site.v1.Plan.rollouts:type_name -> skerry.site.v1.RolloutStep
 	75,  // 68: skerry.site.v1.Plan.lapse:type_name -> skerry.site.v1.LeaseLapse
 	76,  // 69: skerry.site.v1.Plan.rebalanced:type_name -> skerry.site.v1.RebalanceStep
-	77,  // 70: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
-	77,  // 71: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
-	77,  // 72: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
-	14,  // 73: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
-	15,  // 74: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
-	16,  // 75: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
-	78,  // 76: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
-	79,  // 77: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
-	80,  // 78: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
-	28,  // 79: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
-	81,  // 80: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
-	82,  // 81: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
-	83,  // 82: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	84,  // 83: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	65,  // 84: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	85,  // 85: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 86: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 87: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	65,  // 88: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 89: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 90: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 91: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	86,  // 92: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	66,  // 93: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	84,  // 94: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	87,  // 95: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 96: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 97: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	88,  // 98: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	89,  // 99: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	90,  // 100: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	91,  // 101: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 102: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	92,  // 103: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	93,  // 104: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	94,  // 105: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	95,  // 106: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	96,  // 107: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	97,  // 108: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	98,  // 109: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	99,  // 110: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	100, // 111: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	101, // 112: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	102, // 113: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
-	103, // 114: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
-	104, // 115: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
-	105, // 116: skerry.site.v1.Snapshot.queued:type_name -> skerry.v1.QueuedChange
-	5,   // 117: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	106, // 118: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 119: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	107, // 120: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	108, // 121: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	66,  // 122: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	109, // 123: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	124, // [124:124] is the sub-list for method output_type
-	124, // [124:124] is the sub-list for method input_type
-	124, // [124:124] is the sub-list for extension type_name
-	124, // [124:124] is the sub-list for extension extendee
-	0,   // [0:124] is the sub-list for field type_name
+	77,  // 70: skerry.site.v1.Plan.migrate:type_name -> skerry.site.v1.MigrateAway
+	78,  // 71: skerry.site.v1.NewPlacement.decision:type_name -> skerry.v1.Decision
+	78,  // 72: skerry.site.v1.Assignment.decision:type_name -> skerry.v1.Decision
+	78,  // 73: skerry.site.v1.Postponement.decision:type_name -> skerry.v1.Decision
+	14,  // 74: skerry.site.v1.StatusBatch.reports:type_name -> skerry.site.v1.NodeReport
+	15,  // 75: skerry.site.v1.NodeReport.placements:type_name -> skerry.site.v1.PlacementReport
+	16,  // 76: skerry.site.v1.NodeReport.facts:type_name -> skerry.site.v1.NodeFacts
+	79,  // 77: skerry.site.v1.PlacementReport.status:type_name -> skerry.v1.PlacementStatus
+	80,  // 78: skerry.site.v1.PlacementReport.migration:type_name -> skerry.site.v1.MigrationReport
+	81,  // 79: skerry.site.v1.NodeFacts.capacity:type_name -> skerry.v1.Capacity
+	82,  // 80: skerry.site.v1.NodeFacts.conditions:type_name -> skerry.v1.Condition
+	28,  // 81: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
+	83,  // 82: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
+	84,  // 83: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
+	85,  // 84: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	86,  // 85: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	65,  // 86: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	87,  // 87: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 88: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 89: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	65,  // 90: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 91: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 92: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 93: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	88,  // 94: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	66,  // 95: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	86,  // 96: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	89,  // 97: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 98: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 99: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	90,  // 100: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	91,  // 101: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	92,  // 102: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	93,  // 103: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 104: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	94,  // 105: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	95,  // 106: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	96,  // 107: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	97,  // 108: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	98,  // 109: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	99,  // 110: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	100, // 111: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	101, // 112: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	102, // 113: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	103, // 114: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	104, // 115: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	105, // 116: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
+	106, // 117: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
+	107, // 118: skerry.site.v1.Snapshot.queued:type_name -> skerry.v1.QueuedChange
+	5,   // 119: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	108, // 120: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 121: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	109, // 122: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	110, // 123: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	66,  // 124: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	111, // 125: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	126, // [126:126] is the sub-list for method output_type
+	126, // [126:126] is the sub-list for method input_type
+	126, // [126:126] is the sub-list for extension type_name
+	126, // [126:126] is the sub-list for extension extendee
+	0,   // [0:126] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }

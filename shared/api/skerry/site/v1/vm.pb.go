@@ -33,7 +33,11 @@ type SetPower struct {
 	// Restart it, which needs it to be on.
 	Restart bool `protobuf:"varint,4,opt,name=restart,proto3" json:"restart,omitempty"`
 	// The guest is not asked.
-	Hard          bool `protobuf:"varint,5,opt,name=hard,proto3" json:"hard,omitempty"`
+	Hard bool `protobuf:"varint,5,opt,name=hard,proto3" json:"hard,omitempty"`
+	// Move it to another node while it runs, in place of all that.
+	Migrate bool `protobuf:"varint,810,opt,name=migrate,proto3" json:"migrate,omitempty"`
+	// The node to which; empty: the one with the most room.
+	To            string `protobuf:"bytes,811,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +107,136 @@ func (x *SetPower) GetHard() bool {
 	return false
 }
 
+func (x *SetPower) GetMigrate() bool {
+	if x != nil {
+		return x.Migrate
+	}
+	return false
+}
+
+func (x *SetPower) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// MigrationReport is what a node says of a placement that moves.
+type MigrationReport struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The node to which it goes has it, and it runs there.
+	Arrived bool `protobuf:"varint,2,opt,name=arrived,proto3" json:"arrived,omitempty"`
+	// Its node did not hand it over, and never will in this attempt; why.
+	Failed        string `protobuf:"bytes,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrationReport) Reset() {
+	*x = MigrationReport{}
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrationReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrationReport) ProtoMessage() {}
+
+func (x *MigrationReport) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrationReport.ProtoReflect.Descriptor instead.
+func (*MigrationReport) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_vm_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MigrationReport) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *MigrationReport) GetArrived() bool {
+	if x != nil {
+		return x.Arrived
+	}
+	return false
+}
+
+func (x *MigrationReport) GetFailed() string {
+	if x != nil {
+		return x.Failed
+	}
+	return ""
+}
+
+// MigrateAway a virtual machine whose node is drained.
+type MigrateAway struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Placement     string                 `protobuf:"bytes,2,opt,name=placement,proto3" json:"placement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrateAway) Reset() {
+	*x = MigrateAway{}
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrateAway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrateAway) ProtoMessage() {}
+
+func (x *MigrateAway) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrateAway.ProtoReflect.Descriptor instead.
+func (*MigrateAway) Descriptor() ([]byte, []int) {
+	return file_skerry_site_v1_vm_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MigrateAway) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *MigrateAway) GetPlacement() string {
+	if x != nil {
+		return x.Placement
+	}
+	return ""
+}
+
 // HeldVolume is a volume of which a node holds data.
 type HeldVolume struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -118,7 +252,7 @@ type HeldVolume struct {
 
 func (x *HeldVolume) Reset() {
 	*x = HeldVolume{}
-	mi := &file_skerry_site_v1_vm_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -130,7 +264,7 @@ func (x *HeldVolume) String() string {
 func (*HeldVolume) ProtoMessage() {}
 
 func (x *HeldVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_site_v1_vm_proto_msgTypes[1]
+	mi := &file_skerry_site_v1_vm_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -143,7 +277,7 @@ func (x *HeldVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldVolume.ProtoReflect.Descriptor instead.
 func (*HeldVolume) Descriptor() ([]byte, []int) {
-	return file_skerry_site_v1_vm_proto_rawDescGZIP(), []int{1}
+	return file_skerry_site_v1_vm_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HeldVolume) GetProject() string {
@@ -178,13 +312,22 @@ var File_skerry_site_v1_vm_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/site/v1/vm.proto\x12\x0eskerry.site.v1\x1a\x12skerry/v1/vm.proto\"\x9d\x01\n" +
+	"\x17skerry/site/v1/vm.proto\x12\x0eskerry.site.v1\x1a\x12skerry/v1/vm.proto\"\xc9\x01\n" +
 	"\bSetPower\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.skerry.v1.PowerStateR\x05state\x12\x18\n" +
 	"\arestart\x18\x04 \x01(\bR\arestart\x12\x12\n" +
-	"\x04hard\x18\x05 \x01(\bR\x04hard\"b\n" +
+	"\x04hard\x18\x05 \x01(\bR\x04hard\x12\x19\n" +
+	"\amigrate\x18\xaa\x06 \x01(\bR\amigrate\x12\x0f\n" +
+	"\x02to\x18\xab\x06 \x01(\tR\x02to\"]\n" +
+	"\x0fMigrationReport\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x18\n" +
+	"\aarrived\x18\x02 \x01(\bR\aarrived\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\tR\x06failed\"E\n" +
+	"\vMigrateAway\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
+	"\tplacement\x18\x02 \x01(\tR\tplacement\"b\n" +
 	"\n" +
 	"HeldVolume\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
@@ -204,14 +347,16 @@ func file_skerry_site_v1_vm_proto_rawDescGZIP() []byte {
 	return file_skerry_site_v1_vm_proto_rawDescData
 }
 
-var file_skerry_site_v1_vm_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_skerry_site_v1_vm_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_skerry_site_v1_vm_proto_goTypes = []any{
-	(*SetPower)(nil),   // 0: skerry.site.v1.SetPower
-	(*HeldVolume)(nil), // 1: skerry.site.v1.HeldVolume
-	(v1.PowerState)(0), // 2: skerry.v1.PowerState
+	(*SetPower)(nil),        // 0: skerry.site.v1.SetPower
+	(*MigrationReport)(nil), // 1: skerry.site.v1.MigrationReport
+	(*MigrateAway)(nil),     // 2: skerry.site.v1.MigrateAway
+	(*HeldVolume)(nil),      // 3: skerry.site.v1.HeldVolume
+	(v1.PowerState)(0),      // 4: skerry.v1.PowerState
 }
 var file_skerry_site_v1_vm_proto_depIdxs = []int32{
-	2, // 0: skerry.site.v1.SetPower.state:type_name -> skerry.v1.PowerState
+	4, // 0: skerry.site.v1.SetPower.state:type_name -> skerry.v1.PowerState
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -230,7 +375,7 @@ func file_skerry_site_v1_vm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_site_v1_vm_proto_rawDesc), len(file_skerry_site_v1_vm_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

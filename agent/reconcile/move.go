@@ -1,0 +1,95 @@
+package reconcile
+
+import (
+	"skerry.dev/agent/runtime"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+)
+
+// move of a virtual machine to another node, or from one.
+type move struct {
+	// held: whoever moves it is at it, and nothing else is done to it.
+	held bool
+	// gaveUp is the attempt that was not handed over, and why.
+	gaveUp    uint64
+	gaveUpWhy string
+}
+
+// Hold an instance for a move; false when something is done to it.
+func (c *Core) Hold(id string) bool {
+	t := c.tasks[id]
+	if t == nil || t.busy != 0 || t.held {
+		return false
+	}
+	t.held = true
+	return true
+}
+
+// Release it. What was seen while it was held may be half of the truth.
+func (c *Core) Release(id string) {
+	if t := c.tasks[id]; t != nil {
+		t.held, t.acted = false, c.looking
+	}
+}
+
+// Tell people of an instance that moves.
+func (c *Core) Tell(id, message string) {
+	if t := c.tasks[id]; t != nil {
+		t.status.Message = shorten(message)
+	}
+}
+
+// MoveFailed notes that an attempt was not handed over.
+func (c *Core) MoveFailed(id string, attempt uint64, why string) {
+	if t := c.tasks[id]; t != nil {
+		t.gaveUp, t.gaveUpWhy, t.status.Message = attempt, shorten(why), ""
+	}
+}
+
+// HasFailed tells whether that was noted.
+func (c *Core) HasFailed(id string, attempt uint64) bool {
+	t := c.tasks[id]
+	return t != nil && t.gaveUp == attempt
+}
+
+// IsLeaving: it was handed to another node, and may run there.
+func (c *Core) IsLeaving(id string) bool {
+	t := c.tasks[id]
+	return t != nil && t.observed != nil && t.observed.State == runtime.Leaving
+}
+
+// incoming: it comes from another node, which still has it.
+func (t *task) incoming() bool { return t.desired.GetMigration().GetIncoming() }
+
+// migration is what there is to say of a move; nil for nothing.
+func (t *task) migration() *sitev1.MigrationReport {
+	attempt := t.desired.GetMigration().GetAttempt()
+	switch {
+	case attempt == 0:
+		return nil
+	case t.incoming() && t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited):
+		return &sitev1.MigrationReport{Attempt: attempt, Arrived: true}
+	case !t.incoming() && t.gaveUp == attempt:
+		return &sitev1.MigrationReport{Attempt: attempt, Failed: t.gaveUpWhy}
+	default:
+		return nil
+	}
+}
+
+// moves leaves alone what may run elsewhere, and makes ready what comes. handled:
+// nothing else is to be done to it now.
+func (t *task) moves(action Action) (_ Action, act, handled bool) {
+	switch {
+	case t.observed != nil && t.observed.State == runtime.Leaving:
+		return Action{}, false, true
+	case !t.incoming() || t.running():
+		return Action{}, false, false
+	case t.observed != nil && t.observed.State != runtime.Exited:
+		action.Kind, action.Final = Remove, true // a rest of an attempt
+		return action, true, true
+	case t.observed == nil && !t.imageReady:
+		action.Kind, action.Spec = Fetch, SpecOf(t.desired)
+		return action, true, true
+	default:
+		return Action{}, false, true
+	}
+}
