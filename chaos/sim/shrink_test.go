@@ -133,12 +133,12 @@ func TestAPlantedBugShrinksToAFewLines(t *testing.T) {
 	if !full {
 		t.Skip("only with SKERRY_SIM=full")
 	}
-	options := Options{Seed: 2, Faults: 3 * time.Minute, Bug: ForgetOrders}
+	options := Options{Seed: 1, Faults: 70 * time.Second, Bug: ForgetOrders}
 	result := simulate(t, options)
 	if result.Violation == nil {
 		t.Fatalf("the bug is not found: %v", result)
 	}
-	script := Shrink(options, result, 40, func(o Options) Result { return simulate(t, o) })
+	script := Shrink(options, result, 25, func(o Options) Result { return simulate(t, o) })
 	t.Logf("from %d faults and %d requests:\n%v", len(result.plan), len(result.acts), script)
 	if len(script.Plan) > 3 || script.Everybody || len(script.People) > 10 {
 		t.Errorf("%d faults and %d requests are left", len(script.Plan), len(script.People))
