@@ -3,6 +3,8 @@ package agent
 import (
 	"slices"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 
@@ -35,7 +37,11 @@ func (f *facts) machineFacts(next *sitev1.NodeFacts) {
 	}
 	next.Volumes = nil
 	for _, v := range held {
-		next.Volumes = append(next.Volumes, &sitev1.HeldVolume{Project: v.Project, Name: v.Name, Used: v.Used})
+		told := &sitev1.HeldVolume{Project: v.Project, Name: v.Name, Used: v.Used}
+		for _, s := range v.Snapshots {
+			told.Snapshots = append(told.Snapshots, &skerryv1.Snapshot{Name: s.Name, Created: timestamppb.New(s.Created), Used: s.Used, Quiet: s.Quiet})
+		}
+		next.Volumes = append(next.Volumes, told)
 	}
 	for _, v := range f.ledger.Current().GetVolumes() {
 		gone := !slices.ContainsFunc(held, func(h runtime.HeldVolume) bool { return h.Project == v.GetProject() && h.Name == v.GetName() })

@@ -48,6 +48,9 @@ func (d disks) Snapshot(ctx context.Context, req *connect.Request[skerryv1.Snaps
 }
 
 func (d disks) snapshot(ctx context.Context, asked *skerryv1.SnapshotRequest, stream *connect.ServerStream[skerryv1.SnapshotResponse]) error {
+	if asked.GetKind() == kindVolume {
+		return d.snapshotVolume(ctx, asked, stream)
+	}
 	copier, id, err := d.copier(asked.GetKind(), asked.GetProject(), asked.GetName())
 	if err != nil {
 		return err
@@ -84,19 +87,31 @@ func (d disks) Export(ctx context.Context, req *connect.Request[skerryv1.ExportR
 }
 
 func (d disks) export(ctx context.Context, asked *skerryv1.ExportRequest, stream *connect.ServerStream[skerryv1.ExportResponse]) error {
-	copier, id, err := d.copier(asked.GetKind(), asked.GetProject(), asked.GetName())
-	if err != nil {
-		return err
-	}
 	tell := d.teller(func(far *skerryv1.SnapshotResponse) error {
 		return stream.Send(&skerryv1.ExportResponse{Message: &skerryv1.ExportResponse_Copied{Copied: far}})
 	})
-	content, size, err := copier.Export(ctx, id, runtime.Export{Disk: asked.GetDisk(), Snapshot: asked.GetSnapshot()}, tell)
+	content, size, err := d.open(ctx, asked, tell)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = content.Close() }() // opened for reading only
 	return send(ctx, content, size, stream)
+}
+
+// open what is exported.
+func (d disks) open(ctx context.Context, asked *skerryv1.ExportRequest, tell func(done, total int64)) (io.ReadCloser, int64, error) {
+	if asked.GetKind() == kindVolume {
+		copier, _, err := d.volume(asked.GetProject(), asked.GetName())
+		if err != nil {
+			return nil, 0, err
+		}
+		return copier.ExportVolume(ctx, asked.GetProject(), asked.GetName(), asked.GetSnapshot(), tell)
+	}
+	copier, id, err := d.copier(asked.GetKind(), asked.GetProject(), asked.GetName())
+	if err != nil {
+		return nil, 0, err
+	}
+	return copier.Export(ctx, id, runtime.Export{Disk: asked.GetDisk(), Snapshot: asked.GetSnapshot()}, tell)
 }
 
 // send a file with its size and its digest.

@@ -46,9 +46,10 @@ type Action struct {
 	Grace time.Duration
 	// Final removal takes the logs along.
 	Final bool
-	// Health, Container and Address for Check.
+	// Health, Container or VM, and Address for Check.
 	Health    *skerryv1.Health
 	Container *skerryv1.Container
+	VM        *skerryv1.VirtualMachine
 	Address   string
 }
 

@@ -38,7 +38,7 @@ func (t *task) check(now time.Duration) (Action, bool) {
 	t.checking = true
 	return Action{
 		Kind: Check, ID: t.id, Health: config,
-		Container: t.desired.GetSpec().GetContainer(), Address: t.status.GetAddress(),
+		Container: t.desired.GetSpec().GetContainer(), VM: t.desired.GetSpec().GetVm(), Address: t.status.GetAddress(),
 	}, true
 }
 

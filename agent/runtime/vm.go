@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // Pauser is a driver whose instances can be halted and go on where they were.
@@ -32,6 +34,8 @@ type HeldVolume struct {
 	Project, Name string
 	// Used bytes of the disk.
 	Used int64
+	// Snapshots of it, oldest first.
+	Snapshots []Snapshot
 }
 
 // VolumeKeeper is a driver that keeps volumes.
@@ -93,4 +97,22 @@ type Adjuster interface {
 	// Adjust gives a running instance the disks and network cards of the spec, and
 	// takes the others away. Nothing else of the spec may have changed.
 	Adjust(ctx context.Context, spec Spec) error
+}
+
+// Addresser is a driver that finds out how guests are reached from their node.
+type Addresser interface {
+	GuestAddress(ctx context.Context, id string, vm *skerryv1.VirtualMachine) (string, error)
+}
+
+// VolumeCopier is a driver that copies volumes which nothing uses; one in use is an
+// error of kind Conflict.
+type VolumeCopier interface {
+	SnapshotVolume(ctx context.Context, project, name, as string, progress func(done, total int64)) error
+	RestoreVolume(ctx context.Context, project, name, as string, progress func(done, total int64)) error
+	DeleteVolumeSnapshot(ctx context.Context, project, name, as string) error
+	// ExportVolume opens it, or a snapshot of it, as one qcow2 file.
+	ExportVolume(ctx context.Context, project, name, from string, progress func(done, total int64)) (io.ReadCloser, int64, error)
+	// ImportVolume fills it with an image of a disk, whole or not at all. What it
+	// held is replaced only when that was said.
+	ImportVolume(ctx context.Context, project, name string, v Volume, replace bool, content io.Reader) error
 }

@@ -37,6 +37,12 @@ func (s *Supervisor) check(ctx context.Context, action reconcile.Action) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if action.VM != nil {
+		var err error
+		if action.Address, err = s.guestAddress(ctx, action); err != nil {
+			return err
+		}
+	}
 	if action.Health.GetHttp() != nil {
 		return s.checkHTTP(ctx, action)
 	}
@@ -54,6 +60,16 @@ func (s *Supervisor) checkGuest(ctx context.Context, action reconcile.Action, ti
 	return s.unlessSilent(ctx, pinger.PingAgent(ctx, action.ID))
 }
 
+// guestAddress is how the guest is reached from here.
+func (s *Supervisor) guestAddress(ctx context.Context, action reconcile.Action) (string, error) {
+	finder, ok := s.Driver.(runtime.Addresser)
+	if !ok {
+		return "", fmt.Errorf("%w: this node runs no virtual machines", reconcile.ErrUnknown)
+	}
+	found, err := finder.GuestAddress(ctx, action.ID, action.VM)
+	return found, s.unlessSilent(ctx, err)
+}
+
 // unlessSilent is the result of a check, unless the runtime is not there: that says
 // nothing about the instance.
 func (s *Supervisor) unlessSilent(ctx context.Context, err error) error {
@@ -68,8 +84,12 @@ func (s *Supervisor) unlessSilent(ctx context.Context, err error) error {
 	return err
 }
 
-// address of a named port, on the container's own address or the node's.
+// address of a port: of a guest by its number; else by its name, on the container's
+// own address or the node's.
 func address(action reconcile.Action, name string) string {
+	if action.VM != nil {
+		return net.JoinHostPort(action.Address, name)
+	}
 	host := action.Address
 	if host == "" {
 		host = "127.0.0.1"

@@ -101,3 +101,41 @@ func (d disks) Screenshot(ctx context.Context, req *connect.Request[skerryv1.Scr
 	}
 	return connect.NewResponse(answer.Msg), nil
 }
+
+// Import fills a volume with what comes.
+func (d disks) Import(ctx context.Context, stream *connect.ClientStream[skerryv1.ImportRequest]) (*connect.Response[skerryv1.ImportResponse], error) {
+	if !stream.Receive() { // judged by the guard
+		return nil, errors.Join(stream.Err(), problem.New(problem.Invalid, "Volume", "nothing came"))
+	}
+	header := stream.Msg().GetHeader()
+	if header == nil {
+		return nil, problem.New(problem.Invalid, "Volume", "the first message must say what is filled").WithField("header")
+	}
+	lasting, end := guard.From(ctx).Lasting(ctx, d.Clock, d.Store.Changed)
+	if err := end(d.fill(lasting, header, stream)); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&skerryv1.ImportResponse{}), nil
+}
+
+func (d disks) fill(ctx context.Context, header *skerryv1.ImportHeader, stream *connect.ClientStream[skerryv1.ImportRequest]) error {
+	header.Project = projectOr(header.GetProject(), defaultProject)
+	client, err := d.client(ctx, "Volume", header.GetProject(), header.GetName(), &sitev1.RecordExec{Verb: "import"})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a node that does not get all forgets what it got
+	to := client.Import(ctx)
+	err = to.Send(&skerryv1.ImportRequest{Message: &skerryv1.ImportRequest_Header{Header: header}})
+	for err == nil && stream.Receive() {
+		err = to.Send(stream.Msg())
+	}
+	if broken := stream.Err(); broken != nil {
+		return problem.New(problem.Unavailable, "Volume/"+header.GetName(), "the upload broke off: %w", broken)
+	}
+	if _, err := to.CloseAndReceive(); err != nil {
+		return fromNode(err)
+	}
+	return err
+}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"google.golang.org/protobuf/proto"
+
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -232,10 +234,15 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 			volumes.remove(x, volumes.key(old))
 			x.inform(aboutVolume(old), "VolumeDeleted", "with its data")
 		case held[at].GetGone():
-		case !old.GetStatus().GetMade() || old.GetStatus().GetUsed() != held[at].GetUsed():
-			next := shallow(old)
-			next.Status = &skerryv1.VolumeStatus{Made: true, Deleting: old.GetStatus().GetDeleting(), Used: max(0, held[at].GetUsed())}
-			x.putVolume(next)
+		default:
+			status := &skerryv1.VolumeStatus{
+				Made: true, Deleting: old.GetStatus().GetDeleting(), Used: max(0, held[at].GetUsed()), Snapshots: boundedSnapshots(held[at].GetSnapshots()),
+			}
+			if !proto.Equal(old.GetStatus(), status) {
+				next := shallow(old)
+				next.Status = status
+				x.putVolume(next)
+			}
 		}
 	}
 }
@@ -264,7 +271,7 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 			WithHint("skerry delete volume %s --with-data deletes the data too", name)
 	case !gone:
 		next := shallow(old)
-		next.Status = &skerryv1.VolumeStatus{Made: old.GetStatus().GetMade(), Deleting: true, Used: old.GetStatus().GetUsed()}
+		next.Status = &skerryv1.VolumeStatus{Made: old.GetStatus().GetMade(), Deleting: true, Used: old.GetStatus().GetUsed(), Snapshots: old.GetStatus().GetSnapshots()}
 		x.putVolume(next)
 		x.inform(aboutVolume(next), "VolumeDeleting", "node %s deletes its data", old.GetNode())
 		return &sitev1.Outcome{}, nil

@@ -97,7 +97,7 @@ begins with "!" on standard error.`,
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, leasesCommand, eventsCommand,
-		applyCommand, scaleCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand,
+		applyCommand, scaleCommand, runCommand, rollbackCommand, rolloutCommand, deleteCommand, secretCommand, imageCommand, volumeCommand,
 		inGroup(GroupSite, cordonCommand), inGroup(GroupSite, uncordonCommand), inGroup(GroupSite, drainCommand), rebalanceCommand,
 		logsCommand, execCommand, vmCommand,
 		nodeCommand, siteCommand, authorityCommand, operatorCommand, accessCommand, tokenCommand, auditCommand, backupCommand, versionCommand,

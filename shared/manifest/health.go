@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -9,18 +10,15 @@ import (
 )
 
 func (v *validator) health(h *skerryv1.Health, w *skerryv1.Workload) {
-	given, c := 0, w.GetContainer()
-	if h.GetHttp() != nil && w.GetVm() != nil || h.GetTcp() != nil && w.GetVm() != nil {
-		return // told already
-	}
+	given := 0
 	if h.GetHttp() != nil {
 		given++
-		v.checkPort("health.http.port", h.GetHttp().GetPort(), c)
+		v.healthPort("health.http.port", h.GetHttp().GetPort(), w)
 		v.urlPath("health.http.path", h.GetHttp().GetPath())
 	}
 	if h.GetTcp() != nil {
 		given++
-		v.checkPort("health.tcp.port", h.GetTcp().GetPort(), c)
+		v.healthPort("health.tcp.port", h.GetTcp().GetPort(), w)
 	}
 	if h.GetExec() != nil {
 		given++
@@ -50,6 +48,21 @@ func (v *validator) urlPath(field, p string) {
 	if !strings.HasPrefix(p, "/") || len(p) > maxPathBytes ||
 		strings.ContainsFunc(p, func(r rune) bool { return !visible(r) }) {
 		v.fail(field, "%q is not a path: it begins with / and holds only visible ASCII", shorten(p))
+	}
+}
+
+// healthPort is one of the container's by its name, or one of a guest by its number:
+// a guest is reached over a bridge alone.
+func (v *validator) healthPort(field, port string, w *skerryv1.Workload) {
+	if w.GetVm() == nil {
+		v.checkPort(field, port, w.GetContainer())
+		return
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+		v.fail(field, "%q is not the number of a port in the guest", shorten(port)).Hint = `port: "8080"`
+	}
+	if !slices.ContainsFunc(w.GetVm().GetNetworks(), func(n *skerryv1.Nic) bool { return n.GetBridge() != "" }) {
+		v.fail(field, "a guest without a card on a bridge is reached by nobody").Hint = "give it one under vm.networks, or use guestAgent or exec"
 	}
 }
 

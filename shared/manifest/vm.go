@@ -120,9 +120,6 @@ func (v *validator) onlyContainers(w *skerryv1.Workload) {
 	case u.GetMaxSurge() != 0:
 		v.fail("update.maxSurge", "a virtual machine is changed where it is, not beside the old one").Hint = "leave it out"
 	}
-	if h := w.GetHealth(); h.GetHttp() != nil || h.GetTcp() != nil {
-		v.fail("health", "the address of a guest is not known yet: use guestAgent or exec").Hint = "exec runs a command in the guest, by its agent"
-	}
 }
 
 func (v *validator) volumeSize(field, text string) {

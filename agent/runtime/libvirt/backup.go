@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
@@ -19,9 +20,8 @@ const (
 	// jobPoll is how often a copy is asked how far it is.
 	jobPoll = 200 * time.Millisecond
 	// freezeTime is what the guest's agent gets to write all to the disks, in
-	// seconds; thawTries how often it is asked to go on.
+	// seconds.
 	freezeTime = 10
-	thawTries  = 3
 )
 
 // backup copies disks of a running guest into a directory, as they are at one
@@ -70,36 +70,58 @@ func (d *Driver) unlessGone(ctx context.Context, id string, err error) error {
 	return err
 }
 
+// freezeMark is there from before a guest's file systems are halted until they are
+// known to go on: whoever finds it sees to that.
+func (d *Driver) freezeMark(id string) string { return filepath.Join(d.instanceDir(id), "frozen") }
+
 // freeze makes the guest write all it has to its file systems, if its agent can.
 func (d *Driver) freeze(ctx context.Context, id string) bool {
-	if d.agent(ctx, id, pingTime, "guest-ping", nil, nil) != nil {
+	if d.agent(ctx, id, pingTime, "guest-ping", nil, nil) != nil || d.Env.FS.WriteFile(d.freezeMark(id), nil, 0o600) != nil {
 		return false
 	}
 	err := d.agent(ctx, id, freezeTime, "guest-fsfreeze-freeze", nil, nil)
-	if err != nil && silentAgent(err) {
+	if err != nil {
 		d.thaw(ctx, id) // it may be about to
 	}
 	return err == nil
 }
 
-// thaw tells whether the guest was frozen until now.
+// thaw tells whether the guest was frozen until now. One that does not answer is
+// asked again until it does.
 func (d *Driver) thaw(ctx context.Context, id string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowTime)
 	defer cancel()
-	for range thawTries {
-		var thawed int
-		err := d.agent(ctx, id, freezeTime, "guest-fsfreeze-thaw", nil, &thawed)
-		if err == nil {
-			return thawed > 0
+	var thawed int
+	err := d.agent(ctx, id, freezeTime, "guest-fsfreeze-thaw", nil, &thawed)
+	var answer golibvirt.Error
+	if err == nil || errors.As(err, &answer) && !silentAgent(err) {
+		// It goes on, or cannot be halted at all.
+		if err := d.Env.FS.Remove(d.freezeMark(id)); err != nil {
+			d.Logger.Warn("that the file systems of a guest go on was not noted", "instance", id, "error", err)
 		}
-		d.Logger.Warn("the file systems of a guest were not thawed", "instance", id, "error", err)
+		return thawed > 0
 	}
+	d.Logger.Warn("the file systems of a guest may be halted; it is asked again", "instance", id, "error", err)
 	return false
+}
+
+// thawAll asks the guests that a crash may have left with file systems that are
+// halted.
+func (d *Driver) thawAll(ctx context.Context) {
+	for _, id := range d.mustInstances() {
+		if !exists(d.freezeMark(id)) {
+			continue
+		}
+		if _, free, err := d.occupy(ctx, id, "its file systems go on", true); err == nil {
+			d.thaw(ctx, id)
+			free()
+		}
+	}
 }
 
 // endJob ends a copy that an earlier call began and nobody waits for.
 func (d *Driver) endJob(ctx context.Context, id string) error {
-	return d.link.do(ctx, callTime, func(l *golibvirt.Libvirt) error {
+	err := d.link.do(ctx, callTime, func(l *golibvirt.Libvirt) error {
 		kind, params, err := l.DomainGetJobStats(d.domainOf(id), 0)
 		if err != nil || golibvirt.DomainJobType(kind) == golibvirt.DomainJobNone {
 			return err
@@ -109,7 +131,16 @@ func (d *Driver) endJob(ctx context.Context, id string) error {
 		}
 		return l.DomainAbortJob(d.domainOf(id))
 	})
+	if err != nil && strings.Contains(err.Error(), lostJob) {
+		return problem.New(problem.Unavailable, id, "libvirt was ended in the middle of a copy, and believes that it still goes on").
+			WithHint("the disks of this machine can be copied again after skerry vm restart NAME, or while it is off")
+	}
+	return err
 }
+
+// lostJob is what libvirt says of a copy that it began and has forgotten since: it
+// takes no other one until the guest ends.
+const lostJob = "backup job data missing"
 
 // awaitJob waits for the end of the copy, and tells what came of it.
 func (d *Driver) awaitJob(ctx context.Context, id string, progress snapshot.Progress) error {

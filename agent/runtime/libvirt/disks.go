@@ -83,10 +83,7 @@ func (d *Driver) copyDisks(ctx context.Context, instance *runtime.Instance, disk
 		return d.backup(ctx, instance.ID, disks, dir, progress)
 	}
 	copies, err := snapshot.CopyDisks(ctx, plainDisks(disks), dir, progress)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return copies, true, err
+	return copies, true, causeOf(ctx, err)
 }
 
 // roomFor copies of disks must be there: a disk that is full stops guests.

@@ -108,14 +108,33 @@ func exported(t *testing.T, d *Driver, id string, what runtime.Export) string {
 	t.Helper()
 	content, size, err := d.Export(t.Context(), id, what, silent)
 	must(t, err)
+	counted := &counter{ReadCloser: content}
+	text := secondSector(t, counted)
+	if counted.n != size {
+		t.Errorf("%d bytes came, of %d", counted.n, size)
+	}
+	return text
+}
+
+type counter struct {
+	io.ReadCloser
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// secondSector of a disk that was exported, up to the first zero.
+func secondSector(t *testing.T, content io.ReadCloser) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "disk.qcow2")
 	f, err := os.Create(file)
 	must(t, err)
-	n, err := io.Copy(f, content)
+	_, err = io.Copy(f, content)
 	must(t, errors.Join(err, content.Close(), f.Close()))
-	if n != size {
-		t.Errorf("%d bytes came, of %d", n, size)
-	}
 	if _, _, err := checkDisk(t.Context(), file); err != nil {
 		t.Errorf("the export would not be taken in as an image: %v", err)
 	}
@@ -151,6 +170,15 @@ func TestDevicesComeAndGo(t *testing.T) {
 	if err != nil || all[0].Devices != more.DevicesHash() || all[0].SpecHash != more.Hash() {
 		t.Errorf("it is %+v, %v", all, err)
 	}
+	// Its agent tells where it is; a card that is on no bridge does not count.
+	inGuest(t, d, spec.ID, "sh", "-c", "ip link set eth0 up; ip addr add 192.0.2.7/24 dev eth0")
+	if _, err := d.GuestAddress(t.Context(), spec.ID, more.VM); problem.KindOf(err) != problem.Unavailable {
+		t.Errorf("the address of a guest behind NAT gave %v", err)
+	}
+	onBridge := &skerryv1.VirtualMachine{Networks: []*skerryv1.Nic{{Bridge: "br0"}}}
+	if found, err := d.GuestAddress(t.Context(), spec.ID, onBridge); found != "192.0.2.7" {
+		t.Errorf("the address of the guest is %q, %v", found, err)
+	}
 	must(t, d.Snapshot(t.Context(), spec.ID, "with-both", silent))
 	if err := d.DeleteVolume(t.Context(), "p", "more"); problem.KindOf(err) != problem.Conflict {
 		t.Errorf("deleting a volume that was attached gave %v", err)
@@ -181,4 +209,67 @@ func devicesIn(t *testing.T, d *Driver, id string) string {
 	all := strings.Fields(inGuest(t, d, id, "sh", "-c", "for s in /sys/block/vd?/serial; do cat $s; echo; done; ls /sys/class/net"))
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+// Volumes that nothing uses are copied without libvirt.
+func TestVolumesAreCopied(t *testing.T) {
+	d := newNode(t, theOne).open(t)
+	v := runtime.Volume{SizeBytes: 96 << 20}
+	fill := func(name string, replace bool, content []byte) error {
+		return d.ImportVolume(t.Context(), "p", name, v, replace, bytes.NewReader(content))
+	}
+	if err := d.SnapshotVolume(t.Context(), "p", "data", "one", silent); problem.KindOf(err) != problem.NotFound {
+		t.Errorf("a snapshot of nothing gave %v", err)
+	}
+	if err := fill("data", false, []byte("no disk")); problem.KindOf(err) != problem.Invalid {
+		t.Errorf("what is no disk gave %v", err)
+	}
+	must(t, fill("data", false, disk))
+	if err := fill("data", false, disk); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("filling it again gave %v", err)
+	}
+	if err := d.ImportVolume(t.Context(), "p", "small", runtime.Volume{SizeBytes: 1 << 20}, false, bytes.NewReader(disk)); problem.KindOf(err) != problem.Invalid {
+		t.Errorf("a disk that is too large gave %v", err)
+	}
+	file := d.volumeDisk("p", "data")[0].File
+	write := func(text string) {
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte(text), 512)
+		must(t, errors.Join(err, f.Close()))
+	}
+	write("one\n")
+	must(t, d.SnapshotVolume(t.Context(), "p", "data", "one", silent))
+	write("two\n")
+	held, err := d.HeldVolumes()
+	if err != nil || len(held) != 1 || len(held[0].Snapshots) != 1 {
+		t.Errorf("the volumes are %+v, %v", held, err)
+	}
+	for snapshot, want := range map[string]string{"": "two\n", "one": "one\n"} {
+		content, _, err := d.ExportVolume(t.Context(), "p", "data", snapshot, silent)
+		must(t, err)
+		if text := secondSector(t, content); text != want {
+			t.Errorf("the export of %q holds %q", snapshot, text)
+		}
+	}
+	spec := machineSpec(t, d, "vm-1")
+	spec.VM.Disks = []*skerryv1.Disk{{Name: "data", Volume: "data"}}
+	spec.Volumes = map[string]runtime.Volume{"data": {SizeBytes: v.SizeBytes, Made: true}}
+	must(t, d.Prepare(t.Context(), spec))
+	for what, err := range map[string]error{
+		"snapshot": d.SnapshotVolume(t.Context(), "p", "data", "two", silent), "restore": d.RestoreVolume(t.Context(), "p", "data", "one", silent),
+		"import": fill("data", true, disk), "delete": d.DeleteVolume(t.Context(), "p", "data"),
+	} {
+		if problem.KindOf(err) != problem.Conflict {
+			t.Errorf("%s of a volume in use gave %v", what, err)
+		}
+	}
+	must(t, d.Remove(t.Context(), spec.ID))
+	must(t, d.RestoreVolume(t.Context(), "p", "data", "one", silent))
+	content, err := os.ReadFile(file)
+	if err != nil || string(content[512:516]) != "one\n" || int64(len(content)) != v.SizeBytes {
+		t.Errorf("restored, it holds %q in %d bytes, %v", content[512:516], len(content), err)
+	}
+	must(t, d.DeleteVolumeSnapshot(t.Context(), "p", "data", "one"))
+	must(t, d.DeleteVolume(t.Context(), "p", "data"))
 }

@@ -69,6 +69,7 @@ var (
 	_ runtime.PausedStarter = (*Driver)(nil)
 	_ runtime.DiskCopier    = (*Driver)(nil)
 	_ runtime.Adjuster      = (*Driver)(nil)
+	_ runtime.VolumeCopier  = (*Driver)(nil)
 	_ runtime.Photographer  = (*Driver)(nil)
 	_ runtime.Mover         = (*Driver)(nil)
 )
@@ -133,6 +134,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		if err := d.logs.Rotate(); err != nil {
 			d.Logger.Warn("logs of virtual machines could not be rotated", "error", err)
 		}
+		d.thawAll(ctx)
 		d.look(ctx)
 		if err := env.Sleep(ctx, d.Env.Clock, runlog.RotateEvery); err != nil {
 			return err

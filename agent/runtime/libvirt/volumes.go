@@ -27,13 +27,19 @@ func (d *Driver) volumeDir(project, name string) string {
 
 // volumeDisks are the disks of a machine that are volumes. One that was never made
 // is made; one whose data is gone is an error, and nothing empty takes its place.
-func (d *Driver) volumeDisks(_ context.Context, spec runtime.Spec) ([]volumeDisk, error) {
+func (d *Driver) volumeDisks(ctx context.Context, spec runtime.Spec) ([]volumeDisk, error) {
 	var all []volumeDisk
 	for _, disk := range spec.VM.GetDisks() {
 		volume, known := spec.Volumes[disk.GetVolume()]
 		if !known {
 			return nil, problem.New(problem.NotFound, "Volume/"+disk.GetVolume(), "this node was not told of it")
 		}
+		// Whoever copies it is ended; what is recorded of the instance keeps others off.
+		free, err := d.claim(ctx, volumeUse(spec.Project, disk.GetVolume()), "a machine takes it")
+		if err != nil {
+			return nil, err
+		}
+		defer free()
 		file, err := d.volume(spec.Project, disk.GetVolume(), volume)
 		if err != nil {
 			return nil, err
@@ -50,6 +56,9 @@ func (d *Driver) volume(project, name string, v runtime.Volume) (string, error) 
 	}
 	dir := d.volumeDir(project, name)
 	file := filepath.Join(dir, volumeFile)
+	if err := d.volumeSnapshots(project, name).Finish(d.volumeDisk(project, name)); err != nil { // of a restore that a crash broke
+		return "", d.problem(about, "a restore of it cannot be brought to its end", err)
+	}
 	info, err := os.Stat(file)
 	switch {
 	case err == nil && info.Size() < v.SizeBytes: // it was let grow
@@ -95,7 +104,11 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 			continue
 		}
 		const block = 512 // as st_blocks counts
-		all = append(all, runtime.HeldVolume{Project: project, Name: name, Used: stat.Blocks * block})
+		kept, err := d.volumeSnapshots(project, name).List()
+		if err != nil {
+			return nil, problem.New(problem.Internal, "Volume/"+name, "its snapshots cannot be listed: %w", err)
+		}
+		all = append(all, runtime.HeldVolume{Project: project, Name: name, Used: stat.Blocks * block, Snapshots: saved(kept)})
 	}
 	slices.SortFunc(all, func(a, b runtime.HeldVolume) int {
 		return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name))
@@ -104,19 +117,15 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 }
 
 // DeleteVolume deletes a volume's data.
-func (d *Driver) DeleteVolume(_ context.Context, project, name string) error {
+func (d *Driver) DeleteVolume(ctx context.Context, project, name string) error {
 	about := "Volume/" + name
 	if runtime.CheckID(volumeID(project, name)) != nil {
 		return problem.New(problem.Invalid, about, "it cannot be the name of a volume")
 	}
-	for _, id := range d.mustInstances() {
-		r, err := d.read(id)
-		if err != nil {
-			return d.problem(about, "it cannot be deleted", err)
-		}
-		if r != nil && strings.HasPrefix(id, project+".") && slices.ContainsFunc(r.Disks, func(d diskFile) bool { return d.Volume == name }) {
-			return problem.New(problem.Conflict, about, "%s uses it", id)
-		}
+	_, free, err := d.idle(ctx, project, name, "it is being deleted", false)
+	if err != nil {
+		return err
 	}
+	defer free()
 	return d.problem(about, "it cannot be deleted", os.RemoveAll(d.volumeDir(project, name)))
 }

@@ -37,6 +37,14 @@ func (d *Driver) PingAgent(ctx context.Context, id string) error {
 	return d.machines.PingAgent(ctx, id)
 }
 
+// GuestAddress is how a virtual machine is reached from this node.
+func (d *Driver) GuestAddress(ctx context.Context, id string, vm *skerryv1.VirtualMachine) (string, error) {
+	if !d.machines.Has(id) {
+		return "", onlyMachines(id)
+	}
+	return d.machines.GuestAddress(ctx, id, vm)
+}
+
 // Adjust the devices of a virtual machine that runs.
 func (d *Driver) Adjust(ctx context.Context, spec runtime.Spec) error {
 	if !d.machines.Has(spec.ID) {
@@ -133,3 +141,28 @@ func (d *Driver) Arrive(ctx context.Context, spec runtime.Spec, offer []byte) (r
 
 // Settle a virtual machine that the other node does not have.
 func (d *Driver) Settle(ctx context.Context, id string) error { return d.machines.Settle(ctx, id) }
+
+// SnapshotVolume implements runtime.VolumeCopier.
+func (d *Driver) SnapshotVolume(ctx context.Context, project, name, as string, progress func(done, total int64)) error {
+	return d.machines.SnapshotVolume(ctx, project, name, as, progress)
+}
+
+// RestoreVolume implements runtime.VolumeCopier.
+func (d *Driver) RestoreVolume(ctx context.Context, project, name, as string, progress func(done, total int64)) error {
+	return d.machines.RestoreVolume(ctx, project, name, as, progress)
+}
+
+// DeleteVolumeSnapshot implements runtime.VolumeCopier.
+func (d *Driver) DeleteVolumeSnapshot(ctx context.Context, project, name, as string) error {
+	return d.machines.DeleteVolumeSnapshot(ctx, project, name, as)
+}
+
+// ExportVolume implements runtime.VolumeCopier.
+func (d *Driver) ExportVolume(ctx context.Context, project, name, from string, progress func(done, total int64)) (io.ReadCloser, int64, error) {
+	return d.machines.ExportVolume(ctx, project, name, from, progress)
+}
+
+// ImportVolume implements runtime.VolumeCopier.
+func (d *Driver) ImportVolume(ctx context.Context, project, name string, v runtime.Volume, replace bool, content io.Reader) error {
+	return d.machines.ImportVolume(ctx, project, name, v, replace, content)
+}

@@ -42,6 +42,8 @@ type Machines interface {
 	runtime.PausedStarter
 	runtime.DiskCopier
 	runtime.Adjuster
+	runtime.VolumeCopier
+	runtime.Addresser
 	runtime.Photographer
 	runtime.Mover
 	Run(ctx context.Context) error
@@ -87,6 +89,7 @@ var (
 	_ runtime.Guarded       = (*Driver)(nil)
 	_ runtime.PausedStarter = (*Driver)(nil)
 	_ runtime.Adjuster      = (*Driver)(nil)
+	_ runtime.VolumeCopier  = (*Driver)(nil)
 	_ runtime.DiskCopier    = (*Driver)(nil)
 	_ runtime.Photographer  = (*Driver)(nil)
 )

@@ -407,6 +407,194 @@ func (*ExportResponse_Data) isExportResponse_Message() {}
 
 func (*ExportResponse_Digest) isExportResponse_Message() {}
 
+type ImportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*ImportRequest_Header
+	//	*ImportRequest_Data
+	Message       isImportRequest_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRequest) Reset() {
+	*x = ImportRequest{}
+	mi := &file_skerry_v1_disks_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRequest) ProtoMessage() {}
+
+func (x *ImportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_disks_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
+func (*ImportRequest) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImportRequest) GetMessage() isImportRequest_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetHeader() *ImportHeader {
+	if x != nil {
+		if x, ok := x.Message.(*ImportRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Message.(*ImportRequest_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isImportRequest_Message interface {
+	isImportRequest_Message()
+}
+
+type ImportRequest_Header struct {
+	Header *ImportHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type ImportRequest_Data struct {
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+}
+
+func (*ImportRequest_Header) isImportRequest_Message() {}
+
+func (*ImportRequest_Data) isImportRequest_Message() {}
+
+type ImportHeader struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Project string                 `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	// Bytes that follow.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// What the volume holds is lost. Without it, one that holds data stays.
+	Replace       bool `protobuf:"varint,4,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportHeader) Reset() {
+	*x = ImportHeader{}
+	mi := &file_skerry_v1_disks_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportHeader) ProtoMessage() {}
+
+func (x *ImportHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_disks_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportHeader.ProtoReflect.Descriptor instead.
+func (*ImportHeader) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImportHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ImportHeader) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ImportHeader) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ImportHeader) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+type ImportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportResponse) Reset() {
+	*x = ImportResponse{}
+	mi := &file_skerry_v1_disks_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportResponse) ProtoMessage() {}
+
+func (x *ImportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skerry_v1_disks_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
+func (*ImportResponse) Descriptor() ([]byte, []int) {
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{6}
+}
+
 type ScreenshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -417,7 +605,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_skerry_v1_disks_proto_msgTypes[4]
+	mi := &file_skerry_v1_disks_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +617,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_disks_proto_msgTypes[4]
+	mi := &file_skerry_v1_disks_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +630,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{4}
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScreenshotRequest) GetProject() string {
@@ -468,7 +656,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_skerry_v1_disks_proto_msgTypes[5]
+	mi := &file_skerry_v1_disks_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +668,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_disks_proto_msgTypes[5]
+	mi := &file_skerry_v1_disks_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +681,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{5}
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -521,7 +709,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_skerry_v1_disks_proto_msgTypes[6]
+	mi := &file_skerry_v1_disks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +721,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_skerry_v1_disks_proto_msgTypes[6]
+	mi := &file_skerry_v1_disks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +734,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{6}
+	return file_skerry_v1_disks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Snapshot) GetName() string {
@@ -602,7 +790,17 @@ const file_skerry_v1_disks_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x03H\x00R\x04size\x12\x14\n" +
 	"\x04data\x18\x03 \x01(\fH\x00R\x04data\x12\x18\n" +
 	"\x06digest\x18\x04 \x01(\tH\x00R\x06digestB\t\n" +
-	"\amessage\"K\n" +
+	"\amessage\"c\n" +
+	"\rImportRequest\x121\n" +
+	"\x06header\x18\x01 \x01(\v2\x17.skerry.v1.ImportHeaderH\x00R\x06header\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +
+	"\amessage\"j\n" +
+	"\fImportHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x18\n" +
+	"\areplace\x18\x04 \x01(\bR\areplace\"\x10\n" +
+	"\x0eImportResponse\"K\n" +
 	"\x11ScreenshotRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\"&\n" +
@@ -617,12 +815,14 @@ const file_skerry_v1_disks_proto_rawDesc = "" +
 	"\x1bSNAPSHOT_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SNAPSHOT_ACTION_CREATE\x10\x01\x12\x1b\n" +
 	"\x17SNAPSHOT_ACTION_RESTORE\x10\x02\x12\x1a\n" +
-	"\x16SNAPSHOT_ACTION_DELETE\x10\x032\xe8\x02\n" +
+	"\x16SNAPSHOT_ACTION_DELETE\x10\x032\xe1\x03\n" +
 	"\vDiskService\x12o\n" +
 	"\bSnapshot\x12\x1a.skerry.v1.SnapshotRequest\x1a\x1b.skerry.v1.SnapshotResponse\"(¼\x18$\n" +
 	"\bsnapshot\x1a\x04kind\"\x04name*\aproject:\x03\x01\x02\x040\x01\x12g\n" +
 	"\x06Export\x12\x18.skerry.v1.ExportRequest\x1a\x19.skerry.v1.ExportResponse\"&¼\x18\"\n" +
-	"\x06export\x1a\x04kind\"\x04name*\aproject:\x03\x01\x02\x040\x01\x12\x7f\n" +
+	"\x06export\x1a\x04kind\"\x04name*\aproject:\x03\x01\x02\x040\x01\x12w\n" +
+	"\x06Import\x12\x18.skerry.v1.ImportRequest\x1a\x19.skerry.v1.ImportResponse\"6¼\x182\n" +
+	"\x06import\x12\x06Volume\"\vheader.name*\x0eheader.project:\x03\x01\x02\x04(\x01\x12\x7f\n" +
 	"\n" +
 	"Screenshot\x12\x1c.skerry.v1.ScreenshotRequest\x1a\x1d.skerry.v1.ScreenshotResponse\"4¼\x180\n" +
 	"\n" +
@@ -641,33 +841,39 @@ func file_skerry_v1_disks_proto_rawDescGZIP() []byte {
 }
 
 var file_skerry_v1_disks_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_skerry_v1_disks_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_skerry_v1_disks_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_skerry_v1_disks_proto_goTypes = []any{
 	(SnapshotAction)(0),           // 0: skerry.v1.SnapshotAction
 	(*SnapshotRequest)(nil),       // 1: skerry.v1.SnapshotRequest
 	(*SnapshotResponse)(nil),      // 2: skerry.v1.SnapshotResponse
 	(*ExportRequest)(nil),         // 3: skerry.v1.ExportRequest
 	(*ExportResponse)(nil),        // 4: skerry.v1.ExportResponse
-	(*ScreenshotRequest)(nil),     // 5: skerry.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),    // 6: skerry.v1.ScreenshotResponse
-	(*Snapshot)(nil),              // 7: skerry.v1.Snapshot
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*ImportRequest)(nil),         // 5: skerry.v1.ImportRequest
+	(*ImportHeader)(nil),          // 6: skerry.v1.ImportHeader
+	(*ImportResponse)(nil),        // 7: skerry.v1.ImportResponse
+	(*ScreenshotRequest)(nil),     // 8: skerry.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),    // 9: skerry.v1.ScreenshotResponse
+	(*Snapshot)(nil),              // 10: skerry.v1.Snapshot
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_skerry_v1_disks_proto_depIdxs = []int32{
-	0, // 0: skerry.v1.SnapshotRequest.action:type_name -> skerry.v1.SnapshotAction
-	2, // 1: skerry.v1.ExportResponse.copied:type_name -> skerry.v1.SnapshotResponse
-	8, // 2: skerry.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	1, // 3: skerry.v1.DiskService.Snapshot:input_type -> skerry.v1.SnapshotRequest
-	3, // 4: skerry.v1.DiskService.Export:input_type -> skerry.v1.ExportRequest
-	5, // 5: skerry.v1.DiskService.Screenshot:input_type -> skerry.v1.ScreenshotRequest
-	2, // 6: skerry.v1.DiskService.Snapshot:output_type -> skerry.v1.SnapshotResponse
-	4, // 7: skerry.v1.DiskService.Export:output_type -> skerry.v1.ExportResponse
-	6, // 8: skerry.v1.DiskService.Screenshot:output_type -> skerry.v1.ScreenshotResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	0,  // 0: skerry.v1.SnapshotRequest.action:type_name -> skerry.v1.SnapshotAction
+	2,  // 1: skerry.v1.ExportResponse.copied:type_name -> skerry.v1.SnapshotResponse
+	6,  // 2: skerry.v1.ImportRequest.header:type_name -> skerry.v1.ImportHeader
+	11, // 3: skerry.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	1,  // 4: skerry.v1.DiskService.Snapshot:input_type -> skerry.v1.SnapshotRequest
+	3,  // 5: skerry.v1.DiskService.Export:input_type -> skerry.v1.ExportRequest
+	5,  // 6: skerry.v1.DiskService.Import:input_type -> skerry.v1.ImportRequest
+	8,  // 7: skerry.v1.DiskService.Screenshot:input_type -> skerry.v1.ScreenshotRequest
+	2,  // 8: skerry.v1.DiskService.Snapshot:output_type -> skerry.v1.SnapshotResponse
+	4,  // 9: skerry.v1.DiskService.Export:output_type -> skerry.v1.ExportResponse
+	7,  // 10: skerry.v1.DiskService.Import:output_type -> skerry.v1.ImportResponse
+	9,  // 11: skerry.v1.DiskService.Screenshot:output_type -> skerry.v1.ScreenshotResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_disks_proto_init() }
@@ -682,13 +888,17 @@ func file_skerry_v1_disks_proto_init() {
 		(*ExportResponse_Data)(nil),
 		(*ExportResponse_Digest)(nil),
 	}
+	file_skerry_v1_disks_proto_msgTypes[4].OneofWrappers = []any{
+		(*ImportRequest_Header)(nil),
+		(*ImportRequest_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skerry_v1_disks_proto_rawDesc), len(file_skerry_v1_disks_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1419,7 +1419,8 @@ func (x *Health) GetGuestAgent() *GuestAgentCheck {
 // HttpCheck succeeds on a status from 200 to 399.
 type HttpCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a port of the container.
+	// Name of a port of the container; the number of one of a guest, which must have a
+	// card on a bridge.
 	Port string `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
 	// Path to ask for. Default: `/`.
 	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -1474,7 +1475,8 @@ func (x *HttpCheck) GetPath() string {
 // TcpCheck succeeds when the port accepts a connection.
 type TcpCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a port of the container.
+	// Name of a port of the container; the number of one of a guest, which must have a
+	// card on a bridge.
 	Port          string `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -819,7 +819,9 @@ type VolumeStatus struct {
 	// It is being deleted with its data.
 	Deleting bool `protobuf:"varint,2,opt,name=deleting,proto3" json:"deleting,omitempty"`
 	// Bytes that it takes on the node's disk, as last reported.
-	Used          int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	// Snapshots of it, oldest first.
+	Snapshots     []*Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -875,11 +877,18 @@ func (x *VolumeStatus) GetUsed() int64 {
 	return 0
 }
 
+func (x *VolumeStatus) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
 var File_skerry_v1_vm_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12skerry/v1/vm.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x02\n" +
+	"\x12skerry/v1/vm.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\"\xb0\x02\n" +
 	"\x0eVirtualMachine\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x10\n" +
 	"\x03cpu\x18\x02 \x01(\rR\x03cpu\x12\x16\n" +
@@ -939,11 +948,12 @@ const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\x06status\x18\r \x01(\v2\x17.skerry.v1.VolumeStatusR\x06status\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"R\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
 	"\fVolumeStatus\x12\x12\n" +
 	"\x04made\x18\x01 \x01(\bR\x04made\x12\x1a\n" +
 	"\bdeleting\x18\x02 \x01(\bR\bdeleting\x12\x12\n" +
-	"\x04used\x18\x03 \x01(\x03R\x04used*j\n" +
+	"\x04used\x18\x03 \x01(\x03R\x04used\x122\n" +
+	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshots*j\n" +
 	"\n" +
 	"PowerState\x12\x1b\n" +
 	"\x17POWER_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
@@ -979,6 +989,7 @@ var file_skerry_v1_vm_proto_goTypes = []any{
 	(*VolumeStatus)(nil),          // 10: skerry.v1.VolumeStatus
 	nil,                           // 11: skerry.v1.Volume.LabelsEntry
 	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Snapshot)(nil),              // 13: skerry.v1.Snapshot
 }
 var file_skerry_v1_vm_proto_depIdxs = []int32{
 	2,  // 0: skerry.v1.VirtualMachine.disks:type_name -> skerry.v1.Disk
@@ -989,11 +1000,12 @@ var file_skerry_v1_vm_proto_depIdxs = []int32{
 	11, // 5: skerry.v1.Volume.labels:type_name -> skerry.v1.Volume.LabelsEntry
 	12, // 6: skerry.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	10, // 7: skerry.v1.Volume.status:type_name -> skerry.v1.VolumeStatus
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 8: skerry.v1.VolumeStatus.snapshots:type_name -> skerry.v1.Snapshot
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_vm_proto_init() }
@@ -1001,6 +1013,7 @@ func file_skerry_v1_vm_proto_init() {
 	if File_skerry_v1_vm_proto != nil {
 		return
 	}
+	file_skerry_v1_disks_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

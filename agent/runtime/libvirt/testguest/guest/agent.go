@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -84,6 +85,8 @@ func (r *runs) answer(asked request) (any, error) {
 		return struct{}{}, nil
 	case "guest-exec":
 		return r.begin(asked)
+	case "guest-network-get-interfaces":
+		return addresses()
 	case "guest-fsfreeze-freeze", "guest-fsfreeze-thaw":
 		unix.Sync() // it has no file system to halt
 		return 1, nil
@@ -118,4 +121,27 @@ func (r *runs) begin(asked request) (any, error) {
 		r.all[pid] = run{true, cmd.ProcessState.ExitCode(), out.Bytes(), said.Bytes()}
 	}()
 	return map[string]int{"pid": pid}, nil
+}
+
+// addresses of the network cards, as far as the tests ask for them.
+func addresses() (any, error) {
+	cards, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var all []map[string]any
+	for _, card := range cards {
+		var of []map[string]string
+		given, err := card.Addrs()
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range given {
+			if prefix, ok := a.(*net.IPNet); ok {
+				of = append(of, map[string]string{"ip-address": prefix.IP.String()})
+			}
+		}
+		all = append(all, map[string]any{"hardware-address": card.HardwareAddr.String(), "ip-addresses": of})
+	}
+	return all, nil
 }

@@ -245,7 +245,8 @@ type HeldVolume struct {
 	// Bytes on the node's disk.
 	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
 	// It was to be deleted, and is.
-	Gone          bool `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone          bool           `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	Snapshots     []*v1.Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -308,11 +309,18 @@ func (x *HeldVolume) GetGone() bool {
 	return false
 }
 
+func (x *HeldVolume) GetSnapshots() []*v1.Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
 var File_skerry_site_v1_vm_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/site/v1/vm.proto\x12\x0eskerry.site.v1\x1a\x12skerry/v1/vm.proto\"\xc9\x01\n" +
+	"\x17skerry/site/v1/vm.proto\x12\x0eskerry.site.v1\x1a\x15skerry/v1/disks.proto\x1a\x12skerry/v1/vm.proto\"\xc9\x01\n" +
 	"\bSetPower\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
 	"\tplacement\x18\x02 \x01(\tR\tplacement\x12+\n" +
@@ -327,13 +335,14 @@ const file_skerry_site_v1_vm_proto_rawDesc = "" +
 	"\x06failed\x18\x03 \x01(\tR\x06failed\"E\n" +
 	"\vMigrateAway\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
-	"\tplacement\x18\x02 \x01(\tR\tplacement\"b\n" +
+	"\tplacement\x18\x02 \x01(\tR\tplacement\"\x96\x01\n" +
 	"\n" +
 	"HeldVolume\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x12\n" +
-	"\x04gone\x18\x04 \x01(\bR\x04goneB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\x04gone\x18\x04 \x01(\bR\x04gone\x122\n" +
+	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshotsB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_vm_proto_rawDescOnce sync.Once
@@ -354,14 +363,16 @@ var file_skerry_site_v1_vm_proto_goTypes = []any{
 	(*MigrateAway)(nil),     // 2: skerry.site.v1.MigrateAway
 	(*HeldVolume)(nil),      // 3: skerry.site.v1.HeldVolume
 	(v1.PowerState)(0),      // 4: skerry.v1.PowerState
+	(*v1.Snapshot)(nil),     // 5: skerry.v1.Snapshot
 }
 var file_skerry_site_v1_vm_proto_depIdxs = []int32{
 	4, // 0: skerry.site.v1.SetPower.state:type_name -> skerry.v1.PowerState
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	5, // 1: skerry.site.v1.HeldVolume.snapshots:type_name -> skerry.v1.Snapshot
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_vm_proto_init() }

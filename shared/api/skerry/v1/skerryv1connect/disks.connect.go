@@ -39,6 +39,8 @@ const (
 	DiskServiceSnapshotProcedure = "/skerry.v1.DiskService/Snapshot"
 	// DiskServiceExportProcedure is the fully-qualified name of the DiskService's Export RPC.
 	DiskServiceExportProcedure = "/skerry.v1.DiskService/Export"
+	// DiskServiceImportProcedure is the fully-qualified name of the DiskService's Import RPC.
+	DiskServiceImportProcedure = "/skerry.v1.DiskService/Import"
 	// DiskServiceScreenshotProcedure is the fully-qualified name of the DiskService's Screenshot RPC.
 	DiskServiceScreenshotProcedure = "/skerry.v1.DiskService/Screenshot"
 )
@@ -51,6 +53,9 @@ type DiskServiceClient interface {
 	// Export gives one disk as a qcow2 file that names no other: first how far the
 	// copy is, then its size, its content, and last its digest.
 	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
+	// Import fills a volume that nothing uses with an image of a disk, first message
+	// the header, then data.
+	Import(context.Context) *connect.ClientStreamForClient[v1.ImportRequest, v1.ImportResponse]
 	// Screenshot of a virtual machine.
 	Screenshot(context.Context, *connect.Request[v1.ScreenshotRequest]) (*connect.Response[v1.ScreenshotResponse], error)
 }
@@ -78,6 +83,12 @@ func NewDiskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(diskServiceMethods.ByName("Export")),
 			connect.WithClientOptions(opts...),
 		),
+		_import: connect.NewClient[v1.ImportRequest, v1.ImportResponse](
+			httpClient,
+			baseURL+DiskServiceImportProcedure,
+			connect.WithSchema(diskServiceMethods.ByName("Import")),
+			connect.WithClientOptions(opts...),
+		),
 		screenshot: connect.NewClient[v1.ScreenshotRequest, v1.ScreenshotResponse](
 			httpClient,
 			baseURL+DiskServiceScreenshotProcedure,
@@ -91,6 +102,7 @@ func NewDiskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 type diskServiceClient struct {
 	snapshot   *connect.Client[v1.SnapshotRequest, v1.SnapshotResponse]
 	export     *connect.Client[v1.ExportRequest, v1.ExportResponse]
+	_import    *connect.Client[v1.ImportRequest, v1.ImportResponse]
 	screenshot *connect.Client[v1.ScreenshotRequest, v1.ScreenshotResponse]
 }
 
@@ -102,6 +114,11 @@ func (c *diskServiceClient) Snapshot(ctx context.Context, req *connect.Request[v
 // Export calls skerry.v1.DiskService.Export.
 func (c *diskServiceClient) Export(ctx context.Context, req *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error) {
 	return c.export.CallServerStream(ctx, req)
+}
+
+// Import calls skerry.v1.DiskService.Import.
+func (c *diskServiceClient) Import(ctx context.Context) *connect.ClientStreamForClient[v1.ImportRequest, v1.ImportResponse] {
+	return c._import.CallClientStream(ctx)
 }
 
 // Screenshot calls skerry.v1.DiskService.Screenshot.
@@ -117,6 +134,9 @@ type DiskServiceHandler interface {
 	// Export gives one disk as a qcow2 file that names no other: first how far the
 	// copy is, then its size, its content, and last its digest.
 	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
+	// Import fills a volume that nothing uses with an image of a disk, first message
+	// the header, then data.
+	Import(context.Context, *connect.ClientStream[v1.ImportRequest]) (*connect.Response[v1.ImportResponse], error)
 	// Screenshot of a virtual machine.
 	Screenshot(context.Context, *connect.Request[v1.ScreenshotRequest]) (*connect.Response[v1.ScreenshotResponse], error)
 }
@@ -140,6 +160,12 @@ func NewDiskServiceHandler(svc DiskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(diskServiceMethods.ByName("Export")),
 		connect.WithHandlerOptions(opts...),
 	)
+	diskServiceImportHandler := connect.NewClientStreamHandler(
+		DiskServiceImportProcedure,
+		svc.Import,
+		connect.WithSchema(diskServiceMethods.ByName("Import")),
+		connect.WithHandlerOptions(opts...),
+	)
 	diskServiceScreenshotHandler := connect.NewUnaryHandler(
 		DiskServiceScreenshotProcedure,
 		svc.Screenshot,
@@ -152,6 +178,8 @@ func NewDiskServiceHandler(svc DiskServiceHandler, opts ...connect.HandlerOption
 			diskServiceSnapshotHandler.ServeHTTP(w, r)
 		case DiskServiceExportProcedure:
 			diskServiceExportHandler.ServeHTTP(w, r)
+		case DiskServiceImportProcedure:
+			diskServiceImportHandler.ServeHTTP(w, r)
 		case DiskServiceScreenshotProcedure:
 			diskServiceScreenshotHandler.ServeHTTP(w, r)
 		default:
@@ -169,6 +197,10 @@ func (UnimplementedDiskServiceHandler) Snapshot(context.Context, *connect.Reques
 
 func (UnimplementedDiskServiceHandler) Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.DiskService.Export is not implemented"))
+}
+
+func (UnimplementedDiskServiceHandler) Import(context.Context, *connect.ClientStream[v1.ImportRequest]) (*connect.Response[v1.ImportResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skerry.v1.DiskService.Import is not implemented"))
 }
 
 func (UnimplementedDiskServiceHandler) Screenshot(context.Context, *connect.Request[v1.ScreenshotRequest]) (*connect.Response[v1.ScreenshotResponse], error) {
