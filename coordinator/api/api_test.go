@@ -10,6 +10,7 @@ import (
 	"skerry.dev/certs"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/problem"
 )
 
 const (
@@ -189,6 +190,19 @@ func TestAReplicaThatMayBeBehindDoesNotSayThatSomethingIsNowhere(t *testing.T) {
 				t.Errorf("it gave %d, %v", got.status, got.body)
 			}
 		})
+	}
+}
+
+func TestAReplicaThatMayBeBehindDoesNotSayThatAPlacementHasNoNode(t *testing.T) {
+	s := newAPISite(t)
+	for away, kind := range map[*consensus.Status]problem.Kind{
+		nil:                                    problem.NotFound,
+		{ID: 1, SinceContact: 3 * time.Second}: problem.Unavailable,
+	} {
+		s.away.Store(away)
+		if _, err := s.server.holder(t.Context(), "Placement", "default", "web-1"); problem.KindOf(err) != kind {
+			t.Errorf("with %+v it gave %v", away, err)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ type disks struct{ *Server }
 
 // client of the node that has the disks, after what is asked of it was recorded.
 func (d disks) client(ctx context.Context, kind, project, name string, deed *sitev1.RecordExec) (skerryv1connect.DiskServiceClient, error) {
-	node, err := d.holder(kind, project, name)
+	node, err := d.holder(ctx, kind, project, name)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
+	"skerry.dev/coordinator/state"
 	"skerry.dev/shared/access/guard"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
@@ -25,7 +26,7 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 }
 
 func (p placements) logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
-	client, err := p.nodeOf(projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
+	client, err := p.nodeOf(ctx, projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, strea
 	if start == nil {
 		return problem.New(problem.Invalid, "exec", "the first message must say what to run").WithField("start")
 	}
-	client, err := p.nodeOf(projectOr(start.GetProject(), defaultProject), start.GetPlacement())
+	client, err := p.nodeOf(ctx, projectOr(start.GetProject(), defaultProject), start.GetPlacement())
 	if err != nil {
 		return err
 	}
@@ -133,8 +134,8 @@ func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecReq
 }
 
 // nodeOf returns a client to the node that runs a placement.
-func (p placements) nodeOf(project, name string) (skerryv1connect.PlacementServiceClient, error) {
-	node, err := p.holder("Placement", project, name)
+func (p placements) nodeOf(ctx context.Context, project, name string) (skerryv1connect.PlacementServiceClient, error) {
+	node, err := p.holder(ctx, "Placement", project, name)
 	if err != nil {
 		return nil, err
 	}
@@ -143,23 +144,21 @@ func (p placements) nodeOf(project, name string) (skerryv1connect.PlacementServi
 }
 
 // holder is the node that has a placement or a volume.
-func (s *Server) holder(kind, project, name string) (*skerryv1.Node, error) {
-	view := s.Store.View()
-	on, there := "", false
-	switch kind {
-	case "Placement":
-		placement := view.Placement(project, name)
-		on, there = placement.GetNode(), placement != nil
-	case "Volume":
-		volume := view.Volume(project, name)
-		on, there = volume.GetNode(), volume != nil
-	default:
+func (s *Server) holder(ctx context.Context, kind, project, name string) (*skerryv1.Node, error) {
+	if kind != "Placement" && kind != "Volume" {
 		return nil, problem.New(problem.Invalid, "disks", "only placements and volumes have disks").WithField("kind")
 	}
-	subject := kind + "/" + name
+	view := s.Store.View()
+	on, there := placeOf(view, kind, project, name)
 	if !there {
-		return nil, notFound(kind, name, project)
+		// This replica may be behind by a moment, or be cut off.
+		var freshness *skerryv1.Freshness
+		view, freshness = s.read(ctx, false)
+		if on, there = placeOf(view, kind, project, name); !there {
+			return nil, s.absent(false, freshness, kind, name, project)
+		}
 	}
+	subject := kind + "/" + name
 	if on == "" {
 		return nil, problem.New(problem.Conflict, subject, "it has no node yet").WithHint("skerry why %s", name)
 	}
@@ -169,4 +168,14 @@ func (s *Server) holder(kind, project, name string) (*skerryv1.Node, error) {
 			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
 	}
 	return node, nil
+}
+
+// placeOf is the node that a placement or volume is on, if it is there at all.
+func placeOf(view *state.View, kind, project, name string) (node string, there bool) {
+	if kind == "Volume" {
+		volume := view.Volume(project, name)
+		return volume.GetNode(), volume != nil
+	}
+	placement := view.Placement(project, name)
+	return placement.GetNode(), placement != nil
 }
