@@ -23,8 +23,9 @@ func (h *Host) Readdress(ctx context.Context) error {
 	h.Address = h.rig.address(int(last))
 	var failures error
 	for _, command := range []string{
-		"ip -n " + h.namespace + " address add " + h.Address + "/24 dev eth0",
+		// First: with the first address of a network its others go.
 		"ip -n " + h.namespace + " address del " + before + "/24 dev eth0",
+		"ip -n " + h.namespace + " address add " + h.Address + "/24 dev eth0",
 		"ip -n " + h.namespace + " route replace default via " + h.rig.address(1),
 	} {
 		failures = errors.Join(failures, run(ctx, command))

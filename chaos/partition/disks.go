@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"time"
 
 	"skerry.dev/chaos/hosts"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -121,15 +122,24 @@ func flip(dir string, rng *rand.Rand) error {
 	return nil
 }
 
+// stays is how long an agent that does not end by itself runs: what it finds on
+// its disk it finds at once, on a busy machine a little later.
+const stays = 4 * time.Second
+
 // onItsFeet starts an agent that has ended, as systemd would, until it stays.
 func (s *site) onItsFeet(ctx context.Context, h *hosts.Host) error {
+	since := time.Now()
 	return s.Until(ctx, h.Name+" to be ready", wholeTime/2, func(ctx context.Context) error {
 		select {
 		case <-h.AgentEnded():
+			since = time.Now()
 			if err := h.StartAgent(); err != nil {
 				return err
 			}
 		default:
+		}
+		if time.Since(since) < stays {
+			return errors.New("it has just been started")
 		}
 		node, err := s.node(ctx, h)
 		if err == nil && node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
@@ -155,9 +165,6 @@ func (s *site) node(ctx context.Context, h *hosts.Host) (*skerryv1.Node, error) 
 // mended replaces a machine whose voter has halted, as an operator does. With
 // must, it must have halted.
 func (s *site) mended(ctx context.Context, h *hosts.Host, must bool) error {
-	if err := sleep(ctx, rateTime); err != nil {
-		return err
-	}
 	node, err := s.node(ctx, h)
 	if err != nil {
 		return err

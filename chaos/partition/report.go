@@ -46,6 +46,8 @@ end. An injection before which fewer than 100 operations a second were done is v
 `
 
 const notRun = `
+Nemeses with 0 times have not been run on this code yet.
+
 ## Not run, and why
 
 | what | why |
