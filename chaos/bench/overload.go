@@ -25,8 +25,9 @@ const (
 	// worthless is a write that is acknowledged later.
 	worthless = time.Second
 	// overloadOpen writes at most are under way: more are not sent, and counted as
-	// offered.
-	overloadOpen = 4000
+	// offered. All are one operator's, who has 512 calls at a time, of which the
+	// status needs one.
+	overloadOpen = 480
 	probeEvery   = 50 * time.Millisecond
 )
 
