@@ -18,7 +18,7 @@ PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | s
 export CGO_ENABLED := 0
 GO      ?= go
 # Nothing in these is called often enough for inlining to be worth its room: 0.8 MB.
-UNINLINED := connectrpc.com/connect skerry.dev/shared/api/skerry/v1/skerryv1connect \
+UNINLINED := connectrpc.com/connect skerry.dev/agent/runtime/libvirt skerry.dev/agent/localapi skerry.dev/coordinator/api skerry.dev/shared/api/skerry/v1/skerryv1connect \
 	skerry.dev/shared/api/skerry/site/v1/sitev1connect skerry.dev/shared/cli github.com/containerd/... \
 	github.com/containernetworking/... github.com/opencontainers/... github.com/vishvananda/... \
 	github.com/digitalocean/... libvirt.org/... google.golang.org/grpc/... github.com/gogo/... \
