@@ -79,6 +79,9 @@ func (h *Holder) Want(placements []*skerryv1.Placement) bool {
 		id := reconcile.InstanceID(p.GetProject(), p.GetName())
 		named[id] = true
 		if h.held[id] == nil {
+			if p.GetMigration().GetIncoming() {
+				delete(h.begun, id) // it was here before: the log lets it begin again
+			}
 			h.held[id] = &hold{project: p.GetProject(), name: p.GetName(), lease: lease, machine: p.GetSpec().GetVm() != nil, begun: h.begun[id]}
 			h.held[id].over = h.decided && h.begun[id]
 		}

@@ -36,7 +36,7 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 		return false
 	}
 	old = x.reportMigration(node, old, report.GetMigration())
-	if report.GetLapsed() && HeldBy(old, node) {
+	if report.GetLapsed() && old.GetNode() == node {
 		old = x.reportLapsed(old)
 	}
 	if report.GetGone() && otherOf(old) != "" && (old.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP || !HeldBy(old, node)) {
