@@ -248,7 +248,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		return fmt.Errorf("replica %d could not be looked at: %w", id, err)
 	}
 	if why != "" {
-		return r.halt(dir, fmt.Errorf("%w: %s", ErrUntrusted, why))
+		return r.giveUp(ctx, id, dir, init, fmt.Errorf("%w: %s", ErrUntrusted, why))
 	}
 	if err := r.identity.EnsureAuthority(r.ledger.Current().GetAuthorityLifetime().AsDuration()); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
@@ -276,7 +276,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		SiteTime: r.identity.SiteTime(), Queue: r.queue, Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {
-		return r.halt(dir, err)
+		return r.giveUp(ctx, id, dir, init, err)
 	}
 	if err != nil {
 		return fmt.Errorf("replica %d could not be opened: %w", id, err)
@@ -379,14 +379,31 @@ func (r *replicas) lost(id uint64, dir string) (string, error) {
 	return "it took part already, and nothing is left of it in " + dir, nil
 }
 
-// halt notes why this replica must never run again.
+// giveUp a replica whose log is not to be trusted. Where the disk takes no note of
+// that, none would be there after a restart: this process goes on without it.
+func (r *replicas) giveUp(ctx context.Context, id uint64, dir string, init *sitev1.InitSite, reason error) error {
+	if err := r.note(dir, reason); err != nil {
+		r.Logger.Error("this node's replica of the log is not used any more, and the disk takes no note of that", "replica", id, "reason", reason, "error", err)
+		r.set(nil, id, reason.Error())
+		r.untilOther(ctx, id, init)
+		return nil
+	}
+	return halted(reason)
+}
+
+// halt notes why this replica must never run again, and ends the process. Where the
+// disk takes no note, the log itself tells the next one.
 func (r *replicas) halt(dir string, reason error) error {
-	err := r.Env.FS.MkdirAll(dir, 0o700)
-	if err == nil {
-		err = r.Env.FS.WriteFile(filepath.Join(dir, haltedFile), []byte(reason.Error()), 0o600)
-	}
-	if err != nil {
-		reason = errors.Join(reason, err)
-	}
+	return halted(errors.Join(reason, r.note(dir, reason)))
+}
+
+func halted(reason error) error {
 	return fmt.Errorf("this node's replica of the log must halt; the agent goes on without it after a restart: %w", reason)
+}
+
+func (r *replicas) note(dir string, reason error) error {
+	if err := r.Env.FS.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return r.Env.FS.WriteFile(filepath.Join(dir, haltedFile), []byte(reason.Error()), 0o600)
 }

@@ -42,7 +42,7 @@ func Salvage(dir string, id uint64, logger *slog.Logger) (salvaged *Salvaged, er
 // KeepAudit completes the audit log on this disk with the entries that were
 // salvaged.
 func (s *Salvaged) KeepAudit(dir string, logger *slog.Logger) error {
-	leaves, err := leafstore.Open(vfs.Default, dir, logger)
+	leaves, err := leafstore.Open(vfs.Default, dir, logger, func(string) {})
 	if err != nil {
 		return err
 	}

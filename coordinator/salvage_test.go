@@ -59,7 +59,7 @@ func TestASurvivorGoesOnWithAllThatItsLogHolds(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	leaves, err := leafstore.Open(vfs.Default, auditDir, quiet)
+	leaves, err := leafstore.Open(vfs.Default, auditDir, quiet, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

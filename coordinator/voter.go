@@ -172,7 +172,7 @@ func New(config Config) (*Voter, error) {
 		*counted = &counts.Counts{Node: config.Node, Now: now}
 	}
 	v.reports = throttle.New(reportLimits, config.Env.Clock)
-	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger); err != nil {
+	if v.leaves, err = leafstore.Open(vfs.Default, config.AuditDir, config.Logger, opened.Fail); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
 	if err := errors.Join(v.openSpool(), v.openCounts(), v.loadCheckpoints(), v.openReplica()); err != nil {

@@ -95,7 +95,7 @@ func newAPISite(t *testing.T) *apiSite {
 		t.Fatal(err)
 	}
 	s := &apiSite{t: t, store: state.New(), clocks: clocks{stamp: sitetime.Stamp{Time: time.Now()}}, refusals: &counts.Counts{Node: "n1"}, reads: &counts.Counts{Node: "n1"}}
-	leaves, err := leafstore.Open(vfs.NewMem(), "/audit", logger)
+	leaves, err := leafstore.Open(vfs.NewMem(), "/audit", logger, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,14 +52,15 @@ type Store struct {
 	differed string
 }
 
-// Open opens the store in dir, or begins an empty one.
-func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
+// Open opens the store in dir, or begins an empty one. fatal is told why the engine
+// cannot go on, before the process ends.
+func Open(fs vfs.FS, dir string, logger *slog.Logger, fatal func(why string)) (*Store, error) {
 	if err := pebblelog.MakeDir(fs, dir); err != nil {
 		return nil, err
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: pebblelog.Quiet(logger)})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: pebblelog.Quiet(logger, fatal)})
 	if err != nil {
 		return nil, problem.New(problem.Internal, dir, "the audit log's leaves cannot be opened: %w", err).
 			WithHint("move the directory away: the leaves come back from the other voters")

@@ -14,7 +14,7 @@ import (
 )
 
 func open(t rapid.TB, fs vfs.FS) *Store {
-	s, err := Open(fs, "/state/audit", slog.New(slog.DiscardHandler))
+	s, err := Open(fs, "/state/audit", slog.New(slog.DiscardHandler), func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func add(count, mine *tally) {
 // fit: ours must tell.
 func damageRecord(t *testing.T, v victim, count *tally, key []byte) {
 	change := func(fs vfs.FS, do func(*pebble.DB) error) {
-		db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: &quiet{logger: silent}})
+		db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: Quiet(silent, func(string) {})})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -219,6 +219,11 @@ func TestWhatTheDiskRefusesIsNotAcknowledged(t *testing.T) {
 				t.Error("the disk is well again, and it was tried once more")
 			}
 			_ = halts(log.Close) // it has failed: what it says does not matter
+			// The next process could read what is not on the disk.
+			if _, err := Open(mem, testDir, silent); !errors.Is(err, ErrUntrusted) {
+				t.Errorf("the next process opens it: %v", err)
+			}
+			// After a power cut nothing is there but what is on the disk.
 			log, err = Open(left, testDir, silent)
 			if err != nil {
 				t.Fatal(err)

@@ -191,7 +191,7 @@ func TestChangedRecordsAreRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			fs, _ := lived(t)
-			db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: &quiet{logger: silent}})
+			db, err := pebble.Open(path.Join(testDir, "pebble"), &pebble.Options{FS: fs, Logger: Quiet(silent, func(string) {})})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,6 +46,8 @@ type Log struct {
 	*raft.MemoryStorage
 
 	damage damage
+	fs     vfs.FS
+	dir    string
 
 	mu sync.Mutex
 	// failed is the first write that did: what the disk holds now is not known, and
@@ -64,14 +66,17 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger) (*Log, error) {
 	if err := MakeDir(fs, dir); err != nil {
 		return nil, err
 	}
+	if err := checkFailed(fs, dir); err != nil {
+		return nil, err
+	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	l := &Log{MemoryStorage: raft.NewMemoryStorage()}
+	l := &Log{MemoryStorage: raft.NewMemoryStorage(), fs: fs, dir: dir}
 	db, err := pebble.Open(fs.PathJoin(dir, "pebble"), &pebble.Options{
 		FS:            fs,
 		Cache:         cache,
 		MemTableSize:  memtableBytes,
-		Logger:        Quiet(logger),
+		Logger:        Quiet(logger, l.Fail),
 		EventListener: l.damage.listener(),
 	})
 	if err != nil {
@@ -255,9 +260,14 @@ func (l *Log) write(do func() error) error {
 	if l.failed != nil {
 		return fmt.Errorf("a write failed before, and this log takes no other: %w", l.failed)
 	}
-	l.failed = do()
+	if l.failed = do(); l.failed != nil {
+		l.Fail(l.failed.Error())
+	}
 	return l.failed
 }
+
+// Fail makes the next process refuse this log.
+func (l *Log) Fail(why string) { keepFailed(l.fs, l.dir, why) }
 
 func (l *Log) append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
 	batch := l.db.NewBatch()

@@ -16,14 +16,18 @@ const complainEvery = 10 * time.Second
 // quiet keeps Pebble's talk about its compactions out of the log.
 type quiet struct {
 	logger *slog.Logger
+	fatal  func(why string)
 
 	mu         sync.Mutex
 	complained time.Time
 	swallowed  int
 }
 
-// Quiet is what a voter's engines talk to.
-func Quiet(logger *slog.Logger) pebble.Logger { return &quiet{logger: logger} }
+// Quiet is what a voter's engines talk to. fatal is told why an engine cannot go on,
+// before the process ends.
+func Quiet(logger *slog.Logger, fatal func(why string)) pebble.Logger {
+	return &quiet{logger: logger, fatal: fatal}
+}
 
 func (q *quiet) Infof(format string, args ...any) {
 	q.logger.Debug("pebble: " + fmt.Sprintf(format, args...))
@@ -42,5 +46,7 @@ func (q *quiet) Errorf(format string, args ...any) {
 
 // Fatalf halts the voter: the engine cannot go on.
 func (q *quiet) Fatalf(format string, args ...any) {
-	panic("pebble: " + fmt.Sprintf(format, args...))
+	why := "pebble: " + fmt.Sprintf(format, args...)
+	q.fatal(why)
+	panic(why)
 }
