@@ -34,6 +34,12 @@ func compare(answer *skerryv1.WhatIfResponse, before, after *state.View, lost, d
 		if !state.Counts(p) || (old != nil && old.GetNode() == p.GetNode() && old.GetNode() != "") {
 			continue
 		}
+		if old.GetNode() != "" { // it has migrated
+			answer.Moves = append(answer.Moves, &skerryv1.Move{
+				Project: p.GetProject(), Workload: p.GetWorkload(), Placement: p.GetName(), From: old.GetNode(), To: p.GetNode(), Live: true,
+			})
+			continue
+		}
 		from := predecessor[keyOf(p)]
 		if of := workloadOf(p); from == nil && len(ended[of]) > 0 {
 			from, ended[of] = ended[of][0], ended[of][1:]

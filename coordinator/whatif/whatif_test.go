@@ -253,3 +253,36 @@ func BenchmarkSurvives(b *testing.B) {
 		}
 	}
 }
+
+func TestAVirtualMachineLeavesWhileItRuns(t *testing.T) {
+	h := newHarbour(t, "a/n1", "b/n2")
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("disk")))
+	h.ok(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
+		Name: "disk", Digest: digest, Size: 1, DiskBytes: 1 << 20, Nodes: names(h.store.View()),
+	}}}})
+	batch := &sitev1.StatusBatch{}
+	for _, node := range []string{"n1", "n2"} {
+		batch.Reports = append(batch.Reports, &sitev1.NodeReport{Node: node, Facts: &sitev1.NodeFacts{
+			Capacity: &skerryv1.Capacity{CpuMilli: 1000, MemoryBytes: 1 << 30, DiskBytes: 1 << 34},
+			Vms:      &skerryv1.VmFacts{Emulation: true, Firmware: []string{"bios"}},
+			Images:   []string{digest},
+		}})
+	}
+	h.ok(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: batch}})
+	h.running(work("db", 1, "", func(w *skerryv1.Workload) {
+		stays(w)
+		w.Container = nil
+		w.Vm = &skerryv1.VirtualMachine{Image: "disk", Cpu: 1, Memory: "64Mi", Accel: "auto", Boot: &skerryv1.Boot{Firmware: "bios"}}
+	}))
+	at := h.store.View().Placement("default", "db-1").GetNode()
+	if at == "" {
+		t.Fatal(h.store.View().Placement("default", "db-1"))
+	}
+	answer, err := Ask(h.store, &skerryv1.WhatIfRequest{DrainNodes: []string{at}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moves := answer.GetMoves(); len(moves) != 1 || !moves[0].GetLive() || moves[0].GetFrom() != at || moves[0].GetTo() == at || moves[0].GetPlacement() != "db-1" {
+		t.Errorf("of a drain of %s it says: %s", at, say(answer))
+	}
+}

@@ -98,6 +98,9 @@ func (w *world) obey() bool {
 				report.Placements = append(report.Placements, said)
 			}
 		}
+		for _, p := range view.PlacementsComingTo(node.GetName()) {
+			report.Placements = append(report.Placements, migrates(p, node.GetName()))
+		}
 		if len(report.GetPlacements()) > 0 {
 			batch.Reports = append(batch.Reports, report)
 		}
@@ -107,6 +110,18 @@ func (w *world) obey() bool {
 	}
 	w.apply(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: batch}})
 	return true
+}
+
+// migrates is what the node says beside that of a virtual machine that moves: it has
+// come, or nothing of it is left.
+func migrates(p *skerryv1.Placement, node string) *sitev1.PlacementReport {
+	report := &sitev1.PlacementReport{Project: p.GetProject(), Placement: p.GetName()}
+	if state.HeldBy(p, node) {
+		report.Migration = &sitev1.MigrationReport{Attempt: p.GetMigration().GetAttempt(), Arrived: true}
+	} else {
+		report.Gone = true
+	}
+	return report
 }
 
 // report of a placement; nil when there is nothing new.

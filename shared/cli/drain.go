@@ -250,6 +250,8 @@ func (w *drainWatch) tell(here []*skerryv1.Placement) {
 		switch {
 		case p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP:
 			what = "stops"
+		case p.GetMigration().GetState() == skerryv1.MigrationState_MIGRATION_STATE_COPYING:
+			what = "moves to " + p.GetMigration().GetOther() + " while it runs"
 		case p.GetReplacedBy() != "":
 			what = "waits until " + p.GetReplacedBy() + " is healthy"
 		}

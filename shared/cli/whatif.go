@@ -195,7 +195,11 @@ func moveTable(moves []*skerryv1.Move) *table {
 	}
 	t := newTable("WORKLOAD", "PLACEMENT", "FROM", "TO")
 	for _, m := range moves {
-		t.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), orDash(m.GetTo()))
+		to := orDash(m.GetTo())
+		if m.GetLive() {
+			to += ", while it runs"
+		}
+		t.row(m.GetWorkload(), orDash(m.GetPlacement()), orDash(m.GetFrom()), to)
 	}
 	return t
 }

@@ -328,7 +328,9 @@ type Move struct {
 	Placement string `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
 	From      string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	// Node of the one that begins; empty when none does.
-	To            string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	To string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// It is one and the same, a virtual machine that moves while it runs.
+	Live          bool `protobuf:"varint,810,opt,name=live,proto3" json:"live,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,6 +398,13 @@ func (x *Move) GetTo() string {
 		return x.To
 	}
 	return ""
+}
+
+func (x *Move) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
 }
 
 // Stranded is a placement that would not run.
@@ -512,13 +521,14 @@ const file_skerry_v1_whatif_proto_rawDesc = "" +
 	"\aapplied\x18\x06 \x03(\v2\x1a.skerry.v1.AppliedResourceR\aapplied\x12\x18\n" +
 	"\asettled\x18\a \x01(\bR\asettled\x122\n" +
 	"\tfreshness\x18\b \x01(\v2\x14.skerry.v1.FreshnessR\tfreshness\x12.\n" +
-	"\apausing\x18\xc0\x02 \x03(\v2\x13.skerry.v1.StrandedR\apausing\"~\n" +
+	"\apausing\x18\xc0\x02 \x03(\v2\x13.skerry.v1.StrandedR\apausing\"\x93\x01\n" +
 	"\x04Move\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tplacement\x18\x03 \x01(\tR\tplacement\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x05 \x01(\tR\x02to\"\x84\x01\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x13\n" +
+	"\x04live\x18\xaa\x06 \x01(\bR\x04live\"\x84\x01\n" +
 	"\bStranded\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1c\n" +
