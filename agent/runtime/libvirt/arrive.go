@@ -87,12 +87,11 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 	if err := d.write(spec.ID, r); err != nil {
 		return err
 	}
-	paths := m.Sockets()
+	paths, a := m.Sockets(), answer{XML: m.adapted(o)}
 	params := []golibvirt.TypedParam{
-		text(golibvirt.MigrateParamDestXML, m.adapted(o)), text(golibvirt.MigrateParamURI, "unix:"+paths[0]),
+		text(golibvirt.MigrateParamDestXML, a.XML), text(golibvirt.MigrateParamURI, "unix:"+paths[0]),
 		text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]), text(golibvirt.MigrateParamMigrateDisks, rootTarget),
 	}
-	var a answer
 	err = d.link.bounded(ctx, slowTime, m.s, func() (err error) {
 		a.Cookie, _, err = m.s.DomainMigratePrepare3Params(params, o.Cookie, uint32(moveFlags))
 		return err

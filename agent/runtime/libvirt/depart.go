@@ -51,6 +51,9 @@ type offer struct {
 // answer of the target.
 type answer struct {
 	Cookie []byte `json:"cookie"`
+	// XML is the domain as the target keeps it. Else libvirt gives it that of the
+	// source, whose mark the target would not take for its own.
+	XML string `json:"xml"`
 }
 
 // departure is one instance on its way to another node. The libvirt of each end
@@ -151,7 +154,7 @@ func (m *departure) Copy(ctx context.Context, from []byte) (rest []byte, err err
 		paths := m.Sockets()
 		rest, err = l.DomainMigratePerform3Params(m.d.domainOf(m.id), golibvirt.OptString{}, []golibvirt.TypedParam{
 			text(golibvirt.MigrateParamURI, "unix:"+paths[0]), text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]),
-			text(golibvirt.MigrateParamMigrateDisks, rootTarget),
+			text(golibvirt.MigrateParamMigrateDisks, rootTarget), text(golibvirt.MigrateParamPersistXML, a.XML),
 		}, a.Cookie, moveFlags)
 		return err
 	})
