@@ -135,7 +135,10 @@ func TestJwtsThatAreNotBelieved(t *testing.T) {
 		t.Fatalf("a good one is refused: %v", err)
 	}
 	parts := strings.Split(es(good(nil), nil), ".")
-	flipped := []byte(parts[2])
+	flipped, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		t.Fatal(err)
+	}
 	flipped[10] ^= 1
 	for name, test := range map[string]struct{ token, audience, says string }{
 		"empty":                    {"", "bank", "does not parse"},
@@ -154,7 +157,7 @@ func TestJwtsThatAreNotBelieved(t *testing.T) {
 		"another type":             {es(good(nil), map[jose.HeaderKey]any{"typ": "at+jwt"}), "bank", "typ"},
 		"a critical header":        {es(good(nil), map[jose.HeaderKey]any{"crit": []string{"x"}, "x": 1}), "bank", ""},
 		"a header of no meaning":   {es(good(nil), map[jose.HeaderKey]any{"jku": "https://evil"}), "bank", "jku"},
-		"another signature":        {parts[0] + "." + parts[1] + "." + string(flipped), "bank", "signature"},
+		"another signature":        {parts[0] + "." + parts[1] + "." + raw(flipped), "bank", "signature"},
 		"other claims":             {parts[0] + "." + raw([]byte(`{"sub":"`+shopWeb+`"}`)) + "." + parts[2], "bank", "signature"},
 		"no claims":                {es(map[string]any{}, nil), "bank", "SPIFFE ID"},
 		"no subject":               {es(good(func(c map[string]any) { delete(c, "sub") }), nil), "bank", "SPIFFE ID"},
