@@ -207,8 +207,11 @@ func (w *world) run() {
 	w.openSite(w.opening())
 	w.advanceTo(openTime)
 	// A secret may just have been changed.
-	for len(w.unsettled()) > 0 && w.kernel.now < openTime+openGrace {
+	for len(w.unsettled()) > 0 && w.kernel.now < openTime+openGrace && !w.stopped() {
 		w.advanceTo(w.kernel.now + 500*time.Millisecond)
+	}
+	if w.stopped() {
+		return // a rule was broken already
 	}
 	if why := w.unsettled(); len(why) > 0 {
 		w.violate(&check.Violation{Rule: check.Converges, Message: fmt.Sprintf("the site did not come up: %v", why)})
