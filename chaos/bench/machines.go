@@ -205,10 +205,8 @@ func writeFile(dir, name, text string) string {
 }
 
 func settledMemory(ctx context.Context, r *hosts.Rig) (float64, error) {
-	select {
-	case <-time.After(settleTime):
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	if err := sleep(ctx, settleTime); err != nil {
+		return 0, err
 	}
 	return residentOf(r.Hosts[0])
 }

@@ -22,26 +22,27 @@ const crowded = 32
 func (v *View) HangsOn(authority []byte) []string {
 	sum := sha256.Sum256(authority)
 	_, issues := v.Issuers()[sum]
-	return v.thoseThat(func(node *skerryv1.Node) bool { return hangsOn(node, sum, !issues && len(v.meta.trusted) <= crowded) })
-}
-
-// thoseThat are the names of nodes of the site.
-func (v *View) thoseThat(hang func(*skerryv1.Node) bool) []string {
 	var names []string
-	for _, node := range v.Nodes() {
-		if node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && hang(node) {
+	for node := range v.AllNodes() {
+		if hangsOn(node, sum, !issues && len(v.meta.trusted) <= crowded) {
 			names = append(names, node.GetName())
 		}
 	}
 	return names
 }
 
+// hangsOn tells whether a node of the site hangs on a CA: until it has said that it
+// takes nothing more from it, if untilRefused.
 func hangsOn(node *skerryv1.Node, sum [sha256.Size]byte, untilRefused bool) bool {
-	return len(node.GetSvidIssuer()) != sha256.Size || saysItHangs(node, sum) || untilRefused && !contains(node.GetRefusedIssuers(), sum)
-}
-
-func saysItHangs(node *skerryv1.Node, sum [sha256.Size]byte) bool {
-	return bytes.Equal(node.GetSvidIssuer(), sum[:]) || contains(node.GetWorkloadIssuers(), sum)
+	switch {
+	case node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED:
+		return false
+	case len(node.GetSvidIssuer()) != sha256.Size: // it has not said who issued it
+		return true
+	default:
+		return bytes.Equal(node.GetSvidIssuer(), sum[:]) || contains(node.GetWorkloadIssuers(), sum) ||
+			untilRefused && !contains(node.GetRefusedIssuers(), sum)
+	}
 }
 
 func contains(sums [][]byte, sum [sha256.Size]byte) bool {
@@ -115,14 +116,13 @@ func held(all []*skerryv1.Node, sum [sha256.Size]byte, untilRefused bool) []stri
 	var issue, hang []string
 	evicted := false
 	for _, node := range all {
-		removed := node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
 		if len(node.GetAuthority()) > 0 && sha256.Sum256(node.GetAuthority()) == sum {
-			evicted = evicted || removed
+			evicted = evicted || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
 			if hasReplica(node) {
 				issue = append(issue, node.GetName())
 			}
 		}
-		if !removed && hangsOn(node, sum, untilRefused) {
+		if hangsOn(node, sum, untilRefused) {
 			hang = append(hang, node.GetName())
 		}
 	}

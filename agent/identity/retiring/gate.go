@@ -28,8 +28,7 @@ type Gate struct {
 func (g *Gate) Take(ca *x509.Certificate, store func() error) error {
 	g.storing.RLock()
 	defer g.storing.RUnlock()
-	sum := sha256.Sum256(ca.Raw)
-	if slices.ContainsFunc(g.orders(), func(r []byte) bool { return bytes.Equal(r, sum[:]) }) {
+	if Has(g.orders(), ca) {
 		return problem.New(problem.Conflict, "identity", "it was issued by %s, a CA that retires; another voter is asked", ca.Subject.CommonName)
 	}
 	return store()
@@ -46,6 +45,13 @@ func (g *Gate) Refused(look func()) [][]byte {
 	refused := g.orders()
 	look()
 	return refused
+}
+
+// Has tells whether a CA is among those that issue no more, given by the SHA-256 of
+// their certificates.
+func Has(issueNoMore [][]byte, ca *x509.Certificate) bool {
+	sum := sha256.Sum256(ca.Raw)
+	return slices.ContainsFunc(issueNoMore, func(other []byte) bool { return bytes.Equal(other, sum[:]) })
 }
 
 func (g *Gate) orders() [][]byte {

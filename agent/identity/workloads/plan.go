@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"skerry.dev/agent/identity/retiring"
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -103,22 +104,13 @@ func (v view) due(p *skerryv1.Placement, s *SVID) time.Duration {
 		return 0
 	}
 	ca := issuer(s, v.bundle)
-	if ca == nil || v.retires(ca) {
+	if ca == nil || retiring.Has(v.orders.GetRetiring(), ca) { // it waits for what hangs on it
 		return 0
 	}
 	if v.known && certs.Early(s.Leaf, ca, v.now) {
 		return 0
 	}
 	return certs.RenewAt(s.Leaf).Sub(v.now)
-}
-
-// retires: the CA waits for what hangs on it.
-func (v view) retires(ca *x509.Certificate) bool {
-	if len(v.orders.GetRetiring()) == 0 {
-		return false
-	}
-	sum := fingerprint(ca)
-	return slices.ContainsFunc(v.orders.GetRetiring(), func(r []byte) bool { return bytes.Equal(r, sum) })
 }
 
 // issuer is the CA that counts and has issued an SVID; nil when none has. What
