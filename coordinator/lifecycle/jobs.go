@@ -23,10 +23,14 @@ func (s *sheet) planJob() {
 	s.followSchedule()
 	s.endLate()
 	s.forget()
-	s.giveUpLost()
+	failed := s.giveUpLost()
 	s.leaveNodes()
 	for _, run := range manifest.ActiveRuns(s.w) {
-		s.attempt(run)
+		// The state counts these failures first: they may end the run, and delay what
+		// comes next.
+		if !failed[run.GetNumber()] {
+			s.attempt(run)
+		}
 	}
 }
 
@@ -71,17 +75,21 @@ func (s *sheet) backoff(run *skerryv1.Run) time.Duration {
 	return min(longest, first<<min(run.GetFailed()-1, 16))
 }
 
-// giveUpLost counts attempts on lost nodes as failed, so that others are made.
-// What they still do there, nobody will know. One that stays is waited for.
-func (s *sheet) giveUpLost() {
+// giveUpLost counts attempts on lost nodes as failed, so that others are made, and
+// returns the numbers of their runs. What they still do there, nobody will know.
+// One that stays is waited for.
+func (s *sheet) giveUpLost() map[uint64]bool {
+	failed := map[uint64]bool{}
 	for _, p := range s.counted() {
 		if s.mustNotRunTwice(p) || !s.givenUp(p) {
 			continue
 		}
 		if !s.remove(p, fmt.Sprintf("its node %s is lost: the attempt counts as failed", p.GetNode())) {
-			return
+			return failed
 		}
+		failed[p.GetRun()] = true
 	}
+	return failed
 }
 
 // leaveNodes that are drained: the attempts there end, and are made elsewhere.

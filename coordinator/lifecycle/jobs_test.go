@@ -130,6 +130,20 @@ func TestALostNodesAttemptIsMadeElsewhere(t *testing.T) {
 	s.wantRun("run 1 has succeeded: succeeded 1/1, failed 1")
 }
 
+// What is lost may be more than the run may retry: nothing is made for it any more.
+func TestALostNodeMayEndARun(t *testing.T) {
+	s := newSite(t, 3)
+	s.applyWorkload(job(2, 2, retries(1), func(w *skerryv1.Workload) {
+		w.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "name", In: []string{"n2"}}}}
+	}))
+	s.pass(time.Second)
+	s.want("load-1 on n2", "load-2 on n2")
+	s.nodes["n2"].off = true
+	s.pass(10 * time.Second)
+	s.want("load-1 on n2, stops, lost", "load-2 on n2, stops, lost")
+	s.wantRun("run 1 has failed: succeeded 0/2, failed 2: more attempts failed than it may retry")
+}
+
 func TestAnAttemptThatStaysIsWaitedFor(t *testing.T) {
 	s := newSite(t, 3)
 	s.applyWorkload(job(1, 1, stays, notOnFirst))
