@@ -16,6 +16,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.
 PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.0.0-$(VERSION))
 
 export CGO_ENABLED := 0
+# The property tests try the same cases each time: what is red is so because of a
+# change. make test-random tries others.
+export RAPID_SEED ?= 1
 GO      ?= go
 # Nothing in these is called often enough for inlining to be worth its room: 0.8 MB.
 UNINLINED := connectrpc.com/connect skerry.dev/agent/runtime/libvirt skerry.dev/agent/localapi skerry.dev/coordinator/api skerry.dev/shared/api/skerry/v1/skerryv1connect \
@@ -23,7 +26,8 @@ UNINLINED := connectrpc.com/connect skerry.dev/agent/runtime/libvirt skerry.dev/
 	github.com/containernetworking/... github.com/opencontainers/... github.com/vishvananda/... \
 	github.com/digitalocean/... libvirt.org/... google.golang.org/grpc/... github.com/gogo/... \
 	github.com/hashicorp/... github.com/miekg/dns github.com/cockroachdb/errors/... \
-	github.com/spf13/... go.yaml.in/... golang.org/x/text/...
+	github.com/spf13/... go.yaml.in/... golang.org/x/text/... github.com/go-json-experiment/... github.com/go-jose/... \
+	github.com/distribution/...
 # grpcnotrace leaves out pages for browsers that no one could reach. Functions begin
 # at 16 bytes, as on other processors, and not at 32: 0.35 MB.
 GOBUILD := $(GO) build -trimpath -tags grpcnotrace $(UNINLINED:%=-gcflags=%=-l) -ldflags "-s -w -funcalign=16 -X main.version=$(VERSION)"
@@ -60,6 +64,13 @@ test: ## everything: lint, unit, race, simulation, containerd, hosts, packages (
 .PHONY: test-unit
 test-unit: ## fast tests, without root
 	$(GO) test ./...
+
+CHECKS ?= 2000
+.PHONY: test-random
+test-random: ## the property tests with CHECKS (2000) cases each and another seed each time
+	for package in $$(git grep -l rapid.Check -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		RAPID_SEED=0 RAPID_CHECKS=$(CHECKS) $(GO) test $(FRESH) -timeout 30m ./$$package; \
+	done
 
 .PHONY: test-race
 test-race: ## fast tests under the race detector

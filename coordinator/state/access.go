@@ -38,7 +38,7 @@ func (x *tx) checkAdmin() error {
 }
 
 func (x *tx) hasAdmin() bool {
-	for _, operator := range operators.list(x.Txn) {
+	for _, operator := range operators.list(x.rows) {
 		if IsAdmin(operator) {
 			return true
 		}
@@ -72,7 +72,7 @@ func (x *tx) judgeAgain(entry *sitev1.Entry) bool {
 // isAnother: the workload is there, and not as it was judged.
 func (x *tx) isAnother(project, name string, judged *sitev1.Judged) bool {
 	k := key(project, name)
-	w := workloads.get(x.Txn, k).GetWorkload()
+	w := workloads.get(x.rows, k).GetWorkload()
 	return w != nil && !proto.Equal(judged, x.rollout(k).judged(w))
 }
 
@@ -107,7 +107,7 @@ func checkGrants(about string, grants []*skerryv1.Grant) error {
 // changeGrants gives roles to an operator, or takes them away.
 func (x *tx) changeGrants(change *sitev1.ChangeGrants) (*sitev1.Outcome, error) {
 	about := "Operator/" + bounded(change.GetOperator(), maxName)
-	present := operators.get(x.Txn, change.GetOperator())
+	present := operators.get(x.rows, change.GetOperator())
 	if present == nil {
 		return nil, problem.New(problem.NotFound, about, "there is no such operator").
 			WithHint("make a token for a new one: skerry token create --role operator --name %s --grant ROLE", bounded(change.GetOperator(), maxName))

@@ -29,7 +29,7 @@ const (
 // does not know becomes part of the state, so that nothing healthy is ended; what
 // the state believes to be there and is not is forgotten.
 func (x *tx) adoptNode(change *sitev1.AdoptNode) (*sitev1.Outcome, error) {
-	node := nodes.get(x.Txn, change.GetNode())
+	node := nodes.get(x.rows, change.GetNode())
 	if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -47,7 +47,7 @@ func (x *tx) adoptNode(change *sitev1.AdoptNode) (*sitev1.Outcome, error) {
 		runs[placements.key(p)] = true
 		x.adopt(node.GetName(), p)
 	}
-	for _, known := range placements.by(x.Txn, byNode, node.GetName()) {
+	for _, known := range placements.by(x.rows, byNode, node.GetName()) {
 		if runs[placements.key(known)] {
 			continue
 		}
@@ -56,7 +56,7 @@ func (x *tx) adoptNode(change *sitev1.AdoptNode) (*sitev1.Outcome, error) {
 		}
 		placements.remove(x, placements.key(known))
 	}
-	next := shallow(nodes.get(x.Txn, node.GetName()))
+	next := shallow(nodes.get(x.rows, node.GetName()))
 	next.SiteEpoch = x.siteEpoch
 	x.putNode(next)
 	x.changeNodeState(next, skerryv1.NodeState_NODE_STATE_READY)
@@ -67,7 +67,7 @@ func (x *tx) adoptNode(change *sitev1.AdoptNode) (*sitev1.Outcome, error) {
 
 // adopt one placement that a node runs.
 func (x *tx) adopt(node string, running *skerryv1.Placement) {
-	known := placements.get(x.Txn, placements.key(running))
+	known := placements.get(x.rows, placements.key(running))
 	switch {
 	case known.GetNode() == node:
 		x.takeNewer(node, running)
@@ -107,16 +107,16 @@ func (x *tx) mayNotAdopt(running *skerryv1.Placement) string {
 	if manifest.IsJob(spec) {
 		return "it is an attempt of a run that the backup does not know"
 	}
-	if workloads.get(x.Txn, key(running.GetProject(), running.GetWorkload())) == nil && x.counts[workloadsOrdinal] == maxWorkloads {
+	if workloads.get(x.rows, key(running.GetProject(), running.GetWorkload())) == nil && x.counts[workloadsOrdinal] == maxWorkloads {
 		return "there is no room for its workload"
 	}
-	if projects.get(x.Txn, running.GetProject()) == nil && x.counts[projectsOrdinal] == maxProjects {
+	if projects.get(x.rows, running.GetProject()) == nil && x.counts[projectsOrdinal] == maxProjects {
 		return "there is no room for its project"
 	}
 	if !IsExclusive(spec) {
 		return ""
 	}
-	for _, other := range placements.by(x.Txn, byWorkload, key(running.GetProject(), running.GetWorkload())) {
+	for _, other := range placements.by(x.rows, byWorkload, key(running.GetProject(), running.GetWorkload())) {
 		if other.GetName() != running.GetName() && MayRun(other) {
 			return "it is exclusive, and " + other.GetName() + " may run on " + other.GetNode()
 		}
@@ -137,7 +137,7 @@ func numberOf(p *skerryv1.Placement) uint64 {
 // passNumber sees to it that a placement's name is not used again.
 func (x *tx) passNumber(p *skerryv1.Placement) {
 	k := key(p.GetProject(), p.GetWorkload())
-	if record := workloads.get(x.Txn, k); record.GetNextNumber() <= numberOf(p) {
+	if record := workloads.get(x.rows, k); record.GetNextNumber() <= numberOf(p) {
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: record.GetWorkload(), NextNumber: numberOf(p) + 1})
 	}
 }
@@ -146,7 +146,7 @@ func (x *tx) passNumber(p *skerryv1.Placement) {
 // than what the state has: else it would be rolled back.
 func (x *tx) takeNewer(node string, running *skerryv1.Placement) {
 	k := key(running.GetProject(), running.GetWorkload())
-	record := workloads.get(x.Txn, k)
+	record := workloads.get(x.rows, k)
 	if record != nil && record.GetWorkload().GetGeneration() >= running.GetGeneration() {
 		return
 	}
@@ -164,7 +164,7 @@ func (x *tx) takeNewer(node string, running *skerryv1.Placement) {
 	if samePorts(record.GetWorkload(), next) {
 		next = withPorts(next, record.GetWorkload())
 	}
-	if projects.get(x.Txn, next.GetProject()) == nil {
+	if projects.get(x.rows, next.GetProject()) == nil {
 		projects.put(x, &sitev1.ProjectRecord{Project: &skerryv1.Project{
 			Kind: "Project", Name: next.GetProject(), Generation: 1, ResourceVersion: x.index, Created: x.time,
 		}})

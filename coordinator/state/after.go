@@ -18,7 +18,7 @@ func (x *tx) checkAfter(given []*skerryv1.Resource) error {
 		w := resource.GetWorkload()
 		about := "Workload/" + w.GetName()
 		for i, name := range w.GetAfter() {
-			if workloads.get(x.Txn, key(w.GetProject(), name)) == nil {
+			if workloads.get(x.rows, key(w.GetProject(), name)) == nil {
 				return problem.New(problem.NotFound, about, "it waits for %s, and project %s has no such workload", bounded(name, maxName), w.GetProject()).
 					WithField(fmt.Sprintf("after[%d]", i)).WithHint("apply %s before, or in the same manifest", bounded(name, maxName))
 			}
@@ -43,7 +43,7 @@ func (x *tx) circle(of *skerryv1.Workload) []string {
 	}
 	for next := []*step{{name: of.GetName()}}; len(next) > 0; next = next[1:] {
 		at := next[0]
-		for _, name := range workloads.get(x.Txn, key(of.GetProject(), at.name)).GetWorkload().GetAfter() {
+		for _, name := range workloads.get(x.rows, key(of.GetProject(), at.name)).GetWorkload().GetAfter() {
 			if name == of.GetName() {
 				names := []string{name}
 				for ; at != nil && len(names) < maxCircle; at = at.from {
@@ -63,7 +63,7 @@ func (x *tx) circle(of *skerryv1.Workload) []string {
 
 // tellWaiting says that what others wait for is gone.
 func (x *tx) tellWaiting(project, name string) {
-	for _, record := range workloads.list(x.Txn) {
+	for _, record := range workloads.list(x.rows) {
 		w := record.GetWorkload()
 		if w.GetProject() == project && slices.Contains(w.GetAfter(), name) {
 			x.warn(aboutWorkload(w), "DependencyDeleted", "%s, which it waits for, was deleted: what runs goes on, new placements wait", name)

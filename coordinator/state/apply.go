@@ -58,7 +58,6 @@ func (s *Store) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 		x.followNodes()
 	}
 	if err != nil {
-		x.Abort()
 		x = s.begin(index, stampOf(entry))
 		x.audit.term = max(x.audit.term, entry.GetTerm())
 		outcome = refusal(err)

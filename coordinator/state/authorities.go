@@ -36,7 +36,7 @@ func authorityAhead(all []*skerryv1.Node, m meta, now time.Time) bool {
 // ends before the next begins, unless its CAs begin after site time.
 func (x *tx) rotateAuthorities() (*sitev1.Outcome, error) {
 	var behind []string
-	all := nodes.list(x.Txn)
+	all := nodes.list(x.rows)
 	for _, node := range all {
 		if hasReplica(node) && !node.GetWitness() && node.GetAuthorityGeneration() < x.authorityGeneration {
 			behind = append(behind, node.GetName())

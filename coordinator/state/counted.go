@@ -39,7 +39,7 @@ func (x *tx) countedOf(k string) *counted {
 func (x *tx) takeRoom(k string, w *skerryv1.Workload, stable bool) bool {
 	c := x.countedOf(k)
 	if c.room < 0 {
-		all, rollout := placements.by(x.Txn, byWorkload, k), x.rollout(k)
+		all, rollout := placements.by(x.rows, byWorkload, k), x.rollout(k)
 		c.room, c.behind = Room(w, rollout, all), rollout.Behind(w, all)
 		c.ahead = rollout.Ahead(w, all, IsHealthy)
 		for _, p := range all {
@@ -65,14 +65,14 @@ func (x *tx) takeRoom(k string, w *skerryv1.Workload, stable bool) bool {
 // something that stays is there.
 func (x *tx) mayBind(p *skerryv1.Placement) bool {
 	k := key(p.GetProject(), p.GetWorkload())
-	w := workloads.get(x.Txn, k).GetWorkload()
+	w := workloads.get(x.rows, k).GetWorkload()
 	if p.GetGeneration() == w.GetGeneration() && x.freeBeside(k, w) == 0 {
 		return false
 	}
 	if !MustNotRunTwice(w, p) {
 		c := x.countedOf(k)
 		if c.stays == nil {
-			stays := slices.ContainsFunc(placements.by(x.Txn, byWorkload, k), func(other *skerryv1.Placement) bool {
+			stays := slices.ContainsFunc(placements.by(x.rows, byWorkload, k), func(other *skerryv1.Placement) bool {
 				return other.GetNode() != "" && MustNotRunTwice(w, other)
 			})
 			c.stays = &stays
@@ -81,14 +81,14 @@ func (x *tx) mayBind(p *skerryv1.Placement) bool {
 			return true
 		}
 	}
-	return FreeToBind(w, p, placements.by(x.Txn, byWorkload, k)) > 0
+	return FreeToBind(w, p, placements.by(x.rows, byWorkload, k)) > 0
 }
 
 // freeBeside is how many more placements of the newest template may get a node.
 func (x *tx) freeBeside(k string, w *skerryv1.Workload) int {
 	c := x.countedOf(k)
 	if c.beside < 0 {
-		c.beside = x.rollout(k).FreeBeside(w, placements.by(x.Txn, byWorkload, k))
+		c.beside = x.rollout(k).FreeBeside(w, placements.by(x.rows, byWorkload, k))
 	}
 	return c.beside
 }
@@ -96,7 +96,7 @@ func (x *tx) freeBeside(k string, w *skerryv1.Workload) int {
 // tookNode counts a placement that mayBind let through.
 func (x *tx) tookNode(p *skerryv1.Placement) {
 	k := key(p.GetProject(), p.GetWorkload())
-	if c := x.counted[k]; c != nil && c.beside > 0 && p.GetGeneration() == workloads.get(x.Txn, k).GetWorkload().GetGeneration() {
+	if c := x.counted[k]; c != nil && c.beside > 0 && p.GetGeneration() == workloads.get(x.rows, k).GetWorkload().GetGeneration() {
 		c.beside--
 	}
 }
@@ -118,11 +118,11 @@ func (x *tx) takeNode(k string, w *skerryv1.Workload, node string) bool {
 	c := x.countedOf(k)
 	if c.nodes == nil {
 		c.nodes = map[string]bool{}
-		for _, p := range placements.by(x.Txn, byWorkload, k) {
+		for _, p := range placements.by(x.rows, byWorkload, k) {
 			c.nodes[isFor(p)] = true
 		}
 	}
-	if c.nodes[node] || !Hosts(nodes.get(x.Txn, node), w) {
+	if c.nodes[node] || !Hosts(nodes.get(x.rows, node), w) {
 		return false
 	}
 	c.nodes[node] = true
@@ -135,7 +135,7 @@ func countedRun(k string, run uint64) string { return fmt.Sprint(k, "\x00", run)
 func (x *tx) takeAttempt(k string, w *skerryv1.Workload, run uint64) bool {
 	c := x.countedOf(countedRun(k, run))
 	if c.room < 0 {
-		c.room = RoomInRun(w, activeRun(w, run), placements.by(x.Txn, byWorkload, k))
+		c.room = RoomInRun(w, activeRun(w, run), placements.by(x.rows, byWorkload, k))
 	}
 	if c.room == 0 {
 		return false

@@ -46,7 +46,7 @@ func (x *tx) judgeTrust(old *skerryv1.Node, state skerryv1.NodeState) *skerryv1.
 
 // trustNode again, because it has been well for long enough.
 func (x *tx) trustNode(name string) bool {
-	old := nodes.get(x.Txn, name)
+	old := nodes.get(x.rows, name)
 	until := old.GetDistrust().GetUntil()
 	if until == nil || later(until, x.time) {
 		return false

@@ -35,7 +35,7 @@ func AtATime(w *skerryv1.Workload) int {
 // makesWay tells whether a placement may end because its node is drained, or
 // because a rebalance moves it.
 func (x *tx) makesWay(w *skerryv1.Workload, p *skerryv1.Placement) bool {
-	node := nodes.get(x.Txn, p.GetNode())
+	node := nodes.get(x.rows, p.GetNode())
 	if m := Moves(x.rebalance, p); m != nil && m.GetState() < moveDone {
 		return !StaysPut(w, p) && x.spares(w, p)
 	}
@@ -47,7 +47,7 @@ func (x *tx) makesWay(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 
 // spares: the workload can do without a placement for a while.
 func (x *tx) spares(w *skerryv1.Workload, p *skerryv1.Placement) bool {
-	return !IsHealthy(p) || Spare(w, placements.by(x.Txn, byWorkload, key(p.GetProject(), p.GetWorkload())), AtATime(w)) > 0
+	return !IsHealthy(p) || Spare(w, placements.by(x.rows, byWorkload, key(p.GetProject(), p.GetWorkload())), AtATime(w)) > 0
 }
 
 // Left is what is still on a node after a drain could have come to its end:
@@ -70,12 +70,12 @@ func Left(node *skerryv1.Node, here []*skerryv1.Placement) (left, staying []*ske
 // endDrain of a node from which all has gone that may, or that took too long:
 // then nothing more moves, and what is left stays in its care.
 func (x *tx) endDrain(part *sitev1.EndDrain) bool {
-	old := nodes.get(x.Txn, part.GetNode())
+	old := nodes.get(x.rows, part.GetNode())
 	drain := old.GetDuty().GetDrain()
 	if old.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING {
 		return false
 	}
-	left, staying := Left(old, placements.by(x.Txn, byNode, old.GetName()))
+	left, staying := Left(old, placements.by(x.rows, byNode, old.GetName()))
 	late := drain.GetDeadline() != nil && !later(drain.GetDeadline(), x.time)
 	if len(left) > 0 && !late {
 		return false
@@ -132,7 +132,7 @@ func (x *tx) stayHere(node *skerryv1.Node) {
 	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
 		return // its work was replaced because it is lost
 	}
-	for _, old := range placements.by(x.Txn, byNode, node.GetName()) {
+	for _, old := range placements.by(x.rows, byNode, node.GetName()) {
 		if old.GetReplacedBy() != "" && old.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			p := shallow(old)
 			p.ReplacedBy = ""

@@ -66,7 +66,7 @@ func ToMaintenance(node *skerryv1.Node) bool {
 
 // changeDuty takes a node out of service, or back.
 func (x *tx) changeDuty(change *sitev1.ChangeDuty) (*sitev1.Outcome, error) {
-	old := nodes.get(x.Txn, change.GetNode())
+	old := nodes.get(x.rows, change.GetNode())
 	if old == nil || old.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -108,11 +108,11 @@ func (x *tx) changeDuty(change *sitev1.ChangeDuty) (*sitev1.Outcome, error) {
 
 // checkDrain refuses a drain after which there would be nowhere to go.
 func (x *tx) checkDrain(node *skerryv1.Node) error {
-	here := placements.by(x.Txn, byNode, node.GetName())
+	here := placements.by(x.rows, byNode, node.GetName())
 	if !slices.ContainsFunc(here, func(p *skerryv1.Placement) bool { return p.GetEnded() == nil }) {
 		return nil // of what has ended only the logs are there
 	}
-	for _, other := range nodes.list(x.Txn) {
+	for _, other := range nodes.list(x.rows) {
 		if other.GetName() != node.GetName() && WhyNoWork(other, nil) == "" {
 			return nil
 		}

@@ -22,13 +22,13 @@ func GivesWay(victim *skerryv1.Placement, w *skerryv1.Workload, spare int) bool 
 
 // planEviction ends a placement to make room for another one that still waits.
 func (x *tx) planEviction(part *sitev1.Eviction) bool {
-	victim := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
-	waits := placements.get(x.Txn, key(part.GetForProject(), part.GetForPlacement()))
+	victim := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
+	waits := placements.get(x.rows, key(part.GetForProject(), part.GetForPlacement()))
 	if victim.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || victim.GetNode() == "" || !pending(waits) {
 		return false
 	}
 	k := key(victim.GetProject(), victim.GetWorkload())
-	if !GivesWay(victim, waits.GetSpec(), Spare(workloads.get(x.Txn, k).GetWorkload(), placements.by(x.Txn, byWorkload, k), Unlimited)) {
+	if !GivesWay(victim, waits.GetSpec(), Spare(workloads.get(x.rows, k).GetWorkload(), placements.by(x.rows, byWorkload, k), Unlimited)) {
 		return false
 	}
 	x.stop(victim)

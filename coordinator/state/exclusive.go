@@ -35,7 +35,7 @@ func (x *tx) checkLeaseStays(present, next *skerryv1.Workload) error {
 	if present == nil || manifest.LeaseOf(present) == manifest.LeaseOf(next) {
 		return nil
 	}
-	for _, p := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
+	for _, p := range placements.by(x.rows, byWorkload, key(next.GetProject(), next.GetName())) {
 		if p.GetNode() != "" && p.GetEnded() == nil && p.GetLapsed() == nil {
 			return problem.New(problem.Conflict, "Workload/"+next.GetName(), "%s may be running on %s: to become exclusive or not, or to get another lease, it must be stopped first",
 				p.GetName(), p.GetNode()).WithField("partition").WithHint("apply it with replicas: 0, and once nothing of it is left, as it is to be")
@@ -54,16 +54,16 @@ func MayRun(p *skerryv1.Placement) bool {
 // coordinator that decided so grants it never again, and each that comes after
 // it knows this entry.
 func (x *tx) planLapse(part *sitev1.LeaseLapse) bool {
-	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	old := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	if old == nil || !MayRun(old) {
 		return false
 	}
-	if node := nodes.get(x.Txn, old.GetNode()); max(1, node.GetSiteEpoch()) < x.siteEpoch && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
+	if node := nodes.get(x.rows, old.GetNode()); max(1, node.GetSiteEpoch()) < x.siteEpoch && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
 		return false // nobody knows who has granted what there (SAFETY, rule 4)
 	}
 	x.warn(aboutPlacement(old), "LeaseLapsed", "its node %s is lost, and its lease of %s has ended: it runs there no more",
 		old.GetNode(), old.GetSpec().GetPartition().GetLease())
-	if nodes.get(x.Txn, old.GetNode()).GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
+	if nodes.get(x.rows, old.GetNode()).GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		placements.remove(x, placements.key(old)) // its node will not tell that nothing is left
 		return true
 	}

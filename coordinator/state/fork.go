@@ -7,5 +7,5 @@ import "slices"
 func (s *Store) Fork() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Store{db: s.db.Snapshot(), meta: s.meta, events: slices.Clip(s.events), requests: newRequests()}
+	return &Store{rows: s.rows, meta: s.meta, events: slices.Clip(s.events), requests: newRequests()}
 }

@@ -85,7 +85,7 @@ func (x *tx) settleForm(present *skerryv1.Workload, change *workloadChange) erro
 // countNodes that are to have a placement.
 func (x *tx) countNodes(w *skerryv1.Workload) uint32 {
 	count := uint32(0)
-	for _, node := range nodes.list(x.Txn) {
+	for _, node := range nodes.list(x.rows) {
 		if Hosts(node, w) {
 			count++
 		}
@@ -140,7 +140,7 @@ func (x *tx) followNodes() {
 	if len(changed) == 0 {
 		return
 	}
-	for _, record := range workloads.by(x.Txn, byForm, perNode) {
+	for _, record := range workloads.by(x.rows, byForm, perNode) {
 		w := record.GetWorkload()
 		count := int64(w.GetStatus().GetNodes())
 		for _, node := range changed {

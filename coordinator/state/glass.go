@@ -20,7 +20,7 @@ const (
 // createLocalOperator records an operator whom root on a voter has made. One
 // that there is keeps its key: whoever uses it would be cut off without a word.
 func (x *tx) createLocalOperator(change *sitev1.CreateLocalOperator) (*sitev1.Outcome, error) {
-	node := nodes.get(x.Txn, change.GetNode())
+	node := nodes.get(x.rows, change.GetNode())
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED || node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
 		return nil, problem.New(problem.Forbidden, "Node/"+bounded(change.GetNode(), maxNodeName), "it is no voter of the site").
 			WithHint("run it on a voter: skerry status on any node names them")
@@ -29,7 +29,7 @@ func (x *tx) createLocalOperator(change *sitev1.CreateLocalOperator) (*sitev1.Ou
 	if x.isRevoked(change.GetKeyFingerprint()) {
 		return nil, problem.New(problem.Forbidden, about, "the key was revoked")
 	}
-	if present := operators.get(x.Txn, change.GetName()); present != nil {
+	if present := operators.get(x.rows, change.GetName()); present != nil {
 		if bytes.Equal(present.GetKeyFingerprint(), change.GetKeyFingerprint()) {
 			return &sitev1.Outcome{Operator: change.GetName()}, nil // it is repeated
 		}

@@ -55,7 +55,7 @@ func (x *tx) refusedIssuers(said [][]byte) [][]byte {
 	if len(said) == 0 {
 		return nil
 	}
-	replicas := nodes.by(x.Txn, byReplica, "yes")
+	replicas := nodes.by(x.rows, byReplica, "yes")
 	return slices.DeleteFunc(boundedIssuers(said), func(sum []byte) bool {
 		return slices.ContainsFunc(replicas, func(node *skerryv1.Node) bool { return issuesWith(node, [sha256.Size]byte(sum)) })
 	})
@@ -65,7 +65,7 @@ func (x *tx) refusedIssuers(said [][]byte) [][]byte {
 // node that issues from now on.
 func (x *tx) issuesAgain(node *skerryv1.Node) {
 	sum := sha256.Sum256(node.GetAuthority())
-	for _, other := range nodes.list(x.Txn) {
+	for _, other := range nodes.list(x.rows) {
 		if !contains(other.GetRefusedIssuers(), sum) {
 			continue
 		}
@@ -95,7 +95,7 @@ func (v *View) MustRenew(node *skerryv1.Node) bool {
 // hangs: whoever made it had not seen that yet. The CAs of evicted nodes leave at
 // once (SAFETY, rule 13).
 func (x *tx) mayRetire(version *sitev1.TrustVersion) error {
-	after, all := trustedBy(version), nodes.list(x.Txn)
+	after, all := trustedBy(version), nodes.list(x.rows)
 	if len(after) == 0 {
 		return nil // appendTrust says what is wrong with it
 	}

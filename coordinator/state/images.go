@@ -40,7 +40,7 @@ func (x *tx) addImage(change *sitev1.AddImage) (*sitev1.Outcome, error) {
 		Kind: "Image", Name: given.GetName(), Generation: 1, Created: x.time,
 		Digest: given.GetDigest(), Size: max(0, given.GetSize()), DiskBytes: max(0, given.GetDiskBytes()),
 	}
-	old := images.get(x.Txn, given.GetName())
+	old := images.get(x.rows, given.GetName())
 	switch {
 	case old == nil && x.counts[imagesOrdinal] == maxImages:
 		return nil, exhausted("images", maxImages)
@@ -51,7 +51,7 @@ func (x *tx) addImage(change *sitev1.AddImage) (*sitev1.Outcome, error) {
 		image.Created, image.Generation = old.GetCreated(), old.GetGeneration()+1
 	}
 	for _, node := range given.GetNodes() {
-		if nodes.get(x.Txn, node) != nil {
+		if nodes.get(x.rows, node) != nil {
 			image.Nodes = with(image.Nodes, node)
 		}
 	}
@@ -67,7 +67,7 @@ func (x *tx) putImage(image *skerryv1.Image) {
 
 // holds takes over which images a node says that it holds wholly.
 func (x *tx) holds(node string, digests []string) {
-	for _, old := range images.list(x.Txn) {
+	for _, old := range images.list(x.rows) {
 		has := slices.Contains(digests, old.GetDigest())
 		if has == slices.Contains(old.GetNodes(), node) {
 			continue
@@ -96,20 +96,20 @@ func without(names []string, name string) []string {
 }
 
 func (x *tx) deleteImage(name string, version uint64) (*sitev1.Outcome, error) {
-	image := images.get(x.Txn, name)
+	image := images.get(x.rows, name)
 	if image == nil {
 		return nil, missing("Image", name)
 	}
 	if err := checkVersion("Image/"+name, version, image.GetResourceVersion()); err != nil {
 		return nil, err
 	}
-	for _, w := range workloads.list(x.Txn) {
+	for _, w := range workloads.list(x.rows) {
 		if manifest.ImageOf(w.GetWorkload()) == name {
 			return nil, problem.New(problem.Conflict, "Image/"+name, "workload %s uses it", w.GetWorkload().GetName()).
 				WithHint("change or delete the workload first")
 		}
 	}
-	for _, p := range placements.list(x.Txn) {
+	for _, p := range placements.list(x.rows) {
 		if manifest.ImageOf(p.GetSpec()) == name && mayStart(p) {
 			return nil, problem.New(problem.Conflict, "Image/"+name, "placement %s uses it", p.GetName()).
 				WithHint("wait until the update of workload %s is over, or delete the placement", p.GetWorkload())

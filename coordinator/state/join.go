@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -21,7 +20,7 @@ const firstVoters = 5
 // key may repeat the call until the token expires and gets the same record,
 // any other key is refused (SAFETY, rule 15).
 func (x *tx) joinSite(change *sitev1.JoinSite) (*sitev1.Outcome, error) {
-	token, err := usableToken(x.Txn, x.time, change)
+	token, err := usableToken(x.rows, x.time, change)
 	if err != nil {
 		return nil, err
 	}
@@ -34,18 +33,18 @@ func (x *tx) joinSite(change *sitev1.JoinSite) (*sitev1.Outcome, error) {
 // CheckJoin says why a join would be refused, as far as its token goes. The
 // coordinator asks before it writes: who has no token must not fill the log.
 func (v *View) CheckJoin(change *sitev1.JoinSite) error {
-	_, err := usableToken(v.txn, v.meta.time, change)
+	_, err := usableToken(v.rows, v.meta.time, change)
 	return err
 }
 
-func usableToken(txn *memdb.Txn, now *timestamppb.Timestamp, change *sitev1.JoinSite) (*sitev1.TokenRecord, error) {
+func usableToken(from *rows, now *timestamppb.Timestamp, change *sitev1.JoinSite) (*sitev1.TokenRecord, error) {
 	refuse := func(text string) error {
 		return problem.New(problem.Forbidden, "token", "%s", text).WithHint("make a new one: skerry token create")
 	}
 	if len(change.GetKeyFingerprint()) != sha256.Size {
 		return nil, problem.New(problem.Invalid, "join", "the fingerprint of the key is not a SHA-256").WithField("keyFingerprint")
 	}
-	found := tokens.by(txn, "hash", hex.EncodeToString(change.GetSecretHash()))
+	found := tokens.by(from, "hash", hex.EncodeToString(change.GetSecretHash()))
 	if len(found) == 0 {
 		return nil, refuse("this site does not know it")
 	}
@@ -112,7 +111,7 @@ func (x *tx) joinNode(token *sitev1.TokenRecord, change *sitev1.JoinSite) (*site
 
 // joinAgain answers a repeated call with the record that the first one made.
 func (x *tx) joinAgain(token *sitev1.TokenRecord, fingerprint []byte) (*sitev1.Outcome, error) {
-	for _, node := range nodes.list(x.Txn) {
+	for _, node := range nodes.list(x.rows) {
 		if bytes.Equal(node.GetKeyFingerprint(), fingerprint) && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
 			return &sitev1.Outcome{Node: node}, nil
 		}
@@ -122,7 +121,7 @@ func (x *tx) joinAgain(token *sitev1.TokenRecord, fingerprint []byte) (*sitev1.O
 }
 
 func (x *tx) mayVoteByDefault() bool {
-	return len(nodes.by(x.Txn, byMayVote, "yes")) < firstVoters
+	return len(nodes.by(x.rows, byMayVote, "yes")) < firstVoters
 }
 
 func (x *tx) useToken(token *sitev1.TokenRecord, by string, fingerprint []byte) {

@@ -26,7 +26,7 @@ func HeldElsewhere(p *skerryv1.Placement) bool { return otherOf(p) != "" }
 
 // PlacementsComingTo are those that a node beside their own may hold.
 func (v *View) PlacementsComingTo(node string) []*skerryv1.Placement {
-	return placements.by(v.txn, byOther, node)
+	return placements.by(v.rows, byOther, node)
 }
 
 // WhyNotLive says why a placement cannot move while it runs; empty when it can.
@@ -84,7 +84,7 @@ func (x *tx) roomiest(p *skerryv1.Placement) *skerryv1.Node {
 		return x.planPolicy().Room(n.GetCapacity()).GetMemoryBytes() - x.usageOf(n.GetName()).MemoryBytes
 	}
 	var best *skerryv1.Node
-	for _, n := range nodes.list(x.Txn) {
+	for _, n := range nodes.list(x.rows) {
 		if x.whyNotTo(n, p) == "" && (best == nil || cmp.Compare(free(n), free(best)) > 0) {
 			best = n
 		}
@@ -104,10 +104,10 @@ func (x *tx) migrate(old *skerryv1.Placement, to string) (*sitev1.Outcome, error
 	if x.halt != nil {
 		return refuse("the site is stopped")
 	}
-	if nodes.get(x.Txn, old.GetNode()).GetState() != skerryv1.NodeState_NODE_STATE_READY {
+	if nodes.get(x.rows, old.GetNode()).GetState() != skerryv1.NodeState_NODE_STATE_READY {
 		return refuse("its node %s is not ready", old.GetNode())
 	}
-	node := nodes.get(x.Txn, to)
+	node := nodes.get(x.rows, to)
 	switch {
 	case to == "":
 		if node = x.roomiest(old); node == nil {
@@ -140,11 +140,11 @@ func (x *tx) moveLive(old *skerryv1.Placement, to string) {
 // planMigration of a virtual machine off a node that is drained. Where there is
 // nowhere to go that is noted, and the drain goes on without it.
 func (x *tx) planMigration(part *sitev1.MigrateAway) bool {
-	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	old := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	if old == nil {
 		return false
 	}
-	node := nodes.get(x.Txn, old.GetNode())
+	node := nodes.get(x.rows, old.GetNode())
 	if x.halt != nil || !LeavesLive(node, old) {
 		return false
 	}

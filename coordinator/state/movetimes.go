@@ -15,10 +15,10 @@ import (
 // minute still does. Else a node would be distrusted for the years by which a
 // clock was wrong, and a job that has failed once would not be tried again.
 func (x *tx) moveTimes(by time.Duration) {
-	for _, node := range nodes.list(x.Txn) {
+	for _, node := range nodes.list(x.rows) {
 		x.moveNode(node, by)
 	}
-	for _, record := range workloads.list(x.Txn) {
+	for _, record := range workloads.list(x.rows) {
 		if active := manifest.ActiveRuns(record.GetWorkload()); len(active) > 0 {
 			w := shallow(record.GetWorkload())
 			for _, run := range active {
@@ -29,7 +29,7 @@ func (x *tx) moveTimes(by time.Duration) {
 			x.putStatus(record, w)
 		}
 	}
-	for _, old := range placements.list(x.Txn) {
+	for _, old := range placements.list(x.rows) {
 		if old.GetEnded() != nil {
 			p := shallow(old)
 			p.Ended = moved(old.GetEnded(), by)

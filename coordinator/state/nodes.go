@@ -87,7 +87,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		return problem.New(problem.Forbidden, "Node/"+node.GetName(), "the key of this machine was revoked").
 			WithHint("it joins with a new key once its old identity is gone: see operations.md, evict a node")
 	}
-	old := nodes.get(x.Txn, node.GetName())
+	old := nodes.get(x.rows, node.GetName())
 	if old == nil && x.counts[nodesOrdinal] == maxNodes {
 		return exhausted("nodes", maxNodes)
 	}
@@ -95,7 +95,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "there is a node of this name").
 			WithHint("give the new one another name, or evict the old one: skerry node evict %s", node.GetName())
 	}
-	if left := append(placements.by(x.Txn, byNode, node.GetName()), placements.by(x.Txn, byOther, node.GetName())...); len(left) > 0 {
+	if left := append(placements.by(x.rows, byNode, node.GetName()), placements.by(x.rows, byOther, node.GetName())...); len(left) > 0 {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "the node that had this name was evicted, and %s may still run on it", left[0].GetName()).
 			WithHint("if that machine is off: skerry node evict %s --off", node.GetName())
 	}
@@ -126,7 +126,7 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 
 func (x *tx) putNode(node *skerryv1.Node) {
 	node.ResourceVersion = x.index
-	old := nodes.get(x.Txn, node.GetName())
+	old := nodes.get(x.rows, node.GetName())
 	nodes.put(x, node)
 	if hasReplica(node) && len(node.GetAuthority()) > 0 && (!hasReplica(old) || !bytes.Equal(node.GetAuthority(), old.GetAuthority())) {
 		x.issuesAgain(node)
@@ -215,7 +215,7 @@ func (x *tx) tellConditions(old, node *skerryv1.Node) {
 }
 
 func (x *tx) setNodeState(change *sitev1.SetNodeState) (*sitev1.Outcome, error) {
-	old := nodes.get(x.Txn, change.GetNode())
+	old := nodes.get(x.rows, change.GetNode())
 	if old == nil {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -258,7 +258,7 @@ func (x *tx) changeNodeState(old *skerryv1.Node, state skerryv1.NodeState) {
 // markPlacements notes on the placements of a node that it is lost, or that it
 // is back: then their replacements are surplus, or they are.
 func (x *tx) markPlacements(node string, state skerryv1.NodeState) {
-	for _, old := range placements.by(x.Txn, byNode, node) {
+	for _, old := range placements.by(x.rows, byNode, node) {
 		p := shallow(old)
 		if state == skerryv1.NodeState_NODE_STATE_LOST {
 			p.LostSince = x.time
@@ -277,11 +277,11 @@ func (x *tx) removeNode(old *skerryv1.Node, version uint64) (*sitev1.Outcome, er
 	if err := checkVersion("Node/"+name, version, old.GetResourceVersion()); err != nil {
 		return nil, err
 	}
-	for _, p := range placements.by(x.Txn, byOther, name) {
+	for _, p := range placements.by(x.rows, byOther, name) {
 		return nil, problem.New(problem.Conflict, "Node/"+name, "%s, which moves, may be on it", p.GetName()).
 			WithHint("if the machine is off: skerry node confirm-off %s", name)
 	}
-	for _, p := range placements.by(x.Txn, byNode, name) {
+	for _, p := range placements.by(x.rows, byNode, name) {
 		ended := p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN // only its logs are there
 		if old.GetState() == skerryv1.NodeState_NODE_STATE_READY && !ended {
 			return nil, problem.New(problem.Conflict, "Node/"+name, "it still runs %s", p.GetName()).
@@ -303,7 +303,7 @@ func (x *tx) isOnlyVoter(node *skerryv1.Node) bool {
 	if node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
 		return false
 	}
-	for _, other := range nodes.list(x.Txn) {
+	for _, other := range nodes.list(x.rows) {
 		stays := other.GetName() != node.GetName() && other.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED
 		if stays && other.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
 			return false

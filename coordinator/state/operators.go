@@ -29,7 +29,7 @@ func (x *tx) addOperator(operator *sitev1.OperatorRecord) error {
 		return err
 	}
 	about := subject{kind: "Operator", name: operator.GetName()}
-	if old := operators.get(x.Txn, operator.GetName()); old != nil {
+	if old := operators.get(x.rows, operator.GetName()); old != nil {
 		if err := x.revoke("operator/"+old.GetName(), old.GetKeyFingerprint()); err != nil {
 			return err
 		}

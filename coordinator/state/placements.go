@@ -52,7 +52,7 @@ func (x *tx) stop(old *skerryv1.Placement) {
 }
 
 func (x *tx) deletePlacement(project, name string, version uint64) (*sitev1.Outcome, error) {
-	p := placements.get(x.Txn, key(project, name))
+	p := placements.get(x.rows, key(project, name))
 	if p == nil {
 		return nil, missing("Placement", name)
 	}

@@ -90,11 +90,11 @@ func (x *tx) plan(plan *sitev1.Plan) (*sitev1.Outcome, error) {
 // planRemoval stops a placement, unless its workload changed since the plan
 // was made: then it may be needed after all.
 func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
-	p := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	p := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	if p == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 		return false
 	}
-	record := workloads.get(x.Txn, key(p.GetProject(), p.GetWorkload()))
+	record := workloads.get(x.rows, key(p.GetProject(), p.GetWorkload()))
 	if record.GetWorkload().GetResourceVersion() > base || (!part.GetDrain() && !part.GetSiteStop() && x.needed(record.GetWorkload(), p)) {
 		return false
 	}
@@ -119,11 +119,11 @@ func (x *tx) planRemoval(part *sitev1.Removal, base uint64) bool {
 // for would be, or fewer than it may go down to while it is updated. The plan
 // was made before this was so.
 func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
-	if !IsHealthy(p) || manifest.IsJob(w) || (w.GetPerNode() && !Hosts(nodes.get(x.Txn, p.GetNode()), w)) {
+	if !IsHealthy(p) || manifest.IsJob(w) || (w.GetPerNode() && !Hosts(nodes.get(x.rows, p.GetNode()), w)) {
 		return false
 	}
 	k := key(w.GetProject(), w.GetName())
-	all, rollout := placements.by(x.Txn, byWorkload, k), x.rollout(k)
+	all, rollout := placements.by(x.rows, byWorkload, k), x.rollout(k)
 	if p.GetGeneration() != w.GetGeneration() {
 		return w.GetUpdate().GetStrategy() != manifest.Recreate && MaySpare(w, all) == 0
 	}
@@ -140,7 +140,7 @@ func (x *tx) needed(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 }
 
 func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
-	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
+	record := workloads.get(x.rows, key(part.GetProject(), part.GetWorkload()))
 	w := record.GetWorkload()
 	if record == nil || w.GetGeneration() != part.GetGeneration() || x.counts[placementsOrdinal] == maxPlacements || !x.mayCreate(part) {
 		return false
@@ -155,14 +155,14 @@ func (x *tx) planCreation(part *sitev1.NewPlacement) bool {
 	var replaced *skerryv1.Placement
 	var move *skerryv1.RebalanceMove
 	if part.GetReplaces() != "" {
-		replaced = placements.get(x.Txn, key(w.GetProject(), part.GetReplaces()))
+		replaced = placements.get(x.rows, key(w.GetProject(), part.GetReplaces()))
 		if part.GetRebalance() {
 			if move = x.maySucceed(w, replaced); move == nil {
 				return false
 			}
 		}
-		leaves := Leaves(nodes.get(x.Txn, replaced.GetNode())) || part.GetRebalance()
-		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, leaves, placements.by(x.Txn, byWorkload, k)) {
+		leaves := Leaves(nodes.get(x.rows, replaced.GetNode())) || part.GetRebalance()
+		if replaced.GetWorkload() != w.GetName() || !replaceable(w, replaced, leaves, placements.by(x.rows, byWorkload, k)) {
 			return false
 		}
 		delete(x.counted, k)
@@ -219,7 +219,7 @@ func (x *tx) nextNumber(k string, record *sitev1.WorkloadRecord) uint64 {
 
 func (x *tx) keepNumbers() {
 	for _, k := range slices.Sorted(maps.Keys(x.numbers)) {
-		workloads.put(x, &sitev1.WorkloadRecord{Workload: workloads.get(x.Txn, k).GetWorkload(), NextNumber: x.numbers[k]})
+		workloads.put(x, &sitev1.WorkloadRecord{Workload: workloads.get(x.rows, k).GetWorkload(), NextNumber: x.numbers[k]})
 	}
 	x.numbers = nil
 }
@@ -261,7 +261,7 @@ func (x *tx) markReplaced(old *skerryv1.Placement, by string, move *skerryv1.Reb
 
 // planAssignment binds a pending placement to a node that still fits it.
 func (x *tx) planAssignment(part *sitev1.Assignment) bool {
-	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	old := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	if !pending(old) {
 		return false
 	}
@@ -277,11 +277,11 @@ func (x *tx) planAssignment(part *sitev1.Assignment) bool {
 // bind a placement without a node to one that fits it; false, and it stays as it
 // is, when that does not.
 func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool {
-	node := nodes.get(x.Txn, to)
+	node := nodes.get(x.rows, to)
 	if x.halt != nil || WhyNoWork(node, p.GetSpec()) != "" || !x.mayBind(p) {
 		return false
 	}
-	image := images.get(x.Txn, manifest.ImageOf(p.GetSpec()))
+	image := images.get(x.rows, manifest.ImageOf(p.GetSpec()))
 	needs, err := NeedsOf(p.GetSpec())
 	if image == nil || err != nil || !MeetsRequirements(node, p.GetSpec()) || (image.GetDiskBytes() > 0) != (p.GetSpec().GetVm() != nil) {
 		return false
@@ -305,7 +305,7 @@ func (x *tx) bind(p *skerryv1.Placement, to string, why *skerryv1.Decision) bool
 // planPolicy is the site's policy, which no plan changes.
 func (x *tx) planPolicy() Policy {
 	if x.policy == nil {
-		p := policyOf(settings.get(x.Txn, manifest.SettingsName))
+		p := policyOf(settings.get(x.rows, manifest.SettingsName))
 		x.policy = &p
 	}
 	return *x.policy
@@ -316,7 +316,7 @@ func (x *tx) usageOf(node string) *Usage {
 		x.usage = map[string]*Usage{}
 	}
 	if x.usage[node] == nil {
-		x.usage[node] = UsageOf(append(placements.by(x.Txn, byNode, node), placements.by(x.Txn, byOther, node)...)).Reserve(nodes.get(x.Txn, node))
+		x.usage[node] = UsageOf(append(placements.by(x.rows, byNode, node), placements.by(x.rows, byOther, node)...)).Reserve(nodes.get(x.rows, node))
 	}
 	return x.usage[node]
 }
@@ -326,7 +326,7 @@ func pending(p *skerryv1.Placement) bool {
 }
 
 func (x *tx) planPostponement(part *sitev1.Postponement) bool {
-	old := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	old := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	if !pending(old) {
 		return false
 	}

@@ -28,7 +28,7 @@ func (x *tx) applyPolicy(given *skerryv1.AccessPolicy) (*skerryv1.AppliedResourc
 	if len(given.GetPolicy()) > manifest.MaxPolicyBytes {
 		return nil, problem.New(problem.Invalid, about, "it is longer than %d bytes", manifest.MaxPolicyBytes).WithField("policy")
 	}
-	present := policies.get(x.Txn, given.GetName())
+	present := policies.get(x.rows, given.GetName())
 	change, err := declare(present, given, present != nil, x.index, x.time)
 	if err != nil {
 		return nil, err
@@ -49,14 +49,14 @@ func (x *tx) applyPolicy(given *skerryv1.AccessPolicy) (*skerryv1.AppliedResourc
 
 func (x *tx) policyBytes() int {
 	sum := 0
-	for _, p := range policies.list(x.Txn) {
+	for _, p := range policies.list(x.rows) {
 		sum += len(p.GetPolicy())
 	}
 	return sum
 }
 
 func (x *tx) deletePolicy(name string, version uint64) (*sitev1.Outcome, error) {
-	present := policies.get(x.Txn, name)
+	present := policies.get(x.rows, name)
 	if present == nil {
 		return nil, missing("AccessPolicy", name)
 	}

@@ -29,7 +29,7 @@ func DefaultPolicy() Policy {
 
 // Policy of the site, by its settings. What is missing or out of bounds is as by
 // default.
-func (v *View) Policy() Policy { return policyOf(settings.get(v.txn, manifest.SettingsName)) }
+func (v *View) Policy() Policy { return policyOf(settings.get(v.rows, manifest.SettingsName)) }
 
 func policyOf(s *skerryv1.Settings) Policy {
 	given, p := s.GetScheduling(), DefaultPolicy()

@@ -11,7 +11,7 @@ import (
 // setPower says what a virtual machine should be. It stays so: over restarts of
 // its node, and whether or not there is a coordinator.
 func (x *tx) setPower(change *sitev1.SetPower) (*sitev1.Outcome, error) {
-	old := placements.get(x.Txn, key(change.GetProject(), change.GetPlacement()))
+	old := placements.get(x.rows, key(change.GetProject(), change.GetPlacement()))
 	if old == nil {
 		return nil, missing("Placement", change.GetPlacement())
 	}

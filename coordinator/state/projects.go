@@ -26,7 +26,7 @@ var projects = table[*sitev1.ProjectRecord]{
 }
 
 func (x *tx) applyProject(given *skerryv1.Project) (*skerryv1.AppliedResource, error) {
-	record := projects.get(x.Txn, given.GetName())
+	record := projects.get(x.rows, given.GetName())
 	change, err := declare(record.GetProject(), given, record != nil, x.index, x.time)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (x *tx) applyProject(given *skerryv1.Project) (*skerryv1.AppliedResource, e
 }
 
 func (x *tx) deleteProject(name string, version uint64) (*sitev1.Outcome, error) {
-	record := projects.get(x.Txn, name)
+	record := projects.get(x.rows, name)
 	about := "Project/" + bounded(name, maxName)
 	if record == nil {
 		return nil, missing("Project", name)
@@ -73,12 +73,12 @@ func (x *tx) contents(name string, record *sitev1.ProjectRecord) string {
 		}
 		return fmt.Sprintf("%d workloads", count)
 	}
-	for _, p := range placements.list(x.Txn) {
+	for _, p := range placements.list(x.rows) {
 		if p.GetProject() == name {
 			return fmt.Sprintf("placement %s, which its node has not ended yet", p.GetName())
 		}
 	}
-	for _, s := range secrets.list(x.Txn) {
+	for _, s := range secrets.list(x.rows) {
 		if s.GetSecret().GetProject() == name {
 			return "secret " + s.GetSecret().GetName()
 		}
@@ -88,7 +88,7 @@ func (x *tx) contents(name string, record *sitev1.ProjectRecord) string {
 
 // needsProject refuses what would be in a project that there is not.
 func (x *tx) needsProject(project string) error {
-	if projects.get(x.Txn, project) != nil {
+	if projects.get(x.rows, project) != nil {
 		return nil
 	}
 	return problem.New(problem.NotFound, "Project/"+bounded(project, maxName), "there is no such project").
@@ -112,7 +112,7 @@ func (x *tx) use(project string, before, after *skerryv1.Workload) error {
 // grows refuses a change of one workload after which its project would use too
 // much.
 func (x *tx) grows(project string, before, after *skerryv1.Workload) error {
-	record := projects.get(x.Txn, project)
+	record := projects.get(x.rows, project)
 	next := sum(sum(record.GetUse(), useOf(before), -1), useOf(after), 1)
 	if next.GetMemoryBytes() > maxProjectMemory {
 		return problem.New(problem.Exhausted, "Project/"+project, "its workloads would ask for more memory than can be counted")
@@ -122,7 +122,7 @@ func (x *tx) grows(project string, before, after *skerryv1.Workload) error {
 
 // count a change of one workload, also one that nobody asked for now.
 func (x *tx) count(project string, before, after *skerryv1.Workload) {
-	record := projects.get(x.Txn, project)
+	record := projects.get(x.rows, project)
 	if next := sum(sum(record.GetUse(), useOf(before), -1), useOf(after), 1); !proto.Equal(next, record.GetUse()) {
 		projects.put(x, &sitev1.ProjectRecord{Project: record.GetProject(), Use: next})
 	}

@@ -64,12 +64,12 @@ func (x *tx) unchangedSince(index uint64, kind, project, name string) error {
 	version, gone := uint64(0), uint64(0)
 	switch kind {
 	case "Workload":
-		version = workloads.get(x.Txn, key(project, name)).GetWorkload().GetResourceVersion()
-		gone = retired.get(x.Txn, key(project, name)).GetWorkload().GetResourceVersion()
+		version = workloads.get(x.rows, key(project, name)).GetWorkload().GetResourceVersion()
+		gone = retired.get(x.rows, key(project, name)).GetWorkload().GetResourceVersion()
 	case "Volume":
-		version = volumes.get(x.Txn, key(project, name)).GetResourceVersion()
+		version = volumes.get(x.rows, key(project, name)).GetResourceVersion()
 	case "Project":
-		version = projects.get(x.Txn, name).GetProject().GetResourceVersion()
+		version = projects.get(x.rows, name).GetProject().GetResourceVersion()
 	default:
 		return problem.New(problem.Invalid, about, "resources of this kind cannot be queued")
 	}

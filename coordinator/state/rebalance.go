@@ -95,7 +95,7 @@ func (x *tx) startRebalance(change *sitev1.StartRebalance) (*sitev1.Outcome, err
 	r := &skerryv1.Rebalance{By: x.by, Started: x.time, Deadline: change.GetDeadline()}
 	seen := map[string]bool{}
 	for _, given := range change.GetMoves() {
-		p := placements.get(x.Txn, key(given.GetProject(), given.GetPlacement()))
+		p := placements.get(x.rows, key(given.GetProject(), given.GetPlacement()))
 		if p == nil || seen[placements.key(p)] {
 			continue // it has gone meanwhile
 		}
@@ -190,7 +190,7 @@ func (x *tx) settleRebalance() {
 // planRebalanced takes in what became of a move: it is gone and its successor is
 // there, or it stays after all.
 func (x *tx) planRebalanced(part *sitev1.RebalanceStep) bool {
-	p := placements.get(x.Txn, key(part.GetProject(), part.GetPlacement()))
+	p := placements.get(x.rows, key(part.GetProject(), part.GetPlacement()))
 	m := Moves(x.rebalance, &skerryv1.Placement{Project: part.GetProject(), Name: part.GetPlacement()})
 	switch {
 	case m == nil || m.GetState() >= moveDone:
@@ -224,7 +224,7 @@ func withoutSuccessor(old *skerryv1.Placement) *skerryv1.Placement {
 func (x *tx) maySucceed(w *skerryv1.Workload, p *skerryv1.Placement) *skerryv1.RebalanceMove {
 	m := Moves(x.rebalance, p)
 	if m == nil || m.GetState() != moveWaits || x.rebalance.GetStopping() || p.GetReplacedBy() != "" ||
-		WhyNotMoved(w, p, x.rollout(key(w.GetProject(), w.GetName())), nodes.get(x.Txn, p.GetNode())) != "" {
+		WhyNotMoved(w, p, x.rollout(key(w.GetProject(), w.GetName())), nodes.get(x.rows, p.GetNode())) != "" {
 		return nil
 	}
 	return m

@@ -31,7 +31,7 @@ func (x *tx) recoverSite(change *sitev1.RecoverSite) (*sitev1.Outcome, error) {
 	}
 	x.passNumbers()
 	x.forgetPending()
-	for _, token := range tokens.list(x.Txn) {
+	for _, token := range tokens.list(x.rows) {
 		tokens.remove(x, token.GetToken().GetToken().GetId()) // somebody may have used it since
 	}
 	if err := x.openSecretsFor(change); err != nil {
@@ -47,7 +47,7 @@ func (x *tx) recoverSite(change *sitev1.RecoverSite) (*sitev1.Outcome, error) {
 	x.common = x.index
 	x.warn(subject{kind: "Site", name: x.site, node: recovery.GetNode()}, "SiteRecovered", "site epoch %d begins on %s with the state of index %d: %s",
 		x.siteEpoch, recovery.GetNode(), recovery.GetIndex(), "what was acknowledged after it may be lost")
-	return &sitev1.Outcome{Node: nodes.get(x.Txn, recovery.GetNode())}, nil
+	return &sitev1.Outcome{Node: nodes.get(x.rows, recovery.GetNode())}, nil
 }
 
 func (x *tx) recoverRecord(version *sitev1.TrustVersion) (*sitev1.RecoverRecord, error) {
@@ -65,7 +65,7 @@ func (x *tx) recoverRecord(version *sitev1.TrustVersion) (*sitev1.RecoverRecord,
 // leaveVotersBehind: nobody but the named node holds a replica, and nobody else
 // was heard.
 func (x *tx) leaveVotersBehind(first string) {
-	for _, old := range nodes.list(x.Txn) {
+	for _, old := range nodes.list(x.rows) {
 		if old.GetName() == first {
 			continue
 		}
@@ -85,7 +85,7 @@ func (x *tx) leaveVotersBehind(first string) {
 // name, of which the operator says that it is off for good.
 func (x *tx) firstOfEpoch(change *sitev1.RecoverSite) error {
 	given := change.GetNode()
-	present := nodes.get(x.Txn, given.GetName())
+	present := nodes.get(x.rows, given.GetName())
 	if change.GetFresh() {
 		if present != nil {
 			if err := x.revoke("node/"+present.GetName(), present.GetKeyFingerprint()); err != nil {
@@ -100,7 +100,7 @@ func (x *tx) firstOfEpoch(change *sitev1.RecoverSite) error {
 		if err := x.addNode(proto.CloneOf(given)); err != nil {
 			return err
 		}
-		present = nodes.get(x.Txn, given.GetName())
+		present = nodes.get(x.rows, given.GetName())
 	}
 	if present == nil || present.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return missing("Node", given.GetName())
@@ -124,7 +124,7 @@ func (x *tx) firstOfEpoch(change *sitev1.RecoverSite) error {
 // passNumbers leaves out those that may have been given to placements since.
 func (x *tx) passNumbers() {
 	x.numberFloor += nameGap
-	for _, record := range workloads.list(x.Txn) {
+	for _, record := range workloads.list(x.rows) {
 		workloads.put(x, &sitev1.WorkloadRecord{Workload: record.GetWorkload(), NextNumber: record.GetNextNumber() + nameGap})
 	}
 }
@@ -132,7 +132,7 @@ func (x *tx) passNumbers() {
 // forgetPending placements: they may have got a node since, and others of other
 // names are made. What is to run on one certain node, or nowhere, stays.
 func (x *tx) forgetPending() {
-	for _, p := range placements.list(x.Txn) {
+	for _, p := range placements.list(x.rows) {
 		if p.GetNode() == "" && pinOf(p) == "" {
 			placements.remove(x, placements.key(p))
 		}

@@ -16,7 +16,7 @@ var builtIn = []string{"name", "version", "zone"}
 
 // relabelNode changes labels and zone. What runs there runs on.
 func (x *tx) relabelNode(change *sitev1.RelabelNode) (*sitev1.Outcome, error) {
-	old := nodes.get(x.Txn, change.GetNode())
+	old := nodes.get(x.rows, change.GetNode())
 	if old == nil || old.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -75,7 +75,7 @@ func labelChanges(change *sitev1.RelabelNode) string {
 // confirmOff takes an operator's word that a machine is off (SAFETY, rule 3):
 // what stays on it or is exclusive is forgotten, so that it starts elsewhere.
 func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
-	node := nodes.get(x.Txn, change.GetNode())
+	node := nodes.get(x.rows, change.GetNode())
 	if node == nil {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -84,7 +84,7 @@ func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 			WithHint("to stop in good order what stays on it: skerry node maintenance %s", node.GetName())
 	}
 	freed := 0
-	for _, p := range placements.list(x.Txn) {
+	for _, p := range placements.list(x.rows) {
 		waits := p.GetNode() == "" && pinOf(p) == node.GetName()
 		if p.GetNode() == node.GetName() && (IsStay(p.GetSpec()) || MayRun(p)) || waits {
 			placements.remove(x, placements.key(p))

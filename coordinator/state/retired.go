@@ -10,6 +10,8 @@ import (
 // maxRetired workloads are remembered one by one.
 const maxRetired = 4096
 
+const byAge = "age"
+
 // retired keeps the next number of deleted workloads: a placement's name is
 // never used again, so that a late report about the old one cannot be taken
 // for the new one.
@@ -18,7 +20,7 @@ var retired = table[*sitev1.WorkloadRecord]{
 	key:  workloadKey,
 	indexes: map[string]func(*sitev1.WorkloadRecord) string{
 		// Fixed width, so that the order is that of the log.
-		"age": func(w *sitev1.WorkloadRecord) string {
+		byAge: func(w *sitev1.WorkloadRecord) string {
 			return fmt.Sprintf("%016x", w.GetWorkload().GetResourceVersion())
 		},
 	},
@@ -42,13 +44,13 @@ func (x *tx) retire(record *sitev1.WorkloadRecord) {
 }
 
 func (x *tx) retiredByAge() []*sitev1.WorkloadRecord {
-	return retired.collect(x.Get(retired.name, "age"))
+	return retired.sortedBy(x.rows, byAge)
 }
 
 // firstNumber of a new workload's placements.
 func (x *tx) firstNumber(w *skerryv1.Workload) uint64 {
 	k := key(w.GetProject(), w.GetName())
-	before := retired.get(x.Txn, k)
+	before := retired.get(x.rows, k)
 	retired.remove(x, k)
 	return max(x.numberFloor, before.GetNextNumber())
 }

@@ -47,7 +47,7 @@ func withTemplate(w, template *skerryv1.Workload) *skerryv1.Workload {
 // noteRevision remembers the template of a workload that was created or
 // changed.
 func (x *tx) noteRevision(w *skerryv1.Workload) {
-	record := revisions.get(x.Txn, key(w.GetProject(), w.GetName()))
+	record := revisions.get(x.rows, key(w.GetProject(), w.GetName()))
 	next := &sitev1.RevisionRecord{Project: w.GetProject(), Workload: w.GetName()}
 	all := record.GetRevisions()
 	if len(all) > 0 {
@@ -98,7 +98,7 @@ func (x *tx) turn(r *skerryv1.Revision, state skerryv1.RevisionState, message st
 
 // changeNewest puts a changed copy of a workload's newest revision.
 func (x *tx) changeNewest(project, name string, change func(*skerryv1.Revision)) {
-	record := shallow(revisions.get(x.Txn, key(project, name)))
+	record := shallow(revisions.get(x.rows, key(project, name)))
 	all := record.GetRevisions()
 	newest := shallow(all[len(all)-1])
 	change(newest)
@@ -130,5 +130,5 @@ func revisionOf(record *sitev1.RevisionRecord, generation uint64) *skerryv1.Revi
 
 // Revisions of a workload that are remembered, oldest first.
 func (v *View) Revisions(project, workload string) []*skerryv1.Revision {
-	return revisions.get(v.txn, key(project, workload)).GetRevisions()
+	return revisions.get(v.rows, key(project, workload)).GetRevisions()
 }

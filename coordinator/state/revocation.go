@@ -63,7 +63,7 @@ func (v *View) OnRecord(peer certs.Peer) bool {
 // keeps its record until an operator states that the machine is off: nothing
 // says that it has ended.
 func (x *tx) evictNode(change *sitev1.EvictNode) (*sitev1.Outcome, error) {
-	node := nodes.get(x.Txn, change.GetNode())
+	node := nodes.get(x.rows, change.GetNode())
 	if node == nil {
 		return nil, missing("Node", change.GetNode())
 	}
@@ -108,7 +108,7 @@ func (x *tx) isOnlySigner(node *skerryv1.Node) bool {
 	counts := func(n *skerryv1.Node) bool {
 		return slices.ContainsFunc(body.GetAuthorities(), func(der []byte) bool { return bytes.Equal(der, n.GetAuthority()) })
 	}
-	for _, other := range nodes.list(x.Txn) {
+	for _, other := range nodes.list(x.rows) {
 		if other.GetName() != node.GetName() && other.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER &&
 			other.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && counts(other) {
 			return false
@@ -121,7 +121,7 @@ func (x *tx) isOnlySigner(node *skerryv1.Node) bool {
 // those that may run twice. What is exclusive is forgotten when its lease has
 // ended.
 func (x *tx) forgetPlacements(node string, off bool) {
-	for _, p := range append(placements.by(x.Txn, byNode, node), placements.by(x.Txn, byOther, node)...) {
+	for _, p := range append(placements.by(x.rows, byNode, node), placements.by(x.rows, byOther, node)...) {
 		if otherOf(p) != "" && (off || p.GetNode() != node) {
 			if off {
 				x.partGone(node, p)
@@ -148,7 +148,7 @@ func (x *tx) forgetPlacements(node string, off bool) {
 // revokeOperator forgets an operator. The last one with the role admin stays:
 // somebody must be able to let others in.
 func (x *tx) revokeOperator(change *sitev1.RevokeOperator) (*sitev1.Outcome, error) {
-	operator := operators.get(x.Txn, change.GetName())
+	operator := operators.get(x.rows, change.GetName())
 	if operator == nil {
 		return nil, x.noOperator(change.GetName())
 	}
@@ -167,7 +167,7 @@ func (x *tx) revokeOperator(change *sitev1.RevokeOperator) (*sitev1.Outcome, err
 // noOperator says that there is none, and whether one may still come.
 func (x *tx) noOperator(name string) error {
 	about := "Operator/" + bounded(name, maxName)
-	for _, t := range tokens.list(x.Txn) {
+	for _, t := range tokens.list(x.rows) {
 		token := t.GetToken().GetToken()
 		if token.GetRole() == operatorRole && token.GetName() == name && token.GetUsedBy() == "" && later(token.GetExpires(), x.time) {
 			return problem.New(problem.NotFound, about, "nobody has joined under that name yet, but there is an unused token for it: %s", token.GetId()).
@@ -180,7 +180,7 @@ func (x *tx) noOperator(name string) error {
 
 // forgetTokensOf an operator: with an unused one the operator would be back.
 func (x *tx) forgetTokensOf(operator string) {
-	for _, t := range tokens.list(x.Txn) {
+	for _, t := range tokens.list(x.rows) {
 		token := t.GetToken().GetToken()
 		if token.GetRole() == operatorRole && token.GetName() == operator && token.GetUsedBy() == "" {
 			tokens.remove(x, token.GetId())
@@ -190,7 +190,7 @@ func (x *tx) forgetTokensOf(operator string) {
 
 // revokeToken forgets a token. What has joined by it stays.
 func (x *tx) revokeToken(change *sitev1.RevokeToken) (*sitev1.Outcome, error) {
-	token := tokens.get(x.Txn, change.GetId())
+	token := tokens.get(x.rows, change.GetId())
 	about := "token " + bounded(change.GetId(), maxName)
 	if token == nil {
 		return nil, problem.New(problem.NotFound, about, "there is no such token").WithHint("skerry token list shows what there is")

@@ -41,10 +41,10 @@ func rolloutOf(record *sitev1.RevisionRecord) Rollout {
 
 // Rollout of the workload's newest template.
 func (v *View) Rollout(project, workload string) Rollout {
-	return rolloutOf(revisions.get(v.txn, key(project, workload)))
+	return rolloutOf(revisions.get(v.rows, key(project, workload)))
 }
 
-func (x *tx) rollout(k string) Rollout { return rolloutOf(revisions.get(x.Txn, k)) }
+func (x *tx) rollout(k string) Rollout { return rolloutOf(revisions.get(x.rows, k)) }
 
 // Done: the newest template is good, so placements of others are left over.
 func (r Rollout) Done() bool {

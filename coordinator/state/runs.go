@@ -138,7 +138,7 @@ func (x *tx) judge(w *skerryv1.Workload, run *skerryv1.Run) {
 // left of it.
 func (x *tx) endRun(w *skerryv1.Workload, run *skerryv1.Run, state skerryv1.RunState, why string) {
 	run.State, run.Ended, run.Message = state, x.time, why
-	for _, p := range placements.by(x.Txn, byWorkload, key(w.GetProject(), w.GetName())) {
+	for _, p := range placements.by(x.rows, byWorkload, key(w.GetProject(), w.GetName())) {
 		if p.GetRun() == run.GetNumber() && p.GetEnded() == nil {
 			x.stop(p)
 		}
@@ -167,7 +167,7 @@ func (x *tx) replaceRuns(w *skerryv1.Workload) {
 // know how it ended.
 func (x *tx) attemptOver(p *skerryv1.Placement, done bool) {
 	k := key(p.GetProject(), p.GetWorkload())
-	record := workloads.get(x.Txn, k)
+	record := workloads.get(x.rows, k)
 	active := activeRun(record.GetWorkload(), p.GetRun())
 	if active == nil {
 		return
@@ -194,7 +194,7 @@ func (x *tx) putStatus(record *sitev1.WorkloadRecord, w *skerryv1.Workload) {
 
 // planDue starts a run at a moment of a schedule, or notes that none is started.
 func (x *tx) planDue(part *sitev1.RunDue) bool {
-	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
+	record := workloads.get(x.rows, key(part.GetProject(), part.GetWorkload()))
 	w := record.GetWorkload()
 	due := part.GetDue()
 	if x.halt != nil || w.GetSchedule() == nil || w.GetGeneration() != part.GetGeneration() || !due.IsValid() ||
@@ -218,7 +218,7 @@ func (x *tx) planDue(part *sitev1.RunDue) bool {
 // startRunNow starts a run of a scheduled workload that somebody asks for. What
 // the schedule has been followed to stays: the next run is due as before.
 func (x *tx) startRunNow(change *sitev1.StartRun) (*sitev1.Outcome, error) {
-	record := workloads.get(x.Txn, key(change.GetProject(), change.GetWorkload()))
+	record := workloads.get(x.rows, key(change.GetProject(), change.GetWorkload()))
 	w := record.GetWorkload()
 	if w == nil {
 		return nil, missing("Workload", bounded(change.GetWorkload(), maxName))
@@ -269,7 +269,7 @@ func (x *tx) beginRun(w, before *skerryv1.Workload, due *timestamppb.Timestamp) 
 
 // planOver ends a run that has gone past its deadline.
 func (x *tx) planOver(part *sitev1.RunOver) bool {
-	record := workloads.get(x.Txn, key(part.GetProject(), part.GetWorkload()))
+	record := workloads.get(x.rows, key(part.GetProject(), part.GetWorkload()))
 	active := activeRun(record.GetWorkload(), part.GetRun())
 	deadline, err := manifest.Duration(record.GetWorkload().GetRunToCompletion().GetDeadline())
 	if active == nil || err != nil || deadline == 0 || active.GetStarted().AsTime().Add(deadline).After(x.time.AsTime()) {
@@ -287,7 +287,7 @@ func (x *tx) planOver(part *sitev1.RunOver) bool {
 // as late as it was, so that nothing runs twice.
 func (x *tx) followAgain() {
 	const little = 25 * time.Hour
-	for _, record := range workloads.by(x.Txn, byForm, scheduled) {
+	for _, record := range workloads.by(x.rows, byForm, scheduled) {
 		if ahead := record.GetWorkload().GetStatus().GetFollowed().AsTime().Sub(x.time.AsTime()); ahead > little {
 			w := shallow(record.GetWorkload())
 			w.Status = shallowStatus(w)

@@ -36,7 +36,7 @@ func aboutSecretKey() subject { return subject{kind: "SecretKey", name: "site"} 
 // presentSecretKey is the version for what is sealed from now on; 0 for none.
 func (x *tx) presentSecretKey() uint64 {
 	var newest uint64
-	for _, k := range secretKeys.list(x.Txn) {
+	for _, k := range secretKeys.list(x.rows) {
 		newest = max(newest, k.GetVersion())
 	}
 	return newest
@@ -80,7 +80,7 @@ func checkWrap(wrap *sitev1.KeyWrap) error {
 // wrapSecretKey changes who may open a version of the site's key. At least one
 // who may is left.
 func (x *tx) wrapSecretKey(change *sitev1.WrapSecretKey) (*sitev1.Outcome, error) {
-	old := secretKeys.get(x.Txn, keyVersion(change.GetVersion()))
+	old := secretKeys.get(x.rows, keyVersion(change.GetVersion()))
 	if old == nil {
 		return nil, problem.New(problem.NotFound, "secret key", "there is no version %d", change.GetVersion())
 	}
@@ -117,7 +117,7 @@ func (x *tx) rewrapSecrets(change *sitev1.RewrapSecrets) (*sitev1.Outcome, error
 	}
 	outcome, present := &sitev1.Outcome{}, x.presentSecretKey()
 	for _, given := range change.GetSecrets() {
-		old := secrets.get(x.Txn, key(given.GetProject(), given.GetName()))
+		old := secrets.get(x.rows, key(given.GetProject(), given.GetName()))
 		sealed := given.GetSealed()
 		if old == nil || old.GetSealed().GetVersion() != sealed.GetVersion() || sealed.GetKeyVersion() != present || len(sealed.GetDataKey()) > maxDataKey {
 			outcome.Rejected++
@@ -136,7 +136,7 @@ func (x *tx) rewrapSecrets(change *sitev1.RewrapSecrets) (*sitev1.Outcome, error
 // any more.
 func (x *tx) forgetSecretKeys() {
 	present := x.presentSecretKey()
-	for _, k := range secretKeys.list(x.Txn) {
+	for _, k := range secretKeys.list(x.rows) {
 		if k.GetVersion() == present || x.inUse(k.GetVersion()) {
 			continue
 		}
@@ -146,9 +146,7 @@ func (x *tx) forgetSecretKeys() {
 }
 
 func (x *tx) inUse(version uint64) bool {
-	found, err := x.First(secrets.name, byKeyVersion, keyVersion(version))
-	must(err)
-	return found != nil
+	return secrets.has(x.rows, byKeyVersion, keyVersion(version))
 }
 
 // addRecoveryKey lets the holder of a key outside of the site open the site's.
@@ -161,7 +159,7 @@ func (x *tx) addRecoveryKey(change *sitev1.AddRecoveryKey) (*sitev1.Outcome, err
 	if len(given.GetPublicKey()) != publicKeySize {
 		return nil, problem.New(problem.Invalid, about, "it is not a public key").WithField("publicKey")
 	}
-	if old := recoveryKeys.get(x.Txn, given.GetName()); old != nil && !bytes.Equal(old.GetPublicKey(), given.GetPublicKey()) {
+	if old := recoveryKeys.get(x.rows, given.GetName()); old != nil && !bytes.Equal(old.GetPublicKey(), given.GetPublicKey()) {
 		return nil, problem.New(problem.Conflict, about, "there is one of this name already").WithHint("give it another name, or remove the old one first")
 	}
 	if x.counts[recoveryKeysOrdinal] == maxRecoveryKeys {
@@ -172,7 +170,7 @@ func (x *tx) addRecoveryKey(change *sitev1.AddRecoveryKey) (*sitev1.Outcome, err
 		if wrap.GetWrap().GetRecovery() != given.GetName() {
 			return nil, problem.New(problem.Invalid, about, "a wrap is for another")
 		}
-		if secretKeys.get(x.Txn, keyVersion(wrap.GetVersion())) == nil {
+		if secretKeys.get(x.rows, keyVersion(wrap.GetVersion())) == nil {
 			continue // forgotten meanwhile
 		}
 		if _, err := x.wrapSecretKey(&sitev1.WrapSecretKey{Version: wrap.GetVersion(), Add: []*sitev1.KeyWrap{wrap.GetWrap()}}); err != nil {
@@ -187,7 +185,7 @@ func (x *tx) addRecoveryKey(change *sitev1.AddRecoveryKey) (*sitev1.Outcome, err
 // then, because the holder may have kept it.
 func (x *tx) removeRecoveryKey(change *sitev1.RemoveRecoveryKey) (*sitev1.Outcome, error) {
 	name := change.GetName()
-	if recoveryKeys.get(x.Txn, name) == nil {
+	if recoveryKeys.get(x.rows, name) == nil {
 		return nil, problem.New(problem.NotFound, "recovery key "+bounded(name, maxName), "there is no such key").
 			WithHint("skerry secret recovery-key list shows what there is")
 	}
@@ -199,16 +197,16 @@ func (x *tx) removeRecoveryKey(change *sitev1.RemoveRecoveryKey) (*sitev1.Outcom
 // SecretKeys are the versions of the site's key for secrets that are in use,
 // oldest first; the last one is the present one.
 func (v *View) SecretKeys() []*sitev1.SecretKey {
-	all := secretKeys.list(v.txn)
+	all := secretKeys.list(v.rows)
 	slices.SortFunc(all, func(a, b *sitev1.SecretKey) int { return int(a.GetVersion()) - int(b.GetVersion()) })
 	return all
 }
 
 // RecoveryKeys of the site.
-func (v *View) RecoveryKeys() []*sitev1.RecoveryKey { return recoveryKeys.list(v.txn) }
+func (v *View) RecoveryKeys() []*sitev1.RecoveryKey { return recoveryKeys.list(v.rows) }
 
 // SecretsUnder are the secrets whose data keys are under a version of the site's
 // key.
 func (v *View) SecretsUnder(version uint64) []*sitev1.SecretRecord {
-	return secrets.by(v.txn, byKeyVersion, keyVersion(version))
+	return secrets.by(v.rows, byKeyVersion, keyVersion(version))
 }

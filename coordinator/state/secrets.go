@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -65,7 +64,7 @@ func (x *tx) applySecrets(change *sitev1.ApplyResources, outcome *sitev1.Outcome
 
 // applySecret takes over a secret whose content was sealed before it came here.
 func (x *tx) applySecret(given *skerryv1.Secret, sealed *sitev1.SealedSecret) (*skerryv1.AppliedResource, error) {
-	record := secrets.get(x.Txn, key(given.GetProject(), given.GetName()))
+	record := secrets.get(x.rows, key(given.GetProject(), given.GetName()))
 	if err := checkSecret(given, sealed, record); err != nil {
 		return nil, err
 	}
@@ -173,7 +172,7 @@ func checkSecretNames(about string, given *skerryv1.Secret) error {
 
 // checkKeysInUse refuses to take a key away that a workload names.
 func (x *tx) checkKeysInUse(next *skerryv1.Secret) error {
-	for _, user := range usersOf(x.Txn, next.GetProject(), next.GetName()) {
+	for _, user := range usersOf(x.rows, next.GetProject(), next.GetName()) {
 		for _, use := range user.container.GetSecrets() {
 			if use.GetSecret() == next.GetName() && use.GetKey() != "" && !hasKey(next, use.GetKey()) {
 				return problem.New(problem.Conflict, "Secret/"+next.GetName(), "%s names its key %s, which would be gone", user.name, use.GetKey()).
@@ -196,17 +195,17 @@ type secretUser struct {
 
 // usersOf a secret: workloads, and placements that may yet start again as their
 // workload was.
-func usersOf(txn *memdb.Txn, project, secret string) []secretUser {
+func usersOf(from *rows, project, secret string) []secretUser {
 	var users []secretUser
 	names := func(c *skerryv1.Container) bool {
 		return slices.ContainsFunc(c.GetSecrets(), func(u *skerryv1.SecretUse) bool { return u.GetSecret() == secret })
 	}
-	for _, record := range workloads.list(txn) {
+	for _, record := range workloads.list(from) {
 		if w := record.GetWorkload(); w.GetProject() == project && names(w.GetContainer()) {
 			users = append(users, secretUser{"workload " + w.GetName(), w.GetContainer()})
 		}
 	}
-	for _, p := range placements.list(txn) {
+	for _, p := range placements.list(from) {
 		if p.GetProject() == project && mayStart(p) && names(p.GetSpec().GetContainer()) {
 			users = append(users, secretUser{"placement " + p.GetName(), p.GetSpec().GetContainer()})
 		}
@@ -215,9 +214,9 @@ func usersOf(txn *memdb.Txn, project, secret string) []secretUser {
 }
 
 // checkSecretUses refuses a workload that names what there is not.
-func checkSecretUses(txn *memdb.Txn, w *skerryv1.Workload) error {
+func checkSecretUses(from *rows, w *skerryv1.Workload) error {
 	for i, use := range w.GetContainer().GetSecrets() {
-		secret := secrets.get(txn, key(w.GetProject(), use.GetSecret())).GetSecret()
+		secret := secrets.get(from, key(w.GetProject(), use.GetSecret())).GetSecret()
 		about, field := "Workload/"+w.GetName(), "container.secrets["+strconv.Itoa(i)+"]"
 		if secret == nil {
 			return problem.New(problem.Invalid, about, "there is no secret %s in project %s", bounded(use.GetSecret(), maxName), w.GetProject()).
@@ -232,14 +231,14 @@ func checkSecretUses(txn *memdb.Txn, w *skerryv1.Workload) error {
 }
 
 func (x *tx) deleteSecret(project, name string, version uint64) (*sitev1.Outcome, error) {
-	record := secrets.get(x.Txn, key(project, name))
+	record := secrets.get(x.rows, key(project, name))
 	if record == nil {
 		return nil, missing("Secret", name)
 	}
 	if err := checkVersion("Secret/"+name, version, record.GetSecret().GetResourceVersion()); err != nil {
 		return nil, err
 	}
-	if users := usersOf(x.Txn, project, name); len(users) > 0 {
+	if users := usersOf(x.rows, project, name); len(users) > 0 {
 		return nil, problem.New(problem.Conflict, "Secret/"+name, "%s uses it", users[0].name).
 			WithHint("change or delete the workload first")
 	}
@@ -251,7 +250,7 @@ func (x *tx) deleteSecret(project, name string, version uint64) (*sitev1.Outcome
 
 // revealSecret records that somebody read a value.
 func (x *tx) revealSecret(change *sitev1.RevealSecret) (*sitev1.Outcome, error) {
-	record := secrets.get(x.Txn, key(change.GetProject(), change.GetName()))
+	record := secrets.get(x.rows, key(change.GetProject(), change.GetName()))
 	if record == nil {
 		return nil, missing("Secret", bounded(change.GetName(), maxName))
 	}
@@ -265,8 +264,8 @@ func (x *tx) revealSecret(change *sitev1.RevealSecret) (*sitev1.Outcome, error) 
 
 // Secret of this name, with its sealed content.
 func (v *View) Secret(project, name string) *sitev1.SecretRecord {
-	return secrets.get(v.txn, key(project, name))
+	return secrets.get(v.rows, key(project, name))
 }
 
 // Secrets of all projects.
-func (v *View) Secrets() []*sitev1.SecretRecord { return secrets.list(v.txn) }
+func (v *View) Secrets() []*sitev1.SecretRecord { return secrets.list(v.rows) }

@@ -17,7 +17,7 @@ func (x *tx) applySettings(given *skerryv1.Settings) (*skerryv1.AppliedResource,
 	if given.GetName() != manifest.SettingsName {
 		return nil, problem.New(problem.Invalid, "Settings/"+bounded(given.GetName(), maxName), "the settings are named %s", manifest.SettingsName).WithField("name")
 	}
-	present := settings.get(x.Txn, given.GetName())
+	present := settings.get(x.rows, given.GetName())
 	change, err := declare(present, given, present != nil, x.index, x.time)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (x *tx) applySettings(given *skerryv1.Settings) (*skerryv1.AppliedResource,
 
 // deleteSettings brings the defaults back.
 func (x *tx) deleteSettings(name string, version uint64) (*sitev1.Outcome, error) {
-	present := settings.get(x.Txn, name)
+	present := settings.get(x.rows, name)
 	if present == nil {
 		return nil, missing("Settings", name)
 	}
@@ -45,7 +45,7 @@ func (x *tx) deleteSettings(name string, version uint64) (*sitev1.Outcome, error
 
 // Settings of the site; the defaults while nobody has said anything else.
 func (v *View) Settings() *skerryv1.Settings {
-	if present := settings.get(v.txn, manifest.SettingsName); present != nil {
+	if present := settings.get(v.rows, manifest.SettingsName); present != nil {
 		return present
 	}
 	fallback := &skerryv1.Settings{}
@@ -55,5 +55,5 @@ func (v *View) Settings() *skerryv1.Settings {
 
 // Lifetimes of what the site issues.
 func (v *View) Lifetimes() manifest.Lifetimes {
-	return manifest.LifetimesOf(settings.get(v.txn, manifest.SettingsName))
+	return manifest.LifetimesOf(settings.get(v.rows, manifest.SettingsName))
 }

@@ -26,27 +26,27 @@ func (s *Store) Marshal() ([]byte, error) {
 		Reference:   m.reference,
 		TimeEra:     m.timeEra,
 		Trust:       m.trust,
-		Operators:   operators.list(v.txn),
-		Tokens:      tokens.list(v.txn),
-		Workloads:   workloads.list(v.txn),
-		Revisions:   revisions.list(v.txn),
-		Placements:  placements.list(v.txn),
-		Nodes:       nodes.list(v.txn),
-		Images:      images.list(v.txn),
-		Volumes:     volumes.list(v.txn),
+		Operators:   operators.list(v.rows),
+		Tokens:      tokens.list(v.rows),
+		Workloads:   workloads.list(v.rows),
+		Revisions:   revisions.list(v.rows),
+		Placements:  placements.list(v.rows),
+		Nodes:       nodes.list(v.rows),
+		Images:      images.list(v.rows),
+		Volumes:     volumes.list(v.rows),
 		Events:      v.Events(0, 0),
 		Requests:    s.requests.list(),
-		Retired:     retired.collect(v.txn.Get(retired.name, "age")),
+		Retired:     retired.sortedBy(v.rows, byAge),
 		NumberFloor: m.numberFloor,
 
-		Secrets:      secrets.list(v.txn),
+		Secrets:      secrets.list(v.rows),
 		SecretKeys:   v.SecretKeys(),
 		RecoveryKeys: v.RecoveryKeys(),
 
 		AccessRevision:      m.accessRevision,
-		AccessPolicies:      policies.list(v.txn),
-		Projects:            projects.list(v.txn),
-		Settings:            settings.list(v.txn),
+		AccessPolicies:      policies.list(v.rows),
+		Projects:            projects.list(v.rows),
+		Settings:            settings.list(v.rows),
 		Revoked:             m.revoked,
 		Gossip:              m.gossip,
 		Audit:               s.auditState(),
@@ -92,7 +92,7 @@ func (s *Store) restore(data []byte, hashed bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.db, s.meta, s.events, s.requests = restored.db, restored.meta, restored.events, restored.requests
+	s.rows, s.meta, s.events, s.requests = restored.rows, restored.meta, restored.events, restored.requests
 	s.audit.frontier = restored.audit.frontier
 	s.view, s.nodes = nil, nil
 	s.touched = touched{after: restored.meta.index}
@@ -101,7 +101,7 @@ func (s *Store) restore(data []byte, hashed bool) error {
 }
 
 func (s *Store) fill(snapshot *sitev1.Snapshot) *tx {
-	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: meta{
+	x := &tx{rows: s.rows.fork(), hasher: &s.hasher, meta: meta{
 		index:       snapshot.GetIndex(),
 		time:        snapshot.GetTime(),
 		reference:   snapshot.GetReference(),

@@ -12,7 +12,7 @@ import (
 func (x *tx) statusBatch(batch *sitev1.StatusBatch) (*sitev1.Outcome, error) {
 	outcome := &sitev1.Outcome{}
 	for _, report := range batch.GetReports() {
-		node := nodes.get(x.Txn, report.GetNode())
+		node := nodes.get(x.rows, report.GetNode())
 		if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			outcome.Rejected++
 			continue
@@ -31,7 +31,7 @@ func (x *tx) statusBatch(batch *sitev1.StatusBatch) (*sitev1.Outcome, error) {
 
 // placementReport reports whether it was of use.
 func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
-	old := placements.get(x.Txn, key(report.GetProject(), report.GetPlacement()))
+	old := placements.get(x.rows, key(report.GetProject(), report.GetPlacement()))
 	if old == nil || (old.GetNode() != node && otherOf(old) != node) {
 		return false
 	}

@@ -16,7 +16,7 @@ const (
 // steerRollout changes the course of a rollout, as somebody asked.
 func (x *tx) steerRollout(change *sitev1.SteerRollout) (*sitev1.Outcome, error) {
 	k := key(change.GetProject(), change.GetWorkload())
-	w := workloads.get(x.Txn, k).GetWorkload()
+	w := workloads.get(x.rows, k).GetWorkload()
 	if w == nil {
 		return nil, missing("Workload", bounded(change.GetWorkload(), maxName))
 	}
@@ -28,7 +28,7 @@ func (x *tx) steerRollout(change *sitev1.SteerRollout) (*sitev1.Outcome, error) 
 		return nil, err
 	}
 	return &sitev1.Outcome{Applied: []*skerryv1.AppliedResource{{
-		Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: workloads.get(x.Txn, k).GetWorkload()}},
+		Resource: &skerryv1.Resource{Kind: &skerryv1.Resource_Workload{Workload: workloads.get(x.rows, k).GetWorkload()}},
 		Outcome:  outcomeConfigured,
 	}}}, nil
 }
@@ -122,7 +122,7 @@ func (s *steering) promote() error {
 // healthyBeside counts the new placements that could take over.
 func (s *steering) healthyBeside() int {
 	healthy := 0
-	for _, p := range placements.by(s.Txn, byWorkload, key(s.w.GetProject(), s.w.GetName())) {
+	for _, p := range placements.by(s.rows, byWorkload, key(s.w.GetProject(), s.w.GetName())) {
 		if Counts(p) && IsHealthy(p) && p.GetGeneration() == s.w.GetGeneration() {
 			healthy++
 		}
@@ -155,7 +155,7 @@ func (s *steering) abort() error {
 func (s *steering) rollBack() error {
 	to := s.rollout.Goal()
 	if generation := s.change.GetGeneration(); generation != 0 {
-		to = revisionOf(revisions.get(s.Txn, key(s.w.GetProject(), s.w.GetName())), generation)
+		to = revisionOf(revisions.get(s.rows, key(s.w.GetProject(), s.w.GetName())), generation)
 		if to == nil {
 			return problem.New(problem.NotFound, s.name(), "the template of generation %d is not remembered", generation).
 				WithField("generation").WithHint("skerry history %s lists those that are", s.w.GetName())
@@ -182,7 +182,7 @@ func (s *steering) goBack(to *skerryv1.Revision, automatic bool) error {
 	if _, err := s.applyWorkload(next); err != nil {
 		return err
 	}
-	now := workloads.get(s.Txn, key(s.w.GetProject(), s.w.GetName())).GetWorkload()
+	now := workloads.get(s.rows, key(s.w.GetProject(), s.w.GetName())).GetWorkload()
 	s.set(func(r *skerryv1.Revision) {
 		r.RollbackTo, r.Automatic = to.GetGeneration(), automatic
 		r.Promoted = !served || !isBlueGreen(now)

@@ -33,7 +33,7 @@ func (x *tx) stopSite(change *sitev1.StopSite) (*sitev1.Outcome, error) {
 		return &sitev1.Outcome{}, nil // it is stopped, or will be
 	}
 	stop := &skerryv1.SiteStop{By: x.by, Reason: change.GetReason(), Since: x.time, Deadline: change.GetDeadline()}
-	for _, node := range nodes.by(x.Txn, byReplica, "yes") {
+	for _, node := range nodes.by(x.rows, byReplica, "yes") {
 		known := slices.Contains(change.GetKnown(), node.GetName())
 		if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetRun() != "" && known {
 			stop.Runs = append(stop.Runs, &skerryv1.MachineRun{Node: node.GetName(), Run: node.GetRun()})
@@ -61,7 +61,7 @@ func (x *tx) startSite(change *sitev1.StartSite) (*sitev1.Outcome, error) {
 		return &sitev1.Outcome{}, nil // nothing keeps it from running
 	case !change.GetPowerOn():
 		x.inform(x.aboutSite(), "SiteStarts", "an operator starts it again")
-	case PowerCame(x.halt, nodes.by(x.Txn, byReplica, "yes")):
+	case PowerCame(x.halt, nodes.by(x.rows, byReplica, "yes")):
 		x.inform(x.aboutSite(), "SiteStarts", "its machines were switched on again")
 	default:
 		return nil, problem.New(problem.Conflict, "site", "its machines were not switched off since it was stopped").
@@ -93,7 +93,7 @@ func PowerCame(stop *skerryv1.SiteStop, replicas []*skerryv1.Node) bool {
 
 // siteStopped notes that nothing runs any more where anybody can tell.
 func (x *tx) siteStopped() bool {
-	if x.halt == nil || x.halt.GetStopped() != nil || len(StillRuns(placements.list(x.Txn), x.isReady)) > 0 {
+	if x.halt == nil || x.halt.GetStopped() != nil || len(StillRuns(placements.list(x.rows), x.isReady)) > 0 {
 		return false
 	}
 	stop := shallow(x.halt)
@@ -104,7 +104,7 @@ func (x *tx) siteStopped() bool {
 }
 
 func (x *tx) isReady(node string) bool {
-	return nodes.get(x.Txn, node).GetState() == skerryv1.NodeState_NODE_STATE_READY
+	return nodes.get(x.rows, node).GetState() == skerryv1.NodeState_NODE_STATE_READY
 }
 
 // StillRuns are the placements that keep a site from being stopped: what is on

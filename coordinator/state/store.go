@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -17,7 +16,7 @@ import (
 type Store struct {
 	// mu guards what View copies, so that a view is of one moment.
 	mu      sync.Mutex
-	db      *memdb.MemDB
+	rows    *rows
 	meta    meta
 	events  []event
 	touched touched
@@ -90,35 +89,10 @@ type meta struct {
 // New returns the empty state before the first entry.
 func New() *Store {
 	return &Store{
-		db:       newDB(),
+		rows:     newRows(),
 		meta:     meta{time: &timestamppb.Timestamp{}, reference: &timestamppb.Timestamp{}, nextRaftID: 1, numberFloor: 1},
 		requests: newRequests(),
 	}
-}
-
-func newDB() *memdb.MemDB {
-	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
-		nodes.name:        nodes.schema(),
-		workloads.name:    workloads.schema(),
-		retired.name:      retired.schema(),
-		placements.name:   placements.schema(),
-		images.name:       images.schema(),
-		operators.name:    operators.schema(),
-		tokens.name:       tokens.schema(),
-		policies.name:     policies.schema(),
-		projects.name:     projects.schema(),
-		settings.name:     settings.schema(),
-		revisions.name:    revisions.schema(),
-		secrets.name:      secrets.schema(),
-		secretKeys.name:   secretKeys.schema(),
-		recoveryKeys.name: recoveryKeys.schema(),
-		volumes.name:      volumes.schema(),
-	}}
-	db, err := memdb.NewMemDB(schema)
-	must(err)
-	// A snapshot, not the primary: transactions on the primary track a channel
-	// for every tree node they touch, and nobody here watches those.
-	return db.Snapshot()
 }
 
 // Changed is closed when the next entry has been applied. Get it before the
@@ -136,7 +110,7 @@ func (s *Store) Changed() <-chan struct{} {
 func (s *Store) publish(x *tx) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x.Commit()
+	s.rows = x.rows
 	s.meta = x.meta
 	s.view = nil
 	s.events = append(s.events[x.evicted:], x.events...)
@@ -171,7 +145,7 @@ func (s *Store) Hash() uint64 {
 // tx is one entry on its way into the state. Nothing is visible before
 // publish; without it nothing has happened.
 type tx struct {
-	*memdb.Txn
+	*rows
 	*hasher
 	meta
 	// events of this entry, and how many old ones they push out.
@@ -202,7 +176,7 @@ func (s *Store) begin(index uint64, stamp *sitev1.SiteClock) *tx {
 	if index <= s.meta.index {
 		panic(fmt.Sprintf("state: entry %d comes after entry %d", index, s.meta.index))
 	}
-	x := &tx{Txn: s.db.Txn(true), hasher: &s.hasher, meta: s.meta, oldest: s.events}
+	x := &tx{rows: s.rows.fork(), hasher: &s.hasher, meta: s.meta, oldest: s.events}
 	x.index = index
 	x.advance(stamp)
 	return x

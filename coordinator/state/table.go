@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -45,105 +44,124 @@ const (
 	tableCount
 )
 
-// row is an object in its table, with the hash that it adds to the state's.
-type row[T proto.Message] struct {
-	object T
-	hash   uint64
-}
-
-const primary = "id" // the name that go-memdb asks for
-
-func (t table[T]) schema() *memdb.TableSchema {
-	s := &memdb.TableSchema{Name: t.name, Indexes: map[string]*memdb.IndexSchema{
-		primary: {Name: primary, Unique: true, Indexer: indexer[T]{t.key}},
-	}}
-	for name, value := range t.indexes {
-		s.Indexes[name] = &memdb.IndexSchema{Name: name, AllowMissing: true, Indexer: indexer[T]{value}}
-	}
-	return s
-}
-
-// indexer tells go-memdb the value of an object in an index. The zero byte
-// ends the value, so that no value is the beginning of another.
-type indexer[T proto.Message] struct{ value func(T) string }
-
-func (i indexer[T]) FromObject(object any) (bool, []byte, error) {
-	value := i.value(object.(*row[T]).object)
-	return value != "", append([]byte(value), 0), nil
-}
-
-func (i indexer[T]) FromArgs(args ...any) ([]byte, error) {
-	return append([]byte(args[0].(string)), 0), nil
-}
-
 // get returns the object, or nil.
-func (t table[T]) get(txn *memdb.Txn, key string) T {
-	if r := t.row(txn, key); r != nil {
-		return r.object
-	}
-	var none T
-	return none
-}
+func (t table[T]) get(from *rows, key string) T { return t.objectOf(from.get(t.ordinal, key)) }
 
-func (t table[T]) row(txn *memdb.Txn, key string) *row[T] {
-	found, err := txn.First(t.name, primary, key)
-	must(err)
-	if found == nil {
-		return nil
+// objectOf no row is nil.
+func (t table[T]) objectOf(r *row) T {
+	if r == nil {
+		var none T
+		return none
 	}
-	return found.(*row[T])
+	return r.object.(T)
 }
 
 // list returns all objects, sorted by key.
-func (t table[T]) list(txn *memdb.Txn) []T { return t.collect(txn.Get(t.name, primary)) }
-
-// by returns the objects with a value in an index, sorted by key.
-func (t table[T]) by(txn *memdb.Txn, index, value string) []T {
-	return t.collect(txn.Get(t.name, index, value))
+func (t table[T]) list(from *rows) []T {
+	all := from.byKey[t.ordinal]
+	if all.Len() == 0 {
+		return nil
+	}
+	objects := make([]T, 0, all.Len())
+	all.Scan(func(r *row) bool {
+		objects = append(objects, r.object.(T))
+		return true
+	})
+	return objects
 }
 
-func (t table[T]) collect(rows memdb.ResultIterator, err error) []T {
-	must(err)
+// by returns the objects with a value in an index, sorted by key.
+func (t table[T]) by(from *rows, index, value string) []T {
 	var objects []T
-	for found := rows.Next(); found != nil; found = rows.Next() {
-		objects = append(objects, found.(*row[T]).object)
-	}
+	from.ascend(t.ordinal, index, value, func(at string, r *row) bool {
+		if at != value {
+			return false
+		}
+		objects = append(objects, r.object.(T))
+		return true
+	})
+	return objects
+}
+
+// has tells whether any object has a value in an index.
+func (t table[T]) has(from *rows, index, value string) bool {
+	found := false
+	from.ascend(t.ordinal, index, value, func(at string, _ *row) bool {
+		found = at == value
+		return false
+	})
+	return found
+}
+
+// sortedBy returns the objects that are in an index, sorted by value and key.
+func (t table[T]) sortedBy(from *rows, index string) []T {
+	var objects []T
+	from.ascend(t.ordinal, index, "", func(_ string, r *row) bool {
+		objects = append(objects, r.object.(T))
+		return true
+	})
 	return objects
 }
 
 // put adds an object or replaces the one of the same key.
 func (t table[T]) put(x *tx, object T) {
-	if t.access {
-		x.accessChanges()
-	}
-	var before T
-	if old := t.row(x.Txn, t.key(object)); old != nil {
-		x.sum -= old.hash
-		before = old.object
+	t.changes(x)
+	r := &row{key: t.key(object), object: object, hash: x.hash(t.name, object)}
+	before, replaced := x.byKey[t.ordinal].Set(r)
+	if replaced {
+		x.sum -= before.hash
 	} else {
 		x.counts[t.ordinal]++
 	}
-	x.notePlacing(t.ordinal, before, object)
-	x.noteTouched(t.ordinal, before, object)
-	r := &row[T]{object: object, hash: x.hash(t.name, object)}
 	x.sum += r.hash
-	must(x.Insert(t.name, r))
+	t.follow(x, r.key, before, r)
 }
 
 // remove forgets the object of a key, if there is one.
 func (t table[T]) remove(x *tx, key string) {
-	old := t.row(x.Txn, key)
-	if old == nil {
+	before := x.rows.get(t.ordinal, key)
+	if before == nil {
 		return
 	}
+	t.changes(x)
+	x.byKey[t.ordinal].Delete(before)
+	x.sum -= before.hash
+	x.counts[t.ordinal]--
+	t.follow(x, key, before, nil)
+}
+
+// changes is said before the table does.
+func (t table[T]) changes(x *tx) {
 	if t.access {
 		x.accessChanges()
 	}
-	x.sum -= old.hash
-	x.counts[t.ordinal]--
-	x.notePlacing(t.ordinal, old.object, nil)
-	x.noteTouched(t.ordinal, old.object, nil)
-	must(x.Delete(t.name, old))
+	x.toChange(t.ordinal)
+}
+
+// follow the change of an object: before or after may be nil.
+func (t table[T]) follow(x *tx, key string, before, after *row) {
+	x.notePlacing(t.ordinal, t.objectOf(before), t.objectOf(after))
+	x.noteTouched(t.ordinal, t.objectOf(before), t.objectOf(after))
+	for index := range t.indexes {
+		was, is := t.valueOf(before, index), t.valueOf(after, index)
+		if was == is {
+			continue
+		}
+		if was != "" {
+			x.byValue[t.ordinal].Delete(&indexed{index, was, key})
+		}
+		if is != "" {
+			x.byValue[t.ordinal].Set(&indexed{index, is, key})
+		}
+	}
+}
+
+// valueOf an object in an index; empty when it is not in it.
+func (t table[T]) valueOf(r *row, index string) string {
+	if r == nil {
+		return ""
+	}
+	return t.indexes[index](r.object.(T))
 }
 
 // must asserts what only a wrong schema could break.

@@ -37,7 +37,7 @@ func (x *tx) createToken(change *sitev1.CreateToken) (*sitev1.Outcome, error) {
 		return nil, problem.New(problem.Invalid, about, "it would have expired already").WithField("ttl")
 	}
 	record := &sitev1.TokenRecord{Token: change}
-	if tokens.get(x.Txn, token.GetId()) != nil || len(tokens.by(x.Txn, "hash", tokenHash(record))) > 0 {
+	if tokens.get(x.rows, token.GetId()) != nil || len(tokens.by(x.rows, "hash", tokenHash(record))) > 0 {
 		return nil, problem.New(problem.Conflict, about, "there is such a token already")
 	}
 	if x.counts[tokensOrdinal] >= maxTokens {
@@ -82,7 +82,7 @@ func checkTokenGrant(about string, change *sitev1.CreateToken) error {
 }
 
 func (x *tx) forgetExpiredTokens() {
-	for _, t := range tokens.list(x.Txn) {
+	for _, t := range tokens.list(x.rows) {
 		if !later(t.GetToken().GetToken().GetExpires(), x.time) {
 			tokens.remove(x, t.GetToken().GetToken().GetId())
 		}

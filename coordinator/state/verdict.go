@@ -11,7 +11,7 @@ import (
 // template, if the present state does not speak against it.
 func (x *tx) planRollout(part *sitev1.RolloutStep) bool {
 	k := key(part.GetProject(), part.GetWorkload())
-	w := workloads.get(x.Txn, k).GetWorkload()
+	w := workloads.get(x.rows, k).GetWorkload()
 	s := &steering{tx: x, w: w, rollout: x.rollout(k)}
 	if w == nil || w.GetGeneration() != part.GetGeneration() || s.rollout.Done() {
 		return false
@@ -38,7 +38,7 @@ func (s *steering) verdictGood() bool {
 		return false
 	}
 	counted := 0
-	for _, p := range placements.by(s.Txn, byWorkload, key(s.w.GetProject(), s.w.GetName())) {
+	for _, p := range placements.by(s.rows, byWorkload, key(s.w.GetProject(), s.w.GetName())) {
 		if !Counts(p) {
 			continue
 		}

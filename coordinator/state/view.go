@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -18,7 +17,7 @@ import (
 // shared and must not be changed. Single objects are nil when there is none;
 // lists are sorted by key.
 type View struct {
-	txn    *memdb.Txn
+	rows   *rows
 	meta   meta
 	events []event
 
@@ -43,7 +42,7 @@ func (s *Store) View() *View {
 		if s.nodes == nil || s.nodes.at != s.meta.nodesAt {
 			s.nodes = &nodeList{at: s.meta.nodesAt}
 		}
-		s.view = &View{txn: s.db.Txn(false), meta: s.meta, events: s.events, touched: s.touched, nodes: s.nodes}
+		s.view = &View{rows: s.rows, meta: s.meta, events: s.events, touched: s.touched, nodes: s.nodes}
 	}
 	return s.view
 }
@@ -81,7 +80,7 @@ func (v *View) Trust() []*sitev1.TrustVersion { return slices.Clone(v.meta.trust
 func (v *View) NextRaftID() uint64 { return v.meta.nextRaftID }
 
 // Node of this name, also a removed one.
-func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.txn, name) }
+func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.rows, name) }
 
 // NodeOfReplica is the node that holds the replica of this ID, nil for none.
 func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
@@ -94,20 +93,20 @@ func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
 }
 
 // Replicas are the nodes with a replica of the log, also removed ones.
-func (v *View) Replicas() []*skerryv1.Node { return nodes.by(v.txn, byReplica, "yes") }
+func (v *View) Replicas() []*skerryv1.Node { return nodes.by(v.rows, byReplica, "yes") }
 
 // NodeCount is how many nodes there are, also removed ones.
 func (v *View) NodeCount() int { return v.meta.counts[nodesOrdinal] }
 
 // Nodes of the site, also removed ones.
 func (v *View) Nodes() []*skerryv1.Node {
-	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.txn) })
+	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.rows) })
 	return slices.Clone(v.nodes.all)
 }
 
 // AllNodes is Nodes for who only looks at each: without a copy.
 func (v *View) AllNodes() iter.Seq[*skerryv1.Node] {
-	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.txn) })
+	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.rows) })
 	return slices.Values(v.nodes.all)
 }
 
@@ -130,7 +129,7 @@ func (v *View) Peers() []*sitev1.Peer {
 // AtHost are the nodes that are not removed and are at a host, or called so.
 func (v *View) AtHost(host string) []*skerryv1.Node {
 	k := hostKey(host)
-	found := nodes.by(v.txn, byHost, k)
+	found := nodes.by(v.rows, byHost, k)
 	if named := v.Node(k); named != nil && !slices.Contains(found, named) {
 		found = append(found, named)
 	}
@@ -144,7 +143,7 @@ func (v *View) FirstPeers() []*sitev1.Peer {
 		return v.Peers()
 	}
 	first := v.Replicas()
-	for _, n := range nodes.by(v.txn, byMayVote, "yes") {
+	for _, n := range nodes.by(v.rows, byMayVote, "yes") {
 		if n.GetRaftId() == 0 && len(first) < maxFirstPeers {
 			first = append(first, n)
 		}
@@ -174,12 +173,12 @@ func PeerOf(n *skerryv1.Node) *sitev1.Peer {
 
 // Workload of this name.
 func (v *View) Workload(project, name string) *skerryv1.Workload {
-	return workloads.get(v.txn, key(project, name)).GetWorkload()
+	return workloads.get(v.rows, key(project, name)).GetWorkload()
 }
 
 // Workloads of all projects.
 func (v *View) Workloads() []*skerryv1.Workload {
-	records := workloads.list(v.txn)
+	records := workloads.list(v.rows)
 	all := make([]*skerryv1.Workload, 0, len(records))
 	for _, record := range records {
 		all = append(all, record.GetWorkload())
@@ -189,31 +188,31 @@ func (v *View) Workloads() []*skerryv1.Workload {
 
 // Placement of this name.
 func (v *View) Placement(project, name string) *skerryv1.Placement {
-	return placements.get(v.txn, key(project, name))
+	return placements.get(v.rows, key(project, name))
 }
 
 // Placements of all workloads, also those on their way out.
-func (v *View) Placements() []*skerryv1.Placement { return placements.list(v.txn) }
+func (v *View) Placements() []*skerryv1.Placement { return placements.list(v.rows) }
 
 // PlacementsOf a workload, also those on their way out.
 func (v *View) PlacementsOf(project, workload string) []*skerryv1.Placement {
-	return placements.by(v.txn, byWorkload, key(project, workload))
+	return placements.by(v.rows, byWorkload, key(project, workload))
 }
 
 // PlacementsOn a node, also those on their way out.
 func (v *View) PlacementsOn(node string) []*skerryv1.Placement {
-	return placements.by(v.txn, byNode, node)
+	return placements.by(v.rows, byNode, node)
 }
 
 // Image of this name.
-func (v *View) Image(name string) *skerryv1.Image { return images.get(v.txn, name) }
+func (v *View) Image(name string) *skerryv1.Image { return images.get(v.rows, name) }
 
 // Images of the site.
-func (v *View) Images() []*skerryv1.Image { return images.list(v.txn) }
+func (v *View) Images() []*skerryv1.Image { return images.list(v.rows) }
 
 // ImageByDigest returns an image with this content.
 func (v *View) ImageByDigest(digest string) *skerryv1.Image {
-	found := images.by(v.txn, "digest", digest)
+	found := images.by(v.rows, "digest", digest)
 	if len(found) == 0 {
 		return nil
 	}
@@ -221,16 +220,16 @@ func (v *View) ImageByDigest(digest string) *skerryv1.Image {
 }
 
 // Operator of this name.
-func (v *View) Operator(name string) *sitev1.OperatorRecord { return operators.get(v.txn, name) }
+func (v *View) Operator(name string) *sitev1.OperatorRecord { return operators.get(v.rows, name) }
 
 // Operators of the site.
-func (v *View) Operators() []*sitev1.OperatorRecord { return operators.list(v.txn) }
+func (v *View) Operators() []*sitev1.OperatorRecord { return operators.list(v.rows) }
 
 // Token of this ID.
-func (v *View) Token(id string) *sitev1.TokenRecord { return tokens.get(v.txn, id) }
+func (v *View) Token(id string) *sitev1.TokenRecord { return tokens.get(v.rows, id) }
 
 // Tokens that are remembered, used ones too.
-func (v *View) Tokens() []*sitev1.TokenRecord { return tokens.list(v.txn) }
+func (v *View) Tokens() []*sitev1.TokenRecord { return tokens.list(v.rows) }
 
 // Events after a log index, oldest first; the last limit of them, 0 for all.
 func (v *View) Events(after uint64, limit int) []*skerryv1.Event {
@@ -259,15 +258,15 @@ func (v *View) AccessRecords() *sitev1.AccessRecords {
 }
 
 // AccessPolicy of this name.
-func (v *View) AccessPolicy(name string) *skerryv1.AccessPolicy { return policies.get(v.txn, name) }
+func (v *View) AccessPolicy(name string) *skerryv1.AccessPolicy { return policies.get(v.rows, name) }
 
 // AccessPolicies of the site.
-func (v *View) AccessPolicies() []*skerryv1.AccessPolicy { return policies.list(v.txn) }
+func (v *View) AccessPolicies() []*skerryv1.AccessPolicy { return policies.list(v.rows) }
 
 // Projects of the site, with what their workloads ask for.
 func (v *View) Projects() []*skerryv1.Project {
 	var all []*skerryv1.Project
-	for _, record := range projects.list(v.txn) {
+	for _, record := range projects.list(v.rows) {
 		p := shallow(record.GetProject())
 		p.Used = shown(record.GetUse())
 		all = append(all, p)
@@ -279,7 +278,6 @@ func (v *View) Projects() []*skerryv1.Project {
 func (s *Store) Try(entry *sitev1.Entry) (*sitev1.Outcome, error) {
 	fork := s.Fork()
 	x := fork.begin(fork.meta.index+1, stampOf(entry))
-	defer x.Abort()
 	outcome, err := x.apply(entry)
 	if err == nil {
 		err = x.checkAdmin()

@@ -164,9 +164,9 @@ func (x *tx) fitsInPlace(next *skerryv1.Workload) error {
 	if next.GetVm() == nil || err != nil {
 		return nil // checked elsewhere
 	}
-	policy := policyOf(settings.get(x.Txn, manifest.SettingsName))
-	for _, p := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
-		node := nodes.get(x.Txn, p.GetNode())
+	policy := policyOf(settings.get(x.rows, manifest.SettingsName))
+	for _, p := range placements.by(x.rows, byWorkload, key(next.GetProject(), next.GetName())) {
+		node := nodes.get(x.rows, p.GetNode())
 		if node == nil || !inPlace(p.GetSpec(), next) || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue
 		}

@@ -40,7 +40,7 @@ func (x *tx) putVolume(v *skerryv1.Volume) {
 // applyVolume makes a volume, lets it grow, or changes its labels. Its node is
 // chosen once.
 func (x *tx) applyVolume(given *skerryv1.Volume) (*skerryv1.AppliedResource, error) {
-	old := volumes.get(x.Txn, key(given.GetProject(), given.GetName()))
+	old := volumes.get(x.rows, key(given.GetProject(), given.GetName()))
 	if err := x.checkVolume(given, old); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
 	if err != nil || size < 1 || size > manifest.MaxVolumeBytes {
 		return problem.New(problem.Invalid, about, "%q is no size of a volume", bounded(given.GetSize(), maxName)).WithField("size")
 	}
-	if node := nodes.get(x.Txn, given.GetNode()); given.GetNode() != "" && (node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED) {
+	if node := nodes.get(x.rows, given.GetNode()); given.GetNode() != "" && (node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED) {
 		return problem.New(problem.NotFound, about, "there is no node %s", bounded(given.GetNode(), maxName)).WithField("node")
 	}
 	if err := checkVersion(about, given.GetResourceVersion(), old.GetResourceVersion()); err != nil {
@@ -131,12 +131,12 @@ func (x *tx) checkVolumeChange(about string, size int64, given, old *skerryv1.Vo
 // userOfVolume is a workload that names a volume, or a placement that may still run
 // with it; empty when there is none.
 func (x *tx) userOfVolume(project, name string) string {
-	for _, record := range workloads.list(x.Txn) {
+	for _, record := range workloads.list(x.rows) {
 		if w := record.GetWorkload(); w.GetProject() == project && w.GetReplicas() > 0 && NamesVolume(w, name) {
 			return "workload " + w.GetName()
 		}
 	}
-	for _, p := range placements.list(x.Txn) {
+	for _, p := range placements.list(x.rows) {
 		if p.GetProject() == project && p.GetEnded() == nil && NamesVolume(p.GetSpec(), name) {
 			return "placement " + p.GetName()
 		}
@@ -155,14 +155,14 @@ func (x *tx) settleVolumes(w *skerryv1.Workload) error {
 	about := "Workload/" + w.GetName()
 	for i, disk := range w.GetVm().GetDisks() {
 		field := "vm.disks[" + strconv.Itoa(i) + "]"
-		for _, record := range workloads.list(x.Txn) {
+		for _, record := range workloads.list(x.rows) {
 			other := record.GetWorkload()
 			if other.GetProject() == w.GetProject() && other.GetName() != w.GetName() && NamesVolume(other, disk.GetVolume()) {
 				return problem.New(problem.Conflict, about, "volume %s is that of workload %s", bounded(disk.GetVolume(), maxName), other.GetName()).
 					WithField(field + ".volume")
 			}
 		}
-		present := volumes.get(x.Txn, key(w.GetProject(), disk.GetVolume()))
+		present := volumes.get(x.rows, key(w.GetProject(), disk.GetVolume()))
 		switch {
 		case present.GetStatus().GetDeleting():
 			return problem.New(problem.Conflict, about, "volume %s is being deleted", disk.GetVolume()).WithField(field + ".volume")
@@ -183,7 +183,7 @@ func (x *tx) settleVolumes(w *skerryv1.Workload) error {
 // whyNoVolume says why a node cannot have the volumes of a workload; empty when it
 // can.
 func (x *tx) whyNoVolume(node string, w *skerryv1.Workload) string {
-	return WhyNoVolume(node, w, func(name string) *skerryv1.Volume { return volumes.get(x.Txn, key(w.GetProject(), name)) })
+	return WhyNoVolume(node, w, func(name string) *skerryv1.Volume { return volumes.get(x.rows, key(w.GetProject(), name)) })
 }
 
 // WhyNoVolume says why a node cannot have the volumes of a workload; empty when it
@@ -207,7 +207,7 @@ func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *sker
 // its placement.
 func (x *tx) bindVolumes(node string, w *skerryv1.Workload) {
 	for _, disk := range w.GetVm().GetDisks() {
-		old := volumes.get(x.Txn, key(w.GetProject(), disk.GetVolume()))
+		old := volumes.get(x.rows, key(w.GetProject(), disk.GetVolume()))
 		if old == nil || old.GetNode() != "" {
 			continue
 		}
@@ -224,7 +224,7 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 	if len(held) > maxHeldVolumes {
 		return
 	}
-	for _, old := range volumes.by(x.Txn, volumesByNode, node) {
+	for _, old := range volumes.by(x.rows, volumesByNode, node) {
 		at := slices.IndexFunc(held, func(h *sitev1.HeldVolume) bool {
 			return h.GetProject() == old.GetProject() && h.GetName() == old.GetName()
 		})
@@ -251,7 +251,7 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 // when its node has deleted it.
 func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error) {
 	name := change.GetName()
-	old := volumes.get(x.Txn, key(change.GetProject(), name))
+	old := volumes.get(x.rows, key(change.GetProject(), name))
 	if old == nil {
 		return nil, missing("Volume", name)
 	}
@@ -262,7 +262,7 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 	if user := x.userOfVolume(old.GetProject(), name); user != "" {
 		return nil, problem.New(problem.Conflict, about, "%s uses it", user).WithHint("change or delete the workload first")
 	}
-	node := nodes.get(x.Txn, old.GetNode())
+	node := nodes.get(x.rows, old.GetNode())
 	gone := old.GetNode() == "" || node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
 	switch {
 	case gone && old.GetNode() == "":
@@ -283,13 +283,13 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 
 // Volume of a project, or nil.
 func (v *View) Volume(project, name string) *skerryv1.Volume {
-	return volumes.get(v.txn, key(project, name))
+	return volumes.get(v.rows, key(project, name))
 }
 
 // Volumes of the site, sorted.
-func (v *View) Volumes() []*skerryv1.Volume { return volumes.list(v.txn) }
+func (v *View) Volumes() []*skerryv1.Volume { return volumes.list(v.rows) }
 
 // VolumesOn a node, sorted.
 func (v *View) VolumesOn(node string) []*skerryv1.Volume {
-	return volumes.by(v.txn, volumesByNode, node)
+	return volumes.by(v.rows, volumesByNode, node)
 }

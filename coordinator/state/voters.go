@@ -15,14 +15,14 @@ func (s *Store) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
 }
 
 func (x *tx) voterChange(change *sitev1.VoterChange) {
-	if gone := nodes.get(x.Txn, change.GetRemoveNode()); gone != nil && gone.GetRaftId() == change.GetRemoveRaftId() {
+	if gone := nodes.get(x.rows, change.GetRemoveNode()); gone != nil && gone.GetRaftId() == change.GetRemoveRaftId() {
 		node := shallow(gone)
 		node.Voter, node.RaftId = skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED, 0
 		x.putNode(node)
 		x.inform(aboutNode(node.GetName()), "ReplicaRemoved", "node %s holds no replica any more", node.GetName())
 	}
 	x.nextRaftID = max(x.nextRaftID, change.GetAddRaftId()+1)
-	if added := nodes.get(x.Txn, change.GetAddNode()); added != nil {
+	if added := nodes.get(x.rows, change.GetAddNode()); added != nil {
 		node := shallow(added)
 		node.Voter, node.RaftId = change.GetRole(), change.GetAddRaftId()
 		x.putNode(node)

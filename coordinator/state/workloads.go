@@ -87,12 +87,12 @@ func (x *tx) applyResource(resource *skerryv1.Resource) (*skerryv1.AppliedResour
 }
 
 func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource, error) {
-	record := workloads.get(x.Txn, key(given.GetProject(), given.GetName()))
+	record := workloads.get(x.rows, key(given.GetProject(), given.GetName()))
 	change, err := decide(record.GetWorkload(), given, x.index, x.time)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSecretUses(x.Txn, given); err != nil {
+	if err := checkSecretUses(x.rows, given); err != nil {
 		return nil, err
 	}
 	if err := x.settleVolumes(given); err != nil {
@@ -138,7 +138,7 @@ func (x *tx) applyWorkload(given *skerryv1.Workload) (*skerryv1.AppliedResource,
 // relabelPlacements of a workload: policies judge them by the labels that it has,
 // not by those that it had when they were made.
 func (x *tx) relabelPlacements(w *skerryv1.Workload) {
-	for _, old := range placements.by(x.Txn, byWorkload, key(w.GetProject(), w.GetName())) {
+	for _, old := range placements.by(x.rows, byWorkload, key(w.GetProject(), w.GetName())) {
 		if !maps.Equal(old.GetLabels(), w.GetLabels()) {
 			p := shallow(old)
 			p.Labels = w.GetLabels()
@@ -260,9 +260,9 @@ func checkWorkload(about string, w *skerryv1.Workload) error {
 // What stays on a lost node keeps its promise: it was made before, and whoever
 // knows that the machine is off deletes the placement and the node.
 func (x *tx) refreshPlacements(next *skerryv1.Workload) {
-	record := revisions.get(x.Txn, key(next.GetProject(), next.GetName()))
+	record := revisions.get(x.rows, key(next.GetProject(), next.GetName()))
 	template := templateOf(next)
-	for _, present := range placements.by(x.Txn, byWorkload, key(next.GetProject(), next.GetName())) {
+	for _, present := range placements.by(x.rows, byWorkload, key(next.GetProject(), next.GetName())) {
 		if present.GetEnded() != nil {
 			continue
 		}
@@ -312,7 +312,7 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 	case "Volume":
 		return x.deleteVolume(change)
 	case "Node":
-		node := nodes.get(x.Txn, name)
+		node := nodes.get(x.rows, name)
 		if node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			return nil, missing("Node", name)
 		}
@@ -326,7 +326,7 @@ func (x *tx) deleteResource(change *sitev1.DeleteResource) (*sitev1.Outcome, err
 // deleteWorkload forgets the workload at once; its placements vanish when
 // their nodes confirm that nothing of them is left.
 func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outcome, error) {
-	record := workloads.get(x.Txn, key(project, name))
+	record := workloads.get(x.rows, key(project, name))
 	if record == nil {
 		return nil, missing("Workload", name)
 	}
@@ -339,7 +339,7 @@ func (x *tx) deleteWorkload(project, name string, version uint64) (*sitev1.Outco
 	workloads.remove(x, key(project, name))
 	revisions.remove(x, key(project, name))
 	x.retire(record)
-	for _, p := range placements.by(x.Txn, byWorkload, key(project, name)) {
+	for _, p := range placements.by(x.rows, byWorkload, key(project, name)) {
 		x.stop(p)
 	}
 	x.tellWaiting(project, name)
