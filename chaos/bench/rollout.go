@@ -20,6 +20,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
 	"skerry.dev/shared/endpoints"
+	"skerry.dev/shared/manifest"
 )
 
 const (
@@ -28,6 +29,8 @@ const (
 	rolledReplicas = 30
 	rolledAtOnce   = 10
 	rolledAll      = 1000
+	// besideAll were replaced by others that were healthy beside them first.
+	besideAll = 150
 	// rollTime bounds one roll.
 	rollTime = 4 * time.Minute
 	// callersPort tells how the calls of a node went, callersEach make them.
@@ -35,9 +38,22 @@ const (
 	callersEach = 2
 )
 
+// rolledBy are the ways in which the workload is updated, one after the other, with
+// how many placements are replaced.
+var rolledBy = []struct {
+	name   string
+	all    int
+	update *skerryv1.Update
+}{
+	{"rolling", rolledAll, &skerryv1.Update{MaxUnavailable: rolledAtOnce}},
+	{"blue_green", besideAll, &skerryv1.Update{Strategy: manifest.BlueGreen, MaxUnavailable: rolledAtOnce, PromoteAfter: "2s"}},
+	{"canary", besideAll, &skerryv1.Update{Strategy: manifest.Canary, Canary: 3, MaxUnavailable: rolledAtOnce, PromoteAfter: "2s"}},
+}
+
 // rollout measures, on a site of three hosts, how fast a web workload is rolled
 // in waves, each gated by health checks, while containers on every host call it
-// by its name without pause; and counts the calls that were lost.
+// by its name without pause; and counts the calls that were lost. Then it is updated
+// as blue and green, and by canaries.
 func rollout(ctx context.Context, binary, dir string) (result, error) {
 	r, err := newSite(ctx, binary, dir, 3)
 	if err != nil {
@@ -55,33 +71,59 @@ func rollout(ctx context.Context, binary, dir string) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := roll(ctx, r, c, 0); err != nil {
+	s := &rolling{Rig: r, client: c}
+	if _, err := s.roll(ctx, rolledBy[0].update); err != nil {
 		return nil, err
 	}
 	if err := startCallers(ctx, r, c); err != nil {
 		return nil, err
 	}
-	var speeds []float64
-	for n := 1; len(speeds)*rolledReplicas < rolledAll; n++ {
-		took, err := roll(ctx, r, c, n)
+	var measured result
+	for _, by := range rolledBy {
+		speeds, called, err := s.rollAll(ctx, by.name, by.all, by.update)
 		if err != nil {
 			return nil, err
+		}
+		if measured == nil {
+			measured = summary(speeds, "placements/s")
+			measured["placements"], measured["at_once"] = len(speeds)*rolledReplicas, rolledAtOnce
+			measured["requests"], measured["lost"] = called.Calls, called.Lost
+			continue
+		}
+		measured[by.name], measured[by.name+"_placements"] = middle(speeds), len(speeds)*rolledReplicas
+		measured[by.name+"_requests"], measured[by.name+"_lost"] = called.Calls, called.Lost
+	}
+	return measured, nil
+}
+
+// rolling is a site on which web is updated again and again.
+type rolling struct {
+	*hosts.Rig
+	client *client.Client
+	// rolls that there were.
+	rolls int
+}
+
+// rollAll rolls until so many placements were replaced, and counts the calls
+// meanwhile.
+func (s *rolling) rollAll(ctx context.Context, name string, all int, update *skerryv1.Update) (speeds []float64, called calls, err error) {
+	before, err := howCallsWent(ctx, s.Rig)
+	if err != nil {
+		return nil, calls{}, err
+	}
+	for len(speeds)*rolledReplicas < all {
+		took, err := s.roll(ctx, update)
+		if err != nil {
+			return nil, calls{}, err
 		}
 		speeds = append(speeds, rolledReplicas/took.Seconds())
-		called, err := howCallsWent(ctx, r)
-		if err != nil {
-			return nil, err
+		if called, err = howCallsWent(ctx, s.Rig); err != nil {
+			return nil, calls{}, err
 		}
-		progress("roll %d: %d placements in %.1f s; %d requests so far, %d lost %v", n, rolledReplicas, took.Seconds(), called.Calls, called.Lost, called.Why)
+		called.Calls, called.Lost, called.Why = called.Calls-before.Calls, called.Lost-before.Lost, called.Why[min(len(before.Why), len(called.Why)):]
+		progress("%s %d: %d placements in %.1f s; %d requests so far, %d lost %v", name, len(speeds), rolledReplicas, took.Seconds(), called.Calls, called.Lost, called.Why)
 	}
-	called, err := howCallsWent(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	measured := summary(speeds, "placements/s")
-	measured["placements"], measured["at_once"] = len(speeds)*rolledReplicas, rolledAtOnce
-	measured["requests"], measured["lost"] = called.Calls, called.Lost
-	return measured, nil
+	return speeds, called, nil
 }
 
 // buildCaller builds the program that calls others by their names.
@@ -96,24 +138,25 @@ func buildCaller(ctx context.Context, r *hosts.Rig) (string, error) {
 }
 
 // roll changes the template and waits until nothing else is left.
-func roll(ctx context.Context, r *hosts.Rig, c *client.Client, n int) (time.Duration, error) {
-	version := strconv.Itoa(n)
+func (s *rolling) roll(ctx context.Context, update *skerryv1.Update) (time.Duration, error) {
+	version := strconv.Itoa(s.rolls)
+	s.rolls++
 	begun := time.Now()
-	err := applyWorkload(ctx, c, &skerryv1.Workload{
+	err := applyWorkload(ctx, s.client, &skerryv1.Workload{
 		Kind: "Workload", Name: "web", Replicas: proto.Uint32(rolledReplicas), StopGrace: "2s",
 		Container: &skerryv1.Container{
 			Image: testImage, Env: map[string]string{"ROLL": version},
 			Ports:     []*skerryv1.Port{{Name: "http", Port: 8080, HostPort: webPort, HostPortLast: webPort + 2*rolledReplicas}},
-			Resources: &skerryv1.Resources{Cpu: "100m", Memory: "16Mi"},
+			Resources: &skerryv1.Resources{Cpu: "50m", Memory: "16Mi"},
 		},
 		Health: &skerryv1.Health{Http: &skerryv1.HttpCheck{Port: "http", Path: "/healthz"}},
-		Update: &skerryv1.Update{MaxUnavailable: rolledAtOnce},
+		Update: update,
 	})
 	if err != nil {
 		return 0, err
 	}
-	err = r.Until(ctx, "roll "+version, rollTime, func(ctx context.Context) error {
-		working, others, err := counted(ctx, c, "web", func(p *skerryv1.Placement) bool {
+	err = s.Until(ctx, "roll "+version, rollTime, func(ctx context.Context) error {
+		working, others, err := counted(ctx, s.client, "web", func(p *skerryv1.Placement) bool {
 			return p.GetSpec().GetContainer().GetEnv()["ROLL"] == version
 		})
 		if err == nil && (working != rolledReplicas || others != 0) {

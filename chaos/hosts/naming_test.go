@@ -4,6 +4,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -67,6 +68,53 @@ func TestContainersFindEachOtherByName(t *testing.T) {
 
 	inside(t, r, first, "touch", "/tmp/sick")
 	awaitAnswer(t, r, running[1], webName, addressesOf(r, running[1:])...)
+}
+
+const onTheMachine = `
+kind: Workload
+name: resident
+container:
+  image: ` + webImage + `
+  command: [/bin/sh, -c, "while true; do sleep 60; done"]
+  network: host
+  resources: {cpu: 50m, memory: 16Mi}
+health: {exec: {command: ["true"]}, interval: 200ms}
+stopGrace: 0s
+`
+
+func TestWhatIsOnTheMachinesNetworkFindsOthersByName(t *testing.T) {
+	r := newSite(t, 1, 0)
+	h := r.Hosts[0]
+	loadImage(t, r, "web.tar", webImage)
+	apply(t, r, onTheMachine)
+	// Not unless the machine is answered.
+	first := awaitHealthy(t, r, "resident", 1)[0]
+	if conf := inside(t, r, first, "cat", "/etc/resolv.conf"); strings.Contains(conf, Site) {
+		t.Errorf("without dns.loopback the resolver is\n%s", conf)
+	}
+	config, err := os.ReadFile(h.Config())
+	if err == nil {
+		err = errors.Join(os.WriteFile(h.Config(), append(config, "dns: {loopback: true}\n"...), 0o600), h.StopAgent(), h.StartAgent())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	apply(t, r, strings.ReplaceAll(onTheMachine, "name: resident", "name: anew")+"---"+strings.Replace(sick, "replicas: 3", "replicas: 1", 1))
+	running := awaitHealthy(t, r, "web", 1)
+	p := awaitHealthy(t, r, "anew", 1)[0]
+	awaitAnswer(t, r, p, webName, h.Address)
+	awaitAnswer(t, r, p, "web", h.Address)
+	awaitAnswer(t, r, running[0], webName, h.Address)
+	if out, err := r.Skerry(t.Context(), nil, "exec", p.GetName(), "--", "nslookup", "-type=a", "example.com"); err == nil || !strings.Contains(out, "REFUSED") {
+		t.Errorf("a name of somebody else: %v %s", err, out)
+	}
+	namespace := []string{"ip", "netns", "exec", r.Namespace()}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := run(ctx, strings.Join(append(namespace, "busybox", "nslookup", "-type=a", webName, h.Address), " ")); err == nil {
+		t.Error("the machine's address answers another machine")
+	}
 }
 
 func TestNodeAloneStillAnswersForTheSite(t *testing.T) {

@@ -4,6 +4,7 @@ package hosts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -155,13 +156,24 @@ func awaitHealthy(t *testing.T, r *Rig, workload string, wanted int, ask ...*Hos
 		if err != nil {
 			return err
 		}
-		found = slices.DeleteFunc(all, func(p *skerryv1.Placement) bool { return p.GetWorkload() != workload || !healthy(p) })
+		found = slices.DeleteFunc(slices.Clone(all), func(p *skerryv1.Placement) bool { return p.GetWorkload() != workload || !healthy(p) })
 		if len(found) != wanted {
-			return fmt.Errorf("%d are", len(found))
+			return fmt.Errorf("%d are, of %s", len(found), inShort(all, workload))
 		}
 		return nil
 	})
 	return found
+}
+
+// inShort says how the placements of a workload are.
+func inShort(all []*skerryv1.Placement, workload string) string {
+	var each []string
+	for _, p := range all {
+		if p.GetWorkload() == workload {
+			each = append(each, fmt.Sprintf("%s on %q: %s %s", p.GetName(), p.GetNode(), p.GetStatus().GetPhase(), cmp.Or(p.GetStatus().GetMessage(), p.GetDecision().GetSummary())))
+		}
+	}
+	return strings.Join(each, "; ")
 }
 
 // awaitHealthyOff waits until so many healthy placements are on other hosts

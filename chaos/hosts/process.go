@@ -127,15 +127,19 @@ func output(command *exec.Cmd, stdin io.Reader, home string) (string, error) {
 
 // until repeats a look until it finds nothing wrong or ctx ends.
 func until(ctx context.Context, what string, look func() error) error {
+	var last error
 	for {
 		err := look()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err // the one that the end of the time made says nothing
+		}
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w: %w", what, ctx.Err(), err)
+			return fmt.Errorf("waiting for %s: %w: %w", what, ctx.Err(), last)
 		}
 	}
 }
