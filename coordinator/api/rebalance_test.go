@@ -57,7 +57,7 @@ func TestRunsThatAreStartedByHand(t *testing.T) {
 		{"many", "run:1"},
 		{"many", "run:2"},
 		{"import", "it has no schedule"},
-		{"web", "it is no scheduled job: it has 1 replicas"},
+		{"web", "it is no scheduled job: it has 1 replica"},
 		{"nope", "not_found"},
 		{"", "a name is required"},
 	} {

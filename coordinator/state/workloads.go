@@ -358,6 +358,9 @@ func IsHealthy(p *skerryv1.Placement) bool {
 // inWords is how many placements a workload asks for.
 func inWords(w *skerryv1.Workload) string {
 	if manifest.Form(w) == "replicas" {
+		if w.GetReplicas() == 1 {
+			return "1 replica"
+		}
 		return fmt.Sprintf("%d replicas", w.GetReplicas())
 	}
 	return manifest.Form(w)
