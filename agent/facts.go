@@ -172,18 +172,11 @@ func (f *facts) conditions() {
 	if forked := f.identity.Forked(); forked != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "Forked", Message: forked + ": nothing merges; docs/operations.md says how to choose one"})
 	}
-	if trouble := f.supervisor.Trouble(); trouble != "" {
-		conditions = append(conditions, &skerryv1.Condition{Type: "ContainerdDown", Message: trouble})
+	if !f.identity.Record().GetWitness() {
+		conditions = append(conditions, f.workConditions()...)
 	}
-	if trouble := f.leases.Trouble(); trouble != "" {
-		conditions = append(conditions, &skerryv1.Condition{Type: "GuardDown", Message: trouble})
-	}
-	conditions = append(conditions, f.machineConditions()...)
 	if trouble, _ := f.room.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
-	}
-	if trouble, _ := f.names.trouble(); trouble != "" {
-		conditions = append(conditions, &skerryv1.Condition{Type: "NamesDown", Message: trouble})
 	}
 	if trouble := f.renewal.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "SVIDExpired", Message: trouble})
@@ -207,6 +200,22 @@ func (f *facts) conditions() {
 	next := proto.CloneOf(f.current)
 	next.Conditions = conditions
 	f.current = next
+}
+
+// workConditions are those of what runs workloads.
+func (f *facts) workConditions() []*skerryv1.Condition {
+	names, _ := f.names.trouble()
+	var conditions []*skerryv1.Condition
+	for _, c := range []*skerryv1.Condition{
+		{Type: "ContainerdDown", Message: f.supervisor.Trouble()},
+		{Type: "GuardDown", Message: f.leases.Trouble()},
+		{Type: "NamesDown", Message: names},
+	} {
+		if c.GetMessage() != "" {
+			conditions = append(conditions, c)
+		}
+	}
+	return append(conditions, f.machineConditions()...)
 }
 
 // setGossip tells which version of the gossip keys this node has taken over.

@@ -3,12 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"skerry.dev/agent/config"
 	"skerry.dev/agent/identity"
@@ -47,13 +50,25 @@ type machine struct {
 	t      *testing.T
 	state  string
 	opened int
-	fails  error
+	// fails is how a replica ends, spoiled why it cannot be opened.
+	fails, spoiled error
+	fs             env.FS
+}
+
+// noNotes is a disk that takes no note of a replica that has halted.
+type noNotes struct{ env.FS }
+
+func (n noNotes) WriteFile(name string, data []byte, perm os.FileMode) error {
+	if filepath.Base(name) == haltedFile {
+		return errors.New("the disk answers with errors")
+	}
+	return n.FS.WriteFile(name, data, perm)
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t, state: t.TempDir()}
 	system := env.NewSystem()
+	m := &machine{t: t, state: t.TempDir(), fs: system.FS}
 	_, err := identity.InitSite(system, identity.InitOptions{
 		Site: "harbour", Operator: "admin", StateDir: m.state, Home: t.TempDir(),
 		Node: &skerryv1.Node{Name: "n1", Address: "127.0.0.1:7600"},
@@ -69,6 +84,7 @@ func newMachine(t *testing.T) *machine {
 func (m *machine) start() (r *replicas, stop func() error) {
 	m.t.Helper()
 	system := env.NewSystem()
+	system.FS = m.fs
 	a := &Agent{Options: Options{
 		Config: config.Config{StateDir: m.state}, Env: system, Logger: slog.New(slog.DiscardHandler), NewVoter: m.open,
 	}}
@@ -101,6 +117,9 @@ func (m *machine) start() (r *replicas, stop func() error) {
 
 func (m *machine) open(options VoterOptions) (Voter, error) {
 	m.opened++
+	if m.spoiled != nil {
+		return nil, m.spoiled
+	}
 	if err := os.MkdirAll(options.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -145,6 +164,36 @@ func TestAReplicaThatMustHaltNeverRunsAgain(t *testing.T) {
 	m.fails = nil
 	m.wantHalted()
 	m.wantHalted()
+}
+
+// Without a note of it the next process would use it again.
+func TestAReplicaThatIsGivenUpWithoutANoteStaysAwayInThisProcess(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	m.fs, m.spoiled = noNotes{m.fs}, fmt.Errorf("%w: a bit has flipped", ErrUntrusted)
+	opened := m.opened
+	r, stop := m.start()
+	if r.active() != nil || !strings.Contains(r.trouble(), "a bit has flipped") || m.opened != opened+1 {
+		t.Errorf("it was opened %d times, and what is said is %q", m.opened-opened, r.trouble())
+	}
+	m.spoiled = nil
+	r.mu.Lock()
+	changed := r.changed
+	r.mu.Unlock()
+	if err := r.ledger.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2}, RaftId: 7}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("another replica that the orders name does not run")
+	}
+	if r.active() == nil || r.trouble() != "" {
+		t.Errorf("another replica does not run: %s", r.trouble())
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the process ended: %v", err)
+	}
 }
 
 // The first voter would begin the site anew, with nothing in it, and every

@@ -53,7 +53,7 @@ func coldStart(ctx context.Context, r *hosts.Rig, run int, order []int, pause ti
 	var begun time.Time
 	for n, i := range order[:2] { // a majority of three
 		if n > 0 {
-			if err := sleep(ctx, pause); err != nil {
+			if err := hosts.Sleep(ctx, pause); err != nil {
 				return 0, err
 			}
 		}

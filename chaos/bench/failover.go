@@ -79,7 +79,7 @@ func loadOn(ctx context.Context, r *hosts.Rig, clients int) (stop func()) {
 					cancel()
 					n++
 				}
-				_ = sleep(ctx, attemptEvery) // the loop looks
+				_ = hosts.Sleep(ctx, attemptEvery) // the loop looks
 			}
 		})
 	}

@@ -86,11 +86,11 @@ func stutter(ctx context.Context, h *hosts.Host) error {
 		if err := h.PauseAgent(); err != nil {
 			return err
 		}
-		_ = sleep(ctx, grayStill) // also when ctx ends it must go on
+		_ = hosts.Sleep(ctx, grayStill) // also when ctx ends it must go on
 		if err := h.ResumeAgent(); err != nil {
 			return err
 		}
-		_ = sleep(ctx, grayPeriod-grayStill) // the loop looks
+		_ = hosts.Sleep(ctx, grayPeriod-grayStill) // the loop looks
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func healOnce(ctx context.Context, r *hosts.Rig, s *placing, follower *hosts.Hos
 		if _, err := firstWrite(ctx, s.client.Resources(), fmt.Sprint("cut-", time.Now().UnixNano()), time.Now()); err != nil {
 			return 0, 0, err
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -136,7 +136,7 @@ func healOnce(ctx context.Context, r *hosts.Rig, s *placing, follower *hosts.Hos
 				state = time.Since(begun)
 			}
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return 0, 0, err
 		}
 	}

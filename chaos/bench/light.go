@@ -19,6 +19,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/chaos/hosts"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
@@ -115,7 +116,7 @@ func (f *fleet) join(ctx context.Context, token, name string, number int) (*ligh
 		if f.again.Add(1) == 1 {
 			progress("a node did not join, %s: %v", name, err)
 		}
-		if err := sleep(ctx, openAgain); err != nil {
+		if err := hosts.Sleep(ctx, openAgain); err != nil {
 			return nil, err
 		}
 	}
@@ -176,7 +177,7 @@ func (a *lightAgent) open(ctx context.Context) (*sitev1.SyncResponse, error) {
 		if a.fleet.refused.Add(1) == 1 {
 			progress("a stream did not open, that of %s: %v", a.name, err)
 		}
-		if err := sleep(ctx, openAgain); err != nil {
+		if err := hosts.Sleep(ctx, openAgain); err != nil {
 			return nil, err
 		}
 	}
@@ -326,7 +327,7 @@ func (f *fleet) beat(ctx context.Context) error {
 			f.agents[next].beat()
 			next = (next + 1) % len(f.agents)
 		}
-		if err := sleep(ctx, beatEvery-time.Since(begun)); err != nil {
+		if err := hosts.Sleep(ctx, beatEvery-time.Since(begun)); err != nil {
 			return err
 		}
 	}
@@ -345,7 +346,7 @@ func (s *placing) await(ctx context.Context, what string, reached func() bool) e
 			return fmt.Errorf("waited %s for %s: %d placements came, %d nodes were heard, %d streams ended", placePatience, what,
 				s.fleet.placed.Load(), s.fleet.acked.Load(), s.fleet.ended.Load())
 		}
-		if err := sleep(ctx, 2*time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, 2*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -205,7 +205,7 @@ func writeFile(dir, name, text string) string {
 }
 
 func settledMemory(ctx context.Context, r *hosts.Rig) (float64, error) {
-	if err := sleep(ctx, settleTime); err != nil {
+	if err := hosts.Sleep(ctx, settleTime); err != nil {
 		return 0, err
 	}
 	return residentOf(r.Hosts[0])

@@ -118,7 +118,7 @@ func flood(ctx context.Context, r *hosts.Rig, rate float64, run int) (float64, e
 				}
 			})
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, time.Millisecond); err != nil {
 			return 0, err
 		}
 	}
@@ -204,7 +204,7 @@ func repeat(ctx context.Context, call func(context.Context) error) ([]float64, e
 			return nil, err
 		}
 		took = append(took, float64(time.Since(begun).Microseconds())/1000)
-		_ = sleep(ctx, probeEvery) // the loop looks
+		_ = hosts.Sleep(ctx, probeEvery) // the loop looks
 	}
 	slices.Sort(took)
 	return took, nil

@@ -209,11 +209,11 @@ func (s *placing) connect(ctx context.Context, streams *errgroup.Group) (float64
 	}
 	progress("%d streams are open after %.1f s; CPU: %s; %d came again, %d attempts failed", len(s.fleet.agents),
 		time.Since(begun).Seconds(), s.spent().since(start), s.fleet.ended.Load(), s.fleet.refused.Load())
-	if err := sleep(ctx, 10*time.Second); err != nil {
+	if err := hosts.Sleep(ctx, 10*time.Second); err != nil {
 		return 0, err
 	}
 	start, begun = s.spent(), time.Now()
-	if err := sleep(ctx, 5*time.Second); err != nil {
+	if err := hosts.Sleep(ctx, 5*time.Second); err != nil {
 		return 0, err
 	}
 	idle, seconds := s.spent().since(start), time.Since(begun).Seconds()
@@ -297,7 +297,7 @@ func (s *placing) committed(ctx context.Context, w *skerryv1.Workload, begun tim
 		case err != nil && connect.CodeOf(err) != connect.CodeNotFound && connect.CodeOf(err) != connect.CodeUnavailable:
 			return 0, err
 		}
-		if err := sleep(ctx, placeLook); err != nil {
+		if err := hosts.Sleep(ctx, placeLook); err != nil {
 			return 0, err
 		}
 	}
@@ -349,7 +349,7 @@ func (s *placing) remove(ctx context.Context, w *skerryv1.Workload) error {
 		if err != nil || len(left) == 0 {
 			return err
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -364,7 +364,7 @@ func askAgain[Q, A any](ctx context.Context, call func(context.Context, *connect
 		if connect.CodeOf(err) != connect.CodeUnavailable || time.Since(begun) > placePatience {
 			return answer, err
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := hosts.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

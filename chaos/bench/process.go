@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -57,13 +56,4 @@ func each(ctx context.Context, atOnce, n int, do func(context.Context, int) erro
 		group.Go(func() error { return do(ctx, i) })
 	}
 	return group.Wait()
-}
-
-func sleep(ctx context.Context, length time.Duration) error {
-	select {
-	case <-time.After(length):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

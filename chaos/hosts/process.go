@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"skerry.dev/shared/env"
 )
 
 // process is one that was started and is waited for. It is a wrapper (nsenter,
@@ -123,6 +125,11 @@ func output(command *exec.Cmd, stdin io.Reader, home string) (string, error) {
 		return stdout.String(), fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+// Sleep for so long, or until ctx ends.
+func Sleep(ctx context.Context, length time.Duration) error {
+	return env.Sleep(ctx, env.NewSystem().Clock, length)
 }
 
 // until repeats a look until it finds nothing wrong or ctx ends.

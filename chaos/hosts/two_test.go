@@ -4,6 +4,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ func TestTwoNodesAndAWitness(t *testing.T) {
 	if out := skerry(t, r, nil, "secret", "keys"); strings.Contains(out, witness.Name) || !strings.Contains(out, "node-1") {
 		t.Errorf("who can open the secrets:\n%s", out)
 	}
+	wantNoNeedOfContainerd(t, r, witness)
 	lost, _, err := r.Coordinator(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -57,4 +59,41 @@ func TestTwoNodesAndAWitness(t *testing.T) {
 		return err
 	})
 	awaitHealthy(t, r, "web", 1)
+}
+
+// wantNoNeedOfContainerd: when another node tells that its containerd is down, the
+// witness, whose went first, has told nothing.
+func wantNoNeedOfContainerd(t *testing.T, r *Rig, witness *Host) {
+	t.Helper()
+	if err := errors.Join(witness.StopContainerd(), witness.StopAgent(), witness.StartAgent()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	if err := r.Hosts[0].StopContainerd(); err != nil {
+		t.Fatal(err)
+	}
+	problems := func(ctx context.Context) (string, error) {
+		status, err := r.Status(ctx)
+		return strings.Join(status.GetProblems(), "\n"), err
+	}
+	await(t, r, "the condition ContainerdDown", patience, func(ctx context.Context) error {
+		told, err := problems(ctx)
+		if err == nil && !strings.Contains(told, "ContainerdDown") {
+			err = fmt.Errorf("problems: %q", told)
+		}
+		return err
+	})
+	if told, err := problems(t.Context()); err != nil || strings.Contains(told, witness.Name) {
+		t.Errorf("the witness complains: %v\n%s", err, told)
+	}
+	if err := r.Hosts[0].StartContainerd(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "the condition to end", patience, func(ctx context.Context) error {
+		told, err := problems(ctx)
+		if err == nil && told != "" {
+			err = errors.New(told)
+		}
+		return err
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"skerry.dev/chaos/hosts"
@@ -28,16 +29,29 @@ func aVoter(ctx context.Context, s *site, rng *rand.Rand) (*hosts.Host, error) {
 	return follower(ctx, s, rng)
 }
 
-// syncFails: fsync of a voter's disk fails. The voter must halt; its machine gets
-// another disk.
+// syncFails: fsync of a voter's disk fails. The voter must halt, and at times its
+// agent is started again and again while the disk still fails.
 func syncFails(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	h, err := aVoter(ctx, s, rng)
 	if err != nil {
 		return fault{}, err
 	}
+	before, err := s.node(ctx, h)
+	if err != nil {
+		return fault{}, err
+	}
 	f := fault{on: h.Name, touched: []*hosts.Host{h}, ended: []*hosts.Host{h}, lasts: seconds(rng, 1, 4)}
+	restarts := rng.IntN(2) == 0
+	if restarts {
+		f.on += ", started again on it"
+	}
 	f.end = func(ctx context.Context) error {
-		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h, true))
+		if restarts {
+			if err := s.nursed(ctx, h, 4*restartPause); err != nil {
+				return err
+			}
+		}
+		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h), s.without(ctx, h, before.GetRaftId()))
 	}
 	return f, h.Disk("eio")
 }
@@ -50,7 +64,7 @@ func diskFull(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	}
 	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 1, 8)}
 	f.end = func(ctx context.Context) error {
-		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h, false))
+		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
 	return f, h.Disk("full")
 }
@@ -89,7 +103,7 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	}
 	f := fault{on: h.Name, touched: []*hosts.Host{h}, ended: []*hosts.Host{h}, lasts: seconds(rng, 0, 2)}
 	f.end = func(ctx context.Context) error {
-		return errors.Join(h.StartAgent(), s.onItsFeet(ctx, h), s.mended(ctx, h, false))
+		return errors.Join(h.StartAgent(), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
 	if err := h.KillAgent(); err != nil {
 		return f, err
@@ -125,6 +139,26 @@ func flip(dir string, rng *rand.Rand) error {
 // stays is how long an agent that does not end by itself runs: what it finds on
 // its disk it finds at once, on a busy machine a little later.
 const stays = 4 * time.Second
+
+// restartPause is how long systemd waits before it starts an agent again.
+const restartPause = time.Second
+
+// nursed: for so long an agent that ends is started again, as systemd would.
+func (s *site) nursed(ctx context.Context, h *hosts.Host, length time.Duration) error {
+	for range length / restartPause {
+		if err := hosts.Sleep(ctx, restartPause); err != nil {
+			return err
+		}
+		select {
+		case <-h.AgentEnded():
+			if err := h.StartAgent(); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+	return nil
+}
 
 // onItsFeet starts an agent that has ended, as systemd would, until it stays.
 func (s *site) onItsFeet(ctx context.Context, h *hosts.Host) error {
@@ -162,23 +196,25 @@ func (s *site) node(ctx context.Context, h *hosts.Host) (*skerryv1.Node, error) 
 	return nil, fmt.Errorf("%s is no node", h.Name)
 }
 
-// mended replaces a machine whose voter has halted, as an operator does. With
-// must, it must have halted.
-func (s *site) mended(ctx context.Context, h *hosts.Host, must bool) error {
+// mended replaces a machine that says that its voter has halted, as an operator
+// does. Often the site was faster and has given the node another replica.
+func (s *site) mended(ctx context.Context, h *hosts.Host) error {
 	node, err := s.node(ctx, h)
 	if err != nil {
 		return err
 	}
-	halted := false
-	for _, c := range node.GetConditions() {
-		halted = halted || c.GetType() == voterHalted
-	}
-	if !halted {
-		if must {
-			return fmt.Errorf("fsync failed on %s, and its voter has not halted", h.Name)
-		}
+	if !slices.ContainsFunc(node.GetConditions(), func(c *skerryv1.Condition) bool { return c.GetType() == voterHalted }) {
 		return nil
 	}
 	s.log.Info("a voter has halted", "host", h.Name)
 	return errors.Join(s.evict(ctx, h), s.anew(ctx, h))
+}
+
+// without a replica that must have halted.
+func (s *site) without(ctx context.Context, h *hosts.Host, replica uint64) error {
+	node, err := s.node(ctx, h)
+	if err == nil && node.GetRaftId() == replica {
+		err = fmt.Errorf("fsync failed on %s, and its replica %d has not halted", h.Name, replica)
+	}
+	return err
 }

@@ -51,7 +51,7 @@ var nemeses = []nemesis{
 	{"power-all", "the power of all hosts goes at once; they come back in any order", false, powerAll},
 	{"cpu", "an agent gets 1 to 8 % of a processor", true, starve},
 	{"older-binary", "an agent is updated to an older binary and back", true, older},
-	{"fsync-eio", "fsync fails on a voter's disk; its machine is made anew and joins again", true, syncFails},
+	{"fsync-eio", "fsync fails on a voter's disk, at times while its agent is started again and again; its replica must halt", true, syncFails},
 	{"disk-full", "a voter's disk is full, 1 to 8 s", true, diskFull},
 	{"slow-disk", "each fsync of a voter takes 20 ms to 1.5 s longer", true, slowDisk},
 	{"lost-writes", "the power of one host or of all goes, and with it all that no fsync had brought to the disk", false, lostWrites},

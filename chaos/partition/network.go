@@ -150,13 +150,13 @@ func flapping(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 		if err := s.Cut(ctx, []*hosts.Host{h}, s.others(h)); err != nil {
 			return f, err
 		}
-		if err := sleep(ctx, seconds(rng, 0.1, 1.5)); err != nil {
+		if err := hosts.Sleep(ctx, seconds(rng, 0.1, 1.5)); err != nil {
 			return f, err
 		}
 		if err := s.Heal(ctx); err != nil {
 			return f, err
 		}
-		if err := sleep(ctx, seconds(rng, 0.05, 0.8)); err != nil {
+		if err := hosts.Sleep(ctx, seconds(rng, 0.05, 0.8)); err != nil {
 			return f, err
 		}
 	}

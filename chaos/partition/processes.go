@@ -97,7 +97,7 @@ func powerOff(ctx context.Context, s *site, rng *rand.Rand, off []*hosts.Host, l
 		group, ctx := errgroup.WithContext(ctx)
 		for i, h := range off {
 			group.Go(func() error {
-				if err := sleep(ctx, waits[i]); err != nil {
+				if err := hosts.Sleep(ctx, waits[i]); err != nil {
 					return err
 				}
 				if err := h.Boot(ctx); err != nil {
@@ -145,7 +145,7 @@ func older(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 		return h.StartAgent()
 	}
 	f.end = func(ctx context.Context) error {
-		return errors.Join(change(""), s.onItsFeet(ctx, h), s.mended(ctx, h, false))
+		return errors.Join(change(""), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
 	return f, change(s.older)
 }

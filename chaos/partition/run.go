@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"skerry.dev/chaos/hosts"
 )
 
 const (
@@ -110,7 +112,7 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	if err != nil {
 		return f, err
 	}
-	if err := sleep(ctx, f.lasts); err != nil {
+	if err := hosts.Sleep(ctx, f.lasts); err != nil {
 		return f, err
 	}
 	if err := f.end(ctx); err != nil {
@@ -145,7 +147,7 @@ func (r *run) calm(ctx context.Context) error {
 	if err := r.whole(ctx); err != nil {
 		return err
 	}
-	return sleep(ctx, rateTime)
+	return hosts.Sleep(ctx, rateTime)
 }
 
 // rate of the load now, operations a second.
@@ -245,13 +247,4 @@ func (f fault) names() map[string]bool {
 		touched[h.Name] = true
 	}
 	return touched
-}
-
-func sleep(ctx context.Context, length time.Duration) error {
-	select {
-	case <-time.After(length):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

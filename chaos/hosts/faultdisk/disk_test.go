@@ -95,6 +95,23 @@ func TestTheDiskFailsAsItIsTold(t *testing.T) {
 	if err := syscall.Statfs(shown, &room); err != nil || room.Bavail != 0 {
 		t.Errorf("%d blocks are free: %v", room.Bavail, err)
 	}
+	must(tell("readonly"))
+	if _, err := f.WriteString("six"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("a write gave %v", err)
+	}
+	for what, do := range map[string]func() error{
+		"opening": func() error { return os.WriteFile(filepath.Join(shown, "log"), nil, 0o600) },
+		"making":  func() error { return os.WriteFile(filepath.Join(shown, "other"), nil, 0o600) },
+		"mkdir":   func() error { return os.Mkdir(filepath.Join(shown, "dir"), 0o700) },
+		"rename":  func() error { return os.Rename(filepath.Join(shown, "log"), filepath.Join(shown, "other")) },
+		"remove":  func() error { return os.Remove(filepath.Join(shown, "log")) },
+		"touch":   func() error { return os.Chtimes(filepath.Join(shown, "log"), time.Now(), time.Now()) },
+	} {
+		if err := do(); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("%s gave %v", what, err)
+		}
+	}
+	want("log", "one,")
 	must(tell("ok"))
 	must(tell("slow 300ms"))
 	begun := time.Now()

@@ -5,6 +5,7 @@
 //	ok             it works
 //	eio            fsync fails, and what was not on the disk yet is gone
 //	full           there is no room
+//	readonly       it takes nothing, as after the kernel has found it damaged
 //	slow DURATION  each fsync takes so much longer
 //	lose           what no fsync has brought to the disk is gone, as when the power goes
 package main
@@ -27,9 +28,9 @@ import (
 
 // disk is how the disk behaves now.
 type disk struct {
-	failing, full atomic.Bool
-	slow          atomic.Int64
-	unsynced      journal
+	failing, full, readonly atomic.Bool
+	slow                    atomic.Int64
+	unsynced                journal
 }
 
 func main() {
@@ -102,11 +103,14 @@ func (d *disk) command(words []string) error {
 	case len(words) == 1 && words[0] == "ok":
 		d.failing.Store(false)
 		d.full.Store(false)
+		d.readonly.Store(false)
 		d.slow.Store(0)
 	case len(words) == 1 && words[0] == "eio":
 		d.failing.Store(true)
 	case len(words) == 1 && words[0] == "full":
 		d.full.Store(true)
+	case len(words) == 1 && words[0] == "readonly":
+		d.readonly.Store(true)
 	case len(words) == 1 && words[0] == "lose":
 		return d.unsynced.loseAll()
 	case len(words) == 2 && words[0] == "slow":

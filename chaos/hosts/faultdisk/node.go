@@ -27,6 +27,9 @@ var (
 	_ fs.NodeOpener         = (*node)(nil)
 	_ fs.NodeCreater        = (*node)(nil)
 	_ fs.NodeMkdirer        = (*node)(nil)
+	_ fs.NodeUnlinker       = (*node)(nil)
+	_ fs.NodeRmdirer        = (*node)(nil)
+	_ fs.NodeRenamer        = (*node)(nil)
 	_ fs.NodeStatfser       = (*node)(nil)
 	_ fs.NodeSetattrer      = (*node)(nil)
 	_ fs.NodeFsyncer        = (*node)(nil)
@@ -42,6 +45,9 @@ var (
 // Open reads also what is written only: the journal wants to know what was there.
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	path := n.RootData.Path + "/" + n.Path(n.Root())
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && n.disk.readonly.Load() {
+		return nil, 0, syscall.EROFS
+	}
 	if flags&syscall.O_TRUNC != 0 {
 		if errno := n.truncate(path, 0); errno != 0 {
 			return nil, 0, errno
@@ -56,8 +62,8 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 
 // Create a file.
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	if n.disk.full.Load() {
-		return nil, nil, 0, syscall.ENOSPC
+	if errno := n.disk.refuses(); errno != 0 {
+		return nil, nil, 0, errno
 	}
 	inode, made, _, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
 	if errno != 0 {
@@ -76,10 +82,34 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 
 // Mkdir makes a directory.
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	if n.disk.full.Load() {
-		return nil, syscall.ENOSPC
+	if errno := n.disk.refuses(); errno != 0 {
+		return nil, errno
 	}
 	return n.LoopbackNode.Mkdir(ctx, name, mode, out)
+}
+
+// Unlink a file; a full disk lets go of what it has.
+func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
+	if n.disk.readonly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Unlink(ctx, name)
+}
+
+// Rmdir removes a directory.
+func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
+	if n.disk.readonly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Rmdir(ctx, name)
+}
+
+// Rename moves a name.
+func (n *node) Rename(ctx context.Context, name string, to fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	if n.disk.readonly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Rename(ctx, name, to, newName, flags)
 }
 
 // Statfs tells how much room there is.
@@ -93,6 +123,9 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 
 // Setattr may cut a file.
 func (n *node) Setattr(ctx context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if n.disk.readonly.Load() {
+		return syscall.EROFS
+	}
 	if size, ok := in.GetSize(); ok {
 		if errno := n.truncate(n.RootData.Path+"/"+n.Path(n.Root()), int64(size)); errno != 0 {
 			return errno
@@ -122,6 +155,17 @@ func (n *node) Fsync(_ context.Context, f fs.FileHandle, flags uint32) syscall.E
 	return n.disk.sync()
 }
 
+// refuses what needs room.
+func (d *disk) refuses() syscall.Errno {
+	switch {
+	case d.readonly.Load():
+		return syscall.EROFS
+	case d.full.Load():
+		return syscall.ENOSPC
+	}
+	return 0
+}
+
 // CopyFileRange is left to reading and writing.
 func (n *node) CopyFileRange(context.Context, fs.FileHandle, uint64, *fs.Inode, fs.FileHandle, uint64, uint64, uint64) (uint32, syscall.Errno) {
 	return 0, syscall.ENOSYS
@@ -149,8 +193,8 @@ func (f *file) Read(_ context.Context, buffer []byte, at int64) (fuse.ReadResult
 
 // Write to it.
 func (f *file) Write(_ context.Context, data []byte, at int64) (uint32, syscall.Errno) {
-	if f.disk.full.Load() {
-		return 0, syscall.ENOSPC
+	if errno := f.disk.refuses(); errno != 0 {
+		return 0, errno
 	}
 	if err := f.disk.unsynced.before(f.fd, at, int64(len(data))); err != nil {
 		return 0, fs.ToErrno(err)
@@ -161,8 +205,8 @@ func (f *file) Write(_ context.Context, data []byte, at int64) (uint32, syscall.
 
 // Allocate room.
 func (f *file) Allocate(_ context.Context, at, size uint64, mode uint32) syscall.Errno {
-	if f.disk.full.Load() {
-		return syscall.ENOSPC
+	if errno := f.disk.refuses(); errno != 0 {
+		return errno
 	}
 	if err := f.disk.unsynced.before(f.fd, int64(at), int64(size)); err != nil {
 		return fs.ToErrno(err)
