@@ -175,8 +175,8 @@ func (f *facts) conditions() {
 	if !f.identity.Record().GetWitness() {
 		conditions = append(conditions, f.workConditions()...)
 	}
-	if trouble, _ := f.room.trouble(); trouble != "" {
-		conditions = append(conditions, &skerryv1.Condition{Type: "DiskFull", Message: trouble})
+	if missing, _ := f.room.trouble(); missing.kind != "" {
+		conditions = append(conditions, &skerryv1.Condition{Type: missing.kind, Message: missing.why})
 	}
 	if trouble := f.renewal.trouble(); trouble != "" {
 		conditions = append(conditions, &skerryv1.Condition{Type: "SVIDExpired", Message: trouble})

@@ -179,7 +179,7 @@ func (r *replicas) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if full, changed := r.room.trouble(); full != "" {
+		if missing, changed := r.room.trouble(); missing.kind != "" {
 			select {
 			case <-changed:
 				continue
@@ -293,7 +293,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	other := make(chan struct{})
 	go func() {
 		defer close(other)
-		r.untilOtherOrFull(runCtx, id, init)
+		r.untilOtherOrLack(runCtx, id, init)
 	}()
 	select {
 	case err := <-ended:
@@ -333,12 +333,12 @@ func (r *replicas) untilOther(ctx context.Context, id uint64, init *sitev1.InitS
 	}
 }
 
-// untilOtherOrFull returns also when the disk has no room for a log.
-func (r *replicas) untilOtherOrFull(ctx context.Context, id uint64, init *sitev1.InitSite) {
+// untilOtherOrLack returns also when there is no room for a log.
+func (r *replicas) untilOtherOrLack(ctx context.Context, id uint64, init *sitev1.InitSite) {
 	for {
 		changed, trusted := r.ledger.Changed(), r.identity.TrustChanged()
-		full, roomChanged := r.room.trouble()
-		if full != "" || r.wanted(init) != id {
+		missing, roomChanged := r.room.trouble()
+		if missing.kind != "" || r.wanted(init) != id {
 			return
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -92,6 +93,28 @@ func FreeSpace(dir string) (uint64, error) {
 		return 0, fmt.Errorf("the room on the disk of %s: %w", dir, err)
 	}
 	return stat.Bfree * uint64(stat.Bsize), nil
+}
+
+// ReadOnly tells whether the file system of a directory takes no writes, as after
+// the kernel has found it damaged. The mount does not always say so.
+func ReadOnly(dir string) bool {
+	return errors.Is(unix.UtimesNanoAt(unix.AT_FDCWD, dir, nil, 0), unix.EROFS)
+}
+
+// FreeDescriptors is how many files this process may still open.
+func FreeDescriptors() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return math.MaxInt // nothing is known of a limit
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return 0
+	case err != nil:
+		return math.MaxInt
+	}
+	return int(min(limit.Cur, math.MaxInt32)) - len(open)
 }
 
 // Reserve makes a file that takes size bytes of its disk, until it is removed.

@@ -135,7 +135,7 @@ func (serviceFilter) explain(nodes int) string { return nodesAre(nodes) + " out 
 type conditionFilter struct{}
 
 // blocking conditions, as agents report them.
-var blocking = []string{"ContainerdDown", "DiskFull"}
+var blocking = []string{"ContainerdDown", "DiskFull", "DiskReadOnly", "DescriptorsGone"}
 
 func (conditionFilter) fits(n *node) bool {
 	return !slices.ContainsFunc(n.GetConditions(), isBlocking)

@@ -19,6 +19,10 @@ func lockState(stateDir string) (*os.File, error) {
 		return nil, problem.New(problem.Internal, stateDir, "the state directory cannot be made: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(stateDir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, unix.EROFS) {
+		// Then the agent goes on without a replica.
+		file, err = os.Open(filepath.Join(stateDir, lockFile))
+	}
 	if err != nil {
 		return nil, problem.New(problem.Internal, stateDir, "the state directory cannot be locked: %w", err)
 	}
