@@ -27,7 +27,9 @@ type facts struct {
 
 	mu      sync.Mutex
 	current *sitev1.NodeFacts
-	changed chan struct{}
+	// overSize says which volumes take more than they have; only run uses it.
+	overSize string
+	changed  chan struct{}
 }
 
 func newFacts(a *Agent) *facts {
@@ -210,6 +212,7 @@ func (f *facts) workConditions() []*skerryv1.Condition {
 		{Type: "ContainerdDown", Message: f.supervisor.Trouble()},
 		{Type: "GuardDown", Message: f.leases.Trouble()},
 		{Type: "NamesDown", Message: names},
+		{Type: "VolumeOverSize", Message: f.overSize},
 	} {
 		if c.GetMessage() != "" {
 			conditions = append(conditions, c)

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -9,6 +11,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/shared/manifest"
 )
 
 // machines is what a runtime may be able to do beside: virtual machines.
@@ -37,12 +40,16 @@ func (f *facts) machineFacts(next *sitev1.NodeFacts) {
 	}
 	next.Volumes = nil
 	for _, v := range held {
-		told := &sitev1.HeldVolume{Project: v.Project, Name: v.Name, Used: v.Used}
+		told := &sitev1.HeldVolume{Project: v.Project, Name: v.Name, Used: v.Used, As: manifest.DiskVolume}
+		if v.Directory {
+			told.As = manifest.DirectoryVolume
+		}
 		for _, s := range v.Snapshots {
 			told.Snapshots = append(told.Snapshots, &skerryv1.Snapshot{Name: s.Name, Created: timestamppb.New(s.Created), Used: s.Used, Quiet: s.Quiet})
 		}
 		next.Volumes = append(next.Volumes, told)
 	}
+	f.overSize = overSize(f.ledger.Current().GetVolumes(), held)
 	for _, v := range f.ledger.Current().GetVolumes() {
 		gone := !slices.ContainsFunc(held, func(h runtime.HeldVolume) bool { return h.Project == v.GetProject() && h.Name == v.GetName() })
 		if v.GetStatus().GetDeleting() && gone {
@@ -50,6 +57,29 @@ func (f *facts) machineFacts(next *sitev1.NodeFacts) {
 		}
 	}
 }
+
+// overSize says which directories take more than their volumes have; empty: none.
+func overSize(volumes []*skerryv1.Volume, held []runtime.HeldVolume) string {
+	var texts []string
+	for _, h := range held {
+		for _, v := range volumes {
+			size, err := manifest.Memory(v.GetSize())
+			if err == nil && h.Directory && v.GetProject() == h.Project && v.GetName() == h.Name && h.Used > size {
+				texts = append(texts, fmt.Sprintf("%s of project %s takes %d MiB, and has %s", h.Name, h.Project, h.Used>>20, v.GetSize()))
+			}
+		}
+	}
+	if len(texts) > maxOverSize {
+		texts = append(texts[:maxOverSize], fmt.Sprintf("and %d more", len(texts)-maxOverSize))
+	}
+	if len(texts) > 0 {
+		texts[len(texts)-1] += ": nothing stops what writes there; make room, or let it grow"
+	}
+	return strings.Join(texts, "; ")
+}
+
+// maxOverSize volumes are named in a condition.
+const maxOverSize = 5
 
 // machineConditions are those of what runs virtual machines.
 func (f *facts) machineConditions() []*skerryv1.Condition {

@@ -31,6 +31,9 @@ func (d disks) volume(project, name string) (runtime.VolumeCopier, runtime.Volum
 		switch {
 		case v.GetStatus().GetDeleting():
 			err = problem.New(problem.Conflict, about, "it is being deleted with its data")
+		case v.GetAs() == manifest.DirectoryVolume:
+			err = problem.New(problem.Invalid, about, "it is a directory: only disks are copied like this").
+				WithHint("skerry exec PLACEMENT -- tar -C PATH -cf - . writes out what a container has there")
 		case err != nil:
 			err = problem.New(problem.Internal, about, "%w", err)
 		}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"time"
@@ -22,7 +23,7 @@ type AgentPinger interface {
 	PingAgent(ctx context.Context, id string) error
 }
 
-// Volume is a disk that outlives the instance.
+// Volume is a disk or a directory that outlives the instance.
 type Volume struct {
 	SizeBytes int64
 	// Made: there is data of it, so it is never made anew.
@@ -36,6 +37,13 @@ type HeldVolume struct {
 	Used int64
 	// Snapshots of it, oldest first.
 	Snapshots []Snapshot
+	// Directory: containers mount it. Otherwise it is a disk of virtual machines.
+	Directory bool
+}
+
+// CompareVolumes by project and name.
+func CompareVolumes(a, b HeldVolume) int {
+	return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name))
 }
 
 // VolumeKeeper is a driver that keeps volumes.

@@ -6,6 +6,7 @@ import (
 
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
@@ -46,7 +47,7 @@ func (s *Supervisor) adjust(ctx context.Context, spec runtime.Spec) error {
 
 // addVolumes tells the driver what the orders say of the volumes that a spec names.
 func (s *Supervisor) addVolumes(spec *runtime.Spec) {
-	if len(spec.VM.GetDisks()) == 0 {
+	if len(manifest.VolumesOf(&skerryv1.Workload{Vm: spec.VM, Container: spec.Container})) == 0 {
 		return
 	}
 	spec.Volumes = map[string]runtime.Volume{}

@@ -118,7 +118,7 @@ func (sh *shape) describe(c *class) string {
 	if len(sh.needs.HostPorts)+len(sh.needs.Devices) > 0 {
 		text = fmt.Append(text, sh.needs.HostPorts, sh.needs.Devices)
 	}
-	text = append(append(text, vmKey(sh.spec)...), 0)
+	text = append(append(text, vmKey(sh.spec)+volumeKey(sh.spec)...), 0)
 	place := sh.spec.GetPlace()
 	if len(place.GetRequire())+len(place.GetKeepIn())+len(place.GetPrefer())+len(place.GetTargets()) > 0 {
 		text = append(text, encoded(place)...)

@@ -27,6 +27,7 @@ func (s *site) fixed(sh *shape) []filter {
 	image := s.images[manifest.ImageOf(sh.spec)]
 	filters := []filter{readyFilter{}, serviceFilter{sh.spec}, conditionFilter{}}
 	filters = append(filters, s.vmFilters(sh.spec)...)
+	filters = append(filters, s.volumeFilters(sh.spec)...)
 	if !s.inReach(image) {
 		filters = append(filters, imageFilter{image})
 	}
@@ -41,7 +42,7 @@ func (s *site) fixed(sh *shape) []filter {
 // all shapes with the same image and conditions.
 func (s *site) allowed(sh *shape, fixed []filter) []bool {
 	place := &skerryv1.Place{Require: sh.spec.GetPlace().GetRequire(), KeepIn: sh.spec.GetPlace().GetKeepIn()}
-	key := manifest.ImageOf(sh.spec) + "\x00" + vmKey(sh.spec) + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
+	key := manifest.ImageOf(sh.spec) + "\x00" + vmKey(sh.spec) + volumeKey(sh.spec) + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
 	nodes, known := s.let[key]
 	if !known {
 		nodes = make([]bool, len(s.nodes))

@@ -5,6 +5,7 @@ import (
 
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // vmFilters are those for virtual machines; none for containers.
@@ -12,11 +13,24 @@ func (s *site) vmFilters(spec *skerryv1.Workload) []filter {
 	if spec.GetVm() == nil {
 		return nil
 	}
-	filters := []filter{vmFilter{spec, state.LacksLibvirt}, vmFilter{spec, state.LacksAccel}, vmFilter{spec, state.LacksFirmware}, vmFilter{spec, state.LacksBridge}}
-	if len(spec.GetVm().GetDisks()) > 0 {
-		filters = append(filters, volumeFilter{s, spec})
+	return []filter{vmFilter{spec, state.LacksLibvirt}, vmFilter{spec, state.LacksAccel}, vmFilter{spec, state.LacksFirmware}, vmFilter{spec, state.LacksBridge}}
+}
+
+// volumeFilters are those for what has volumes.
+func (s *site) volumeFilters(spec *skerryv1.Workload) []filter {
+	if len(manifest.VolumesOf(spec)) == 0 {
+		return nil
 	}
-	return filters
+	return []filter{volumeFilter{s, spec}}
+}
+
+// volumeKey is equal for workloads with the same volumes.
+func volumeKey(spec *skerryv1.Workload) string {
+	key := ""
+	for _, use := range manifest.VolumesOf(spec) {
+		key += " volume " + spec.GetProject() + "/" + use.Volume
+	}
+	return key
 }
 
 // vmKey is equal for workloads that ask the same of a node but for its room.
@@ -25,7 +39,7 @@ func vmKey(spec *skerryv1.Workload) string {
 	if vm == nil {
 		return ""
 	}
-	asked := &skerryv1.VirtualMachine{Accel: vm.GetAccel(), Networks: vm.GetNetworks(), Boot: vm.GetBoot(), Disks: vm.GetDisks()}
+	asked := &skerryv1.VirtualMachine{Accel: vm.GetAccel(), Networks: vm.GetNetworks(), Boot: vm.GetBoot()}
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
 	if err != nil {
 		panic("scheduler: " + err.Error())

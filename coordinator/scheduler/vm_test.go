@@ -96,3 +96,25 @@ func TestAVirtualMachineGoesWhereItsVolumeIs(t *testing.T) {
 		}
 	}
 }
+
+func TestAContainerGoesWhereItsVolumesAre(t *testing.T) {
+	w := template("db", 1)
+	w.Container.Mounts = []*skerryv1.Mount{{Target: "/a", Volume: "a"}, {Target: "/b", Volume: "b"}}
+	for name, test := range map[string]struct {
+		a, b string
+		want string
+	}{
+		"both nowhere":       {"", "", "db-1:"},
+		"one of them bound":  {"n2", "", "db-1:n2"},
+		"both on one node":   {"n3", "n3", "db-1:n3"},
+		"on different nodes": {"n1", "n2", "3 nodes without its volumes"},
+	} {
+		in := pending(siteOf(machine("n1", "a"), machine("n2", "b"), machine("n3", "c")), w, 1)
+		for volume, node := range map[string]string{"a": test.a, "b": test.b} {
+			in.Volumes = append(in.Volumes, &skerryv1.Volume{Name: volume, Project: w.GetProject(), Node: node, Status: &skerryv1.VolumeStatus{}})
+		}
+		if got := say(in); !strings.Contains(got, test.want) {
+			t.Errorf("%s: the scheduler says %q, want %q", name, got, test.want)
+		}
+	}
+}

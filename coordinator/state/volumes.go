@@ -1,9 +1,9 @@
 package state
 
 import (
+	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,18 +47,18 @@ func (x *tx) applyVolume(given *skerryv1.Volume) (*skerryv1.AppliedResource, err
 	if old == nil {
 		next := &skerryv1.Volume{
 			Kind: "Volume", Name: given.GetName(), Project: given.GetProject(), Labels: given.GetLabels(), Generation: 1, Created: x.time,
-			Class: given.GetClass(), Size: given.GetSize(), Node: given.GetNode(), Status: &skerryv1.VolumeStatus{},
+			Class: given.GetClass(), Size: given.GetSize(), Node: given.GetNode(), As: given.GetAs(), Status: &skerryv1.VolumeStatus{},
 		}
 		x.putVolume(next)
 		x.inform(aboutVolume(next), "VolumeCreated", "%s", next.GetSize())
 		return appliedVolume(next, outcomeCreated), nil
 	}
 	next := shallow(old)
-	next.Labels, next.Size = given.GetLabels(), given.GetSize()
+	next.Labels, next.Size, next.As = given.GetLabels(), given.GetSize(), cmp.Or(given.GetAs(), old.GetAs())
 	if given.GetNode() != "" {
 		next.Node = given.GetNode()
 	}
-	specChanged := next.GetSize() != old.GetSize() || next.GetNode() != old.GetNode()
+	specChanged := next.GetSize() != old.GetSize() || next.GetNode() != old.GetNode() || next.GetAs() != old.GetAs()
 	if !specChanged && maps.Equal(next.GetLabels(), old.GetLabels()) {
 		return appliedVolume(old, outcomeUnchanged), nil
 	}
@@ -91,6 +91,9 @@ func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
 	if err := x.needsProject(given.GetProject()); err != nil {
 		return err
 	}
+	if as := given.GetAs(); as != "" && as != manifest.DiskVolume && as != manifest.DirectoryVolume {
+		return problem.New(problem.Invalid, about, "%q is neither disk nor directory", bounded(as, maxName)).WithField("as")
+	}
 	size, err := manifest.Memory(given.GetSize())
 	if err != nil || size < 1 || size > manifest.MaxVolumeBytes {
 		return problem.New(problem.Invalid, about, "%q is no size of a volume", bounded(given.GetSize(), maxName)).WithField("size")
@@ -119,6 +122,10 @@ func (x *tx) checkVolumeChange(about string, size int64, given, old *skerryv1.Vo
 		return problem.New(problem.Conflict, about, "it is being deleted with its data")
 	case given.GetNode() != "" && old.GetNode() != "" && given.GetNode() != old.GetNode():
 		return problem.New(problem.Conflict, about, "it is on node %s, and stays there", old.GetNode()).WithField("node")
+	case given.GetAs() != "" && old.GetAs() != "" && given.GetAs() != old.GetAs():
+		return problem.New(problem.Conflict, about, "it is a %s, and stays one", old.GetAs()).WithField("as")
+	case given.GetAs() != old.GetAs() && given.GetAs() != "" && user != "":
+		return problem.New(problem.Conflict, about, "%s uses it", user).WithField("as").WithHint("leave it out: its first use tells")
 	case size < before:
 		return problem.New(problem.Invalid, about, "it has %s, and never shrinks", old.GetSize()).WithField("size")
 	case size > before && user != "":
@@ -144,40 +151,72 @@ func (x *tx) userOfVolume(project, name string) string {
 	return ""
 }
 
-// NamesVolume tells whether a workload has a volume as a disk.
+// NamesVolume tells whether a workload has a volume.
 func NamesVolume(w *skerryv1.Workload, name string) bool {
-	return slices.ContainsFunc(w.GetVm().GetDisks(), func(d *skerryv1.Disk) bool { return d.GetVolume() == name })
+	return slices.ContainsFunc(manifest.VolumesOf(w), func(use manifest.VolumeUse) bool { return use.Volume == name })
 }
 
 // settleVolumes makes what a workload names and is not there yet, and refuses what
-// another one has.
+// another one has, or what is something else.
 func (x *tx) settleVolumes(w *skerryv1.Workload) error {
 	about := "Workload/" + w.GetName()
-	for i, disk := range w.GetVm().GetDisks() {
-		field := "vm.disks[" + strconv.Itoa(i) + "]"
-		for _, record := range workloads.list(x.rows) {
-			other := record.GetWorkload()
-			if other.GetProject() == w.GetProject() && other.GetName() != w.GetName() && NamesVolume(other, disk.GetVolume()) {
-				return problem.New(problem.Conflict, about, "volume %s is that of workload %s", bounded(disk.GetVolume(), maxName), other.GetName()).
-					WithField(field + ".volume")
-			}
+	for _, use := range manifest.VolumesOf(w) {
+		refused := func(kind problem.Kind, format string, args ...any) *problem.Error {
+			return problem.New(kind, about, format, args...).WithField(use.Field + ".volume")
 		}
-		present := volumes.get(x.rows, key(w.GetProject(), disk.GetVolume()))
+		if w.GetContainer() != nil && (w.GetReplicas() > 1 || w.GetPerNode() || w.GetRunToCompletion() != nil || !IsStay(w)) {
+			return refused(problem.Invalid, "a volume is used by one placement at a time, which stays on its node")
+		}
+		if other := x.otherOwner(w, use.Volume); other != "" {
+			return refused(problem.Conflict, "volume %s is that of workload %s", bounded(use.Volume, maxName), other)
+		}
+		present := volumes.get(x.rows, key(w.GetProject(), use.Volume))
 		switch {
 		case present.GetStatus().GetDeleting():
-			return problem.New(problem.Conflict, about, "volume %s is being deleted", disk.GetVolume()).WithField(field + ".volume")
+			return refused(problem.Conflict, "volume %s is being deleted", use.Volume)
+		case present != nil && present.GetAs() != "" && present.GetAs() != use.As:
+			return refused(problem.Conflict, "volume %s is a %s, and a %s is needed", use.Volume, present.GetAs(), use.As)
 		case present != nil:
-		case disk.GetSize() == "":
-			return problem.New(problem.Invalid, about, "there is no volume %s in project %s", bounded(disk.GetVolume(), maxName), w.GetProject()).
-				WithField(field + ".volume").WithHint("make it with a manifest of kind Volume, or give its size here")
+		case use.Size == "":
+			return refused(problem.Invalid, "there is no volume %s in project %s", bounded(use.Volume, maxName), w.GetProject()).
+				WithHint("make it with a manifest of kind Volume, or give its size here")
 		default:
-			made := &skerryv1.Volume{Kind: "Volume", Name: disk.GetVolume(), Project: w.GetProject(), Class: manifest.LocalClass, Size: disk.GetSize()}
+			made := &skerryv1.Volume{Kind: "Volume", Name: use.Volume, Project: w.GetProject(), Class: manifest.LocalClass, Size: use.Size, As: use.As}
 			if _, err := x.applyVolume(made); err != nil {
 				return err
 			}
 		}
 	}
+	return x.staysWithVolumes(about, w)
+}
+
+// staysWithVolumes refuses volumes that are not where a container is and stays.
+func (x *tx) staysWithVolumes(about string, w *skerryv1.Workload) error {
+	if w.GetContainer() == nil || len(manifest.VolumesOf(w)) == 0 {
+		return nil // virtual machines: see fitsInPlace
+	}
+	for _, p := range placements.by(x.rows, byWorkload, key(w.GetProject(), w.GetName())) {
+		if p.GetNode() == "" || !IsStay(p.GetSpec()) || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+			continue
+		}
+		if why := x.whyNoVolume(p.GetNode(), w); why != "" {
+			return problem.New(problem.Conflict, about, "%s stays on node %s, and there: %s", p.GetName(), p.GetNode(), why).
+				WithField("container.mounts").WithHint("skerry get volumes shows what is where; delete the placement, and it goes to its volume")
+		}
+	}
 	return nil
+}
+
+// otherOwner of a volume is a workload that names it, and is not this one; empty:
+// there is none.
+func (x *tx) otherOwner(w *skerryv1.Workload, volume string) string {
+	for _, record := range workloads.list(x.rows) {
+		other := record.GetWorkload()
+		if other.GetProject() == w.GetProject() && other.GetName() != w.GetName() && NamesVolume(other, volume) {
+			return other.GetName()
+		}
+	}
+	return ""
 }
 
 // whyNoVolume says why a node cannot have the volumes of a workload; empty when it
@@ -189,11 +228,11 @@ func (x *tx) whyNoVolume(node string, w *skerryv1.Workload) string {
 // WhyNoVolume says why a node cannot have the volumes of a workload; empty when it
 // can.
 func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *skerryv1.Volume) string {
-	for _, disk := range w.GetVm().GetDisks() {
-		v := find(disk.GetVolume())
+	for _, use := range manifest.VolumesOf(w) {
+		v := find(use.Volume)
 		switch {
 		case v == nil:
-			return "there is no volume " + disk.GetVolume()
+			return "there is no volume " + use.Volume
 		case v.GetStatus().GetDeleting():
 			return "volume " + v.GetName() + " is being deleted"
 		case v.GetNode() != "" && v.GetNode() != node:
@@ -204,17 +243,19 @@ func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *sker
 }
 
 // bindVolumes puts the volumes of a workload that are nowhere yet on the node of
-// its placement.
+// its placement, and makes them what it needs.
 func (x *tx) bindVolumes(node string, w *skerryv1.Workload) {
-	for _, disk := range w.GetVm().GetDisks() {
-		old := volumes.get(x.rows, key(w.GetProject(), disk.GetVolume()))
-		if old == nil || old.GetNode() != "" {
+	for _, use := range manifest.VolumesOf(w) {
+		old := volumes.get(x.rows, key(w.GetProject(), use.Volume))
+		if old == nil || (old.GetNode() != "" && old.GetAs() != "") {
 			continue
 		}
 		next := shallow(old)
-		next.Node = node
+		next.Node, next.As = cmp.Or(old.GetNode(), node), cmp.Or(old.GetAs(), use.As)
 		x.putVolume(next)
-		x.inform(aboutVolume(next), "VolumeBound", "it is on node %s, and stays there", node)
+		if old.GetNode() == "" {
+			x.inform(aboutVolume(next), "VolumeBound", "it is on node %s, and stays there", node)
+		}
 	}
 }
 
@@ -238,13 +279,22 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 			status := &skerryv1.VolumeStatus{
 				Made: true, Deleting: old.GetStatus().GetDeleting(), Used: max(0, held[at].GetUsed()), Snapshots: boundedSnapshots(held[at].GetSnapshots()),
 			}
-			if !proto.Equal(old.GetStatus(), status) {
+			as := cmp.Or(old.GetAs(), heldAs(held[at]))
+			if !proto.Equal(old.GetStatus(), status) || as != old.GetAs() {
 				next := shallow(old)
-				next.Status = status
+				next.Status, next.As = status, as
 				x.putVolume(next)
 			}
 		}
 	}
+}
+
+// heldAs is what a volume became that was filled before anything used it.
+func heldAs(held *sitev1.HeldVolume) string {
+	if held.GetAs() == manifest.DirectoryVolume {
+		return manifest.DirectoryVolume
+	}
+	return manifest.DiskVolume
 }
 
 // deleteVolume forgets a volume. Its data goes only when that was said, and then

@@ -53,7 +53,10 @@ func mounts(all []*skerryv1.Mount) string {
 	var texts []string
 	for _, m := range all {
 		text := m.GetTarget() + " from " + m.GetHostPath()
-		if m.GetHostPath() == "" {
+		switch {
+		case m.GetVolume() != "":
+			text = m.GetTarget() + " from volume " + m.GetVolume()
+		case m.GetHostPath() == "":
 			text = m.GetTarget() + " tmpfs " + m.GetTmpfs()
 		}
 		if m.GetReadOnly() {

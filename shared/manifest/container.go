@@ -198,14 +198,27 @@ func (v *validator) mounts(mounts []*skerryv1.Mount) {
 		}
 		targets[mount.GetTarget()] = true
 		switch {
-		case (mount.GetHostPath() == "") == (mount.GetTmpfs() == ""):
-			v.fail(field, "give exactly one of hostPath and tmpfs")
+		case countOf(mount.GetVolume() != "", mount.GetHostPath() != "", mount.GetTmpfs() != "") != 1:
+			v.fail(field, "give exactly one of volume, hostPath and tmpfs")
+		case mount.GetVolume() == "" && mount.GetSize() != "":
+			v.fail(field+".size", "it is that of a volume").Hint = "tmpfs: 64Mi gives a tmpfs its size"
+		case mount.GetVolume() != "": // checked with the workload
 		case mount.GetTmpfs() != "":
 			v.memory(field+".tmpfs", mount.GetTmpfs(), minTmpfs, "4Ki")
 		case !cleanAbsolute(mount.GetHostPath()):
 			v.fail(field+".hostPath", "%q is not a clean absolute path", shorten(mount.GetHostPath()))
 		}
 	}
+}
+
+func countOf(conditions ...bool) int {
+	count := 0
+	for _, c := range conditions {
+		if c {
+			count++
+		}
+	}
+	return count
 }
 
 // identity: what the site puts into a container that has one, the manifest may

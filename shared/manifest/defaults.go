@@ -66,7 +66,7 @@ func defaultMode(w *skerryv1.Workload) string {
 		return Stay
 	}
 	for _, mount := range w.GetContainer().GetMounts() {
-		if mount.GetHostPath() != "" {
+		if mount.GetHostPath() != "" || mount.GetVolume() != "" {
 			return Stay
 		}
 	}

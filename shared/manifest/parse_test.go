@@ -136,6 +136,11 @@ func TestWhatIsTaken(t *testing.T) {
 			func(w *skerryv1.Workload) bool { return w.GetPartition().GetMode() == Stay },
 		},
 		{
+			"a volume binds the workload to its node",
+			"kind: Workload\nname: db\ncontainer: {image: a, mounts: [{target: /d, volume: data}]}\n",
+			func(w *skerryv1.Workload) bool { return w.GetPartition().GetMode() == Stay },
+		},
+		{
 			"no replicas at all are not the default",
 			"kind: Workload\nname: db\nreplicas: 0" + container,
 			func(w *skerryv1.Workload) bool { return w.Replicas != nil && w.GetReplicas() == 0 },

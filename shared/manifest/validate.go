@@ -108,6 +108,7 @@ func (v *validator) workload(w *skerryv1.Workload) {
 	v.between("priority", w.GetPriority(), 0, maxPriority)
 	v.minAvailable(w)
 	v.partition(w)
+	v.mountedVolumes(w)
 	v.exclusive(w)
 	v.restart(w.GetRestart())
 	v.duration("stopGrace", w.GetStopGrace(), 0, 10*time.Minute)

@@ -1,11 +1,46 @@
 package manifest
 
 import (
+	"strconv"
+
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// LocalClass of volumes: a file on the disk of one node.
+// LocalClass of volumes: on the disk of one node.
 const LocalClass = "local"
+
+// What a volume is.
+const (
+	// DiskVolume is a file that a virtual machine has as a disk.
+	DiskVolume = "disk"
+	// DirectoryVolume is mounted into a container.
+	DirectoryVolume = "directory"
+)
+
+// VolumeUse is a volume that a workload names.
+type VolumeUse struct {
+	// Field of the manifest.
+	Field  string
+	Volume string
+	// Size with which it is made when there is none; empty: it must be there.
+	Size string
+	// As is what it must be.
+	As string
+}
+
+// VolumesOf a workload, in the order of the manifest.
+func VolumesOf(w *skerryv1.Workload) []VolumeUse {
+	var all []VolumeUse
+	for i, disk := range w.GetVm().GetDisks() {
+		all = append(all, VolumeUse{"vm.disks[" + strconv.Itoa(i) + "]", disk.GetVolume(), disk.GetSize(), DiskVolume})
+	}
+	for i, mount := range w.GetContainer().GetMounts() {
+		if mount.GetVolume() != "" {
+			all = append(all, VolumeUse{"container.mounts[" + strconv.Itoa(i) + "]", mount.GetVolume(), mount.GetSize(), DirectoryVolume})
+		}
+	}
+	return all
+}
 
 // fillVolume forgets what the site sets, so that what it shows can be edited and
 // applied.
@@ -24,6 +59,9 @@ func (v *validator) volume(volume *skerryv1.Volume) {
 	default:
 		v.oneOf("class", class, LocalClass)
 	}
+	if volume.GetAs() != "" {
+		v.oneOf("as", volume.GetAs(), DiskVolume, DirectoryVolume)
+	}
 	if volume.GetSize() == "" {
 		v.fail("size", "it is missing")
 	} else {
@@ -31,5 +69,30 @@ func (v *validator) volume(volume *skerryv1.Volume) {
 	}
 	if volume.GetNode() != "" {
 		v.name("node", volume.GetNode())
+	}
+}
+
+// mountedVolumes of a container.
+func (v *validator) mountedVolumes(w *skerryv1.Workload) {
+	if w.GetContainer() == nil {
+		return
+	}
+	taken := map[string]bool{}
+	for _, use := range VolumesOf(w) {
+		v.name(use.Field+".volume", use.Volume)
+		if taken[use.Volume] {
+			v.fail(use.Field+".volume", "%q is given twice", shorten(use.Volume))
+		}
+		taken[use.Volume] = true
+		if use.Size != "" {
+			v.volumeSize(use.Field+".size", use.Size)
+		}
+	}
+	switch mode := w.GetPartition().GetMode(); {
+	case len(taken) == 0:
+	case w.GetReplicas() > 1 || w.GetPerNode() || IsJob(w):
+		v.fail("container.mounts", "a volume is used by one placement at a time").Hint = "replicas: 1, without perNode and runToCompletion"
+	case mode == Replicate || mode == Exclusive:
+		v.fail("partition.mode", "its volumes are on one node: it stays there").Hint = "leave it out: stay never runs one twice either"
 	}
 }

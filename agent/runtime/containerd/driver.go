@@ -23,10 +23,12 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/platforms"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/directory"
 	"skerry.dev/agent/runtime/runlog"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -68,6 +70,11 @@ type Driver struct {
 	// resolving is what Resolve was told; nil before.
 	resolving atomic.Pointer[resolving]
 
+	volumes *directory.Store
+	// volumesMu guards volumesTaken: instances that take volumes just now, by volume.
+	volumesMu    sync.Mutex
+	volumesTaken map[string]string
+
 	// secretsMu guards the directories of secrets.
 	secretsMu sync.Mutex
 
@@ -79,6 +86,8 @@ var (
 	_ runtime.Driver     = (*Driver)(nil)
 	_ runtime.ImageStore = (*Driver)(nil)
 	_ runtime.Resolving  = (*Driver)(nil)
+
+	_ runtime.VolumeKeeper = (*Driver)(nil)
 )
 
 // New returns a driver. containerd need not run yet: it is asked for only when
@@ -88,8 +97,12 @@ func New(config Config) (*Driver, error) {
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "cni.subnet", "%q is not a subnet such as 10.88.0.0/16", config.CNISubnet)
 	}
-	d := &Driver{Config: config, logs: runlog.New(filepath.Join(config.StateDir, "logs"), config.Env.Clock)}
-	for _, dir := range []string{d.instancesDir(), d.netnsDir(), d.execDir()} {
+	d := &Driver{
+		Config: config, logs: runlog.New(filepath.Join(config.StateDir, "logs"), config.Env.Clock),
+		volumes:      &directory.Store{Dir: filepath.Join(config.StateDir, "volumes"), Clock: config.Env.Clock},
+		volumesTaken: map[string]string{},
+	}
+	for _, dir := range []string{d.instancesDir(), d.netnsDir(), d.execDir(), d.volumes.Dir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, problem.New(problem.Internal, dir, "the directory cannot be made: %w", err)
 		}
@@ -120,8 +133,16 @@ func New(config Config) (*Driver, error) {
 	return d, nil
 }
 
-// Run does what must be done now and then: logs are kept within their bounds.
+// Run does what must be done now and then: logs are kept within their bounds, and
+// volumes measured.
 func (d *Driver) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.rotate(ctx) })
+	group.Go(func() error { return d.volumes.Run(ctx) })
+	return group.Wait()
+}
+
+func (d *Driver) rotate(ctx context.Context) error {
 	for {
 		if err := d.logs.Rotate(); err != nil {
 			d.Logger.Warn("logs could not be rotated", "error", err)

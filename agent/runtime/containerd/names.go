@@ -18,6 +18,8 @@ const (
 	labelNetwork = "skerry.dev/network"
 	// labelSecrets says that an instance has secrets.
 	labelSecrets = "skerry.dev/secrets"
+	// labelVolumes are those that an instance mounts, by their names, with commas.
+	labelVolumes = "skerry.dev/volumes"
 	// labelDigest is that of the image, of an instance.
 	labelDigest = "skerry.dev/digest"
 	// labelStarted is when the run began; absent when it never did.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/errdefs"
@@ -42,6 +43,11 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 			return err
 		}
 	}
+	free, err := d.takeVolumes(ctx, spec)
+	if err != nil {
+		return d.problem(spec.ID, "it cannot be prepared", err)
+	}
+	defer free()
 	if err := d.prepare(ctx, spec); err != nil {
 		cleanup, cancel := d.after(ctx)
 		defer cancel()
@@ -82,6 +88,9 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 			labelNetwork: spec.Container.GetNetwork(), labelSecrets: strconv.FormatBool(!spec.Secrets.Empty()),
 		},
 	}
+	if names := volumesOf(spec); len(names) > 0 {
+		record.Labels[labelVolumes] = strings.Join(names, ",")
+	}
 	address := ""
 	if spec.Container.GetNetwork() == networkBridge {
 		if address, err = d.network.add(ctx, record.ID, spec.Container.GetPorts()); err != nil {
@@ -102,6 +111,9 @@ func (d *Driver) prepare(ctx context.Context, spec runtime.Spec) error {
 	}
 	oci, err := d.ociSpec(ctx, spec, image, &record)
 	if err != nil {
+		return err
+	}
+	if err := d.makeVolumes(spec, oci.Process.User); err != nil {
 		return err
 	}
 	if err := d.makeSecrets(spec, oci.Process.User); err != nil {

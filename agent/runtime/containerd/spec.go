@@ -192,9 +192,13 @@ func (d *Driver) mounts(spec runtime.Spec) ([]specs.Mount, error) {
 		if m.GetReadOnly() {
 			mode = "ro"
 		}
-		if m.GetHostPath() != "" {
+		source := m.GetHostPath()
+		if m.GetVolume() != "" {
+			source = d.volumes.Path(spec.Project, m.GetVolume())
+		}
+		if source != "" {
 			mounts = append(mounts, specs.Mount{
-				Destination: m.GetTarget(), Type: "bind", Source: m.GetHostPath(),
+				Destination: m.GetTarget(), Type: "bind", Source: source,
 				Options: []string{"rbind", "rprivate", "nosuid", "nodev", mode},
 			})
 			continue

@@ -1,7 +1,6 @@
 package libvirt
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -110,9 +109,7 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 		}
 		all = append(all, runtime.HeldVolume{Project: project, Name: name, Used: stat.Blocks * block, Snapshots: saved(kept)})
 	}
-	slices.SortFunc(all, func(a, b runtime.HeldVolume) int {
-		return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(all, runtime.CompareVolumes)
 	return all, nil
 }
 

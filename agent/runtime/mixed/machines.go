@@ -2,7 +2,9 @@ package mixed
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
 
 	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -93,12 +95,21 @@ func (d *Driver) Screenshot(ctx context.Context, id string) ([]byte, error) {
 	return d.machines.Screenshot(ctx, id)
 }
 
-// HeldVolumes are those with data here.
-func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) { return d.machines.HeldVolumes() }
+// HeldVolumes are those with data here: disks, and directories.
+func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
+	disks, err := d.machines.HeldVolumes()
+	if err != nil {
+		return nil, err
+	}
+	directories, err := d.Containers.HeldVolumes()
+	all := append(disks, directories...)
+	slices.SortFunc(all, runtime.CompareVolumes)
+	return all, err
+}
 
-// DeleteVolume deletes a volume's data.
+// DeleteVolume deletes a volume's data, whatever it is.
 func (d *Driver) DeleteVolume(ctx context.Context, project, name string) error {
-	return d.machines.DeleteVolume(ctx, project, name)
+	return errors.Join(d.machines.DeleteVolume(ctx, project, name), d.Containers.DeleteVolume(ctx, project, name))
 }
 
 // Facts are what this node can do for virtual machines; nil: nothing.

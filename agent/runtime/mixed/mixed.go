@@ -27,6 +27,7 @@ type Containers interface {
 	runtime.Resolving
 	runtime.Guarded
 	runtime.SecretKeeper
+	runtime.VolumeKeeper
 	Run(ctx context.Context) error
 	Close() error
 }

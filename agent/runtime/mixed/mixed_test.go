@@ -22,7 +22,14 @@ import (
 type containers struct {
 	*model.Driver
 	runtime.Resolving
+	directories
 }
+
+// directories are the volumes of containers.
+type directories []runtime.HeldVolume
+
+func (d directories) HeldVolumes() ([]runtime.HeldVolume, error)       { return d, nil }
+func (directories) DeleteVolume(context.Context, string, string) error { return nil }
 
 func (containers) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (containers) Close() error                  { return nil }
@@ -88,6 +95,10 @@ func (m *machines) Complete(_ context.Context, name, digest string) error {
 func (m *machines) Import(_ context.Context, content io.Reader, name string) ([]runtime.StoredImage, error) {
 	data, err := io.ReadAll(content)
 	return []runtime.StoredImage{{Name: name, Size: int64(len(data)), DiskBytes: 1}}, err
+}
+
+func (m *machines) HeldVolumes() ([]runtime.HeldVolume, error) {
+	return []runtime.HeldVolume{{Project: "p", Name: "b"}}, nil
 }
 
 func (m *machines) Images(context.Context) ([]runtime.StoredImage, error) { return nil, nil }
@@ -200,5 +211,14 @@ func TestEachInstanceIsItsRuntimes(t *testing.T) {
 	all, err := d.List(t.Context())
 	if err != nil || len(all) != 1 || all[0].State != runtime.Unknown {
 		t.Errorf("the instances are %v, %v", all, err)
+	}
+}
+
+func TestVolumesAreThoseOfBoth(t *testing.T) {
+	d, _ := both(t)
+	d.Containers = containers{directories: directories{{Project: "p", Name: "a", Directory: true}, {Project: "p", Name: "c", Directory: true}}}
+	held, err := d.HeldVolumes()
+	if err != nil || len(held) != 3 || held[0].Name != "a" || held[1].Directory || !held[2].Directory {
+		t.Errorf("the volumes are %v, %v", held, err)
 	}
 }

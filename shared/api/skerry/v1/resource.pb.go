@@ -847,7 +847,7 @@ type Container struct {
 	Ports []*Port `protobuf:"bytes,7,rep,name=ports,proto3" json:"ports,omitempty"`
 	// What the scheduler sets aside and the kernel enforces.
 	Resources *Resources `protobuf:"bytes,8,opt,name=resources,proto3" json:"resources,omitempty"`
-	// Host directories and tmpfs to mount.
+	// Volumes, host directories and tmpfs to mount.
 	Mounts []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`
 	// Mount the root file system read-only.
 	ReadOnlyRoot bool `protobuf:"varint,10,opt,name=read_only_root,json=readOnlyRoot,proto3" json:"read_only_root,omitempty"`
@@ -1230,7 +1230,8 @@ func (x *Resources) GetDevices() map[string]uint32 {
 	return nil
 }
 
-// Mount of one directory into a container.
+// Mount of one directory into a container. Exactly one of volume, hostPath and
+// tmpfs.
 type Mount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absolute path in the container.
@@ -1241,7 +1242,13 @@ type Mount struct {
 	// Size of a tmpfs, in place of a host path.
 	Tmpfs string `protobuf:"bytes,3,opt,name=tmpfs,proto3" json:"tmpfs,omitempty"`
 	// Mount read-only.
-	ReadOnly      bool `protobuf:"varint,4,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	ReadOnly bool `protobuf:"varint,4,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Name of a volume of the workload's project. It is made, with the size given
+	// here, when there is none of that name. A workload with a volume is bound to
+	// the node that has it: its partition mode is `stay`.
+	Volume string `protobuf:"bytes,920,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Size of the volume, when it is to be made: 1Mi to 64Ti.
+	Size          string `protobuf:"bytes,921,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1302,6 +1309,20 @@ func (x *Mount) GetReadOnly() bool {
 		return x.ReadOnly
 	}
 	return false
+}
+
+func (x *Mount) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *Mount) GetSize() string {
+	if x != nil {
+		return x.Size
+	}
+	return ""
 }
 
 // Health check of a placement. Exactly one of http, tcp, exec and guestAgent.
@@ -2054,7 +2075,8 @@ type Partition struct {
 	// node, keeps running there and is never started elsewhere by itself.
 	// `exclusive`: it runs once at most, under a lease: cut off, it is stopped
 	// when the lease ends, and started elsewhere after that. Default:
-	// `replicate`; `stay` for virtual machines and for workloads with a host path.
+	// `replicate`; `stay` for virtual machines and for workloads with a volume or a
+	// host path.
 	Mode string `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`
 	// How long a node must be lost before its placements are replaced, 0s to
 	// 24h. Default: `0s`.
@@ -3818,12 +3840,14 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\adevices\x18\xdd\x01 \x03(\v2!.skerry.v1.Resources.DevicesEntryR\adevices\x1a:\n" +
 	"\fDevicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"o\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x9d\x01\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1b\n" +
 	"\thost_path\x18\x02 \x01(\tR\bhostPath\x12\x14\n" +
 	"\x05tmpfs\x18\x03 \x01(\tR\x05tmpfs\x12\x1b\n" +
-	"\tread_only\x18\x04 \x01(\bR\breadOnly\"\xb6\x02\n" +
+	"\tread_only\x18\x04 \x01(\bR\breadOnly\x12\x17\n" +
+	"\x06volume\x18\x98\a \x01(\tR\x06volume\x12\x13\n" +
+	"\x04size\x18\x99\a \x01(\tR\x04size\"\xb6\x02\n" +
 	"\x06Health\x12(\n" +
 	"\x04http\x18\x01 \x01(\v2\x14.skerry.v1.HttpCheckR\x04http\x12%\n" +
 	"\x03tcp\x18\x02 \x01(\v2\x13.skerry.v1.TcpCheckR\x03tcp\x12(\n" +

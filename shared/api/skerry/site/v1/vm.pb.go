@@ -245,8 +245,10 @@ type HeldVolume struct {
 	// Bytes on the node's disk.
 	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
 	// It was to be deleted, and is.
-	Gone          bool           `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
-	Snapshots     []*v1.Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Gone      bool           `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	Snapshots []*v1.Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// `disk` or `directory`.
+	As            string `protobuf:"bytes,920,opt,name=as,proto3" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +318,13 @@ func (x *HeldVolume) GetSnapshots() []*v1.Snapshot {
 	return nil
 }
 
+func (x *HeldVolume) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
 var File_skerry_site_v1_vm_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_vm_proto_rawDesc = "" +
@@ -335,14 +344,15 @@ const file_skerry_site_v1_vm_proto_rawDesc = "" +
 	"\x06failed\x18\x03 \x01(\tR\x06failed\"E\n" +
 	"\vMigrateAway\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1c\n" +
-	"\tplacement\x18\x02 \x01(\tR\tplacement\"\x96\x01\n" +
+	"\tplacement\x18\x02 \x01(\tR\tplacement\"\xa7\x01\n" +
 	"\n" +
 	"HeldVolume\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x122\n" +
-	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshotsB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
+	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshots\x12\x0f\n" +
+	"\x02as\x18\x98\a \x01(\tR\x02asB-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
 
 var (
 	file_skerry_site_v1_vm_proto_rawDescOnce sync.Once
