@@ -60,6 +60,7 @@ var nemeses = []nemesis{
 	{"clock-drift", "the wall clock of an agent runs up to twice as fast, or stands still", true, clockDrift},
 	{"replace-voter", "a voter is evicted; its machine is made anew and joins again", true, replaceVoter},
 	{"move-voter", "the host of a voter gets another address, and its agent is killed and started", true, moveVoter},
+	{"expiry", "the SVIDs of all nodes expire while a host is cut off, which comes back with one that counts nowhere", true, expire},
 	{"containerd", "containerd of a host is killed", true, killContainerd},
 }
 

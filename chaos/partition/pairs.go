@@ -12,6 +12,9 @@ var lines = []string{
 	"isolate-leader", "isolate-follower", "split", "ring", "bridge", "one-way-in", "one-way-out", "loss", "delay", "slow-link", "flapping", "zone",
 }
 
+// pairs is their row in the report.
+var pairs = nemesis{name: "two at once", what: "one of the network and another one, with -pairs"}
+
 func ofLines(n nemesis) bool { return slices.Contains(lines, n.name) }
 
 // pairable: there is one of each kind.

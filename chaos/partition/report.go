@@ -30,6 +30,7 @@ func report(all []injection, o options) string {
 		of := slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return in.Nemesis != n.name })
 		b.WriteString(row(n, of))
 	}
+	b.WriteString(row(pairs, slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return !strings.Contains(in.Nemesis, "+") })))
 	b.WriteString(failures(all))
 	b.WriteString(notRun)
 	return b.String()
@@ -52,7 +53,6 @@ Nemeses with 0 times have not been run on this code yet.
 
 | what | why |
 |---|---|
-| certificates expire in the middle | the shortest lifetime is an hour; chaos/sim, chaos/years and ` + "`TestRenewal…`" + ` of chaos/hosts let them expire by moving site time |
 | names of files that no directory fsync has made durable are lost | the disk of these tests keeps names; contents and lengths it does lose |
 | drift of the clock that leases run on (CLOCK_BOOTTIME) | no process can be given its own; chaos/sim gives each host one |
 | tc netem, dm-flakey | not in every kernel: lines are impaired by a relay (chaos/hosts/relay.go) and nftables, disks by FUSE (chaos/hosts/faultdisk) |

@@ -98,7 +98,13 @@ func newSite(ctx context.Context, o options, chosen []nemesis, log *slog.Logger)
 }
 
 func (s *site) furnish(ctx context.Context, o options) error {
-	if err := s.Up(ctx, o.hosts); err != nil {
+	if _, err := s.Add(ctx); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, shortLives); err != nil {
+		return err
+	}
+	if err := s.Up(ctx, o.hosts-1); err != nil {
 		return err
 	}
 	witness, err := s.NewWitness(ctx)
@@ -117,10 +123,18 @@ func (s *site) furnish(ctx context.Context, o options) error {
 		return err
 	}
 	manifest := fmt.Sprintf(workloads, image, beaterImage, witness.Address, copies)
-	if _, err := s.Skerry(ctx, strings.NewReader(manifest), "apply", "-f", "-"); err != nil {
+	if err := s.apply(ctx, manifest); err != nil {
 		return err
 	}
 	return s.whole(ctx)
+}
+
+// apply a manifest, as soon as there is a coordinator.
+func (s *site) apply(ctx context.Context, manifest string) error {
+	return s.Until(ctx, "a manifest to be taken", writeTime, func(ctx context.Context) error {
+		_, err := s.Skerry(ctx, strings.NewReader(manifest), "apply", "-f", "-")
+		return err
+	})
 }
 
 // program of chaos/hosts, built.

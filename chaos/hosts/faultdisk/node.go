@@ -174,7 +174,10 @@ func (n *node) CopyFileRange(context.Context, fs.FileHandle, uint64, *fs.Inode, 
 // sync waits as long as the disk takes, and tells whether it fails.
 func (d *disk) sync() syscall.Errno {
 	time.Sleep(time.Duration(d.slow.Load()))
-	if d.failing.Load() {
+	switch {
+	case d.readonly.Load():
+		return syscall.EROFS
+	case d.failing.Load():
 		return syscall.EIO
 	}
 	return 0
