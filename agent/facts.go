@@ -148,7 +148,7 @@ func (f *facts) look(ctx context.Context) {
 	next.RefusedIssuers = f.identity.Gate().Refused(func() {
 		next.SvidIssuer, next.WorkloadIssuers = f.identity.Issuer(), f.workloads.Issuers()
 	})
-	if leaf := f.identity.Certificate().Leaf; leaf != nil {
+	if leaf := f.identity.Leaf(); leaf != nil {
 		next.SvidExpires = timestamppb.New(leaf.NotAfter)
 	}
 	if run, err := probe.Run(); err != nil {

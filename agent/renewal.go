@@ -89,7 +89,7 @@ func (r *renewal) run(ctx context.Context) error {
 }
 
 func (r *renewal) tell(renewed, due bool, err error) {
-	leaf := r.identity.Certificate().Leaf
+	leaf := r.identity.Leaf()
 	switch {
 	case err != nil:
 		r.Logger.Debug("the SVID was not renewed", "error", err)

@@ -166,6 +166,13 @@ func (n *Node) Certificate() *tls.Certificate {
 	return &cert
 }
 
+// Leaf is the node's SVID; nil before there is one.
+func (n *Node) Leaf() *x509.Certificate {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.cert.Leaf
+}
+
 // Bundle implements mtls.Source.
 func (n *Node) Bundle() *certs.Bundle {
 	n.mu.RLock()

@@ -183,7 +183,7 @@ func (o *Operator) Renewed(svid [][]byte) error {
 // or time was set back to before it begins.
 func (n *Node) Due() bool {
 	now := n.time.Read()
-	return now.Known() && n.Bundle().Due(n.Certificate().Leaf, now.Time)
+	return now.Known() && n.Bundle().Due(n.Leaf(), now.Time)
 }
 
 // Due is likewise for an operator's. Nobody tells operators that a CA retires, so

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,8 @@ const maxFetches = 4
 // Core is the node's state as far as its placements go.
 type Core struct {
 	tasks map[string]*task
+	// ids of the tasks, sorted.
+	ids []string
 	// node is the record of this one.
 	node *skerryv1.Node
 	// informed: the node has orders, so what they do not name is not wanted.
@@ -94,6 +95,8 @@ func (c *Core) task(id string) *task {
 	if t == nil {
 		t = &task{id: id, status: &skerryv1.PlacementStatus{}}
 		c.tasks[id] = t
+		at, _ := slices.BinarySearch(c.ids, id)
+		c.ids = slices.Insert(c.ids, at, id)
 	}
 	return t
 }
@@ -103,12 +106,9 @@ func (c *Core) task(id string) *task {
 func (c *Core) Step(now time.Duration) ([]Action, time.Duration) {
 	var actions []Action
 	var wake time.Duration
-	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+	c.ids = slices.DeleteFunc(c.ids, c.forget)
+	for _, id := range c.ids {
 		t := c.tasks[id]
-		if c.forgotten(t) {
-			delete(c.tasks, id)
-			continue
-		}
 		if t.desired == nil && !c.informed {
 			continue // without orders nothing is touched
 		}
@@ -136,9 +136,14 @@ func (c *Core) begin(kind Kind) bool {
 	return true
 }
 
-// forgotten: nobody wants it and nothing of it is left.
-func (c *Core) forgotten(t *task) bool {
-	return t.desired == nil && t.observed == nil && t.busy == 0 && !t.checking && !t.traces
+// forget a task that nobody wants and of which nothing is left; false keeps it.
+func (c *Core) forget(id string) bool {
+	t := c.tasks[id]
+	if t.desired != nil || t.observed != nil || t.busy != 0 || t.checking || t.traces {
+		return false
+	}
+	delete(c.tasks, id)
+	return true
 }
 
 // Done tells what came of an action.
@@ -162,7 +167,7 @@ func (c *Core) Done(action Action, err error, now time.Duration) {
 // Reports are the present state of all placements that the orders name, sorted.
 func (c *Core) Reports() []*sitev1.PlacementReport {
 	var reports []*sitev1.PlacementReport
-	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+	for _, id := range c.ids {
 		t := c.tasks[id]
 		if t.desired == nil || t.undecided() {
 			continue

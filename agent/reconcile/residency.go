@@ -2,8 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -46,7 +44,7 @@ type Refusal struct{ Project, Name, Why string }
 // each reason.
 func (c *Core) Refused() []Refusal {
 	var refused []Refusal
-	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+	for _, id := range c.ids {
 		t := c.tasks[id]
 		if t.refused == t.told {
 			continue

@@ -342,33 +342,41 @@ func (s *Session) send(ctx context.Context, stream *mtls.Messages) error {
 // report that the coordinator could not commit ends the stream, and the next
 // one begins with everything.
 type Sent struct {
-	placements map[string]*sitev1.PlacementReport
+	placements map[placement]*sitev1.PlacementReport
 	facts      *sitev1.NodeFacts
 }
 
 // NewSent begins with the report that the stream began with.
 func NewSent(report *sitev1.NodeReport) *Sent {
-	s := &Sent{placements: map[string]*sitev1.PlacementReport{}, facts: report.GetFacts()}
-	for _, p := range report.GetPlacements() {
-		s.placements[key(p)] = p
-	}
+	s := &Sent{facts: report.GetFacts()}
+	s.keep(report.GetPlacements())
 	return s
 }
 
-func key(p *sitev1.PlacementReport) string { return p.GetProject() + "/" + p.GetPlacement() }
+// placement is the key of one.
+type placement struct{ project, name string }
+
+func key(p *sitev1.PlacementReport) placement { return placement{p.GetProject(), p.GetPlacement()} }
+
+func (s *Sent) keep(reports []*sitev1.PlacementReport) {
+	s.placements = make(map[placement]*sitev1.PlacementReport, len(reports))
+	for _, p := range reports {
+		s.placements[key(p)] = p
+	}
+}
 
 // Difference is what has changed since; nil when nothing has.
 func (s *Sent) Difference(now []*sitev1.PlacementReport, facts *sitev1.NodeFacts) *sitev1.NodeReport {
 	report := &sitev1.NodeReport{}
-	present := map[string]*sitev1.PlacementReport{}
 	for _, p := range now {
-		present[key(p)] = p
-		if !proto.Equal(p, s.placements[key(p)]) {
+		if !sameReport(p, s.placements[key(p)]) {
 			report.Placements = append(report.Placements, p)
 		}
 	}
-	s.placements = present
-	if !proto.Equal(facts, s.facts) {
+	if len(report.GetPlacements()) > 0 || len(now) != len(s.placements) {
+		s.keep(now)
+	}
+	if !sameFacts(facts, s.facts) {
 		report.Facts, s.facts = facts, facts
 	}
 	if report.GetFacts() == nil && len(report.GetPlacements()) == 0 {

@@ -169,7 +169,7 @@ func TestDifferencesAddUp(t *testing.T) {
 			return all
 		}
 		first := &sitev1.NodeReport{Placements: random()}
-		known := map[string]*sitev1.PlacementReport{}
+		known := map[placement]*sitev1.PlacementReport{}
 		learn := func(report *sitev1.NodeReport) {
 			for _, p := range report.GetPlacements() {
 				known[key(p)] = p
@@ -182,7 +182,7 @@ func TestDifferencesAddUp(t *testing.T) {
 			learn(sent.Difference(now, nil))
 			for _, p := range now {
 				if !proto.Equal(known[key(p)], p) {
-					r.Fatalf("%s is %v, and known as %v", key(p), p, known[key(p)])
+					r.Fatalf("%v is %v, and known as %v", key(p), p, known[key(p)])
 				}
 			}
 		}

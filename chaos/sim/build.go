@@ -64,7 +64,7 @@ func newHost(w *world, index int) *host {
 		rate:       1 + (w.hostRng.Float64()-0.5)/100,
 		wall:       time.Duration(w.hostRng.Int64N(int64(2*time.Second))) - time.Second,
 		drift:      (w.hostRng.Float64() - 0.5) / 1000, // at most 500 ppm
-		identities: map[string][sha256.Size]byte{},
+		identities: map[string][sha256.Size]byte{}, opened: map[string]string{},
 	}
 	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/dispatcher"
 	"skerry.dev/coordinator/lifecycle"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 )
@@ -34,6 +35,7 @@ type coordinator struct {
 	alarm   int
 	ids     int
 	served  []*served
+	orders  *dispatcher.Site
 	reports []pendingReport
 	// committing a batch of reports.
 	committing bool

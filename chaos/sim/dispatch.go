@@ -43,7 +43,9 @@ type served struct {
 	acknowledged uint64
 	// told is what the agent has been told of acknowledged.
 	told uint64
-	last dispatcher.Fingerprint
+	// last are the prints of the orders that were sent last: the node's own, and what
+	// all nodes share.
+	last [2]dispatcher.Fingerprint
 	// seen of the state by this stream.
 	seen outlook
 	// delivery is what the stream has carried of secrets.
@@ -171,10 +173,12 @@ func (s *served) tell() {
 	}
 	response := &sitev1.SyncResponse{Acknowledged: s.acknowledged}
 	if s.greeted && s.outdated() {
-		orders := dispatcher.Assignments(s.lead.store.View(), s.node, s.lead.term)
+		site := s.lead.siteOrders()
+		orders := site.Own(s.node, s.lead.term)
 		s.addSecrets(orders)
-		if print := dispatcher.FingerprintOf(orders); print != s.last {
-			s.last = print
+		if prints := [2]dispatcher.Fingerprint{dispatcher.FingerprintOf(orders), site.Fingerprint()}; prints != s.last {
+			s.last = prints
+			site.Complete(orders)
 			response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
 		}
 	}
@@ -188,6 +192,14 @@ func (s *served) tell() {
 	response.Clock = s.lead.stamp().Message()
 	s.sentAt, s.told = now, s.acknowledged
 	s.send(response)
+}
+
+// siteOrders are made once for all streams, as the hub does.
+func (c *coordinator) siteOrders() *dispatcher.Site {
+	if view := c.store.View(); c.orders == nil || c.orders.View() != view {
+		c.orders = dispatcher.SiteOf(view)
+	}
+	return c.orders
 }
 
 // outlook is what orders may depend on beside what touches their node alone.

@@ -3,6 +3,7 @@ package sim
 import (
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 	"time"
 
 	"skerry.dev/coordinator/state"
@@ -38,7 +39,9 @@ type host struct {
 	identities map[string][sha256.Size]byte
 	// machine runs instances; they outlive the process, not a power cut.
 	recipient *envelope.Recipient
-	machine   *machine
+	// opened are secrets as they were opened with it, by what was sealed.
+	opened  map[string]string
+	machine *machine
 	// earlier is the state of its replica before the last entry.
 	earlier *state.View
 	// guard outlives the process, not a power cut.
@@ -79,7 +82,7 @@ func (h *host) system() env.System {
 // joined tells whether the host belongs to the site.
 func (h *host) joined() bool { return h.member }
 
-func hostName(index int) string { return fmt.Sprintf("n%d", index+1) }
+func hostName(index int) string { return "n" + strconv.Itoa(index+1) }
 
 // elapsed is the host's own monotonic clock.
 func (h *host) elapsed() time.Duration {

@@ -36,8 +36,8 @@ func (w *world) judgeEntry(entry *sitev1.Entry, outcome *sitev1.Outcome, before,
 	drains := slices.ContainsFunc(plan.GetRemove(), (*sitev1.Removal).GetDrain)
 	ours := happened && (plan != nil && len(plan.GetEvict()) == 0 && !drains && before.Stop() == nil || asked.GetSteerRollout() != nil || asked.GetApplyResources() != nil)
 	for _, name := range formsOfAll() {
-		if u := updateOf(name, after); !slices.Contains(jobs, name) {
-			w.violate(w.rollouts.Observe(w.wishes[name].GetUpdate(), u, ours))
+		if !slices.Contains(jobs, name) {
+			w.violate(w.rollouts.Observe(w.wishes[name].GetUpdate(), updateOf(name, after), ours))
 		}
 	}
 	w.violate(w.runs.Observe(after.Workloads(), after.Placements(), check.Asked{

@@ -97,7 +97,10 @@ func (l *memLog) Append(s *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftp
 	}
 	if len(entries) > 0 {
 		keep := l.now.entries[:entries[0].GetIndex()-l.now.before-1]
-		l.now.entries = append(slices.Clip(keep), entries...)
+		if len(keep) < len(l.now.entries) {
+			keep = slices.Clip(keep) // what is replaced may still be in the synced image
+		}
+		l.now.entries = append(keep, entries...)
 	}
 	if hard != nil {
 		l.now.hard = hard

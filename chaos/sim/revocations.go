@@ -101,9 +101,10 @@ func (r *revocations) hangs(view *state.View, der []byte) string {
 // learns no new key.
 func (r *revocations) look() {
 	w, now := r.world, r.world.kernel.now
+	at := w.coordinates()
 	for i, h := range w.hosts {
 		p := h.process
-		good := p != nil && p.self != nil && !p.self.Evicted() && w.inReach(i)
+		good := at >= 0 && p != nil && p.self != nil && !p.self.Evicted() && w.linked(i, at)
 		switch {
 		case !good:
 			r.inReach[i] = notGood
@@ -136,13 +137,22 @@ func (r *revocations) known(p *process) [][]byte {
 // inReach: the host has good links with the coordinator, and that with a majority
 // of voters.
 func (w *world) inReach(host int) bool {
+	at := w.coordinates()
+	return at >= 0 && w.linked(host, at)
+}
+
+// linked: nothing is wrong between two hosts.
+func (w *world) linked(a, b int) bool {
+	still := w.hosts[a].process.isPaused() || w.hosts[b].process.isPaused()
+	return !still && w.net.reachable(a, b) && w.net.quality(a, b) == healthy && w.net.quality(b, a) == healthy
+}
+
+// coordinates is the host of a coordinator that has good links with a majority of
+// voters; -1 for none.
+func (w *world) coordinates() int {
 	at := w.coordinatorHost()
 	if at < 0 || w.available == nil {
-		return false
-	}
-	good := func(a, b int) bool {
-		still := w.hosts[a].process.isPaused() || w.hosts[b].process.isPaused()
-		return !still && w.net.reachable(a, b) && w.net.quality(a, b) == healthy && w.net.quality(b, a) == healthy
+		return -1
 	}
 	voters, with := w.voterHosts(), 0
 	for _, v := range voters {
@@ -150,7 +160,10 @@ func (w *world) inReach(host int) bool {
 			with++
 		}
 	}
-	return good(host, at) && 2*with > len(voters)
+	if 2*with <= len(voters) {
+		return -1
+	}
+	return at
 }
 
 // unsettledTrust lists what is not in order with identities.

@@ -68,7 +68,7 @@ func (p *process) leaf() *x509.Certificate {
 	if p == nil || p.self == nil {
 		return nil
 	}
-	return p.self.Certificate().Leaf
+	return p.self.Leaf()
 }
 
 // fingerprint of the key in a certificate; each is worked out once.

@@ -332,6 +332,9 @@ func (v *voter) read(done func(index uint64)) {
 }
 
 func (v *voter) finishReads() {
+	if len(v.ready) == 0 {
+		return
+	}
 	applied := v.replica.Status().Applied
 	v.ready = slices.DeleteFunc(v.ready, func(r readyRead) bool {
 		if r.index > applied {

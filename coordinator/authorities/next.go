@@ -36,14 +36,11 @@ func (d *Due) MaySign(bundle *certs.Bundle, authority *x509.Certificate) bool {
 // CA: one that says what cannot be true keeps nothing else out of the chain, and
 // one that names the CA of another does not take that with it when it is evicted.
 func Next(view *state.View, bundle *certs.Bundle) *Due {
-	due, issuers := &Due{}, view.Issuers()
+	due, issuers, authorities := &Due{}, view.Issuers(), view.Authorities()
 	for node := range view.AllNodes() {
-		if len(node.GetAuthority()) == 0 {
-			continue // thousands have none; an error for each is not for free
-		}
-		authority, err := certs.ParseAuthority(node.GetAuthority(), bundle.Site())
-		if err != nil {
-			continue
+		authority := authorities[node.GetName()]
+		if authority == nil {
+			continue // thousands have none
 		}
 		if of, issues := issuers[sha256.Sum256(authority.Raw)]; issues && of != node.GetName() {
 			continue

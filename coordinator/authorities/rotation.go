@@ -23,8 +23,8 @@ func RotationDue(view *state.View, now time.Time) bool {
 		if node.GetAuthorityGeneration() < view.AuthorityGeneration() {
 			return false
 		}
-		authority, err := certs.ParseAuthority(node.GetAuthority(), view.Site())
-		due = due || err == nil && certs.Due(authority, now)
+		authority := view.Authorities()[node.GetName()]
+		due = due || authority != nil && certs.Due(authority, now)
 	}
 	return due
 }

@@ -11,30 +11,56 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// Assignments are all that a node needs to go on alone. One that was evicted gets
-// no keys: those of gossip may be new already.
-func Assignments(view *state.View, name string, term uint64) *sitev1.Assignments {
-	orders := common(view)
-	orders.Peers = view.Peers()
-	proto.Merge(orders, own(view, surveyOf(view), name, term))
-	return orders
+// Site makes the orders of all nodes at one moment.
+type Site struct {
+	view   *state.View
+	survey *survey
+	print  Fingerprint
+}
+
+// SiteOf a view. What all nodes share is worked out once.
+func SiteOf(view *state.View) *Site {
+	s := &Site{view: view, survey: surveyOf(view)}
+	all := &sitev1.Assignments{Order: &sitev1.Order{}}
+	s.Complete(all)
+	s.print = FingerprintOf(all)
+	return s
+}
+
+// View that the orders are made from.
+func (s *Site) View() *state.View { return s.view }
+
+// Fingerprint of what Complete adds.
+func (s *Site) Fingerprint() Fingerprint { return s.print }
+
+// Own are the orders of one node alone.
+func (s *Site) Own(name string, term uint64) *sitev1.Assignments {
+	return own(s.view, s.survey, name, term)
+}
+
+// Complete orders with what is the same for all nodes, so that they are all that
+// the node needs to go on alone.
+func (s *Site) Complete(orders *sitev1.Assignments) {
+	addCommon(orders, s.view)
+	orders.Peers = s.view.Peers()
 }
 
 // common are the orders that are the same for all nodes, but for peers.
 func common(view *state.View) *sitev1.Assignments {
-	return &sitev1.Assignments{
-		Trust:             view.Trust(),
-		Site:              view.Site(),
-		SiteId:            view.SiteID(),
-		AuthorityLifetime: durationpb.New(view.Lifetimes().Authority),
-		Access:            view.AccessRecords(),
-		Retiring:          view.Retiring(),
-
-		AuthorityGeneration: view.AuthorityGeneration(),
-	}
+	orders := &sitev1.Assignments{}
+	addCommon(orders, view)
+	return orders
 }
 
-// own are the orders of one node alone.
+func addCommon(orders *sitev1.Assignments, view *state.View) {
+	orders.Trust, orders.Site, orders.SiteId = view.Trust(), view.Site(), view.SiteID()
+	orders.AuthorityLifetime = durationpb.New(view.Lifetimes().Authority)
+	orders.Access = view.AccessRecords()
+	orders.Retiring, orders.AuthorityGeneration = view.Retiring(), view.AuthorityGeneration()
+}
+
+// own are the orders of one node alone. One that was evicted gets no keys: those
+// of gossip may be new already.
 func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assignments {
 	node := view.Node(name)
 	orders := &sitev1.Assignments{

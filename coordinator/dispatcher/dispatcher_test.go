@@ -241,12 +241,12 @@ func TestANodeThatWasRemovedGetsNoOrdersButItsLast(t *testing.T) {
 
 func TestANodeThatWasRemovedGetsNoGossipKeys(t *testing.T) {
 	s := newTestSite(t)
-	if orders := Assignments(s.store.View(), "n2", 2); len(orders.GetGossipKey()) == 0 || orders.GetGossip() == nil {
+	if orders := SiteOf(s.store.View()).Own("n2", 2); len(orders.GetGossipKey()) == 0 || orders.GetGossip() == nil {
 		t.Fatalf("a node of the site gets none either: %v", orders)
 	}
 	s.remove("n2")
 	s.must(&sitev1.Entry{Change: &sitev1.Entry_RotateGossip{RotateGossip: &sitev1.RotateGossip{Key: key("next")}}})
-	if orders := Assignments(s.store.View(), "n2", 2); len(orders.GetGossipKey()) > 0 || orders.GetGossip() != nil {
+	if orders := SiteOf(s.store.View()).Own("n2", 2); len(orders.GetGossipKey()) > 0 || orders.GetGossip() != nil {
 		t.Errorf("it was sent the keys of now: %v", orders.GetGossip())
 	}
 }

@@ -28,7 +28,7 @@ func (s *testSite) image(name string, nodes ...string) string {
 // admits tells whether one node would get an image from another one, each by its
 // own orders.
 func (s *testSite) admits(from, to, digest string) bool {
-	source, asker := Assignments(s.store.View(), from, 2), Assignments(s.store.View(), to, 2)
+	source, asker := SiteOf(s.store.View()).Own(from, 2), SiteOf(s.store.View()).Own(to, 2)
 	for _, image := range asker.GetImages() {
 		if at := slices.Index(image.GetNodes(), from); at >= 0 && at < len(image.GetTickets()) && image.GetDigest() == digest {
 			return ticket.Valid(source.GetImageKeys(), s.store.View().Node(to).GetKeyFingerprint(), digest, image.GetTickets()[at])
@@ -124,7 +124,7 @@ func TestAnEvictedNodeGetsNoTickets(t *testing.T) {
 	s, digest := ticketSite(t)
 	s.bind("n4", "site.local/web:1")
 	s.must(&sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: "n4"}}})
-	orders := Assignments(s.store.View(), "n4", 2)
+	orders := SiteOf(s.store.View()).Own("n4", 2)
 	if len(orders.GetPlacements()) != 1 || len(orders.GetImageKeys()) > 0 || s.admits("n1", "n4", digest) {
 		t.Error("it gets them")
 	}

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"time"
@@ -18,18 +19,27 @@ import (
 // AuthorityAhead tells whether a CA of the last rotation that counts begins only
 // after now: time was set back since.
 func (v *View) AuthorityAhead(now time.Time) bool {
-	return authorityAhead(v.Nodes(), v.meta, now)
+	return authorityAhead(v.nodes.of(v.rows).replicas, v.meta, now, func(n *skerryv1.Node) *x509.Certificate { return v.Authorities()[n.GetName()] })
 }
 
-func authorityAhead(all []*skerryv1.Node, m meta, now time.Time) bool {
+func authorityAhead(all []*skerryv1.Node, m meta, now time.Time, parsed func(*skerryv1.Node) *x509.Certificate) bool {
 	return slices.ContainsFunc(all, func(node *skerryv1.Node) bool {
 		if !hasReplica(node) || node.GetAuthorityGeneration() != m.authorityGeneration ||
 			!slices.Contains(m.trusted, sha256.Sum256(node.GetAuthority())) {
 			return false
 		}
-		authority, err := certs.ParseAuthority(node.GetAuthority(), m.site)
-		return err == nil && authority.NotBefore.After(now)
+		authority := parsed(node)
+		return authority != nil && authority.NotBefore.After(now)
 	})
+}
+
+// parsed CA of a node; nil when it is none.
+func (m *meta) parsed(node *skerryv1.Node) *x509.Certificate {
+	authority, err := certs.ParseAuthority(node.GetAuthority(), m.site)
+	if err != nil {
+		return nil
+	}
+	return authority
 }
 
 // rotateAuthorities asks every node with a replica for a new CA. One rotation
@@ -42,7 +52,7 @@ func (x *tx) rotateAuthorities() (*sitev1.Outcome, error) {
 			behind = append(behind, node.GetName())
 		}
 	}
-	if len(behind) > 0 && !authorityAhead(all, x.meta, x.time.AsTime()) {
+	if len(behind) > 0 && !authorityAhead(all, x.meta, x.time.AsTime(), x.parsed) {
 		return nil, problem.New(problem.Conflict, "site "+x.site, "a rotation is under way and waits for a new CA on %s", strings.Join(behind, ", ")).
 			WithHint("skerry ca list shows what it waits for")
 	}
@@ -60,9 +70,29 @@ func (v *View) AuthorityGeneration() uint64 { return v.meta.authorityGeneration 
 
 // Issuers are the CAs that issue: those of the nodes with a replica, by the
 // SHA-256 of their certificates.
-func (v *View) Issuers() map[[sha256.Size]byte]string {
+func (v *View) Issuers() map[[sha256.Size]byte]string { return v.nodes.of(v.rows).issuers }
+
+// Authorities are the CAs that nodes say they have, by node, evicted ones' too:
+// those that can be CAs of the site. It must not be changed.
+func (v *View) Authorities() map[string]*x509.Certificate {
+	list := v.nodes.of(v.rows)
+	list.parsing.Do(func() {
+		list.authorities = map[string]*x509.Certificate{}
+		for _, node := range list.all {
+			if len(node.GetAuthority()) == 0 {
+				continue // thousands have none; an error for each is not for free
+			}
+			if authority, err := certs.ParseAuthority(node.GetAuthority(), v.meta.site); err == nil {
+				list.authorities[node.GetName()] = authority
+			}
+		}
+	})
+	return list.authorities
+}
+
+func issuersOf(replicas []*skerryv1.Node) map[[sha256.Size]byte]string {
 	issuers := map[[sha256.Size]byte]string{}
-	for _, node := range v.Replicas() {
+	for _, node := range replicas {
 		if hasReplica(node) && len(node.GetAuthority()) > 0 {
 			issuers[sha256.Sum256(node.GetAuthority())] = node.GetName()
 		}

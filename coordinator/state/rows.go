@@ -1,7 +1,6 @@
 package state
 
 import (
-	"cmp"
 	"sync"
 
 	"github.com/tidwall/btree"
@@ -13,13 +12,16 @@ import (
 // all that it does not change.
 type rows struct {
 	// byKey finds an object, byValue the keys of those with a value in an index.
-	byKey   [tableCount]*btree.BTreeG[*row]
+	byKey   [tableCount]*btree.Map[string, *row]
 	byValue [tableCount]*btree.BTreeG[*indexed]
 	// own are the tables that were copied since the fork and may be changed.
 	own [tableCount]bool
 	// copying is shared by all forks: a tree is copied by one at a time.
 	copying *sync.Mutex
 }
+
+// keyDegree bounds what a change copies: at most 31 keys and pointers a node.
+const keyDegree = 16
 
 // row is an object in its table, with the hash that it adds to the state's.
 type row struct {
@@ -36,14 +38,20 @@ func newRows() *rows {
 	// What is changed belongs to one goroutine, and what is published stays as it is.
 	options := btree.Options{NoLocks: true}
 	for i := range tableCount {
-		r.byKey[i] = btree.NewBTreeGOptions(func(a, b *row) bool { return a.key < b.key }, options)
+		r.byKey[i] = btree.NewMap[string, *row](keyDegree)
 		r.byValue[i] = btree.NewBTreeGOptions((*indexed).less, options)
 	}
 	return r
 }
 
 func (a *indexed) less(b *indexed) bool {
-	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.value, b.value), cmp.Compare(a.key, b.key)) < 0
+	if a.index != b.index {
+		return a.index < b.index
+	}
+	if a.value != b.value {
+		return a.value < b.value
+	}
+	return a.key < b.key
 }
 
 // fork may be changed, and r stays as it is.
@@ -66,7 +74,7 @@ func (r *rows) toChange(table int) {
 
 // get returns nil where there is no object of the key.
 func (r *rows) get(table int, key string) *row {
-	found, _ := r.byKey[table].Get(&row{key: key})
+	found, _ := r.byKey[table].Get(key)
 	return found
 }
 

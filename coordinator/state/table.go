@@ -63,7 +63,7 @@ func (t table[T]) list(from *rows) []T {
 		return nil
 	}
 	objects := make([]T, 0, all.Len())
-	all.Scan(func(r *row) bool {
+	all.Scan(func(_ string, r *row) bool {
 		objects = append(objects, r.object.(T))
 		return true
 	})
@@ -107,7 +107,7 @@ func (t table[T]) sortedBy(from *rows, index string) []T {
 func (t table[T]) put(x *tx, object T) {
 	t.changes(x)
 	r := &row{key: t.key(object), object: object, hash: x.hash(t.name, object)}
-	before, replaced := x.byKey[t.ordinal].Set(r)
+	before, replaced := x.byKey[t.ordinal].Set(r.key, r)
 	if replaced {
 		x.sum -= before.hash
 	} else {
@@ -124,7 +124,7 @@ func (t table[T]) remove(x *tx, key string) {
 		return
 	}
 	t.changes(x)
-	x.byKey[t.ordinal].Delete(before)
+	x.byKey[t.ordinal].Delete(key)
 	x.sum -= before.hash
 	x.counts[t.ordinal]--
 	t.follow(x, key, before, nil)

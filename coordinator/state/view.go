@@ -1,6 +1,8 @@
 package state
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
 	"iter"
 	"slices"
 	"sync"
@@ -29,9 +31,28 @@ type View struct {
 // the controllers, while the nodes rarely change. The views of a state between
 // two changes of nodes share it.
 type nodeList struct {
-	at   uint64
-	once sync.Once
-	all  []*skerryv1.Node
+	at       uint64
+	once     sync.Once
+	all      []*skerryv1.Node
+	replicas []*skerryv1.Node
+	voters   []*skerryv1.Node
+	issuers  map[[sha256.Size]byte]string
+
+	parsing     sync.Once
+	authorities map[string]*x509.Certificate
+}
+
+func (l *nodeList) of(from *rows) *nodeList {
+	l.once.Do(func() {
+		l.all, l.replicas = nodes.list(from), nodes.by(from, byReplica, "yes")
+		l.issuers = issuersOf(l.replicas)
+		for _, n := range l.replicas {
+			if n.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+				l.voters = append(l.voters, n)
+			}
+		}
+	})
+	return l
 }
 
 // View of the state now: between two changes it is the same for all who ask.
@@ -84,7 +105,7 @@ func (v *View) Node(name string) *skerryv1.Node { return nodes.get(v.rows, name)
 
 // NodeOfReplica is the node that holds the replica of this ID, nil for none.
 func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
-	for _, node := range v.Replicas() {
+	for _, node := range v.nodes.of(v.rows).replicas {
 		if id != 0 && node.GetRaftId() == id {
 			return node
 		}
@@ -93,27 +114,19 @@ func (v *View) NodeOfReplica(id uint64) *skerryv1.Node {
 }
 
 // Replicas are the nodes with a replica of the log, also removed ones.
-func (v *View) Replicas() []*skerryv1.Node { return nodes.by(v.rows, byReplica, "yes") }
+func (v *View) Replicas() []*skerryv1.Node { return slices.Clone(v.nodes.of(v.rows).replicas) }
 
 // NodeCount is how many nodes there are, also removed ones.
 func (v *View) NodeCount() int { return v.meta.counts[nodesOrdinal] }
 
 // Nodes of the site, also removed ones.
-func (v *View) Nodes() []*skerryv1.Node {
-	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.rows) })
-	return slices.Clone(v.nodes.all)
-}
+func (v *View) Nodes() []*skerryv1.Node { return slices.Clone(v.nodes.of(v.rows).all) }
 
 // AllNodes is Nodes for who only looks at each: without a copy.
-func (v *View) AllNodes() iter.Seq[*skerryv1.Node] {
-	v.nodes.once.Do(func() { v.nodes.all = nodes.list(v.rows) })
-	return slices.Values(v.nodes.all)
-}
+func (v *View) AllNodes() iter.Seq[*skerryv1.Node] { return slices.Values(v.nodes.of(v.rows).all) }
 
 // Voters are the nodes that vote.
-func (v *View) Voters() []*skerryv1.Node {
-	return slices.DeleteFunc(v.Replicas(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
-}
+func (v *View) Voters() []*skerryv1.Node { return slices.Clone(v.nodes.of(v.rows).voters) }
 
 // Peers are the nodes that were not removed, as other nodes need to know them.
 func (v *View) Peers() []*sitev1.Peer {
