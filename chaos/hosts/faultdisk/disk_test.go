@@ -105,7 +105,14 @@ func TestTheDiskFailsAsItIsTold(t *testing.T) {
 		"mkdir":   func() error { return os.Mkdir(filepath.Join(shown, "dir"), 0o700) },
 		"rename":  func() error { return os.Rename(filepath.Join(shown, "log"), filepath.Join(shown, "other")) },
 		"remove":  func() error { return os.Remove(filepath.Join(shown, "log")) },
-		"touch":   func() error { return os.Chtimes(filepath.Join(shown, "log"), time.Now(), time.Now()) },
+		"fsync":   f.Sync,
+		"fsync of a directory": func() error {
+			d, err := os.Open(shown)
+			must(err)
+			defer func() { _ = d.Close() }()
+			return d.Sync()
+		},
+		"touch": func() error { return os.Chtimes(filepath.Join(shown, "log"), time.Now(), time.Now()) },
 	} {
 		if err := do(); !errors.Is(err, syscall.EROFS) {
 			t.Errorf("%s gave %v", what, err)

@@ -34,6 +34,8 @@ var (
 	_ fs.NodeSetattrer      = (*node)(nil)
 	_ fs.NodeFsyncer        = (*node)(nil)
 	_ fs.NodeCopyFileRanger = (*node)(nil)
+	_ fs.NodeOpendirHandler = (*node)(nil)
+	_ fs.FileFsyncdirer     = (*openDir)(nil)
 	_ fs.FileWriter         = (*file)(nil)
 	_ fs.FileFsyncer        = (*file)(nil)
 	_ fs.FileAllocater      = (*file)(nil)
@@ -147,7 +149,38 @@ func (n *node) truncate(path string, size int64) syscall.Errno {
 	return fs.ToErrno(syscall.Ftruncate(fd, size))
 }
 
-// Fsync of a directory, or of a file without a handle: names are durable.
+// openDir is a directory that is open.
+type openDir struct {
+	dirStream
+	disk *disk
+}
+
+// dirStream is what the backing directory offers.
+type dirStream interface {
+	fs.FileReaddirenter
+	fs.FileReleasedirer
+	fs.FileSeekdirer
+	fs.FileFsyncdirer
+}
+
+// OpendirHandle opens a directory.
+func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	opened, answer, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
+	if stream, ok := opened.(dirStream); ok && errno == 0 {
+		opened = &openDir{stream, n.disk}
+	}
+	return opened, answer, errno
+}
+
+// Fsyncdir fails where nothing is taken: ext4 does so after an error.
+func (d *openDir) Fsyncdir(ctx context.Context, flags uint32) syscall.Errno {
+	if d.disk.readonly.Load() {
+		return syscall.EROFS
+	}
+	return d.dirStream.Fsyncdir(ctx, flags)
+}
+
+// Fsync of a file without a handle.
 func (n *node) Fsync(_ context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
 	if opened, ok := f.(*file); ok {
 		return opened.Fsync(context.Background(), flags)
