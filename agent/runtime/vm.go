@@ -28,6 +28,8 @@ type Volume struct {
 	SizeBytes int64
 	// Made: there is data of it, so it is never made anew.
 	Made bool
+	// Path of a directory of the node that it is; empty: the driver has its own.
+	Path string
 }
 
 // HeldVolume is a volume of which this node holds data.

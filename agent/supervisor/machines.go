@@ -53,8 +53,8 @@ func (s *Supervisor) addVolumes(spec *runtime.Spec) {
 	spec.Volumes = map[string]runtime.Volume{}
 	for _, v := range s.Ledger.Current().GetVolumes() {
 		size, err := manifest.Memory(v.GetSize())
-		if v.GetProject() == spec.Project && !v.GetStatus().GetDeleting() && err == nil {
-			spec.Volumes[v.GetName()] = runtime.Volume{SizeBytes: size, Made: v.GetStatus().GetMade()}
+		if v.GetProject() == spec.Project && !v.GetStatus().GetDeleting() && (err == nil || v.GetPath() != "") {
+			spec.Volumes[v.GetName()] = runtime.Volume{SizeBytes: size, Made: v.GetStatus().GetMade(), Path: v.GetPath()}
 		}
 	}
 }

@@ -99,6 +99,13 @@ func (r resources) mayApply(ctx context.Context, given []*skerryv1.Resource) err
 		if err := mayReach(call, resource.GetWorkload()); err != nil {
 			return err
 		}
+		if v := resource.GetVolume(); v.GetClass() == manifest.HostPathClass {
+			if err := call.Require(func(judge *access.Judge) error {
+				return reachesAs(judge, call.Who(), "Volume/"+v.GetName(), "path", "is "+v.GetPath()+" of its node")
+			}); err != nil {
+				return err
+			}
+		}
 		if policy := resource.GetAccessPolicy(); policy != nil {
 			if err := access.CheckPolicy(policy); err != nil {
 				return err
@@ -121,10 +128,17 @@ func mayReach(call *guard.Call, w *skerryv1.Workload) error {
 // reaches refuses a workload that reaches its node to who may not.
 func reaches(judge *access.Judge, who access.Principal, w *skerryv1.Workload) error {
 	field, how := manifest.ReachesHost(w)
-	if field == "" || judge.Decide(who, access.Reach, access.Object{Kind: access.KindNode}).Allowed {
+	if field == "" {
 		return nil
 	}
-	return problem.New(problem.Forbidden, "Workload/"+w.GetName(), "%s may not reach nodes from within containers, and it %s", who, how).
+	return reachesAs(judge, who, "Workload/"+w.GetName(), field, how)
+}
+
+func reachesAs(judge *access.Judge, who access.Principal, about, field, how string) error {
+	if judge.Decide(who, access.Reach, access.Object{Kind: access.KindNode}).Allowed {
+		return nil
+	}
+	return problem.New(problem.Forbidden, about, "%s may not reach nodes from within containers, and it %s", who, how).
 		WithField(field).WithHint("admins of the site may; skerry access explain %s %s says what else would permit it", access.Reach, access.KindNode)
 }
 

@@ -293,10 +293,13 @@ func TestRunningWorkloadsDoesNotReachTheNodes(t *testing.T) {
 	mount := inShop("till", `,"container":{"image":"site.local/web:1","mounts":[{"target":"/host","hostPath":"/var/lib/skerry"}]}`)
 	mount = strings.Replace(mount, `"container":{"image":"site.local/web:1"},`, "", 1)
 	power := strings.Replace(mount, `"mounts":[{"target":"/host","hostPath":"/var/lib/skerry"}]`, `"addCapabilities":["SYS_MODULE"]`, 1)
+	volume := `{"volume":{"kind":"Volume","name":"feed","project":"shop","class":"hostPath","node":"n1","path":"/var/lib/skerry"}}`
 	for _, test := range []struct {
 		name, body, code string
 		from             *certs.Peer
 	}{
+		{"an operator makes a volume of a directory", volume, "permission_denied", &kim},
+		{"an admin makes a volume of a directory", volume, "", &mia},
 		{"an operator mounts", mount, "permission_denied", &kim},
 		{"an operator takes a capability", power, "permission_denied", &kim},
 		{"the admin of a project mounts", mount, "permission_denied", &pat},

@@ -130,7 +130,7 @@ func orderTo(name string, p *skerryv1.Placement) *skerryv1.Placement {
 // orderOfVolume is a volume without what only people read.
 func orderOfVolume(v *skerryv1.Volume) *skerryv1.Volume {
 	return &skerryv1.Volume{
-		Kind: v.GetKind(), Name: v.GetName(), Project: v.GetProject(), Class: v.GetClass(), Size: v.GetSize(), Node: v.GetNode(), As: v.GetAs(),
+		Kind: v.GetKind(), Name: v.GetName(), Project: v.GetProject(), Class: v.GetClass(), Size: v.GetSize(), Node: v.GetNode(), As: v.GetAs(), Path: v.GetPath(),
 		Status: &skerryv1.VolumeStatus{Made: v.GetStatus().GetMade(), Deleting: v.GetStatus().GetDeleting()},
 	}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"maps"
+	"path"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -44,13 +45,16 @@ func (x *tx) applyVolume(given *skerryv1.Volume) (*skerryv1.AppliedResource, err
 	if err := x.checkVolume(given, old); err != nil {
 		return nil, err
 	}
+	if given.GetClass() == manifest.HostPathClass {
+		given.As = manifest.DirectoryVolume
+	}
 	if old == nil {
 		next := &skerryv1.Volume{
 			Kind: "Volume", Name: given.GetName(), Project: given.GetProject(), Labels: given.GetLabels(), Generation: 1, Created: x.time,
-			Class: given.GetClass(), Size: given.GetSize(), Node: given.GetNode(), As: given.GetAs(), Status: &skerryv1.VolumeStatus{},
+			Class: given.GetClass(), Size: given.GetSize(), Node: given.GetNode(), As: given.GetAs(), Path: given.GetPath(), Status: &skerryv1.VolumeStatus{},
 		}
 		x.putVolume(next)
-		x.inform(aboutVolume(next), "VolumeCreated", "%s", next.GetSize())
+		x.inform(aboutVolume(next), "VolumeCreated", "%s", cmp.Or(next.GetSize(), next.GetPath()))
 		return appliedVolume(next, outcomeCreated), nil
 	}
 	next := shallow(old)
@@ -76,8 +80,8 @@ func appliedVolume(v *skerryv1.Volume, outcome string) *skerryv1.AppliedResource
 
 func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
 	about := "Volume/" + bounded(given.GetName(), maxName)
-	if given.GetKind() != "Volume" || given.GetClass() != manifest.LocalClass {
-		return problem.New(problem.Invalid, about, "it must be of kind Volume and class local")
+	if given.GetKind() != "Volume" || (given.GetClass() != manifest.LocalClass && given.GetClass() != manifest.HostPathClass) {
+		return problem.New(problem.Invalid, about, "it must be of kind Volume and class local or hostPath")
 	}
 	if err := checkName("Volume", given.GetName()); err != nil {
 		return err
@@ -94,9 +98,9 @@ func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
 	if as := given.GetAs(); as != "" && as != manifest.DiskVolume && as != manifest.DirectoryVolume {
 		return problem.New(problem.Invalid, about, "%q is neither disk nor directory", bounded(as, maxName)).WithField("as")
 	}
-	size, err := manifest.Memory(given.GetSize())
-	if err != nil || size < 1 || size > manifest.MaxVolumeBytes {
-		return problem.New(problem.Invalid, about, "%q is no size of a volume", bounded(given.GetSize(), maxName)).WithField("size")
+	size, err := sizeOfVolume(about, given)
+	if err != nil {
+		return err
 	}
 	if node := nodes.get(x.rows, given.GetNode()); given.GetNode() != "" && (node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED) {
 		return problem.New(problem.NotFound, about, "there is no node %s", bounded(given.GetNode(), maxName)).WithField("node")
@@ -113,13 +117,34 @@ func (x *tx) checkVolume(given, old *skerryv1.Volume) error {
 	return x.checkVolumeChange(about, size, given, old)
 }
 
+// sizeOfVolume checks what of a volume hangs on its class; one that is a directory
+// of its node has none.
+func sizeOfVolume(about string, v *skerryv1.Volume) (int64, error) {
+	size, err := manifest.Memory(v.GetSize())
+	switch {
+	case v.GetClass() == manifest.LocalClass && (err != nil || size < 1 || size > manifest.MaxVolumeBytes):
+		return 0, problem.New(problem.Invalid, about, "%q is no size of a volume", bounded(v.GetSize(), maxName)).WithField("size")
+	case v.GetClass() == manifest.LocalClass && v.GetPath() != "":
+		return 0, problem.New(problem.Invalid, about, "only a directory of a node has a path").WithField("path")
+	case v.GetClass() == manifest.LocalClass:
+		return size, nil
+	case v.GetSize() != "" || v.GetNode() == "" || !path.IsAbs(v.GetPath()) || path.Clean(v.GetPath()) != v.GetPath() || len(v.GetPath()) > maxPath:
+		return 0, problem.New(problem.Invalid, about, "a directory of a node has a node and a clean absolute path, and no size").WithField("path")
+	case v.GetAs() == manifest.DiskVolume:
+		return 0, problem.New(problem.Invalid, about, "a directory of a node is no disk").WithField("as")
+	}
+	return 0, nil
+}
+
 func (x *tx) checkVolumeChange(about string, size int64, given, old *skerryv1.Volume) error {
-	before, err := manifest.Memory(old.GetSize())
+	before, err := sizeOfVolume(about, old)
 	must(err) // it was checked when it was taken
 	user := x.userOfVolume(old.GetProject(), old.GetName())
 	switch {
 	case old.GetStatus().GetDeleting():
 		return problem.New(problem.Conflict, about, "it is being deleted with its data")
+	case given.GetClass() != old.GetClass() || given.GetPath() != old.GetPath():
+		return problem.New(problem.Conflict, about, "its class is %s, its path %q, and they stay so", old.GetClass(), old.GetPath()).WithField("class")
 	case given.GetNode() != "" && old.GetNode() != "" && given.GetNode() != old.GetNode():
 		return problem.New(problem.Conflict, about, "it is on node %s, and stays there", old.GetNode()).WithField("node")
 	case given.GetAs() != "" && old.GetAs() != "" && given.GetAs() != old.GetAs():
@@ -266,6 +291,9 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 		return
 	}
 	for _, old := range volumes.by(x.rows, volumesByNode, node) {
+		if old.GetClass() != manifest.LocalClass {
+			continue
+		}
 		at := slices.IndexFunc(held, func(h *sitev1.HeldVolume) bool {
 			return h.GetProject() == old.GetProject() && h.GetName() == old.GetName()
 		})
@@ -311,6 +339,14 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 	}
 	if user := x.userOfVolume(old.GetProject(), name); user != "" {
 		return nil, problem.New(problem.Conflict, about, "%s uses it", user).WithHint("change or delete the workload first")
+	}
+	if old.GetClass() == manifest.HostPathClass {
+		if change.GetWithData() {
+			return nil, problem.New(problem.Invalid, about, "%s on node %s is not the site's to delete", old.GetPath(), old.GetNode()).WithHint("leave --with-data out")
+		}
+		volumes.remove(x, volumes.key(old))
+		x.inform(aboutVolume(old), "VolumeDeleted", "%s is left as it is", old.GetPath())
+		return &sitev1.Outcome{}, nil
 	}
 	node := nodes.get(x.rows, old.GetNode())
 	gone := old.GetNode() == "" || node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED

@@ -103,3 +103,33 @@ func TestAVolumeThatWasFilledFirstIsADisk(t *testing.T) {
 	s.refused("conflict", applyEntry(mounting("db", "data")))
 	s.refused("invalid", volumeEntry(&skerryv1.Volume{Name: "other", Size: "1Gi", As: "tape"}))
 }
+
+func TestADirectoryOfANodeIsNeitherMadeNorDeleted(t *testing.T) {
+	s := newSite(t, 2)
+	feed := func(node, path string) *sitev1.Entry {
+		return volumeEntry(&skerryv1.Volume{Name: "feed", Class: "hostPath", Node: node, Path: path})
+	}
+	s.refused("invalid", feed("n2", "/srv/../etc"))
+	s.refused("invalid", feed("", "/srv/feed"))
+	s.ok(feed("n2", "/srv/feed"))
+	s.refused("conflict", feed("n1", "/srv/feed"))
+	s.refused("conflict", feed("n2", "/etc"))
+	s.refused("conflict", volumeEntry(&skerryv1.Volume{Name: "feed", Size: "1Gi"}))
+	s.ok(applyEntry(mounting("reader", "feed")))
+	if s.gets("reader", "reader-1", "n1") || !s.gets("reader", "reader-1", "n2") {
+		t.Error("what has a directory of n2 goes elsewhere")
+	}
+	s.says("n2", &sitev1.NodeFacts{Capacity: testNode(2).GetCapacity(), Volumes: []*sitev1.HeldVolume{{Project: "default", Name: "feed", Gone: true}}})
+	if v := s.store.View().Volume("default", "feed"); v.GetPath() != "/srv/feed" || v.GetStatus().GetMade() {
+		t.Errorf("it is %v", v)
+	}
+	s.ok(deleteEntry("Workload", "reader"))
+	for _, p := range s.names("reader") {
+		s.report("n2", p, nil, true)
+	}
+	withData := deleteEntry("Volume", "feed")
+	withData.GetDeleteResource().WithData = true
+	s.refused("invalid", withData)
+	s.ok(deleteEntry("Volume", "feed"))
+	s.restart()
+}

@@ -16,7 +16,7 @@ func (r *reading) volumeTable(resources []*skerryv1.Resource) *table {
 		if v.GetStatus().GetMade() {
 			used = size(v.GetStatus().GetUsed())
 		}
-		t.row(v.GetName(), v.GetProject(), v.GetSize(), used, orDash(v.GetNode()), volumeState(v), r.since(v.GetCreated().AsTime()))
+		t.row(v.GetName(), v.GetProject(), orDash(v.GetSize()), used, orDash(v.GetNode()), volumeState(v), r.since(v.GetCreated().AsTime()))
 	}
 	return t
 }
@@ -25,6 +25,8 @@ func volumeState(v *skerryv1.Volume) string {
 	switch {
 	case v.GetStatus().GetDeleting():
 		return "deleting"
+	case v.GetPath() != "":
+		return "at " + v.GetPath()
 	case v.GetStatus().GetMade():
 		return "made"
 	case v.GetNode() != "":

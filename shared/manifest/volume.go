@@ -6,8 +6,13 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// LocalClass of volumes: on the disk of one node.
-const LocalClass = "local"
+// Classes of volumes.
+const (
+	// LocalClass is made on the disk of one node.
+	LocalClass = "local"
+	// HostPathClass is a directory that is on a node already.
+	HostPathClass = "hostPath"
+)
 
 // What a volume is.
 const (
@@ -52,15 +57,21 @@ func fillVolume(volume *skerryv1.Volume) {
 }
 
 func (v *validator) volume(volume *skerryv1.Volume) {
-	switch class := volume.GetClass(); class {
-	case LocalClass:
-	case "nfs", "hostPath":
-		v.fail("class", "%s is not available in this version", class).Hint = "class: local keeps it on the disk of one node"
+	switch class := volume.GetClass(); {
+	case class == "nfs":
+		v.fail("class", "nfs is not available in this version").Hint = "mount it on the node, and use class: hostPath"
 	default:
-		v.oneOf("class", class, LocalClass)
+		v.oneOf("class", class, LocalClass, HostPathClass)
 	}
 	if volume.GetAs() != "" {
 		v.oneOf("as", volume.GetAs(), DiskVolume, DirectoryVolume)
+	}
+	if volume.GetClass() == HostPathClass {
+		v.hostPathVolume(volume)
+		return
+	}
+	if volume.GetPath() != "" {
+		v.fail("path", "only class: hostPath takes it").Hint = "leave it out: its node makes one of class local"
 	}
 	if volume.GetSize() == "" {
 		v.fail("size", "it is missing")
@@ -69,6 +80,19 @@ func (v *validator) volume(volume *skerryv1.Volume) {
 	}
 	if volume.GetNode() != "" {
 		v.name("node", volume.GetNode())
+	}
+}
+
+func (v *validator) hostPathVolume(volume *skerryv1.Volume) {
+	v.name("node", volume.GetNode())
+	if !cleanAbsolute(volume.GetPath()) {
+		v.fail("path", "%q is not a clean absolute path", shorten(volume.GetPath()))
+	}
+	if volume.GetAs() == DiskVolume {
+		v.fail("as", "a directory of a node is no disk").Hint = "leave it out"
+	}
+	if volume.GetSize() != "" {
+		v.fail("size", "nobody knows that of a directory of a node").Hint = "leave it out"
 	}
 }
 

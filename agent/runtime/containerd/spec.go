@@ -194,7 +194,7 @@ func (d *Driver) mounts(spec runtime.Spec) ([]specs.Mount, error) {
 		}
 		source := m.GetHostPath()
 		if m.GetVolume() != "" {
-			source = d.volumes.Path(spec.Project, m.GetVolume())
+			source = cmp.Or(spec.Volumes[m.GetVolume()].Path, d.volumes.Path(spec.Project, m.GetVolume()))
 		}
 		if source != "" {
 			mounts = append(mounts, specs.Mount{

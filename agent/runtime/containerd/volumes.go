@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -79,6 +80,12 @@ func (d *Driver) makeVolumes(spec runtime.Spec, user specs.User) error {
 		volume, known := spec.Volumes[name]
 		if !known {
 			return problem.New(problem.NotFound, "Volume/"+name, "this node was not told of it")
+		}
+		if volume.Path != "" {
+			if info, err := os.Stat(volume.Path); err != nil || !info.IsDir() {
+				return problem.New(problem.Conflict, "Volume/"+name, "%s is not a directory on this node", volume.Path).WithHint("make it, or mount there what it is to show")
+			}
+			continue
 		}
 		if err := d.volumes.Ensure(spec.Project, name, volume, int(user.UID), int(user.GID)); err != nil {
 			return err

@@ -85,3 +85,25 @@ func TestAVolumeThatTheNodeWasNotToldOf(t *testing.T) {
 		t.Errorf("it gave %v", err)
 	}
 }
+
+func TestAVolumeThatIsADirectoryOfTheNode(t *testing.T) {
+	d := newHost(t, theOne).open(t)
+	dir := filepath.Join(t.TempDir(), "feed")
+	spec := withVolume(specOf(load(t, d), "reader-1", "sleep", "1000"), false)
+	spec.Volumes["data"] = runtime.Volume{Path: dir}
+	if err := d.Prepare(t.Context(), spec); problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), "is not a directory on this node") {
+		t.Errorf("without the directory it gave %v", err)
+	}
+	must(t, os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "prices"), []byte("7"), 0o600))
+	startNow(t, d, spec)
+	if text := output(t, d, spec.ID, "cat", "/data/prices"); text != "7" {
+		t.Errorf("it reads %q", text)
+	}
+	must(t, d.DeleteVolume(t.Context(), "default", "data"), d.Remove(t.Context(), spec.ID))
+	if held, err := d.HeldVolumes(); err != nil || len(held) != 0 {
+		t.Errorf("the node says that it holds %v, %v", held, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "prices")); err != nil {
+		t.Error(err)
+	}
+}

@@ -689,9 +689,10 @@ type Volume struct {
 	ResourceVersion uint64 `protobuf:"varint,6,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Site time of creation. Set by the site.
 	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
-	// `local` (default): on the disk of one node.
+	// `local` (default): made on the disk of one node. `hostPath`: a directory that
+	// is on the node already, for containers; it is neither made nor deleted.
 	Class string `protobuf:"bytes,10,opt,name=class,proto3" json:"class,omitempty"`
-	// Size, 1Mi to 64Ti. It takes room as it is written to. It may grow while
+	// Size of a local one, 1Mi to 64Ti. It takes room as it is written to. It may grow while
 	// nothing uses it, and never shrinks. A disk cannot take more; a directory can,
 	// and then its node has the condition `VolumeOverSize`.
 	Size string `protobuf:"bytes,11,opt,name=size,proto3" json:"size,omitempty"`
@@ -702,7 +703,10 @@ type Volume struct {
 	Status *VolumeStatus `protobuf:"bytes,13,opt,name=status,proto3" json:"status,omitempty"`
 	// `disk`: for virtual machines. `directory`: for containers. It stays so for
 	// good. Default: what its first use makes of it.
-	As            string `protobuf:"bytes,920,opt,name=as,proto3" json:"as,omitempty"`
+	As string `protobuf:"bytes,920,opt,name=as,proto3" json:"as,omitempty"`
+	// With `hostPath`: absolute path of the directory on the node, which must be
+	// given, too. It stays so for good.
+	Path          string `protobuf:"bytes,921,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -817,6 +821,13 @@ func (x *Volume) GetStatus() *VolumeStatus {
 func (x *Volume) GetAs() string {
 	if x != nil {
 		return x.As
+	}
+	return ""
+}
+
+func (x *Volume) GetPath() string {
+	if x != nil {
+		return x.Path
 	}
 	return ""
 }
@@ -941,7 +952,7 @@ const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\x03kvm\x18\x01 \x01(\bR\x03kvm\x12\x1c\n" +
 	"\temulation\x18\x02 \x01(\bR\temulation\x12\x1a\n" +
 	"\bfirmware\x18\x03 \x03(\tR\bfirmware\x12\x18\n" +
-	"\abridges\x18\x04 \x03(\tR\abridges\"\xbd\x03\n" +
+	"\abridges\x18\x04 \x03(\tR\abridges\"\xd2\x03\n" +
 	"\x06Volume\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -957,7 +968,8 @@ const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\x04size\x18\v \x01(\tR\x04size\x12\x12\n" +
 	"\x04node\x18\f \x01(\tR\x04node\x12/\n" +
 	"\x06status\x18\r \x01(\v2\x17.skerry.v1.VolumeStatusR\x06status\x12\x0f\n" +
-	"\x02as\x18\x98\a \x01(\tR\x02as\x1a9\n" +
+	"\x02as\x18\x98\a \x01(\tR\x02as\x12\x13\n" +
+	"\x04path\x18\x99\a \x01(\tR\x04path\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
