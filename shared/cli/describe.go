@@ -144,6 +144,10 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 			here = append(here, p)
 		}
 	}
+	holds, err := o.holds(ctx, c, n.GetName(), here)
+	if err != nil { // a node that is cut off need not know
+		holds = "not known: " + withoutHint(err)
+	}
 	f := &fields{}
 	f.add("Node", n.GetName())
 	f.add("Zone", n.GetZone())
@@ -161,6 +165,7 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 	f.add("Gossip", n.GetGossipAddress())
 	f.add("CPU", cores(n.GetCapacity().GetCpuMilli()))
 	f.add("Memory", size(n.GetCapacity().GetMemoryBytes()))
+	f.add("Holds", holds)
 	f.add("Machines", vms(n))
 	f.add("Identities", o.identitiesOn(n.GetName(), here))
 	f.add("Labels", pairs(n.GetLabels()))

@@ -94,6 +94,31 @@ Events:
 `, "")
 }
 
+func TestDescribeNodeTellsWhatItHolds(t *testing.T) {
+	site := harbour()
+	snapshots := []*skerryv1.Snapshot{{Name: "before", Used: 3 << 20}}
+	for _, i := range []*skerryv1.Image{
+		{Kind: "Image", Name: "a:1", Digest: "sha256:a", Size: 5 << 20, Nodes: []string{"node-3"}},
+		{Kind: "Image", Name: "a:latest", Digest: "sha256:a", Size: 5 << 20, Nodes: []string{"node-3"}},
+		{Kind: "Image", Name: "b:1", Digest: "sha256:b", Size: 1 << 20, Nodes: []string{"node-1", "node-3"}},
+	} {
+		site.resources = append(site.resources, &skerryv1.Resource{Kind: &skerryv1.Resource_Image{Image: i}})
+	}
+	for _, v := range []*skerryv1.Volume{
+		{Kind: "Volume", Name: "data", Node: "node-3", Status: &skerryv1.VolumeStatus{Made: true, Used: 7 << 20, Snapshots: snapshots}},
+		{Kind: "Volume", Name: "bound", Node: "node-3", Status: &skerryv1.VolumeStatus{}},
+		{Kind: "Volume", Name: "far", Node: "node-1", Status: &skerryv1.VolumeStatus{Made: true, Used: 7 << 20}},
+	} {
+		site.resources = append(site.resources, &skerryv1.Resource{Kind: &skerryv1.Resource_Volume{Volume: v}})
+	}
+	site.events = func(*skerryv1.EventsRequest, func(*skerryv1.EventsResponse) error) error { return nil }
+	r := &run{}
+	if code := r.main(t, site, "describe", "node", "node-3"); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	wantIn(t, r.out.String(), "2 images 6.0 MiB, 1 volume 7.0 MiB, 1 snapshot 3.0 MiB")
+}
+
 func TestDescribeNodeGoesWithoutEventsWhenNobodyKnowsThem(t *testing.T) {
 	site := harbour()
 	site.events = func(*skerryv1.EventsRequest, func(*skerryv1.EventsResponse) error) error {
