@@ -104,6 +104,9 @@ const (
 	OneTemplate Rule = "never two templates of what is recreated"
 	// WrongRefused: an apply that the site could not live with changes nothing.
 	WrongRefused Rule = "what is wrong is refused whole"
+	// Anew: a site that was recovered or restored takes in what its nodes run, gives
+	// no name twice, and leaves alone what may run where it hears nobody.
+	Anew Rule = "a site that begins anew keeps what runs"
 	// NoHalt: no voter halts, and no core returns an error or panics, while
 	// hardware keeps its promises.
 	NoHalt Rule = "no halt"

@@ -107,6 +107,10 @@ const (
 	EagerCoordinator Bug = "eager-coordinator"
 	// ForgetfulGuard: the guard kills nothing.
 	ForgetfulGuard Bug = "forgetful-guard"
+	// ForgetHoldings: a site that begins anew takes nodes in without what they run.
+	// AssumeGone: it takes those that it has not heard for empty.
+	ForgetHoldings Bug = "forget-holdings"
+	AssumeGone     Bug = "assume-gone"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

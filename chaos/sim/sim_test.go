@@ -66,6 +66,7 @@ func keep(t *testing.T, result Result) {
 var paces = map[string]Options{
 	"":         {Faults: faultTime},
 	"campaign": {Faults: 72 * time.Minute, Tide: Tide{Wave: 170 * time.Second, Calm: 694 * time.Second}},
+	"anew":     {Faults: 24 * time.Minute, Rehearse: true},
 	"night":    {Faults: 24 * time.Hour, Tide: Tide{Wave: 3 * time.Minute, Calm: 57 * time.Minute}},
 }
 
@@ -173,6 +174,24 @@ func TestSitesWithAWitness(t *testing.T) {
 	}
 }
 
+// TestSitesThatBeginAnew are recovered and restored on the side, again and again.
+func TestSitesThatBeginAnew(t *testing.T) {
+	run, faults := []uint64{1, 2, 3}, faultTime
+	if !full {
+		run, faults = run[:1], briefTime
+	}
+	for _, seed := range run {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			result := simulate(t, Options{Seed: seed, Faults: faults, Rehearse: true})
+			t.Log(result)
+			if result.Violation != nil {
+				keep(t, result)
+				t.Fatal(result.Violation)
+			}
+		})
+	}
+}
+
 // TestRegressions runs seeds that once found something.
 func TestRegressions(t *testing.T) {
 	if !full {
@@ -268,11 +287,13 @@ func TestPlantedBugs(t *testing.T) {
 		{StrayMoves, rebalances(), []check.Rule{check.Moves}},
 		{HurryMoves, rebalances(), []check.Rule{check.Moves}},
 		{NoPower, darkStops(), []check.Rule{check.Stopped}},
+		{ForgetHoldings, exits(), []check.Rule{check.Anew}},
+		{AssumeGone, exits(), []check.Rule{check.Anew}},
 	} {
 		t.Run(string(test.bug), func(t *testing.T) {
 			first, faults := max(1, beginAt[test.bug]), cmp.Or(lastFor[test.bug], faultTime)
 			for seed := first; seed < first+tries; seed++ {
-				result := simulate(t, Options{Seed: seed, Faults: faults, Plan: test.plan, Bug: test.bug})
+				result := simulate(t, Options{Seed: seed, Faults: faults, Plan: test.plan, Bug: test.bug, Rehearse: slices.Contains(test.rules, check.Anew)})
 				t.Logf("seed %d: %v", seed, result)
 				if result.Violation == nil {
 					continue

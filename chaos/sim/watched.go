@@ -89,6 +89,9 @@ func (w *world) advanced(view *state.View) {
 	w.newest = view
 	w.stats.Applied = view.Index()
 	w.revoked.applied(view)
+	if w.rehearsals != nil {
+		w.rehearsals.applied(view)
+	}
 	w.judgeQuota(view)
 	w.violate(w.time.Stamped(view.Time().AsTime(), view.Stamp().Era))
 	nodes, placements := view.Nodes(), view.Placements()

@@ -40,6 +40,8 @@ type Options struct {
 	Bug Bug
 	// Witness: the third host is one.
 	Witness bool
+	// Rehearse recoveries and restores beside the site.
+	Rehearse bool
 	// Log takes the product's own log lines; nil drops them.
 	Log io.Writer
 }
@@ -153,6 +155,8 @@ type world struct {
 	// halt is nil unless people have stopped the site; stopping: somebody is at it.
 	halt     *halt
 	stopping bool
+	// rehearsals are nil unless the run has some.
+	rehearsals *rehearsals
 	// tidying are workloads with whose rollouts somebody is at work.
 	tidying map[string]bool
 
@@ -221,6 +225,9 @@ func (w *world) run() {
 	w.injector = &injector{world: w}
 	w.available = newAvailability(w)
 	w.available.look()
+	if w.options.Rehearse {
+		w.rehearse()
+	}
 	end := w.kernel.now + w.options.Faults
 	faults := w.schedule(end)
 	for _, f := range faults {
