@@ -126,46 +126,63 @@ func clockIn(memory *os.File, begin, end int64) (int64, error) {
 	return 0, errors.New("the kernel offers no clock_gettime")
 }
 
+const (
+	// standTries is how often a process is stopped to find it outside of the kernel's
+	// functions, standTime how long each of its threads has to stand still.
+	standTries = 100
+	standTime  = 200 * time.Millisecond
+)
+
 // standing changes a process while it stands still, outside of the kernel's
 // functions.
 func standing(pid int, begin, end int64, resume, change func() error) error {
-	const tries = 100
-	for range tries {
+	for range standTries {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			return err
 		}
-		inside, lookErr := threadsIn(pid, begin, end)
-		if lookErr == nil && inside == 0 {
-			lookErr = change()
+		outside, err := standsOutside(pid, begin, end)
+		if err == nil && outside {
+			err = change()
 		}
-		if err := resume(); err != nil || lookErr != nil {
-			return errors.Join(err, lookErr)
+		if err := errors.Join(err, resume()); err != nil || outside {
+			return err
 		}
-		if inside == 0 {
-			return nil
-		}
+		time.Sleep(time.Millisecond) // whoever was in there gets out
 	}
 	return fmt.Errorf("process %d is always looking at its clock", pid)
 }
 
-// threadsIn counts the threads of a stopped process within some addresses, and
-// those that have not stopped yet.
-func threadsIn(pid int, begin, end int64) (int, error) {
+// standsOutside waits until a stopped process stands still, and tells whether none
+// of its threads is within some addresses.
+func standsOutside(pid int, begin, end int64) (bool, error) {
+	for deadline := time.Now().Add(standTime); ; time.Sleep(time.Millisecond) {
+		moving, inside, err := threadsIn(pid, begin, end)
+		if err != nil || moving == 0 || time.Now().After(deadline) {
+			return moving == 0 && inside == 0, err
+		}
+	}
+}
+
+// threadsIn counts the threads of a process that have not stopped yet, and those
+// that have within some addresses.
+func threadsIn(pid int, begin, end int64) (moving, inside int, err error) {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	inside := 0
 	for _, thread := range threads {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/syscall", pid, thread.Name()))
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		fields := strings.Fields(string(text))
 		at, err := strconv.ParseInt(strings.TrimPrefix(fields[len(fields)-1], "0x"), 16, 64)
-		if err != nil || at >= begin && at < end {
-			inside++ // `running` is no address
+		switch {
+		case err != nil: // `running` is no address
+			moving++
+		case at >= begin && at < end:
+			inside++
 		}
 	}
-	return inside, nil
+	return moving, inside, nil
 }
