@@ -9,6 +9,7 @@ packages=(
   containernetworking-plugins            # the containers' network
   busybox-static                         # the demo's image
   libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils # runs the virtual machines
+  ovmf                                   # UEFI for those that boot by it
   linux-image-cloud-amd64                # the kernel of the tests' guest
   debootstrap                            # a clean root to install the package on
   procps util-linux curl jq

@@ -6,16 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 
 	"github.com/shirou/gopsutil/v3/mem"
 	"golang.org/x/sys/unix"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -39,7 +43,8 @@ func Capacity(ctx context.Context, dir string, devices map[string]uint32) (*sker
 	if err != nil {
 		return nil, err
 	}
-	total := int64(memory.Total)
+	devices, huge := withHugePages(devices)
+	total := max(0, int64(memory.Total)-huge)
 	reserved := max(total/10, reservedMemory)
 	return &skerryv1.Capacity{
 		CpuMilli:    int64(runtime.NumCPU()) * 1000,
@@ -47,6 +52,25 @@ func Capacity(ctx context.Context, dir string, devices map[string]uint32) (*sker
 		DiskBytes:   int64(disk - disk/reservedDisk),
 		Devices:     devices,
 	}, nil
+}
+
+// withHugePages adds the huge pages that the machine has reserved to its devices,
+// and tells how many bytes they are: memory that nothing else can have.
+func withHugePages(devices map[string]uint32) (with map[string]uint32, bytes int64) {
+	with = maps.Clone(devices)
+	for size, page := range manifest.HugePages {
+		text, err := os.ReadFile(fmt.Sprintf("/sys/kernel/mm/hugepages/hugepages-%dkB/nr_hugepages", page>>10))
+		count, wrong := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+		if err != nil || wrong != nil || count == 0 {
+			continue // the machine has none
+		}
+		if with == nil {
+			with = map[string]uint32{}
+		}
+		with[manifest.HugePageDevice(size)] = uint32(count)
+		bytes += int64(count) * page
+	}
+	return with, bytes
 }
 
 // Address is the machine's own address: that of the interface with the default

@@ -7,6 +7,15 @@ import (
 	"testing"
 )
 
+// What is reserved as huge pages is not there twice.
+func TestHugePagesAreDevices(t *testing.T) {
+	given := map[string]uint32{"gpu": 1}
+	with, bytes := withHugePages(given)
+	if want := int64(with["hugepages-2Mi"])<<21 + int64(with["hugepages-1Gi"])<<30; bytes != want || with["gpu"] != 1 || len(given) != 1 {
+		t.Errorf("%v, of %d bytes; given were %v", with, bytes, given)
+	}
+}
+
 func TestAReserveTakesRoomOnTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ballast")
 	const size = 8 << 20

@@ -13,7 +13,7 @@ func (s *site) vmFilters(spec *skerryv1.Workload) []filter {
 	if spec.GetVm() == nil {
 		return nil
 	}
-	return []filter{vmFilter{spec, state.LacksLibvirt}, vmFilter{spec, state.LacksAccel}, vmFilter{spec, state.LacksFirmware}, vmFilter{spec, state.LacksBridge}}
+	return []filter{vmFilter{spec, state.LacksLibvirt}, vmFilter{spec, state.LacksAccel}, vmFilter{spec, state.LacksFirmware}, vmFilter{spec, state.LacksBridge}, vmFilter{spec, state.LacksCPU}}
 }
 
 // volumeFilters are those for what has volumes.
@@ -39,7 +39,7 @@ func vmKey(spec *skerryv1.Workload) string {
 	if vm == nil {
 		return ""
 	}
-	asked := &skerryv1.VirtualMachine{Accel: vm.GetAccel(), Networks: vm.GetNetworks(), Boot: vm.GetBoot()}
+	asked := &skerryv1.VirtualMachine{Accel: vm.GetAccel(), Networks: vm.GetNetworks(), Boot: vm.GetBoot(), CpuSet: vm.GetCpuSet()}
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
 	if err != nil {
 		panic("scheduler: " + err.Error())
@@ -64,9 +64,13 @@ func (f vmFilter) reason(n *node) string {
 }
 
 func (f vmFilter) explain(nodes int) string {
+	firmware := "without UEFI firmware"
+	if f.spec.GetVm().GetBoot().GetSecureBoot() {
+		firmware += " with secure boot"
+	}
 	return nodesAre(nodes) + " " + map[state.VMLack]string{
 		state.LacksLibvirt: "without libvirt", state.LacksAccel: "without KVM or emulation as asked for",
-		state.LacksFirmware: "without UEFI firmware", state.LacksBridge: "without the bridge",
+		state.LacksFirmware: firmware, state.LacksBridge: "without the bridge", state.LacksCPU: "without all of the CPUs",
 	}[f.lack]
 }
 

@@ -30,6 +30,12 @@ func vmTemplate(change ...func(*skerryv1.VirtualMachine)) *skerryv1.Workload {
 	return w
 }
 
+func onHugePages(v *skerryv1.VirtualMachine) { v.Hugepages = "2Mi" }
+
+func hugePages(count uint32) func(*skerryv1.Node) {
+	return func(n *skerryv1.Node) { n.Capacity.Devices = map[string]uint32{"hugepages-2Mi": count} }
+}
+
 func machineSite(nodes ...*skerryv1.Node) Input {
 	in := siteOf(nodes...)
 	disk := &skerryv1.Image{Name: "disk", DiskBytes: 1 << 30, Nodes: in.Images[0].GetNodes()}
@@ -51,7 +57,13 @@ func TestWhatANodeLacksForAVirtualMachine(t *testing.T) {
 			"1 node without KVM or emulation as asked for"},
 		"KVM, which emulation makes up for": {machine("n1", "a", runsMachines(func(f *skerryv1.VmFacts) { f.Kvm = false })), vmTemplate(), "vm-1:n1"},
 		"leave to emulate":                  {machine("n1", "a", runsMachines(func(f *skerryv1.VmFacts) { f.Kvm, f.Emulation = false, false })), vmTemplate(), "1 node without KVM or emulation"},
-		"memory for QEMU beside the guest":  {machine("n1", "a", runsMachines()), vmTemplate(func(v *skerryv1.VirtualMachine) { v.Memory = "1000Mi" }), "memory free"},
+		"secure boot": {machine("n1", "a", runsMachines()), vmTemplate(func(v *skerryv1.VirtualMachine) { v.Boot.SecureBoot = true }),
+			"1 node without UEFI firmware with secure boot"},
+		"a CPU":                            {machine("n1", "a", runsMachines()), vmTemplate(func(v *skerryv1.VirtualMachine) { v.CpuSet = "0-1,64" }), "1 node without all of the CPUs"},
+		"huge pages":                       {machine("n1", "a", runsMachines()), vmTemplate(onHugePages), "1 node without 256 of device hugepages-2Mi free"},
+		"some huge pages":                  {machine("n1", "a", runsMachines(), hugePages(255)), vmTemplate(onHugePages), "1 node without 256 of device hugepages-2Mi free"},
+		"nothing, with pages":              {machine("n1", "a", runsMachines(), hugePages(256)), vmTemplate(onHugePages), "vm-1:n1"},
+		"memory for QEMU beside the guest": {machine("n1", "a", runsMachines()), vmTemplate(func(v *skerryv1.VirtualMachine) { v.Memory = "1000Mi" }), "memory free"},
 	} {
 		if got := say(pending(machineSite(test.node), test.w, 1)); !strings.Contains(got, test.want) {
 			t.Errorf("%s: the scheduler says %q, want %q", name, got, test.want)

@@ -22,6 +22,8 @@ const (
 // Needs is what one placement takes on its node.
 type Needs struct {
 	CPUMilli, MemoryBytes, DiskBytes int64
+	// HugeBytes of memory are beside that: on huge pages, which are devices.
+	HugeBytes int64
 	// Devices by name, in its order.
 	Devices   []Device
 	HostPorts []HostPort

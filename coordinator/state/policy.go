@@ -93,6 +93,16 @@ func devices(asked map[string]uint32) ([]Device, error) {
 	return all, nil
 }
 
+// maxOf a device on one node.
+func maxOf(name string) uint32 {
+	for size := range manifest.HugePages { // the order does not matter
+		if name == manifest.HugePageDevice(size) {
+			return manifest.MaxHugePages
+		}
+	}
+	return manifest.MaxDevices
+}
+
 // boundedDevices are those of a node that the state keeps: the first ones by
 // name.
 func boundedDevices(told map[string]uint32) map[string]uint32 {
@@ -104,7 +114,7 @@ func boundedDevices(told map[string]uint32) map[string]uint32 {
 		if kept == nil {
 			kept = map[string]uint32{}
 		}
-		kept[name] = min(told[name], manifest.MaxDevices)
+		kept[name] = min(told[name], maxOf(name))
 	}
 	return kept
 }

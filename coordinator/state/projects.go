@@ -136,7 +136,7 @@ func useOf(w *skerryv1.Workload) *sitev1.ProjectUse {
 	needs, err := NeedsOf(w)
 	must(err) // it was checked when the workload was taken
 	replicas := int64(manifest.Asked(w))
-	use := &sitev1.ProjectUse{CpuMilli: needs.CPUMilli * replicas, MemoryBytes: needs.MemoryBytes * replicas, Placements: replicas, Workloads: 1}
+	use := &sitev1.ProjectUse{CpuMilli: needs.CPUMilli * replicas, MemoryBytes: (needs.MemoryBytes + needs.HugeBytes) * replicas, Placements: replicas, Workloads: 1}
 	for _, mount := range w.GetContainer().GetMounts() {
 		if mount.GetHostPath() != "" {
 			use.Volumes += replicas

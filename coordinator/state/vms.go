@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -31,6 +32,7 @@ const (
 	LacksAccel
 	LacksFirmware
 	LacksBridge
+	LacksCPU
 )
 
 // WhyNoVM says why a node cannot run the virtual machine of a workload, whatever
@@ -53,6 +55,13 @@ func WhyNoVM(node *skerryv1.Node, w *skerryv1.Workload) (VMLack, string) {
 		return LacksAccel, "it has no KVM that works, and does not allow emulation"
 	case vm.GetBoot().GetFirmware() == manifest.UEFI && !slices.Contains(facts.GetFirmware(), manifest.UEFI):
 		return LacksFirmware, "it has no UEFI firmware"
+	case vm.GetBoot().GetSecureBoot() && !slices.Contains(facts.GetFirmware(), manifest.SecureBoot):
+		return LacksFirmware, "it has no UEFI firmware with secure boot"
+	}
+	if cpus, err := manifest.CPUSet(vm.GetCpuSet()); err == nil {
+		if last := cpus[len(cpus)-1]; int64(last) >= node.GetCapacity().GetCpuMilli()/1000 {
+			return LacksCPU, fmt.Sprintf("it has no CPU %d", last)
+		}
 	}
 	for _, nic := range vm.GetNetworks() {
 		if nic.GetBridge() != "" && !slices.Contains(facts.GetBridges(), nic.GetBridge()) {
@@ -73,7 +82,16 @@ func vmNeeds(w *skerryv1.Workload) (Needs, error) {
 	if cpu < 1 || cpu > maxCPUMilli || memory < 0 || memory > maxMemoryBytes {
 		return Needs{}, fmt.Errorf("%d thousandths of a core and %d bytes are out of range", cpu, memory)
 	}
-	needs := Needs{CPUMilli: cpu, MemoryBytes: memory + manifest.VMOverhead(vm, memory)}
+	needs := Needs{CPUMilli: cpu, MemoryBytes: manifest.VMOverhead(vm, memory)}
+	switch page := manifest.HugePages[vm.GetHugepages()]; {
+	case vm.GetHugepages() == "":
+		needs.MemoryBytes += memory
+	case page == 0 || memory%page != 0:
+		return Needs{}, fmt.Errorf("%d bytes are not on huge pages of %q", memory, bounded(vm.GetHugepages(), maxName))
+	default:
+		needs.HugeBytes = memory
+		needs.Devices = []Device{{manifest.HugePageDevice(vm.GetHugepages()), memory / page}}
+	}
 	if size := vm.GetDiskSize(); size != "" {
 		if needs.DiskBytes, err = manifest.Memory(size); err != nil || needs.DiskBytes > manifest.MaxVolumeBytes {
 			return Needs{}, fmt.Errorf("%q is no size of a disk", bounded(size, maxName))
@@ -90,6 +108,8 @@ func checkVM(invalid func(field, format string, args ...any) error, w *skerryv1.
 		return invalid("vm", "a workload runs containers or virtual machines, not both")
 	case vm.GetImage() == "":
 		return invalid("vm.image", "it is missing")
+	case !goodCPUSet(vm.GetCpuSet()):
+		return invalid("vm.cpuSet", "these are no CPUs of a node")
 	case len(vm.GetDisks()) > maxVMDisks || len(vm.GetNetworks()) > maxVMNics:
 		return invalid("vm", "%d disks and %d network cards are too many", len(vm.GetDisks()), len(vm.GetNetworks()))
 	case w.GetIdentity():
@@ -100,6 +120,11 @@ func checkVM(invalid func(field, format string, args ...any) error, w *skerryv1.
 		return invalid("partition.mode", "what has volumes stays on its node")
 	}
 	return nil
+}
+
+func goodCPUSet(text string) bool {
+	_, err := manifest.CPUSet(text)
+	return text == "" || err == nil
 }
 
 // boundedVMs is what a node says that it can do for virtual machines.
@@ -180,8 +205,12 @@ func (x *tx) fitsInPlace(next *skerryv1.Workload) error {
 		before, err := NeedsOf(p.GetSpec())
 		must(err) // it was read when the placement was made
 		others := *x.usageOf(node.GetName())
-		others.CPUMilli, others.MemoryBytes, others.DiskBytes = others.CPUMilli-before.CPUMilli, others.MemoryBytes-before.MemoryBytes, others.DiskBytes-before.DiskBytes
-		grows := needs.CPUMilli > before.CPUMilli || needs.MemoryBytes > before.MemoryBytes || needs.DiskBytes > before.DiskBytes
+		others.Devices = maps.Clone(others.Devices)
+		if p.GetEnded() == nil {
+			others.Remove(p.GetName(), before)
+		}
+		grows := needs.CPUMilli > before.CPUMilli || needs.MemoryBytes > before.MemoryBytes || needs.DiskBytes > before.DiskBytes ||
+			!slices.Equal(needs.Devices, before.Devices)
 		if grows && !others.Fits(policy.Room(node.GetCapacity()), needs) {
 			return problem.New(problem.Exhausted, about, "%s stays on node %s, which has no room for so much", p.GetName(), node.GetName()).
 				WithHint("skerry describe node %s shows what is there", node.GetName())

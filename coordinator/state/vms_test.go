@@ -102,12 +102,47 @@ func TestAVMIsChangedWhereItIs(t *testing.T) {
 	s.restart()
 }
 
+// The memory of a guest is on huge pages or on ordinary ones, never on both; its
+// project pays for either.
+func TestHugePagesAreCountedOnce(t *testing.T) {
+	s := withMachines(t)
+	facts := machineFacts(1, nil)
+	facts.Capacity.Devices = map[string]uint32{"hugepages-2Mi": 300, "gpu": 5000}
+	s.says("n1", facts)
+	if got := s.store.View().Node("n1").GetCapacity().GetDevices(); got["hugepages-2Mi"] != 300 || got["gpu"] != 1024 {
+		t.Errorf("the node's devices are %v", got)
+	}
+	ordinary, err := NeedsOf(aVM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	huge, err := NeedsOf(aVM(onHugePages))
+	if err != nil || huge.MemoryBytes != ordinary.MemoryBytes-512<<20 || huge.HugeBytes != 512<<20 || huge.Devices[0] != (Device{"hugepages-2Mi", 256}) {
+		t.Errorf("on huge pages it needs %+v, %v; on others %+v", huge, err, ordinary)
+	}
+	if a, b := useOf(aVM()), useOf(aVM(onHugePages)); a.GetMemoryBytes() != b.GetMemoryBytes() {
+		t.Errorf("its project has %d bytes in use, and %d with huge pages", a.GetMemoryBytes(), b.GetMemoryBytes())
+	}
+	s.ok(applyEntry(aVM(onHugePages)))
+	s.runsVM("n1")
+	s.ok(applyEntry(aVM(onHugePages, func(w *skerryv1.Workload) { w.Vm.Memory = "600Mi" })))
+	s.refused("exhausted", applyEntry(aVM(onHugePages, func(w *skerryv1.Workload) { w.Vm.Memory = "602Mi" })))
+	s.refused("invalid", applyEntry(aVM(onHugePages, func(w *skerryv1.Workload) { w.Vm.Memory = "601Mi" })))
+	s.ok(applyEntry(aVM()))
+	s.restart()
+}
+
+func onHugePages(w *skerryv1.Workload) { w.Vm.Hugepages = "2Mi" }
+
 func TestAVMGoesOnlyWhereItCanRun(t *testing.T) {
 	s := withMachines(t)
 	for name, change := range map[string]func(*skerryv1.Workload){
 		"KVM":            func(w *skerryv1.Workload) { w.Vm.Accel = "kvm" },
 		"UEFI":           func(w *skerryv1.Workload) { w.Vm.Boot.Firmware = "uefi" },
 		"a bridge":       func(w *skerryv1.Workload) { w.Vm.Networks = []*skerryv1.Nic{{Bridge: "br9"}} },
+		"secure boot":    func(w *skerryv1.Workload) { w.Vm.Boot = &skerryv1.Boot{Firmware: "uefi", SecureBoot: true} },
+		"a CPU":          func(w *skerryv1.Workload) { w.Vm.CpuSet = "900" },
+		"huge pages":     func(w *skerryv1.Workload) { w.Vm.Hugepages = "2Mi" },
 		"memory":         func(w *skerryv1.Workload) { w.Vm.Memory = "1Ti" },
 		"a disk's image": func(w *skerryv1.Workload) { w.Vm.Image = "web:1" },
 	} {

@@ -166,6 +166,7 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 	f.add("CPU", cores(n.GetCapacity().GetCpuMilli()))
 	f.add("Memory", size(n.GetCapacity().GetMemoryBytes()))
 	f.add("Holds", holds)
+	f.add("Devices", devices(n.GetCapacity().GetDevices()))
 	f.add("Machines", vms(n))
 	f.add("Identities", o.identitiesOn(n.GetName(), here))
 	f.add("Labels", pairs(n.GetLabels()))

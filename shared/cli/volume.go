@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -41,7 +43,8 @@ func vmTemplate(f *fields, w *skerryv1.Workload) {
 	vm := w.GetVm()
 	f.add("Image", vm.GetImage())
 	f.add("Machine", sentence(", ", fmt.Sprintf("%d CPU", vm.GetCpu()), vm.GetMemory(), named("root disk", vm.GetDiskSize()),
-		named("accel", vm.GetAccel()), vm.GetBoot().GetFirmware(), named("kernel", vm.GetBoot().GetKernel())))
+		named("accel", vm.GetAccel()), firmware(vm.GetBoot()),
+		named("huge pages of", vm.GetHugepages()), named("on the CPUs", vm.GetCpuSet()), named("kernel", vm.GetBoot().GetKernel())))
 	var disks, cards []string
 	for _, d := range vm.GetDisks() {
 		disks = append(disks, fmt.Sprintf("%s from volume %s", d.GetName(), d.GetVolume()))
@@ -61,6 +64,22 @@ func vmTemplate(f *fields, w *skerryv1.Workload) {
 	}
 	f.add("Health", health(w.GetHealth()))
 	f.add("Place", place(w.GetPlace()))
+}
+
+func firmware(b *skerryv1.Boot) string {
+	if b.GetSecureBoot() {
+		return b.GetFirmware() + " with secure boot"
+	}
+	return b.GetFirmware()
+}
+
+// devices of a node, by name.
+func devices(all map[string]uint32) string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		texts = append(texts, fmt.Sprintf("%s: %d", name, all[name]))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // power is what operators want of a virtual machine; empty when it is simply on.
@@ -89,5 +108,5 @@ func vms(n *skerryv1.Node) string {
 	if facts.GetEmulation() {
 		emulates = "emulation"
 	}
-	return sentence(", ", runs, emulates, strings.Join(facts.GetFirmware(), " and "), named("bridges", strings.Join(facts.GetBridges(), " ")))
+	return sentence(", ", runs, emulates, strings.Join(facts.GetFirmware(), " "), named("bridges", strings.Join(facts.GetBridges(), " ")))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -14,6 +15,7 @@ const (
 	MaxVolumeBytes = 64 << 40
 	minVolumeBytes = 1 << 20
 	maxCPUs        = 256
+	maxNodeCPU     = 1023
 	minVMMemory    = 32 << 20
 	maxDisks       = 16
 	maxNics        = 8
@@ -68,7 +70,41 @@ const (
 	KVM  = "kvm"
 	TCG  = "tcg"
 	UEFI = "uefi"
+	// SecureBoot of a node's firmware: UEFI that knows the common keys.
+	SecureBoot = "secure-boot"
 )
+
+// HugePages are the sizes of huge pages, in bytes.
+var HugePages = map[string]int64{"2Mi": 2 << 20, "1Gi": 1 << 30}
+
+// HugePageDevice is the name under which a node counts huge pages of a size.
+func HugePageDevice(size string) string { return "hugepages-" + size }
+
+// MaxHugePages of one size on one node.
+const MaxHugePages = 1 << 24
+
+// CPUSet reads numbers of CPUs such as `2-5,8`, each above the one before it.
+func CPUSet(text string) ([]int, error) {
+	var all []int
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		switch {
+		case err1 != nil || err2 != nil || from > to || to > maxNodeCPU:
+			return nil, fmt.Errorf("%q is no CPU such as 3, nor some such as 2-5", shorten(part))
+		case len(all) > 0 && int(from) <= all[len(all)-1]:
+			return nil, fmt.Errorf("%q is not above those before it", shorten(part))
+		}
+		for cpu := int(from); cpu <= int(to); cpu++ {
+			all = append(all, cpu)
+		}
+	}
+	return all, nil
+}
 
 func defaultVM(vm *skerryv1.VirtualMachine) {
 	set(&vm.Cpu, 1)
@@ -102,6 +138,7 @@ func (v *validator) vm(w *skerryv1.Workload) {
 		v.cloudInit(vm.GetCloudInit())
 	}
 	v.boot(vm.GetBoot())
+	v.tuning(vm)
 	v.onlyContainers(w)
 }
 
@@ -218,8 +255,11 @@ func (v *validator) cloudInit(c *skerryv1.CloudInit) {
 
 func (v *validator) boot(b *skerryv1.Boot) {
 	v.oneOf("vm.boot.firmware", b.GetFirmware(), "bios", UEFI)
-	if b.GetSecureBoot() {
-		v.fail("vm.boot.secureBoot", "it is not available in this version").Hint = "firmware: uefi alone starts what is signed too"
+	switch {
+	case b.GetSecureBoot() && b.GetFirmware() != UEFI:
+		v.fail("vm.boot.secureBoot", "the BIOS knows no signatures").Hint = "firmware: uefi"
+	case b.GetSecureBoot() && b.GetKernel() != "":
+		v.fail("vm.boot.secureBoot", "the firmware does not look at signatures of a kernel that is given here").Hint = "leave out kernel: the disk's boot loader starts it"
 	}
 	for _, given := range []struct{ field, file string }{{"vm.boot.kernel", b.GetKernel()}, {"vm.boot.initrd", b.GetInitrd()}} {
 		if given.file != "" && (!cleanAbsolute(given.file) || !printable(given.file)) {
@@ -231,6 +271,21 @@ func (v *validator) boot(b *skerryv1.Boot) {
 	}
 	if len(b.GetCmdline()) > maxCmdline || !printable(b.GetCmdline()) {
 		v.fail("vm.boot.cmdline", "it is longer than %d KiB, or holds more than visible ASCII and spaces", maxCmdline>>10)
+	}
+}
+
+// tuning is how the machine takes memory and CPUs of its node.
+func (v *validator) tuning(vm *skerryv1.VirtualMachine) {
+	if size := vm.GetHugepages(); size != "" {
+		v.oneOf("vm.hugepages", size, "2Mi", "1Gi")
+		if memory, err := Memory(vm.GetMemory()); err == nil && HugePages[size] > 0 && memory%HugePages[size] != 0 {
+			v.fail("vm.hugepages", "the memory of %s is not a multiple of %s", vm.GetMemory(), size)
+		}
+	}
+	if vm.GetCpuSet() != "" {
+		if _, err := CPUSet(vm.GetCpuSet()); err != nil {
+			v.fail("vm.cpuSet", "%w", err).Hint = "give numbers of the node's CPUs, as in 2-5,8"
+		}
 	}
 }
 

@@ -104,12 +104,13 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 }
 
 // adapted is the domain as it is to be here: the same machine, whose files are
-// below this node's directories. libvirt writes paths in quotes that no text of
-// users can hold.
+// below this node's directories. libvirt writes paths in quotes or after a bracket
+// that no text of users can hold.
 func (m *arrival) adapted(o offer) string {
 	return strings.NewReplacer(
 		"'"+filepath.Clean(o.Dir)+"/", "'"+filepath.Clean(m.d.Dir)+"/",
 		"'"+filepath.Clean(o.RunDir)+"/", "'"+filepath.Clean(m.d.RunDir)+"/",
+		">"+filepath.Clean(o.Dir)+"/", ">"+filepath.Clean(m.d.Dir)+"/",
 		`owner="`+o.Owner+`"`, `owner="`+m.d.owner+`"`,
 		`owner='`+o.Owner+`'`, `owner='`+m.d.owner+`'`,
 	).Replace(o.XML)

@@ -2,6 +2,8 @@ package libvirt
 
 import (
 	"fmt"
+	"path/filepath"
+	"strconv"
 
 	golibvirtxml "libvirt.org/go/libvirtxml"
 
@@ -9,6 +11,7 @@ import (
 	"skerry.dev/agent/runtime/diskimage"
 	"skerry.dev/agent/runtime/snapshot"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // machine is all that a domain is made of.
@@ -43,27 +46,49 @@ func (d *Driver) xml(m machine) (string, error) {
 		Name: domainName(m.spec.ID), UUID: d.uuidOf(m.spec.ID).String(),
 		Metadata:   &golibvirtxml.DomainMetadata{XML: meta},
 		Memory:     &golibvirtxml.DomainMemory{Value: uint(m.spec.MemoryBytes >> 10), Unit: "KiB"},
-		VCPU:       &golibvirtxml.DomainVCPU{Value: uint(vm.GetCpu())},
-		OS:         boot(vm.GetBoot()),
+		VCPU:       &golibvirtxml.DomainVCPU{Value: uint(vm.GetCpu()), CPUSet: vm.GetCpuSet()},
+		OS:         boot(vm.GetBoot(), d.diskDir(m.spec.ID)),
 		Features:   &golibvirtxml.DomainFeatureList{ACPI: &golibvirtxml.DomainFeature{}, APIC: &golibvirtxml.DomainFeatureAPIC{}},
 		CPU:        processor(m.accel),
 		Clock:      &golibvirtxml.DomainClock{Offset: "utc"},
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 		Devices: d.devices(m),
 	}
+	if page := manifest.HugePages[vm.GetHugepages()]; page > 0 {
+		domain.MemoryBacking = &golibvirtxml.DomainMemoryBacking{MemoryHugePages: &golibvirtxml.DomainMemoryHugepages{
+			Hugepages: []golibvirtxml.DomainMemoryHugepage{{Size: uint(page >> 10), Unit: "KiB"}},
+		}}
+	}
+	if cpus, err := manifest.CPUSet(vm.GetCpuSet()); err == nil && m.accel == accelKVM && len(cpus) == int(vm.GetCpu()) {
+		domain.CPUTune = &golibvirtxml.DomainCPUTune{}
+		for i, cpu := range cpus {
+			domain.CPUTune.VCPUPin = append(domain.CPUTune.VCPUPin, golibvirtxml.DomainCPUTuneVCPUPin{VCPU: uint(i), CPUSet: strconv.Itoa(cpu)})
+		}
+	}
 	return domain.Marshal()
 }
 
-func boot(b *skerryv1.Boot) *golibvirtxml.DomainOS {
+// varsFile is beside the root disk: what the guest has told its firmware to
+// start lives as long as that does. Keys for secure boot are in it as well.
+func varsFile(dir string, secure bool) string {
+	if secure {
+		return filepath.Join(dir, "vars-secure.fd")
+	}
+	return filepath.Join(dir, "vars.fd")
+}
+
+func boot(b *skerryv1.Boot, dir string) *golibvirtxml.DomainOS {
 	os := &golibvirtxml.DomainOS{
 		Type:   &golibvirtxml.DomainOSType{Arch: "x86_64", Machine: "q35", Type: "hvm"},
 		Kernel: b.GetKernel(), Initrd: b.GetInitrd(), Cmdline: b.GetCmdline(),
 	}
-	if b.GetFirmware() == "uefi" {
+	if b.GetFirmware() == manifest.UEFI {
+		secure := map[bool]string{false: "no", true: "yes"}[b.GetSecureBoot()]
 		os.Firmware = "efi"
 		os.FirmwareInfo = &golibvirtxml.DomainOSFirmwareInfo{Features: []golibvirtxml.DomainOSFirmwareFeature{
-			{Name: "secure-boot", Enabled: "no"},
+			{Name: "enrolled-keys", Enabled: secure}, {Name: "secure-boot", Enabled: secure},
 		}}
+		os.NVRam = &golibvirtxml.DomainNVRam{NVRam: varsFile(dir, b.GetSecureBoot())}
 	}
 	if b.GetKernel() == "" {
 		os.BootDevices = []golibvirtxml.DomainBootDevice{{Dev: "hd"}}

@@ -39,6 +39,34 @@ func TestNoTextBecomesXML(t *testing.T) {
 	}
 }
 
+func TestCPUsAndMemoryOfADomain(t *testing.T) {
+	d := &Driver{owner: "me", Config: Config{Dir: "/vms"}}
+	for name, test := range map[string]struct {
+		accel string
+		vm    *skerryv1.VirtualMachine
+		want  []string
+		not   string
+	}{
+		"as many CPUs as it has":    {accelKVM, &skerryv1.VirtualMachine{Cpu: 2, CpuSet: "3,5"}, []string{`<vcpupin vcpu="1" cpuset="5">`, `cpuset="3,5">2</vcpu>`}, "hugepages"},
+		"more of them":              {accelKVM, &skerryv1.VirtualMachine{Cpu: 2, CpuSet: "3-5"}, []string{`cpuset="3-5">2</vcpu>`}, "vcpupin"},
+		"emulation, one process":    {accelTCG, &skerryv1.VirtualMachine{Cpu: 2, CpuSet: "3,5"}, []string{`cpuset="3,5">2</vcpu>`}, "vcpupin"},
+		"huge pages":                {accelTCG, &skerryv1.VirtualMachine{Cpu: 2, Hugepages: "1Gi"}, []string{`<page size="1048576" unit="KiB">`}, "cpuset"},
+		"firmware with secure boot": {accelTCG, &skerryv1.VirtualMachine{Boot: &skerryv1.Boot{Firmware: "uefi", SecureBoot: true}}, []string{`enabled="yes" name="secure-boot"`, "/p.vm-1/vars-secure.fd</nvram>"}, "no" + `"`},
+		"firmware without":          {accelTCG, &skerryv1.VirtualMachine{Boot: &skerryv1.Boot{Firmware: "uefi"}}, []string{`enabled="no" name="secure-boot"`, "/p.vm-1/vars.fd</nvram>"}, "yes"},
+		"none of it":                {accelTCG, &skerryv1.VirtualMachine{Cpu: 2}, nil, "nvram"},
+	} {
+		text, err := d.xml(machine{accel: test.accel, spec: runtime.Spec{ID: "p.vm-1", VM: test.vm}})
+		for _, want := range test.want {
+			if err != nil || !strings.Contains(text, want) {
+				t.Errorf("%s: %v, and no %s in\n%s", name, err, want, text)
+			}
+		}
+		if strings.Contains(text, test.not) {
+			t.Errorf("%s: there is %s in\n%s", name, test.not, text)
+		}
+	}
+}
+
 func TestWhoseADomainIs(t *testing.T) {
 	d := &Driver{owner: "me"}
 	good, err := d.metadata(runtime.Spec{ID: "p.vm-1"})

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -148,13 +150,27 @@ func (d *Driver) Conditions() []*skerryv1.Condition {
 	return all
 }
 
-// firmware that virtual machines may boot with.
+// firmware that virtual machines may boot with, by the descriptions that libvirt
+// chooses from too.
 func firmware() []string {
 	found := []string{"bios"}
-	if files, err := filepath.Glob(firmwareDir + "/*.json"); err == nil && len(files) > 0 {
-		found = append(found, "uefi")
+	files, _ := filepath.Glob(firmwareDir + "/*.json") // the pattern is right
+	for _, file := range files {
+		var described struct {
+			Features []string
+			Targets  []struct{ Architecture string }
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || json.Unmarshal(text, &described) != nil || len(described.Targets) == 0 || described.Targets[0].Architecture != "x86_64" {
+			continue
+		}
+		found = append(found, manifest.UEFI)
+		if slices.Contains(described.Features, "secure-boot") && slices.Contains(described.Features, "enrolled-keys") {
+			found = append(found, manifest.SecureBoot)
+		}
 	}
-	return found
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // bridges of this machine, sorted.
@@ -181,8 +197,9 @@ func (d *Driver) checkHost(vm *skerryv1.VirtualMachine) error {
 				WithHint("make it: ip link add %s type bridge", nic.GetBridge())
 		}
 	}
-	if vm.GetBoot().GetFirmware() == "uefi" && !slices.Contains(firmware(), "uefi") {
-		return problem.New(problem.Conflict, "", "this node has no UEFI firmware").WithHint("apt install ovmf")
+	if has := firmware(); vm.GetBoot().GetFirmware() == manifest.UEFI && !slices.Contains(has, manifest.UEFI) ||
+		vm.GetBoot().GetSecureBoot() && !slices.Contains(has, manifest.SecureBoot) {
+		return problem.New(problem.Conflict, "", "this node has no such UEFI firmware").WithHint("apt install ovmf")
 	}
 	for _, file := range []string{vm.GetBoot().GetKernel(), vm.GetBoot().GetInitrd()} {
 		if file == "" {

@@ -189,7 +189,7 @@ func (d *Driver) undefine(ctx context.Context, id string) error {
 	}
 	err = d.link.do(ctx, callTime, func(l *golibvirt.Libvirt) error {
 		return l.DomainUndefineFlags(d.domainOf(id), golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineSnapshotsMetadata|
-			golibvirt.DomainUndefineCheckpointsMetadata|golibvirt.DomainUndefineNvram)
+			golibvirt.DomainUndefineCheckpointsMetadata|golibvirt.DomainUndefineKeepNvram)
 	})
 	if absent(err) {
 		return nil

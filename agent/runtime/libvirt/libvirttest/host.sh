@@ -20,6 +20,7 @@ mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$dir/dev/pts"
 ln -s pts/ptmx "$dir/dev/ptmx"
 ln -s /proc/self/fd "$dir/dev/fd"
 mount -t tmpfs tmpfs "$dir/dev/shm"
+mkdir "$dir/dev/hugepages" && mount -t hugetlbfs hugetlbfs "$dir/dev/hugepages"
 mount --move "$dir/dev" /dev
 # libvirt looks for a user that only its Debian package for systemd makes.
 { cat /etc/passwd; echo libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin; } >"$dir/passwd"

@@ -18,7 +18,7 @@ import (
 
 // modules that a guest needs, without what they need themselves.
 var modules = []string{
-	"virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "evdev", "button", "pvpanic-mmio", "isofs",
+	"virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "evdev", "button", "pvpanic-mmio", "isofs", "efivarfs",
 }
 
 // applets of busybox that tests run in a guest.

@@ -102,7 +102,15 @@ type VirtualMachine struct {
 	Boot *Boot `protobuf:"bytes,8,opt,name=boot,proto3" json:"boot,omitempty"`
 	// `auto` (default): KVM where the node has it, else emulation where the node
 	// allows that. `kvm`: only on nodes with KVM. `tcg`: emulation, which is slow.
-	Accel         string `protobuf:"bytes,9,opt,name=accel,proto3" json:"accel,omitempty"`
+	Accel string `protobuf:"bytes,9,opt,name=accel,proto3" json:"accel,omitempty"`
+	// Size of the huge pages that its memory is on: `2Mi` or `1Gi`; the memory is
+	// a multiple of it. They are reserved on the node, and counted as its devices
+	// `hugepages-2Mi` and `hugepages-1Gi`. Default: ordinary memory.
+	Hugepages string `protobuf:"bytes,940,opt,name=hugepages,proto3" json:"hugepages,omitempty"`
+	// CPUs of the node that it runs on, such as `2-5,8`. With KVM, and as many as
+	// it has virtual ones, each of those has one for itself, in their order.
+	// Default: all.
+	CpuSet        string `protobuf:"bytes,941,opt,name=cpu_set,json=cpuSet,proto3" json:"cpu_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -196,6 +204,20 @@ func (x *VirtualMachine) GetBoot() *Boot {
 func (x *VirtualMachine) GetAccel() string {
 	if x != nil {
 		return x.Accel
+	}
+	return ""
+}
+
+func (x *VirtualMachine) GetHugepages() string {
+	if x != nil {
+		return x.Hugepages
+	}
+	return ""
+}
+
+func (x *VirtualMachine) GetCpuSet() string {
+	if x != nil {
+		return x.CpuSet
 	}
 	return ""
 }
@@ -419,7 +441,8 @@ type Boot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `bios` (default) or `uefi`.
 	Firmware string `protobuf:"bytes,1,opt,name=firmware,proto3" json:"firmware,omitempty"`
-	// Not available yet.
+	// It starts only what is signed with the keys that come with the firmware.
+	// Needs `firmware: uefi`, and no kernel given here.
 	SecureBoot bool `protobuf:"varint,2,opt,name=secure_boot,json=secureBoot,proto3" json:"secure_boot,omitempty"`
 	// Kernel on the node that is started in place of the disk's boot loader:
 	// absolute path. The workload is then bound to its node.
@@ -604,7 +627,7 @@ type VmFacts struct {
 	Kvm bool `protobuf:"varint,1,opt,name=kvm,proto3" json:"kvm,omitempty"`
 	// Emulation is allowed on this node.
 	Emulation bool `protobuf:"varint,2,opt,name=emulation,proto3" json:"emulation,omitempty"`
-	// The firmware that is installed: `bios`, `uefi`.
+	// The firmware that is installed: `bios`, `uefi`, `secure-boot`.
 	Firmware []string `protobuf:"bytes,3,rep,name=firmware,proto3" json:"firmware,omitempty"`
 	// Bridges of the node, sorted.
 	Bridges       []string `protobuf:"bytes,4,rep,name=bridges,proto3" json:"bridges,omitempty"`
@@ -910,7 +933,7 @@ var File_skerry_v1_vm_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12skerry/v1/vm.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\"\xb0\x02\n" +
+	"\x12skerry/v1/vm.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\"\xe9\x02\n" +
 	"\x0eVirtualMachine\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x10\n" +
 	"\x03cpu\x18\x02 \x01(\rR\x03cpu\x12\x16\n" +
@@ -921,7 +944,9 @@ const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\n" +
 	"cloud_init\x18\a \x01(\v2\x14.skerry.v1.CloudInitR\tcloudInit\x12#\n" +
 	"\x04boot\x18\b \x01(\v2\x0f.skerry.v1.BootR\x04boot\x12\x14\n" +
-	"\x05accel\x18\t \x01(\tR\x05accel\"c\n" +
+	"\x05accel\x18\t \x01(\tR\x05accel\x12\x1d\n" +
+	"\thugepages\x18\xac\a \x01(\tR\thugepages\x12\x18\n" +
+	"\acpu_set\x18\xad\a \x01(\tR\x06cpuSet\"c\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x12\n" +
