@@ -10,7 +10,11 @@ import (
 	"skerry.dev/chaos/hosts"
 )
 
-const vmMigrateRuns = 10
+const (
+	vmMigrateRuns = 10
+	// guestTime bounds how long an emulated guest takes until its first program.
+	guestTime = 3 * time.Minute
+)
 
 // vmMigrate measures how long an emulated guest of 256 MiB, which does nothing but
 // write a character to its console every ten milliseconds, writes nothing in a live
@@ -54,7 +58,7 @@ func vmMigrateOnce(ctx context.Context, r *hosts.Rig) (pause, took time.Duration
 	if err != nil {
 		return 0, 0, err
 	}
-	err = r.Until(ctx, "the guest to write", patience, func(context.Context) error {
+	err = r.Until(ctx, "the guest to write", guestTime, func(context.Context) error {
 		if from.ConsoleSize("vm-1") < 10 {
 			return fmt.Errorf("on %s it has not", from.Name)
 		}
@@ -80,24 +84,31 @@ func vmMigrateOnce(ctx context.Context, r *hosts.Rig) (pause, took time.Duration
 	return pause, took, err
 }
 
-// silence from the last sign of the guest on a host to the first one on another.
+// silence from the last sign of the guest on a host to the first one on another, by
+// the times of the files: who looks may come late. When the first of several signs
+// was written is not known; it is taken to be as late as their pace allows.
 func silence(ctx context.Context, r *hosts.Rig, from *hosts.Host) time.Duration {
+	const pace = 10 * time.Millisecond // of the beater
 	sizes := map[*hosts.Host]int64{}
 	for _, h := range r.Hosts {
 		sizes[h] = h.ConsoleSize("vm-1")
 	}
-	last := time.Now()
+	_, last := from.Console("vm-1")
 	for ctx.Err() == nil && time.Since(last) < patience {
 		for _, h := range r.Hosts {
-			size := h.ConsoleSize("vm-1")
-			switch {
-			case size < sizes[h]:
-				sizes[h] = size // what was left of an earlier stay is gone
-			case size > sizes[h] && h != from:
-				return time.Since(last)
-			case size > sizes[h]:
-				sizes[h], last = size, time.Now()
+			size, at := h.Console("vm-1")
+			if h == from {
+				if size > sizes[h] {
+					sizes[h], last = size, at
+				}
+				continue
 			}
+			// The first sign may be one that was under way when the guest was halted:
+			// it is written again with the serial port, before the guest goes on.
+			if grown := size - sizes[h]; grown >= 2 {
+				return at.Sub(last) - time.Duration(grown-2)*pace
+			}
+			sizes[h] = min(sizes[h], size) // what was left of an earlier stay is gone
 		}
 		time.Sleep(time.Millisecond)
 	}

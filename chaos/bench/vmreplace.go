@@ -75,7 +75,8 @@ func vmReplaceOnce(ctx context.Context, r *hosts.Rig) (time.Duration, error) {
 		return errors.New("nobody new writes")
 	})
 	if err != nil {
-		return 0, err
+		said, _ := r.Skerry(ctx, nil, "status") // adds to what is told
+		return 0, fmt.Errorf("%w\n%s", err, said)
 	}
 	took := time.Since(begun)
 	if err := victim.Boot(ctx); err != nil {
@@ -112,7 +113,7 @@ func hostOf(ctx context.Context, r *hosts.Rig) (on *hosts.Host, err error) {
 		}
 		for _, resource := range got.Msg.GetResources() {
 			p := resource.GetPlacement()
-			if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING {
+			if p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && p.GetStatus().GetPhase() == skerryv1.Phase_PHASE_RUNNING && p.GetMigration().GetOther() == "" {
 				if on = r.Host(p.GetNode()); on != nil {
 					return nil
 				}

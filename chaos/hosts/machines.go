@@ -170,11 +170,18 @@ func (r *Rig) LoadMachine(ctx context.Context, m Machine) (string, error) {
 
 // ConsoleSize is how much the guest of a placement has written on this host.
 func (h *Host) ConsoleSize(placement string) int64 {
+	size, _ := h.Console(placement)
+	return size
+}
+
+// Console is how much the guest of a placement has written on this host, and when
+// it last did.
+func (h *Host) Console(placement string) (size int64, last time.Time) {
 	info, err := os.Stat(filepath.Join(h.dir, "state-vms", "logs", "default."+placement, "0"))
 	if err != nil {
-		return 0
+		return 0, time.Time{}
 	}
-	return info.Size()
+	return info.Size(), info.ModTime()
 }
 
 // Consoles are the placements whose guests have written something on this host.
