@@ -13,6 +13,7 @@ import (
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/libvirt/libvirttest"
+	"skerry.dev/shared/problem"
 )
 
 // join what connects here with a socket of the other end. left bounds how many
@@ -148,6 +149,15 @@ func TestAMachineMoves(t *testing.T) {
 	}
 	if got := stateOf(t, source, spec.ID).State; got != runtime.Leaving {
 		t.Errorf("where it was it is in state %d", got)
+	}
+	// It stands still there until it is gone, also when it is ended in order.
+	if err := source.Resume(t.Context(), spec.ID); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("to let it go on where it was gave %v", err)
+	}
+	stopping := time.Now()
+	must(t, source.Stop(t.Context(), spec.ID, time.Hour))
+	if took := time.Since(stopping); took > time.Minute {
+		t.Errorf("where it was it was asked to end, for %s", took)
 	}
 	must(t, source.Remove(t.Context(), spec.ID))
 	must(t, source.Forget(t.Context(), spec.ID))

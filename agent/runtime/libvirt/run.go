@@ -95,6 +95,9 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	if err := runtime.CheckID(id); err != nil {
 		return err
 	}
+	if d.leaves(id) {
+		return d.kill(ctx, id) // it may run elsewhere: to be asked it would have to run here
+	}
 	end := d.Env.Clock.Elapsed() + grace
 	nextAsk := d.Env.Clock.Elapsed()
 	askCtx, cancel := context.WithTimeout(ctx, max(grace, time.Millisecond))
@@ -226,9 +229,18 @@ func (d *Driver) Resume(ctx context.Context, id string) error {
 	return d.turn(ctx, id, "it cannot go on", (*golibvirt.Libvirt).DomainResume, false)
 }
 
+// leaves: another node may run it, so that nothing here lets it go on.
+func (d *Driver) leaves(id string) bool {
+	r, err := d.read(id)
+	return err == nil && r != nil && r.Leaving
+}
+
 func (d *Driver) turn(ctx context.Context, id, what string, call func(*golibvirt.Libvirt, golibvirt.Domain) error, pause bool) error {
 	if err := runtime.CheckID(id); err != nil {
 		return err
+	}
+	if d.leaves(id) {
+		return problem.New(problem.Conflict, id, "it was handed to another node, and may run there")
 	}
 	s, err := d.domain(ctx, id)
 	switch {
