@@ -68,7 +68,14 @@ func ExpectNode(name string) Allow {
 // Dial connects to host:port and checks who answers. What the other side
 // thinks of this one shows with the first Read: TLS 1.3 does not tell earlier.
 func (d *Dialer) Dial(ctx context.Context, address, protocol string, expect Allow) (net.Conn, error) {
-	return d.learnAndDial(ctx, address, protocol, expect)
+	conn, err := d.learnAndDial(ctx, address, protocol, expect)
+	if err != nil {
+		return nil, err
+	}
+	if err := giveUpUnacknowledged(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // learnAndDial dials, and once more after it has learned who may answer.
