@@ -99,7 +99,7 @@ func New(config Config) (*Driver, error) {
 	}
 	d := &Driver{
 		Config: config, logs: runlog.New(filepath.Join(config.StateDir, "logs"), config.Env.Clock),
-		volumes:      &directory.Store{Dir: filepath.Join(config.StateDir, "volumes"), Clock: config.Env.Clock},
+		volumes:      &directory.Store{Dir: filepath.Join(config.StateDir, "volumes"), Clock: config.Env.Clock, FS: config.Env.FS},
 		volumesTaken: map[string]string{},
 	}
 	for _, dir := range []string{d.instancesDir(), d.netnsDir(), d.execDir(), d.volumes.Dir} {

@@ -43,7 +43,7 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 			return err
 		}
 	}
-	free, err := d.takeVolumes(ctx, spec)
+	free, err := d.take(ctx, spec.ID, spec.Project, volumesOf(spec)...)
 	if err != nil {
 		return d.problem(spec.ID, "it cannot be prepared", err)
 	}

@@ -24,13 +24,8 @@ func volumesOf(spec runtime.Spec) []string {
 	return names
 }
 
-// takeVolumes keeps others off the volumes of a spec until free is called; from then
-// on the record of the instance does.
-func (d *Driver) takeVolumes(ctx context.Context, spec runtime.Spec) (free func(), err error) {
-	return d.take(ctx, spec.ID, spec.Project, volumesOf(spec)...)
-}
-
-// take volumes for one user, unless somebody else has one of them.
+// take keeps others off volumes until free is called, unless somebody has one of
+// them. What is prepared meanwhile has them by its record.
 func (d *Driver) take(ctx context.Context, id, project string, names ...string) (free func(), err error) {
 	d.volumesMu.Lock()
 	defer d.volumesMu.Unlock()

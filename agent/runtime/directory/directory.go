@@ -28,6 +28,7 @@ const (
 type Store struct {
 	Dir   string
 	Clock env.Clock
+	FS    env.FS
 
 	mu sync.Mutex
 	// used bytes, by the name of the directory, as last measured.
@@ -60,7 +61,7 @@ func (s *Store) Ensure(project, name string, v runtime.Volume, uid, gid int) err
 		return problem.New(problem.Conflict, about, "its data is not on this node any more: %s is missing", path).
 			WithHint("bring the directory back; or delete the volume with its data, and begin anew: skerry delete volume %s --with-data", name)
 	}
-	if err := makeOwned(path, uid, gid); err != nil {
+	if err := s.makeOwned(path, uid, gid); err != nil {
 		return problem.New(problem.Internal, about, "it cannot be made: %w", err)
 	}
 	return nil
@@ -68,9 +69,9 @@ func (s *Store) Ensure(project, name string, v runtime.Volume, uid, gid int) err
 
 // makeOwned makes a directory that a user may write to, so that it is still there
 // after a power cut.
-func makeOwned(path string, uid, gid int) error {
-	above, fresh := filepath.Dir(path), path+".new"
-	if err := os.MkdirAll(above, 0o700); err != nil {
+func (s *Store) makeOwned(path string, uid, gid int) error {
+	fresh := path + ".new"
+	if err := s.FS.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	if err := os.Mkdir(fresh, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -79,18 +80,7 @@ func makeOwned(path string, uid, gid int) error {
 	if err := errors.Join(os.Chown(fresh, uid, gid), os.Chmod(fresh, 0o755)); err != nil { // whatever the agent's umask
 		return err
 	}
-	if err := os.Rename(fresh, path); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(above), syncDir(filepath.Dir(above)))
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return s.FS.Rename(fresh, path)
 }
 
 // Held are those with data here, sorted by project and name.
@@ -123,7 +113,7 @@ func (s *Store) Delete(project, name string) error {
 		return problem.New(problem.Internal, about, "it cannot be deleted: %w", err)
 	}
 	// From one moment to the next: half a volume is worse than none.
-	if err := os.Rename(dir, gone); errors.Is(err, fs.ErrNotExist) {
+	if err := s.FS.Rename(dir, gone); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return problem.New(problem.Internal, about, "it cannot be deleted: %w", err)
@@ -131,7 +121,7 @@ func (s *Store) Delete(project, name string) error {
 	s.mu.Lock()
 	delete(s.used, nameOf(project, name))
 	s.mu.Unlock()
-	if err := errors.Join(syncDir(s.Dir), os.RemoveAll(gone)); err != nil {
+	if err := os.RemoveAll(gone); err != nil {
 		return problem.New(problem.Internal, about, "it is not wholly deleted yet: %w", err)
 	}
 	return nil

@@ -16,7 +16,8 @@ import (
 
 func newStore(t *testing.T) *Store {
 	t.Helper()
-	return &Store{Dir: t.TempDir(), Clock: env.NewSystem().Clock}
+	system := env.NewSystem()
+	return &Store{Dir: t.TempDir(), Clock: system.Clock, FS: system.FS}
 }
 
 func must(t *testing.T, err error) {
