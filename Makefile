@@ -55,12 +55,8 @@ build: ## the one binary, static, in bin/skerry
 .PHONY: test
 test: ## everything: lint, unit, race, simulation, containerd, hosts, packages (root)
 	$(MAKE) prerequisites
-	$(MAKE) lint
-	$(MAKE) test-unit
-	$(MAKE) test-race
-	$(MAKE) test-sim
-	$(MAKE) test-integration
-	$(MAKE) test-package
+	@# One run shows all that is red.
+	$(MAKE) --keep-going lint test-unit test-race test-sim test-runtimes test-hosts test-package
 
 .PHONY: test-unit
 test-unit: ## fast tests, without root
@@ -92,8 +88,14 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	done
 
 .PHONY: test-integration
-test-integration: prerequisites build ## real containerd and real hosts (root)
-	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration ./agent/... ./coordinator/... ./certs/... ./shared/...
+test-integration: test-runtimes test-hosts ## real containerd, libvirt and hosts (root)
+
+.PHONY: test-runtimes
+test-runtimes: prerequisites ## real containerd and libvirt (root)
+	$(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration $(DRIVER_PACKAGES)
+
+.PHONY: test-hosts
+test-hosts: prerequisites build ## real hosts in network namespaces (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration $(HOSTS_PACKAGES)
 
 MAX_BINARY := 40000000

@@ -127,17 +127,27 @@ func (s *site) readKeys(t *testing.T, home string) {
 	}
 }
 
-// await waits until the site answers its operator.
+// await waits until the site answers its operator and its node has said all
+// that it says about itself.
 func (s *site) await(t *testing.T) {
 	t.Helper()
 	for range 500 {
 		status, err := s.call(s.admin, "SiteService/Status", `{}`)
-		if err == nil && strings.Contains(status.body, `"coordinator":"node-1"`) && strings.Contains(status.body, `"sealingKey"`) {
+		if err == nil && all(status.body, `"coordinator":"node-1"`, `"sealingKey"`, `"jwtKey"`, `"auditKey"`) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Fatalf("the site does not answer; its log:\n%s", s.log.text())
+}
+
+func all(text string, parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
 }
 
 // answer of the API to one call.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -39,8 +40,10 @@ func (s *fakeSite) LastRebalance(context.Context, *connect.Request[skerryv1.Last
 func (s *fakeSite) StopRebalance(_ context.Context, r *connect.Request[skerryv1.StopRebalanceRequest]) (*connect.Response[skerryv1.StopRebalanceResponse], error) {
 	response := &skerryv1.StopRebalanceResponse{Freshness: s.freshness}
 	if len(s.rebalances) > 0 {
-		s.rebalances[0].Stopping = true
-		response.Rebalance = s.rebalances[0]
+		// A look that was given up may still be on its way out.
+		stopping := proto.CloneOf(s.rebalances[0])
+		stopping.Stopping = true
+		response.Rebalance = stopping
 	}
 	return connect.NewResponse(response), s.note(r.Msg)
 }

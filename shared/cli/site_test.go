@@ -174,6 +174,9 @@ func (s *fakeSite) Events(_ context.Context, r *connect.Request[skerryv1.EventsR
 	if err := s.note(r.Msg); err != nil {
 		return err
 	}
+	if s.events == nil {
+		return nil
+	}
 	return s.events(r.Msg, stream.Send)
 }
 
