@@ -57,3 +57,20 @@ func TestADistrustedNodeKeepsWhatItHas(t *testing.T) {
 	s.pass(3 * time.Second)
 	s.want("db-3 on n1", "db-4 on n2", "web-1 on n1", "web-2 on n1")
 }
+
+// TestADistrustedNodeIsBetterThanNone: what finds room nowhere else goes there at
+// once.
+func TestADistrustedNodeIsBetterThanNone(t *testing.T) {
+	s := newSite(t, 2)
+	s.pass(3 * time.Second)
+	for range 3 {
+		s.nodes["n2"].off = true
+		s.pass(3 * time.Second)
+		s.nodes["n2"].off = false
+		s.pass(3 * time.Second)
+	}
+	s.duty("n1", cordoned)
+	s.applyWorkload(testWorkload("web", 1))
+	s.pass(3 * time.Second)
+	s.want("web-1 on n2")
+}

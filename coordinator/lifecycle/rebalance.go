@@ -117,6 +117,8 @@ func (s *sheet) beginMove(m *skerryv1.RebalanceMove, moving int) bool {
 		why = "its turn did not come before the deadline"
 	case state.WhyNoWork(to, s.w) != "":
 		why = "node " + m.GetTo() + ": " + state.WhyNoWork(to, s.w)
+	case state.IsDistrusted(to):
+		why = "node " + m.GetTo() + " was lost several times within an hour"
 	case !state.MeetsRequirements(to, s.w):
 		why = "node " + m.GetTo() + " does not meet its conditions any more"
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -34,6 +35,8 @@ type class struct {
 	needs    state.Needs
 	unclear  error
 	shape    *shape
+	// lastResort takes nodes that are not trusted as well; nil while all are.
+	lastResort *shape
 	// free is how many of them may be bound.
 	free int
 	// refused is the decision against all that are left.
@@ -54,6 +57,8 @@ type shape struct {
 	needs state.Needs
 	label string
 	terms []term
+	// wary shapes leave out nodes that are not trusted.
+	wary bool
 }
 
 // watch prepares the class of a pending placement.
@@ -68,7 +73,16 @@ func (s *site) watch(p *skerryv1.Placement) {
 	s.last = c
 	c.shape = &shape{spec: c.spec, needs: c.needs, label: spreadLabel(c.spec), terms: s.terms(c)}
 	c.shape.key = c.shape.describe(c)
+	if s.distrusts {
+		all := *c.shape
+		c.lastResort = &all
+		c.shape.key += "\x00wary"
+		c.shape.wary = true
+	}
 }
+
+// widest shape of a class: what does not fit it fits nowhere.
+func (c *class) widest() *shape { return cmp.Or(c.lastResort, c.shape) }
 
 // reopened: the class may have been refused, and nodes have become possible since.
 func (c *class) reopened() bool {

@@ -161,7 +161,7 @@ func (d *drift) reconsider(s *site, c *class, p, now *skerryv1.Placement) bool {
 		}
 		return false
 	}
-	pool := s.poolOf(c)
+	pool := s.poolOf(c, c.shape)
 	to, rank, why := pool.better(from, broken)
 	if to == nil || s.leavesAlone(c, from, to) {
 		if broken != "" && d.moved[p] == nil {

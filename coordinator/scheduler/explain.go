@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -33,6 +34,9 @@ func (s *site) decide(what *skerryv1.Placement, c *class, p *pool, best *member)
 		if moved := what.GetDecision().GetRebalance(); moved != "" {
 			decision.Summary = moved
 		}
+	}
+	if state.IsDistrusted(best.node.Node) {
+		decision.Summary += "; it was lost several times within an hour, and no node that is trusted fits"
 	}
 	switch {
 	case s.explained < maxExplained:

@@ -26,6 +26,9 @@ type filter interface {
 func (s *site) fixed(sh *shape) []filter {
 	image := s.images[manifest.ImageOf(sh.spec)]
 	filters := []filter{readyFilter{}, serviceFilter{sh.spec}, conditionFilter{}}
+	if sh.wary {
+		filters = append(filters, trustFilter{})
+	}
 	filters = append(filters, s.vmFilters(sh.spec)...)
 	filters = append(filters, s.volumeFilters(sh.spec)...)
 	if !s.inReach(image) {
@@ -42,7 +45,7 @@ func (s *site) fixed(sh *shape) []filter {
 // all shapes with the same image and conditions.
 func (s *site) allowed(sh *shape, fixed []filter) []bool {
 	place := &skerryv1.Place{Require: sh.spec.GetPlace().GetRequire(), KeepIn: sh.spec.GetPlace().GetKeepIn()}
-	key := manifest.ImageOf(sh.spec) + "\x00" + vmKey(sh.spec) + volumeKey(sh.spec) + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
+	key := fmt.Sprint(sh.wary) + manifest.ImageOf(sh.spec) + "\x00" + vmKey(sh.spec) + volumeKey(sh.spec) + "\x00" + string(encoded(place)) + "\x00" + state.PinnedTo(sh.spec)
 	nodes, known := s.let[key]
 	if !known {
 		nodes = make([]bool, len(s.nodes))
@@ -131,6 +134,15 @@ func (f serviceFilter) fits(n *node) bool     { return state.WhyNoWork(n.Node, f
 func (f serviceFilter) reason(n *node) string { return state.WhyNoWork(n.Node, f.spec) }
 
 func (serviceFilter) explain(nodes int) string { return nodesAre(nodes) + " out of service" }
+
+// trustFilter wants nodes that were not lost again and again.
+type trustFilter struct{}
+
+func (trustFilter) fits(n *node) bool { return !state.IsDistrusted(n.Node) }
+func (trustFilter) reason(*node) string {
+	return "it was lost several times within an hour: it is the last resort"
+}
+func (trustFilter) explain(nodes int) string { return nodesAre(nodes) + " not trusted" }
 
 // conditionFilter wants nodes that can run containers at all.
 type conditionFilter struct{}

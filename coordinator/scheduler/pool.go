@@ -67,14 +67,14 @@ type domain struct {
 	pos    int32
 }
 
-// poolOf a class, with its placements counted.
-func (s *site) poolOf(c *class) *pool {
-	p := s.pools[c.shape.key]
+// poolOf a class in one of its shapes, with its placements counted.
+func (s *site) poolOf(c *class, sh *shape) *pool {
+	p := s.pools[sh.key]
 	if p != nil && p.filled != p.filledNow() {
 		p = nil
 	}
 	if p == nil {
-		p = s.newPool(c.shape)
+		p = s.newPool(sh)
 		s.keep(p)
 	}
 	if p.owner != c {
@@ -246,13 +246,18 @@ func (p *pool) crowd(at, count int32) {
 	p.settle(at)
 }
 
-// count one more placement of the owner on a node.
+// count one more placement of the owner on a node, which may be one of another
+// pool.
 func (p *pool) count(c *class, n *node) {
 	if p == nil || p.owner != c {
 		return
 	}
 	p.total++
-	p.crowd(p.members[p.at[n.index]].domain, 1)
+	if at := p.at[n.index]; at >= 0 {
+		p.crowd(p.members[at].domain, 1)
+	} else if domain, known := p.values[p.valueOf(n)]; known {
+		p.crowd(domain, 1)
+	}
 }
 
 // catchUp with what nodes have taken since.

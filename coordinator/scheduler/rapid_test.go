@@ -24,6 +24,9 @@ func drawNode(t *rapid.T, i int) *skerryv1.Node {
 	if rapid.IntRange(0, 9).Draw(t, "lost") == 0 {
 		n.State = skerryv1.NodeState_NODE_STATE_LOST
 	}
+	if rapid.IntRange(0, 3).Draw(t, "distrusted") == 0 {
+		isDistrusted(n)
+	}
 	return n
 }
 
@@ -178,7 +181,11 @@ func (o *oracle) rank(p *skerryv1.Placement, n *skerryv1.Node, index int) []int6
 		here, load = 0, -load
 	}
 	index = (index + int(o.in.Seed)) % len(o.nodes)
-	return []int64{int64(o.count(p.GetWorkload(), label, value)), here, -pref, load, int64(index)}
+	lastResort := int64(0)
+	if state.IsDistrusted(n) {
+		lastResort = 1
+	}
+	return []int64{lastResort, int64(o.count(p.GetWorkload(), label, value)), here, -pref, load, int64(index)}
 }
 
 func (o *oracle) best(p *skerryv1.Placement) string {

@@ -18,7 +18,7 @@ func (s *site) refuse(p *skerryv1.Placement, c *class) *skerryv1.Decision {
 		return &skerryv1.Decision{Index: s.Index, Summary: "no node fits; the reasons are given when less is waiting"}
 	}
 	s.refusals++
-	filters := append(s.fixed(c.shape), s.changing(c.shape)...)
+	filters := append(s.fixed(c.widest()), s.changing(c.shape)...)
 	decision := &skerryv1.Decision{Index: s.Index, Summary: "no node fits: " + s.ruledOut(filters), Remedy: s.remedy(c)}
 	for _, n := range s.nodes[:min(len(s.nodes), maxVerdicts)] {
 		decision.Verdicts = append(decision.Verdicts, &skerryv1.Verdict{Node: n.GetName(), RuledOut: reasons(filters, n)})
@@ -63,7 +63,7 @@ func (s *site) remedy(c *class) string {
 	var least *lack
 	var like *node
 	for _, n := range s.nodes {
-		if !fitsAll(s.allowing(c.shape), n) {
+		if !fitsAll(s.allowing(c.widest()), n) {
 			continue
 		}
 		if s.fitsEmpty(c, n) && (like == nil || n.room.GetCpuMilli() < like.room.GetCpuMilli()) {

@@ -115,13 +115,7 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 		return
 	}
 	if c.refused == nil {
-		pool := s.poolOf(c)
-		if promised := pool.promised(p); promised != nil {
-			s.assign(p, c, pool, promised)
-			return
-		}
-		if best := pool.best(); best != nil {
-			s.assign(p, c, pool, best)
+		if s.placeIn(s.poolOf(c, c.shape), p, c) || c.lastResort != nil && s.placeIn(s.poolOf(c, c.lastResort), p, c) {
 			return
 		}
 		c.refused = s.refuse(p, c)
@@ -133,11 +127,22 @@ func (s *site) place(p *skerryv1.Placement, c *class) {
 	c.refused = c.again(p)
 }
 
+// placeIn a pool, on the node that was promised or the best one; false when none
+// fits.
+func (s *site) placeIn(pool *pool, p *skerryv1.Placement, c *class) bool {
+	to := cmp.Or(pool.promised(p), pool.best())
+	if to == nil {
+		return false
+	}
+	s.assign(p, c, pool, to)
+	return true
+}
+
 // placeMoved finds a place for what a rebalance moves: the node for which it was
 // made, or none. Its predecessor runs still.
 func (s *site) placeMoved(p *skerryv1.Placement, c *class) {
 	if reason := s.cannotBegin(c); reason == "" {
-		pool := s.poolOf(c)
+		pool := s.poolOf(c, c.shape)
 		if promised := pool.promised(p); promised != nil {
 			s.assign(p, c, pool, promised)
 			return

@@ -22,7 +22,9 @@ type site struct {
 	let map[string][]bool
 	// unzoned: each node is a zone of its own.
 	unzoned bool
-	meter   meter
+	// distrusts some of its nodes.
+	distrusts bool
+	meter     meter
 	// workloads that are of interest, by project and name.
 	workloads map[name]*workload
 	// avoiders keep apart from a workload.
@@ -120,6 +122,7 @@ func (s *site) addNodes() {
 		all[i] = node{Node: n, index: int32(i), room: s.Policy.Room(n.GetCapacity())}
 		s.nodes[i] = &all[i]
 		s.unzoned = s.unzoned && n.GetZone() == n.GetName()
+		s.distrusts = s.distrusts || state.IsDistrusted(n)
 		s.byName[n.GetName()] = &all[i]
 	}
 }
@@ -194,6 +197,9 @@ func (s *site) take(c *class, p *skerryv1.Placement, n *node) {
 		s.placed[n.index] = append(s.placed[n.index], p)
 	}
 	s.pools[c.shape.key].count(c, n)
+	if c.lastResort != nil {
+		s.pools[c.lastResort.key].count(c, n)
+	}
 }
 
 // holders of an image, by node.

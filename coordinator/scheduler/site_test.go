@@ -24,6 +24,10 @@ func machine(name, zone string, change ...func(*skerryv1.Node)) *skerryv1.Node {
 
 func isLost(n *skerryv1.Node) { n.State = skerryv1.NodeState_NODE_STATE_LOST }
 
+func isDistrusted(n *skerryv1.Node) {
+	n.Distrust = &skerryv1.Distrust{Until: &timestamppb.Timestamp{Seconds: 60}}
+}
+
 func hasCondition(kind string) func(*skerryv1.Node) {
 	return func(n *skerryv1.Node) { n.Conditions = append(n.Conditions, &skerryv1.Condition{Type: kind}) }
 }

@@ -19,8 +19,13 @@ const (
 	maxRemembered = 8
 )
 
+// IsDistrusted tells whether a node was lost again and again a short time ago: it
+// gets new work only where no other node fits. That is an order of preference and
+// no rule: a node that may be lost again is better than none.
+func IsDistrusted(node *skerryv1.Node) bool { return node.GetDistrust().GetUntil() != nil }
+
 // judgeTrust notes that a node is lost or back. One that is lost again and again
-// gets nothing new for a while, which doubles each time.
+// is the last resort for a while, which doubles each time.
 func (x *tx) judgeTrust(old *skerryv1.Node, state skerryv1.NodeState) *skerryv1.Node {
 	node, next := shallow(old), &skerryv1.Distrust{Until: old.GetDistrust().GetUntil()}
 	switch {
@@ -36,7 +41,7 @@ func (x *tx) judgeTrust(old *skerryv1.Node, state skerryv1.NodeState) *skerryv1.
 		next.Lost = old.GetDistrust().GetLost()
 		pause := firstDistrust << (len(next.Lost) - distrustFrom)
 		next.Until = timestamppb.New(x.time.AsTime().Add(pause))
-		x.warn(aboutNode(node.GetName()), "NodeDistrusted", "it was lost %d times within an hour: it gets nothing new for %s", len(next.Lost), pause)
+		x.warn(aboutNode(node.GetName()), "NodeDistrusted", "it was lost %d times within an hour: for %s it gets new work only where no other node fits", len(next.Lost), pause)
 	default:
 		return old
 	}
@@ -54,6 +59,6 @@ func (x *tx) trustNode(name string) bool {
 	node := shallow(old)
 	node.Distrust = &skerryv1.Distrust{Lost: old.GetDistrust().GetLost()}
 	x.putNode(node)
-	x.inform(aboutNode(name), "NodeTrusted", "it has not been lost again: it may get new work")
+	x.inform(aboutNode(name), "NodeTrusted", "it has not been lost again: it gets new work as before")
 	return true
 }

@@ -18,7 +18,6 @@ const (
 	isDrained     = "it is drained"
 	inMaintenance = "it is in maintenance"
 	isWitness     = "it is a witness: it votes and runs nothing"
-	isDistrusted  = "it was lost several times within an hour and is not trusted yet"
 )
 
 // WhyNoWork says why a node may not get a new placement of this workload now;
@@ -35,21 +34,17 @@ func WhyNoWork(node *skerryv1.Node, w *skerryv1.Workload) string {
 	if node.GetWitness() {
 		return isWitness
 	}
-	distrusted := node.GetDistrust().GetUntil() != nil
-	if node.GetDuty() == nil && !distrusted {
-		return ""
-	}
 	switch {
+	case node.GetDuty() == nil:
+		return ""
 	case ToMaintenance(node):
 		return inMaintenance
 	case PinnedTo(w) == node.GetName():
 		return ""
 	case Leaves(node):
 		return isDrained
-	case node.GetDuty() != nil:
-		return isCordoned
 	default:
-		return isDistrusted
+		return isCordoned
 	}
 }
 

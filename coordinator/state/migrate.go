@@ -1,8 +1,6 @@
 package state
 
 import (
-	"cmp"
-
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -77,15 +75,21 @@ func (x *tx) whyNotTo(node *skerryv1.Node, p *skerryv1.Placement) string {
 	}
 }
 
-// roomiest is the node with the most memory left that a virtual machine can go to;
-// nil when there is none.
+// roomiest is the node with the most memory left that a virtual machine can go to,
+// of those that are trusted if there are any; nil when there is none.
 func (x *tx) roomiest(p *skerryv1.Placement) *skerryv1.Node {
 	free := func(n *skerryv1.Node) int64 {
 		return x.planPolicy().Room(n.GetCapacity()).GetMemoryBytes() - x.usageOf(n.GetName()).MemoryBytes
 	}
+	better := func(a, b *skerryv1.Node) bool {
+		if IsDistrusted(a) != IsDistrusted(b) {
+			return IsDistrusted(b)
+		}
+		return free(a) > free(b)
+	}
 	var best *skerryv1.Node
 	for _, n := range nodes.list(x.rows) {
-		if x.whyNotTo(n, p) == "" && (best == nil || cmp.Compare(free(n), free(best)) > 0) {
+		if x.whyNotTo(n, p) == "" && (best == nil || better(n, best)) {
 			best = n
 		}
 	}

@@ -184,7 +184,7 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 // duty of a node that is out of service.
 func (o *describeOptions) duty(f *fields, n *skerryv1.Node) {
 	if until := n.GetDistrust().GetUntil(); until != nil {
-		f.add("Distrusted", fmt.Sprintf("it was lost %s within an hour, and gets nothing new until %s",
+		f.add("Distrusted", fmt.Sprintf("it was lost %s within an hour: until %s it gets new work only where no other node fits",
 			plural(len(n.GetDistrust().GetLost()), "time"), utc(until.AsTime())))
 	}
 	if d := n.GetDuty(); d != nil {

@@ -91,7 +91,8 @@ type Distrust struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When it was lost within the last hour, oldest first; at most 8.
 	Lost []*timestamppb.Timestamp `protobuf:"bytes,1,rep,name=lost,proto3" json:"lost,omitempty"`
-	// It gets nothing new until then; unset: it is trusted.
+	// Until then it gets new work only where no other node fits; unset: it is
+	// trusted.
 	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
