@@ -149,10 +149,11 @@ sim-exclusive: ## EPISODES (100000) in which an exclusive workload might run twi
 	SKERRY_SIM_EPISODES=$(EPISODES) $(GO) test $(FRESH) -v -timeout 0 -run '^TestManyEpisodes$$' ./chaos/sim
 
 FAULTS ?= 200
+SITES  ?= 1
 .PHONY: chaos-vm
-chaos-vm: prerequisites build ## FAULTS (200) random faults at an exclusive virtual machine: make chaos-vm SEED=n (root)
-	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) \
-		$(GO) test $(FRESH) -v -timeout 3h -run '^TestExclusiveMachinesThroughFaults$$' -tags integration ./chaos/hosts
+chaos-vm: prerequisites build ## FAULTS (200) random faults at exclusive virtual machines that move, on SITES (1) at once: make chaos-vm SEED=n (root)
+	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) SKERRY_CHAOS_SITES=$(SITES) \
+		$(GO) test $(FRESH) -v -timeout 3h -parallel $(SITES) -run '^TestExclusiveMachinesThroughFaults$$' -tags integration ./chaos/hosts
 
 # One line an injection; CHAOS_KEEP gets logs, histories and seeds of failures.
 CHAOS_RESULTS ?= $(CURDIR)/.cache/chaos/results.jsonl

@@ -69,7 +69,12 @@ func (h *harness) running() (*Host, Life) {
 	h.t.Helper()
 	var on *Host
 	var life Life
-	await(h.t, h.Rig, "db to run", 3*time.Minute, func(ctx context.Context) error {
+	await(h.t, h.Rig, "db to run", 3*time.Minute, func(ctx context.Context) (err error) {
+		defer func() {
+			if err != nil { // there may be several sites, and two cores
+				_ = Sleep(ctx, 200*time.Millisecond)
+			}
+		}()
 		status, err := h.Status(ctx)
 		if err == nil {
 			err = unsettled(status, len(h.Hosts))

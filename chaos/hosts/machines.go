@@ -174,10 +174,14 @@ func (h *Host) ConsoleSize(placement string) int64 {
 	return size
 }
 
+func (h *Host) consoleFile(placement string) string {
+	return filepath.Join(h.dir, "state-vms", "logs", "default."+placement, "0")
+}
+
 // Console is how much the guest of a placement has written on this host, and when
 // it last did.
 func (h *Host) Console(placement string) (size int64, last time.Time) {
-	info, err := os.Stat(filepath.Join(h.dir, "state-vms", "logs", "default."+placement, "0"))
+	info, err := os.Stat(h.consoleFile(placement))
 	if err != nil {
 		return 0, time.Time{}
 	}

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
 // Witness stands outside of the site: what runs in it (chaos/hosts/beater) tells
-// it again and again that it lives.
+// it again and again that it lives, and how often it has told so.
 type Witness struct {
 	// Address at which it listens, host:port.
 	Address string
@@ -28,6 +29,18 @@ type Witness struct {
 type Life struct {
 	Name        string
 	First, Last time.Time
+	// Counts that came by each connection, in the order in which they were opened.
+	// A machine that moves goes on counting where it was, on another connection; two
+	// copies of it count the same twice.
+	Counts []Count
+}
+
+// Count is what a process had counted at the first and at the last sign by one
+// connection.
+type Count struct {
+	First, Last uint64
+
+	conn net.Conn
 }
 
 // NewWitness listens in the operators' namespace, which no cut concerns.
@@ -69,12 +82,17 @@ func (w *Witness) accept() {
 
 func (w *Witness) listen(conn net.Conn) {
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		w.sign(lines.Text(), time.Now())
+		name, text, _ := strings.Cut(lines.Text(), " ")
+		count, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			break // a line that was cut short, or no beater
+		}
+		w.sign(conn, name, count, time.Now())
 	}
 	_ = conn.Close() // it has ended
 }
 
-func (w *Witness) sign(name string, now time.Time) {
+func (w *Witness) sign(conn net.Conn, name string, count uint64, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := slices.IndexFunc(w.lives, func(l *Life) bool { return l.Name == name })
@@ -82,7 +100,14 @@ func (w *Witness) sign(name string, now time.Time) {
 		w.lives = append(w.lives, &Life{Name: name, First: now})
 		i = len(w.lives) - 1
 	}
-	w.lives[i].Last = now
+	l := w.lives[i]
+	l.Last = now
+	i = slices.IndexFunc(l.Counts, func(c Count) bool { return c.conn == conn })
+	if i < 0 {
+		l.Counts = append(l.Counts, Count{First: count, conn: conn})
+		i = len(l.Counts) - 1
+	}
+	l.Counts[i].Last = count
 }
 
 // Lives that were seen so far, in the order of their first signs.
@@ -91,19 +116,36 @@ func (w *Witness) Lives() []Life {
 	defer w.mu.Unlock()
 	var lives []Life
 	for _, l := range w.lives {
-		lives = append(lives, *l)
+		copied := *l
+		copied.Counts = slices.Clone(l.Counts)
+		lives = append(lives, copied)
 	}
 	return lives
 }
 
-// Overlaps are the pairs that lived at the same time.
+// Overlaps are the pairs that lived at the same time, and the copies of one that
+// lived both.
 func (w *Witness) Overlaps() []string {
 	lives := w.Lives()
 	var found []string
 	for i, a := range lives {
+		found = append(found, a.twice()...)
 		for _, b := range lives[i+1:] {
 			if both := minTime(a.Last, b.Last).Sub(b.First); both > 0 {
 				found = append(found, fmt.Sprintf("%s and %s lived together for %s", a.Name, b.Name, both))
+			}
+		}
+	}
+	return found
+}
+
+// twice are the parts of a life that were lived by two copies. Their counts say
+// so, whenever they came.
+func (l Life) twice() (found []string) {
+	for i, a := range l.Counts {
+		for _, b := range l.Counts[i+1:] {
+			if a.First <= b.Last && b.First <= a.Last {
+				found = append(found, fmt.Sprintf("two copies of %s lived: one counted from %d to %d, the other one from %d to %d", l.Name, a.First, a.Last, b.First, b.Last))
 			}
 		}
 	}
@@ -121,7 +163,7 @@ func minTime(a, b time.Time) time.Time {
 func (w *Witness) Tell() string {
 	var text strings.Builder
 	for _, l := range w.Lives() {
-		fmt.Fprintf(&text, "%s from %s to %s\n", l.Name, l.First.Format("15:04:05.000"), l.Last.Format("15:04:05.000"))
+		fmt.Fprintf(&text, "%s from %s to %s, %d connections\n", l.Name, l.First.Format("15:04:05.000"), l.Last.Format("15:04:05.000"), len(l.Counts))
 	}
 	return text.String()
 }

@@ -1,6 +1,7 @@
 // Command beater tells a witness that it lives: `beater HOST:PORT` connects and
-// sends its name, chosen at its start, again and again. With - in place of the
-// address it writes to its standard output. It ends only when it is killed.
+// sends its name, chosen at its start, again and again, and how often it has done
+// so. With - in place of the address it writes to its standard output. It ends only
+// when it is killed.
 package main
 
 import (
@@ -22,26 +23,33 @@ func main() {
 		os.Exit(2)
 	}
 	signal.Ignore(syscall.SIGTERM) // as a program that does not want to end
-	name := rand.Text()[:8] + "\n"
+	b := beater{name: rand.Text()[:8]}
 	for os.Args[1] == "-" {
 		_, _ = os.Stdout.WriteString(".") // nobody may listen
 		time.Sleep(every)
 	}
 	for {
-		beat(os.Args[1], name)
+		b.beat(os.Args[1])
 		time.Sleep(every)
 	}
 }
 
+// beater counts its signs also when nobody hears them.
+type beater struct {
+	name  string
+	count uint64
+}
+
 // beat until the connection breaks.
-func beat(address, name string) {
+func (b *beater) beat(address string) {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
 		return
 	}
 	defer func() { _ = conn.Close() }() // it is broken
 	for {
-		if _, err := conn.Write([]byte(name)); err != nil {
+		b.count++
+		if _, err := fmt.Fprintf(conn, "%s %d\n", b.name, b.count); err != nil {
 			return
 		}
 		time.Sleep(every)
