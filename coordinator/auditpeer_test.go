@@ -38,7 +38,7 @@ func coordinates(t *testing.T) (*Voter, certs.Peer) {
 		stop()
 		<-ran
 	})
-	patience := time.After(30 * time.Second)
+	patience := time.After(time.Minute)
 	for {
 		state, status := v.store.Changed(), v.node.Changed()
 		if v.node.Status().Serving && v.store.View().Node("n1") != nil {

@@ -47,7 +47,7 @@ func TestAnExecWithoutQuorumIsInTheLogAfterwardsOnce(t *testing.T) {
 		}
 		c.Init = newInit(t)
 	})
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	ran := make(chan error, 1)
 	go func() { ran <- v.Run(ctx) }()
 	for v.spool.First() != nil && ctx.Err() == nil {

@@ -103,7 +103,7 @@ func (r *trio) commit(ctx context.Context, entry *sitev1.Entry) *sitev1.Outcome 
 // begin makes the site, with three voters and one token.
 func (r *trio) begin() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	body, err := proto.Marshal(&sitev1.TrustBody{Site: "reef", Version: 1})
 	if err != nil {
@@ -164,7 +164,7 @@ func TestATokenIsUsedOnceHoweverOftenItIsReplayed(t *testing.T) {
 		replays = 1000
 	}
 	r := newTrio(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	unrestCtx, calm := context.WithCancel(ctx)
 	var moved atomic.Int64

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -23,15 +24,16 @@ type member struct {
 	name, address string
 }
 
-// freeAddress has a port that is free for TCP and UDP at this moment.
+// freeAddress has a port that is free now for TCP and UDP, and none of those
+// that the kernel gives to others meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 20 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		tcp, err := net.Listen("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		address := tcp.Addr().String()
 		udp, err := net.ListenPacket("udp", address)
 		_ = tcp.Close()
 		if err == nil {
@@ -67,7 +69,7 @@ func open(t *testing.T, name string, book *atomic.Pointer[[]Peer], keys ...[]byt
 
 func (m *member) sees(t *testing.T, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for !slices.Equal(m.Alive(), want) {
 		if env.Sleep(ctx, env.NewSystem().Clock, 20*time.Millisecond) != nil {

@@ -62,7 +62,7 @@ func (b *bench) run() {
 
 func (b *bench) await(what string, holds func() error) {
 	b.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := holds()
 		if err == nil {

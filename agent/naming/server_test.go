@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
@@ -18,17 +19,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// listen on a port that is free for both protocols.
+func listen(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams
+		}
+		_ = packets.Close()
+	}
+	t.Fatal("no port is free")
+	return nil, nil
+}
+
 // served runs a server on loopback until the test ends, and returns its address.
 func served(t *testing.T, from string, change ...func(*Config)) string {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := net.Listen("tcp", packets.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := listen(t)
 	var opened atomic.Bool
 	config := Config{
 		Zone: newZone(), Clock: env.NewSystem().Clock, Logger: slog.New(slog.DiscardHandler),
@@ -56,7 +68,7 @@ func served(t *testing.T, from string, change ...func(*Config)) string {
 
 func exchange(t *testing.T, network, address, name string) (*dns.Msg, error) {
 	t.Helper()
-	client := &dns.Client{Net: network}
+	client := &dns.Client{Net: network, Timeout: time.Minute}
 	reply, _, err := client.ExchangeContext(t.Context(), new(dns.Msg).SetQuestion(name, dns.TypeA), address)
 	return reply, err
 }

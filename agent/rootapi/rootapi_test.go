@@ -65,7 +65,7 @@ func serve(t *testing.T, site Site) string {
 			t.Error(err)
 		}
 	})
-	waitCtx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	waitCtx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if conn, err := net.Dial("unix", path); err == nil {

@@ -179,7 +179,7 @@ func echoes(conn net.Conn) bool {
 	if _, err := conn.Write([]byte("!")); err != nil {
 		return false
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	n, _ := conn.Read(make([]byte, 1))
 	return n == 1
 }

@@ -293,7 +293,7 @@ func (s *site) handshake(config *tls.Config) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	_, err = conn.Read(make([]byte, 1))
@@ -329,7 +329,7 @@ func TestBytesThatAreNoTLSAreRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = conn.(*net.TCPConn).CloseWrite() // no more will come
-				if err := conn.SetReadDeadline(time.Now().Add(900 * time.Millisecond)); err != nil {
+				if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {

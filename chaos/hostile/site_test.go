@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -131,7 +132,7 @@ func (s *site) readKeys(t *testing.T, home string) {
 // that it says about itself.
 func (s *site) await(t *testing.T) {
 	t.Helper()
-	for range 500 {
+	for range 3000 { // a minute
 		status, err := s.call(s.admin, "SiteService/Status", `{}`)
 		if err == nil && all(status.body, `"coordinator":"node-1"`, `"sealingKey"`, `"jwtKey"`, `"auditKey"`) {
 			return
@@ -281,13 +282,24 @@ func (j *journal) since(mark int) string {
 	return string(j.lines.Bytes()[mark:])
 }
 
-// freePort is free now; nobody else listens on loopback here meanwhile.
+// freePort is free now for TCP and UDP, and none of those that the kernel gives
+// to others meanwhile.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + mathrand.IntN(20_000)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		udp, err := net.ListenPacket("udp", address)
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return port
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }

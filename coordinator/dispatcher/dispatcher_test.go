@@ -172,7 +172,7 @@ func (s *testSite) sync() client { return s.syncAs("n2") }
 
 func (s *testSite) syncAs(node string) client {
 	s.t.Helper()
-	opened := mtls.NewMessages(s.dial(), 64<<20, 10*time.Second)
+	opened := mtls.NewMessages(s.dial(), 64<<20, time.Minute)
 	// When it fails, the first answer says why.
 	_ = opened.Send(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{
 		Hello: &sitev1.SyncHello{Node: node, Report: &sitev1.NodeReport{}},
@@ -284,7 +284,7 @@ func TestWhatIsNoMessageEndsTheStream(t *testing.T) {
 	if _, err := here.Write([]byte{0xff, 0xff, 0xff, 0xff}); err != nil { // a length that nobody takes
 		t.Fatal(err)
 	}
-	client{t: t, Messages: mtls.NewMessages(here, 64<<20, 10*time.Second)}.wantEnd(problem.Exhausted)
+	client{t: t, Messages: mtls.NewMessages(here, 64<<20, time.Minute)}.wantEnd(problem.Exhausted)
 }
 
 // steps are endpoints in so many differences, after the first.
@@ -307,7 +307,7 @@ func (s steps) Next(term, at uint64) (*sitev1.EndpointsResponse, uint64, <-chan 
 func TestANodeThatAsksForEndpointsGetsAllOfThemInTurn(t *testing.T) {
 	s := newTestSite(t)
 	s.dispatcher.Names = steps{after: 3, moved: make(chan struct{})}
-	opened := mtls.NewMessages(s.dial(), 64<<20, 10*time.Second)
+	opened := mtls.NewMessages(s.dial(), 64<<20, time.Minute)
 	if err := opened.Send(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{Node: "n2", Endpoints: proto.Uint64(5)}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,9 @@ func (s *testSite) lengthen(size int) {
 }
 
 func TestAChainOfTrustThatFitsIntoNoMessageReachesEverybody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it signs and reads many megabytes, which is slow under the race detector")
+	}
 	site := newTestSite(t, "reef")
 	away := site.newNode("n2")
 	home := t.TempDir()

@@ -44,7 +44,7 @@ func (c contexts) next(t *testing.T) *workloadapi.X509Context {
 	select {
 	case x := <-c.got:
 		return x
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing came")
 		return nil
 	}
@@ -155,7 +155,7 @@ func TestAStreamEndsWithThePlacement(t *testing.T) {
 		if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "not to run here") {
 			t.Errorf("it ended with %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the stream goes on")
 	}
 }
@@ -197,7 +197,7 @@ func (n *testNode) bare(options ...grpc.DialOption) workload.SpiffeWorkloadAPICl
 // fetch gives the code of one call.
 func fetch(t *testing.T, c workload.SpiffeWorkloadAPIClient, header ...string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), header...), 20*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), header...), time.Minute)
 	defer cancel()
 	stream, err := c.FetchX509SVID(ctx, &workload.X509SVIDRequest{})
 	if err != nil {
@@ -325,7 +325,7 @@ func TestJunkIsGivenUp(t *testing.T) {
 		if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadAll(conn); os.IsTimeout(err) {
@@ -385,7 +385,7 @@ func TestACallerThatDiesIsLetGoOf(t *testing.T) {
 	// over it afterwards is of nobody.
 	conn := heir(t, exec.Command(self, "call-and-die", n.socket()))
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(conn); os.IsTimeout(err) {

@@ -75,7 +75,7 @@ func TestWhoGetsNoJwt(t *testing.T) {
 				n.change(func() { test.with(n) })
 			}
 			n.start()
-			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "workload.spiffe.io", test.header), 20*time.Second)
+			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "workload.spiffe.io", test.header), time.Minute)
 			defer cancel()
 			if answer, err := n.bare().FetchJWTSVID(ctx, test.request); status.Code(err) != test.code {
 				t.Errorf("it gave %v, %v", answer, err)
@@ -90,7 +90,7 @@ func TestAStrangerLearnsNothingOfJwts(t *testing.T) {
 		n.attested = problem.New(problem.NotFound, "process 7", "it is in no container of this node's")
 	})
 	n.start()
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "workload.spiffe.io", "true"), 20*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "workload.spiffe.io", "true"), time.Minute)
 	defer cancel()
 	if _, err := n.bare().ValidateJWTSVID(ctx, &workload.ValidateJWTSVIDRequest{Svid: "a.b.c", Audience: "bank"}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("validation gave %v", err)

@@ -189,7 +189,7 @@ func (n *testNode) start() (end func()) {
 
 func (n *testNode) until(what string, so func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			n.t.Fatalf("it did not come to be that %s", what)
 		}

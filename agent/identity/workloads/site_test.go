@@ -212,7 +212,7 @@ func (s *testSite) run(k *Keeper) (end func()) {
 // await waits until something is so of what is held.
 func (s *testSite) await(k *Keeper, what string, so func() bool) {
 	s.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		changed := k.Changed()
 		if so() {
