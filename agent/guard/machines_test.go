@@ -43,11 +43,8 @@ func TestGuardKillsTheQEMUOfAMachine(t *testing.T) {
 	if err := stopped.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	until := b.now() + time.Second
-	if _, err := b.Arm(t.Context(), "p.vm-1", MachineTarget(testUUID), until, 5*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if !alive() {
+	kill := b.arm("p.vm-1", MachineTarget(testUUID), b.now()+armTime, 5*time.Second)
+	if !alive() && b.now() < kill {
 		t.Error("it is dead before its time")
 	}
 	gone := func(what string, alive func() bool) {

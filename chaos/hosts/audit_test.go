@@ -11,10 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-const auditTime = 40 * time.Second
+const auditTime = patience
 
 // TestTheAuditLogOutlivesItsCoordinator: what a coordinator signed is in every
 // later export, whoever leads then, and what a voter lost it gets back.

@@ -19,7 +19,7 @@ import (
 
 const (
 	// bootTime bounds the start of a host up to its containerd.
-	bootTime = 30 * time.Second
+	bootTime = 2 * time.Minute
 	// lookEvery is how often a condition is looked at.
 	lookEvery = 20 * time.Millisecond
 	// Port is the agents' TCP port.

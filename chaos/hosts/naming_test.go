@@ -110,7 +110,7 @@ func TestWhatIsOnTheMachinesNetworkFindsOthersByName(t *testing.T) {
 		t.Errorf("a name of somebody else: %v %s", err, out)
 	}
 	namespace := []string{"ip", "netns", "exec", r.Namespace()}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := run(ctx, strings.Join(append(namespace, "busybox", "nslookup", "-type=a", webName, h.Address), " ")); err == nil {
 		t.Error("the machine's address answers another machine")
@@ -177,7 +177,7 @@ func wantOnlyFromInside(t *testing.T, r *Rig, h *Host) {
 	if err := run(t.Context(), strings.Join(append(namespace, "ip", "route", "replace", "10.88.0.1/32", "via", h.Address), " ")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := run(ctx, strings.Join(append(namespace, "busybox", "nslookup", "-type=a", webName, "10.88.0.1"), " ")); err == nil {
 		t.Error("the node's DNS answered another machine")

@@ -24,8 +24,8 @@ import (
 const (
 	webImage = "site.local/web:1"
 	webPort  = "18080"
-	// patience bounds the wait for one thing.
-	patience = 40 * time.Second
+	// patience bounds the wait for one thing, on a machine that may do much else.
+	patience = 2 * time.Minute
 )
 
 // newSite brings up a site of n hosts that runs web with so many replicas.

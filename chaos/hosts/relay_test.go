@@ -39,7 +39,7 @@ func TestLinesAreImpaired(t *testing.T) {
 	// send so many bytes from a to b and wait for their digest.
 	send := func(size int) time.Duration {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		begun := time.Now()
 		conn, err := namespaceNet{a.namespace}.Dial(ctx, "tcp", listener.Addr().String())
@@ -54,7 +54,7 @@ func TestLinesAreImpaired(t *testing.T) {
 		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		got, err := io.ReadAll(conn)
 		if want := sha256.Sum256(content); err != nil || !bytes.Equal(got, want[:]) {
 			t.Fatalf("it arrived as %x: %v", got, err)

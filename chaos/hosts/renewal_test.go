@@ -38,7 +38,7 @@ func TestANodeWhoseSVIDExpiredComesBackByItself(t *testing.T) {
 	if err := late.StartAgent(); err != nil {
 		t.Fatal(err)
 	}
-	err = r.Until(t.Context(), "the SVID of "+late.Name+" is renewed", 30*time.Second, func(context.Context) error {
+	err = r.Until(t.Context(), "the SVID of "+late.Name+" is renewed", patience, func(context.Context) error {
 		if leaf := svidOf(t, late); !leaf.NotAfter.After(time.Now()) || leaf.Equal(expired) {
 			return errors.New("it is still the old one")
 		}

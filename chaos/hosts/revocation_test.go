@@ -128,7 +128,7 @@ func TestNodeThatWasEvictedWhileItWasCutOffLearnsOfItBeforeItGossips(t *testing.
 	if err := r.Heal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(t, r, "the node to know of it", 30*time.Second, func(context.Context) error {
+	await(t, r, "the node to know of it", patience, func(context.Context) error {
 		if !strings.Contains(logOf(t, cut), "this node was evicted from the site") {
 			return errors.New("its log does not say so")
 		}

@@ -17,7 +17,7 @@ import (
 
 const (
 	// commandTime bounds one command that changes the network.
-	commandTime = 20 * time.Second
+	commandTime = time.Minute
 	// maxHosts of a rig: the last byte of their addresses, and of those they move to.
 	maxHosts = 90
 )
@@ -138,7 +138,7 @@ func (r *Rig) Host(name string) *Host {
 // Close pulls all power cords and removes what the rig made on this machine,
 // its directory too.
 func (r *Rig) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var failures error
 	for _, h := range r.Hosts {

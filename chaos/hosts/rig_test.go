@@ -113,7 +113,7 @@ func TestCutAndHeal(t *testing.T) {
 	}
 	expect := func(what string, from, to *Host, reached bool) {
 		t.Helper()
-		err := r.Until(t.Context(), what, 10*time.Second, func(context.Context) error {
+		err := r.Until(t.Context(), what, patience, func(context.Context) error {
 			if err := reach(from, to); (err == nil) != reached {
 				return fmt.Errorf("%s to %s: %v", from.Name, to.Name, err)
 			}

@@ -21,7 +21,7 @@ const (
 	// Site is the name of every rig's site.
 	Site = "harbour"
 	// settleTime bounds the wait for a site to come to rest.
-	settleTime = 60 * time.Second
+	settleTime = 3 * time.Minute
 )
 
 // Up makes a site of n hosts named node-1 and on, and waits until it has
