@@ -30,7 +30,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 echo "prerequisites: installing ${missing[*]}"
-apt-get update -q
+# A mirror that does not answer once is no reason to give up.
+apt=(apt-get -q -o Acquire::Retries=5)
+"${apt[@]}" update
 # The machine's own services are not wanted here: each host of a test starts
 # the daemons that it needs.
-apt-get install -q -y --no-install-recommends "${missing[@]}"
+"${apt[@]}" install -y --no-install-recommends "${missing[@]}"

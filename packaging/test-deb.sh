@@ -26,8 +26,12 @@ mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 echo "test-deb: a clean $suite in $root"
-debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 \
-  || { tail -20 "$root.log" >&2; fail "debootstrap failed"; }
+# A mirror that does not answer once is no reason to give up.
+for attempt in 1 2 3; do
+  ! debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 || break
+  [ "$attempt" -lt 3 ] || { tail -20 "$root.log" >&2; fail "debootstrap failed"; }
+  sleep 5
+done
 rm -f "$root.log"
 for setting in /etc/apt/apt.conf.d/* /etc/apt/apt.conf; do
   [ -f "$setting" ] && grep -qi proxy "$setting" && cp "$setting" "$root/etc/apt/apt.conf.d/99-$(basename "$setting")"
@@ -45,8 +49,9 @@ chmod 755 "$root/usr/sbin/policy-rc.d"
 enter=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive
   ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy})
 inside() { "${enter[@]}" "$@"; }
-inside apt-get update -q >"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "apt-get update failed"; }
-inside apt-get install -q -y --no-install-recommends /tmp/skerry.deb >>"$root/tmp/apt.log" 2>&1 \
+apt=(apt-get -q -o Acquire::Retries=5)
+inside "${apt[@]}" update >"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "apt-get update failed"; }
+inside "${apt[@]}" install -y --no-install-recommends /tmp/skerry.deb >>"$root/tmp/apt.log" 2>&1 \
   || { tail -20 "$root/tmp/apt.log" >&2; fail "the package does not install"; }
 
 [ "$(stat -c %a "$root/var/lib/skerry")" = 700 ] || fail "/var/lib/skerry is not 0700"
