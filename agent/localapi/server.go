@@ -212,7 +212,7 @@ func (s *Server) noVoter() error {
 	}
 	return problem.New(problem.Unavailable, "site "+s.Site, "%s reaches no voter of the site%s", s.Node, s.missingVoters()).
 		WithHint("nothing was changed; workloads go on running; status, get, why, logs and exec " +
-			"answer for this node alone; check its network, ask another node, or leave a change here with --when-connected")
+			"answer for this node alone; check its network, or ask another node")
 }
 
 // missingVoters names those that this node knows, none of which it reaches.

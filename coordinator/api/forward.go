@@ -130,6 +130,6 @@ func (s *Server) noCoordinator() error {
 		p = problem.New(problem.Unavailable, "site "+s.Site,
 			"there is no coordinator: %s reaches no quorum; voters not heard of: %s", s.Node, joinNames(missing))
 	}
-	return p.WithHint("nothing was changed; workloads go on running; reads work with --stale; " +
-		"bring a majority of the voters back into reach of each other, or leave a change here with --when-connected")
+	return p.WithHint("nothing was changed; workloads go on running; status, get, why, logs and exec answer; " +
+		"bring a majority of the voters back into reach of each other")
 }

@@ -125,7 +125,7 @@ func (o *deleteOptions) one(ctx context.Context, c *client.Client, target doomed
 		return o.queue(ctx, c, &skerryv1.DeferredChange{RequestId: id, Change: &skerryv1.DeferredChange_Delete{Delete: request}}, err)
 	}
 	if err != nil {
-		return err
+		return o.wait.offer(err)
 	}
 	_, err = fmt.Fprintf(o.Out, "%s deleted\n", subject(target.kind, target.name))
 	return err

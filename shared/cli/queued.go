@@ -28,9 +28,25 @@ func (w *whenConnected) add(cmd *cobra.Command) {
 }
 
 // instead tells whether a change that failed with err is to be queued.
-func (w whenConnected) instead(err error) bool {
+func (w whenConnected) instead(err error) bool { return bool(w) && mayWait(err) }
+
+// mayWait: the change itself was not refused.
+func mayWait(err error) bool {
 	kind := problem.KindOf(err)
-	return bool(w) && err != nil && (kind == problem.Unavailable || kind == problem.Timeout)
+	return err != nil && (kind == problem.Unavailable || kind == problem.Timeout)
+}
+
+// offer to queue a change that found no coordinator.
+func (whenConnected) offer(err error) error {
+	var p *problem.Error
+	if !mayWait(err) || !errors.As(err, &p) {
+		return err
+	}
+	const leave = "--when-connected leaves the change with the node that answers"
+	if p.Hint == "" {
+		return p.WithHint(leave)
+	}
+	return p.WithHint("%s; %s", p.Hint, leave)
 }
 
 // queue a change, signed by this operator, on the node that answers.

@@ -59,10 +59,12 @@ func TestWhatCannotBeChangedNowWaits(t *testing.T) {
 		refuse error
 		code   int
 		verb   string // of what waits; empty: nothing does
+		// offered: the hint names the flag.
+		offered bool
 	}{
 		"an apply":                      {line: "apply -f - --when-connected", refuse: away, verb: "apply"},
 		"a deletion":                    {line: "delete workload web --when-connected", refuse: away, verb: "delete"},
-		"an apply that may not wait":    {line: "apply -f -", refuse: away, code: 7},
+		"an apply that may not wait":    {line: "apply -f -", refuse: away, code: 7, offered: true},
 		"a dry run":                     {line: "apply -f - --dry-run --when-connected", refuse: away, code: 7},
 		"an apply that was carried out": {line: "apply -f - --when-connected"},
 		"an apply that is wrong":        {line: "apply -f - --when-connected", refuse: problem.New(problem.Forbidden, "Workload/web", "no"), code: 5},
@@ -75,6 +77,9 @@ func TestWhatCannotBeChangedNowWaits(t *testing.T) {
 			}
 			if (len(site.kept) == 1) != (c.verb != "") {
 				t.Fatalf("%v wait", site.kept)
+			}
+			if offered := strings.Contains(r.err.String(), "--when-connected leaves the change"); offered != c.offered {
+				t.Errorf("offered to wait: %t: %s", offered, r.err.String())
 			}
 			if c.verb == "" {
 				return
