@@ -166,7 +166,7 @@ func (c *Core) Done(action Action, err error, now time.Duration) {
 
 // Reports are the present state of all placements that the orders name, sorted.
 func (c *Core) Reports() []*sitev1.PlacementReport {
-	var reports []*sitev1.PlacementReport
+	reports := make([]*sitev1.PlacementReport, 0, len(c.ids))
 	for _, id := range c.ids {
 		t := c.tasks[id]
 		if t.desired == nil || t.undecided() {
@@ -174,7 +174,7 @@ func (c *Core) Reports() []*sitev1.PlacementReport {
 		}
 		reports = append(reports, &sitev1.PlacementReport{
 			Project: t.desired.GetProject(), Placement: t.desired.GetName(),
-			Status: proto.CloneOf(t.status), Gone: c.looked && t.gone(), Lapsed: t.lapsed(),
+			Status: copyOf(t.status), Gone: c.looked && t.gone(), Lapsed: t.lapsed(),
 			Migration: t.migration(),
 		})
 	}
@@ -187,7 +187,7 @@ func (c *Core) Status(project, name string) *skerryv1.PlacementStatus {
 	if t == nil {
 		return nil
 	}
-	return proto.CloneOf(t.status)
+	return copyOf(t.status)
 }
 
 // sooner of two waits, of which 0 means never.

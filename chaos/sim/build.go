@@ -27,7 +27,7 @@ func newWorld(options Options) *world {
 		options: options, kernel: &kernel{},
 		log: check.NewLog(), history: &check.History{}, leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
-		prints: map[*x509.Certificate][]byte{},
+		prints: map[*x509.Certificate][]byte{}, needs: map[*skerryv1.Workload]check.Needs{},
 		turns:  check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
 		proven: map[string]uint64{}, awayAt: map[string]uint64{}, besides: map[[2]string]bool{}, wrong: map[string]string{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
@@ -210,14 +210,30 @@ func (w *world) capacities() map[string]*skerryv1.Capacity {
 }
 
 // bound are the placements that have a node.
-func bound(placements []*skerryv1.Placement) []check.Bound {
-	var all []check.Bound
+func (w *world) bound(placements []*skerryv1.Placement) []check.Bound {
+	all := make([]check.Bound, 0, len(placements))
 	for _, p := range placements {
 		if p.GetNode() != "" && p.GetEnded() == nil {
-			all = append(all, check.Bound{Node: p.GetNode(), Name: p.GetName(), Needs: needsOf(p)})
+			all = append(all, check.Bound{Node: p.GetNode(), Name: p.GetName(), Needs: w.needsOf(p)})
 		}
 	}
 	return all
+}
+
+// mostNeeds are remembered.
+const mostNeeds = 4096
+
+// needsOf a placement, found out once for a template that the state holds.
+func (w *world) needsOf(p *skerryv1.Placement) check.Needs {
+	needs, known := w.needs[p.GetSpec()]
+	if !known {
+		if len(w.needs) == mostNeeds {
+			clear(w.needs)
+		}
+		needs = needsOf(p)
+		w.needs[p.GetSpec()] = needs
+	}
+	return needs
 }
 
 func needsOf(p *skerryv1.Placement) check.Needs {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -99,11 +98,11 @@ func (h *host) now() time.Time {
 func (h *host) run() string {
 	switch {
 	case h.world.has(RestartIsPower):
-		return fmt.Sprintf("%s-%d-%d", h.name, h.lives, h.starts)
+		return h.name + "-" + strconv.Itoa(h.lives) + "-" + strconv.Itoa(h.starts)
 	case h.world.has(NoPower):
 		return h.name
 	}
-	return fmt.Sprintf("%s-%d-%d", h.name, h.lives, h.boots)
+	return h.name + "-" + strconv.Itoa(h.lives) + "-" + strconv.Itoa(h.boots)
 }
 
 // start begins a process unless a fault forbids it or one runs.

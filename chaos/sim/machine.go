@@ -31,6 +31,8 @@ type machine struct {
 	changed func()
 	// sick instances never become healthy.
 	sick map[string]bool
+	// images are the digests of those that are wholly present, sorted; nil: look.
+	images []string
 }
 
 func newMachine(h *host) *machine {
@@ -147,20 +149,23 @@ func (m *machine) exitOne(rng *rand.Rand) {
 }
 
 func (m *machine) addImage(digest string) {
+	m.images = nil
 	m.driver.AddImage(runtime.StoredImage{Name: imageName(digest), Digest: digest, Size: 1 << 20})
 }
 
-// digests of the images that are wholly present, sorted.
+// digests of the images that are wholly present, sorted. They must not be changed.
 func (m *machine) digests() []string {
+	if m.images != nil {
+		return m.images
+	}
 	stored, err := m.driver.Images(context.Background())
 	if err != nil {
 		panic("the driver in memory cannot list its images: " + err.Error())
 	}
-	var digests []string
 	for _, image := range stored {
-		digests = append(digests, image.Digest)
+		m.images = append(m.images, image.Digest)
 	}
-	return digests
+	return m.images
 }
 
 func (m *machine) holds(digest string) bool { return slices.Contains(m.digests(), digest) }

@@ -204,7 +204,7 @@ func (v *voter) send(messages []*raftpb.Message) {
 			v.world.trace.fold('u', m.GetTo())
 			continue
 		}
-		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.process, data) })
+		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.process, m) })
 		if !v.world.net.reachable(v.host.index, to) {
 			v.unreachable(m.GetTo())
 		}
@@ -233,18 +233,15 @@ func (v *voter) reportSnapshot(id uint64, ok bool) {
 	})
 }
 
-// receive takes in a message of another replica.
-func (p *process) receive(from *process, data []byte) {
+// receive takes in a message of another replica, as it is: replicas change nothing in
+// messages.
+func (p *process) receive(from *process, m *raftpb.Message) {
 	if p == nil || p.voter == nil || p.voter.gone() {
 		return
 	}
 	peer, ok := p.admit(from.leaf())
 	if _, back := from.admit(p.leaf()); !ok || !back {
 		return
-	}
-	m := &raftpb.Message{}
-	if err := proto.Unmarshal(data, m); err != nil {
-		panic("a raft message does not parse: " + err.Error())
 	}
 	if m.GetTo() != p.host.raft.id || !p.isReplica(peer, m.GetFrom()) {
 		return // for a replica that was here before, or from one that is not of the site

@@ -99,7 +99,7 @@ func (w *world) advanced(view *state.View) {
 	w.prove(view)
 	w.noteAway(view)
 	w.turns.Observe(view.Index(), nodes, view.Workloads(), placements)
-	w.violate(check.Fits(w.real, bound(placements)))
+	w.violate(check.Fits(w.real, w.bound(placements)))
 }
 
 // wanted is what the newest committed state wants of an instance.

@@ -123,6 +123,8 @@ type world struct {
 	operators map[int]*operator
 	// prints are the fingerprints of keys in certificates.
 	prints map[*x509.Certificate][]byte
+	// needs of templates, by what the states hold.
+	needs map[*skerryv1.Workload]check.Needs
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.
