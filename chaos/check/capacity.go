@@ -1,7 +1,6 @@
 package check
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -24,7 +23,8 @@ type Bound struct {
 // Fits tells whether what is bound to each node fits it.
 func Fits(nodes map[string]*skerryv1.Capacity, bound []Bound) *Violation {
 	used := map[string]*Needs{}
-	holders := map[string]string{}
+	type portOf struct{ port, node string }
+	holders := map[portOf]string{}
 	for _, b := range bound {
 		u := used[b.Node]
 		if u == nil {
@@ -34,9 +34,9 @@ func Fits(nodes map[string]*skerryv1.Capacity, bound []Bound) *Violation {
 		u.CPUMilli += b.CPUMilli
 		u.MemoryBytes += b.MemoryBytes
 		for _, port := range b.HostPorts {
-			key := fmt.Sprintf("%s of %s", port, b.Node)
+			key := portOf{port, b.Node}
 			if other, taken := holders[key]; taken {
-				return violated(Capacity, "%s and %s both have port %s", other, b.Name, key)
+				return violated(Capacity, "%s and %s both have port %s of %s", other, b.Name, port, b.Node)
 			}
 			holders[key] = b.Name
 		}

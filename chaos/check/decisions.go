@@ -9,11 +9,14 @@ import (
 // entry: healthy ones end only when somebody asked for it or when enough others
 // are healthy, and those that stay are never replaced by themselves.
 type Decisions struct {
-	placements map[string]*skerryv1.Placement
+	placements map[object]*skerryv1.Placement
 	ready      map[string]bool
 	// excused placements may end by the next entry, whatever else holds.
 	excused map[string]bool
 }
+
+// object of a project, by its name.
+type object struct{ project, name string }
 
 // Excuse placements that the next entry ends for a reason that other rules judge.
 func (d *Decisions) Excuse(names map[string]bool) { d.excused = names }
@@ -29,22 +32,23 @@ func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Worklo
 			delete(readyBefore, n.GetName()) // somebody asked for its end
 		}
 	}
-	d.placements, d.ready = make(map[string]*skerryv1.Placement, len(placements)), make(map[string]bool, len(nodes))
+	d.placements, d.ready = make(map[object]*skerryv1.Placement, len(placements)), make(map[string]bool, len(nodes))
 	for _, n := range nodes {
 		d.ready[n.GetName()] = n.GetState() == skerryv1.NodeState_NODE_STATE_READY
 	}
-	wanted := make(map[string]*skerryv1.Workload, len(workloads))
+	wanted := make(map[object]*skerryv1.Workload, len(workloads))
 	for _, w := range workloads {
-		wanted[w.GetProject()+"/"+w.GetName()] = w
+		wanted[object{w.GetProject(), w.GetName()}] = w
 	}
-	healthy := map[string]int{}
+	healthy := map[object]int{}
 	for _, p := range placements {
-		d.placements[p.GetProject()+"/"+p.GetName()] = p
-		w := wanted[p.GetProject()+"/"+p.GetWorkload()]
+		d.placements[object{p.GetProject(), p.GetName()}] = p
+		of := object{p.GetProject(), p.GetWorkload()}
+		w := wanted[of]
 		// New ones beside the old ones count together with those.
 		beside := w.GetUpdate().GetStrategy() == manifest.Canary || w.GetUpdate().GetStrategy() == manifest.BlueGreen
 		if runs(p) && d.ready[p.GetNode()] && (beside || p.GetGeneration() == w.GetGeneration()) {
-			healthy[p.GetProject()+"/"+p.GetWorkload()]++
+			healthy[of]++
 		}
 	}
 	defer func() { d.excused = nil }()
@@ -52,15 +56,15 @@ func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Worklo
 }
 
 // ended looks at every placement that was healthy and is not to run any more.
-func (d *Decisions) ended(before map[string]*skerryv1.Placement, ready map[string]bool,
-	wanted map[string]*skerryv1.Workload, healthy map[string]int,
+func (d *Decisions) ended(before map[object]*skerryv1.Placement, ready map[string]bool,
+	wanted map[object]*skerryv1.Workload, healthy map[object]int,
 ) *Violation {
 	for key, was := range before {
 		now := d.placements[key]
 		if was.GetRun() != 0 || d.excused[was.GetName()] || was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue
 		}
-		name := was.GetProject() + "/" + was.GetWorkload()
+		name := object{was.GetProject(), was.GetWorkload()}
 		w := wanted[name]
 		if manifest.LeaseOf(was.GetSpec()) > 0 {
 			continue // it ends when its lease does, however it is

@@ -28,7 +28,7 @@ func newWorld(options Options) *world {
 		log: check.NewLog(), history: &check.History{}, leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
 		prints: map[*x509.Certificate][]byte{}, needs: map[*skerryv1.Workload]check.Needs{},
-		turns:  check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
+		turns: check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
 		proven: map[string]uint64{}, awayAt: map[string]uint64{}, besides: map[[2]string]bool{}, wrong: map[string]string{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}

@@ -196,8 +196,11 @@ func (s *served) tell() {
 
 // siteOrders are made once for all streams, as the hub does.
 func (c *coordinator) siteOrders() *dispatcher.Site {
-	if view := c.store.View(); c.orders == nil || c.orders.View() != view {
+	switch view := c.store.View(); {
+	case c.orders == nil:
 		c.orders = dispatcher.SiteOf(view)
+	case c.orders.View() != view:
+		c.orders = c.orders.At(view)
 	}
 	return c.orders
 }

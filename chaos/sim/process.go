@@ -232,7 +232,7 @@ func (p *process) runReplica(id uint64) {
 // it does not.
 func (p *process) hostOfReplica(id uint64) int {
 	if p.voter != nil {
-		for _, node := range p.voter.store.View().Nodes() {
+		for node := range p.voter.store.View().AllNodes() {
 			if node.GetRaftId() == id {
 				return p.world.hostByName(node.GetName())
 			}

@@ -269,7 +269,7 @@ func (p *process) isReplica(peer certs.Peer, id uint64) bool {
 // not when its node was evicted.
 func (v *voter) maySend(to int) bool {
 	view := v.store.View()
-	node, other := view.Node(hostName(to)), v.world.hosts[to].process
+	node, other := view.Node(v.world.hosts[to].name), v.world.hosts[to].process
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		return false
 	}

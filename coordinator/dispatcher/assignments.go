@@ -27,6 +27,16 @@ func SiteOf(view *state.View) *Site {
 	return s
 }
 
+// At a newer view: what all nodes share is the same while neither nodes, nor what
+// concerns all of them, nor the chain of trust has changed.
+func (s *Site) At(view *state.View) *Site {
+	if view.NodesIndex() != s.view.NodesIndex() || view.CommonIndex() != s.view.CommonIndex() ||
+		view.AuthorityGeneration() != s.view.AuthorityGeneration() || len(view.Trust()) != len(s.view.Trust()) || len(view.Awaited()) != len(s.view.Awaited()) {
+		return SiteOf(view)
+	}
+	return &Site{view: view, survey: s.survey, print: s.print}
+}
+
 // View that the orders are made from.
 func (s *Site) View() *state.View { return s.view }
 
