@@ -210,10 +210,17 @@ func (d *Driver) addDisk(ctx context.Context, id string, disk volumeDisk) (targe
 	return target, d.plug(ctx, id, text)
 }
 
+// plug in a device. A libvirtd that was killed in the middle of it forgets what it
+// has given to QEMU already, and then QEMU takes it no second time.
 func (d *Driver) plug(ctx context.Context, id, device string) error {
-	return d.link.do(ctx, slowTime, func(l *golibvirt.Libvirt) error {
+	err := d.link.do(ctx, slowTime, func(l *golibvirt.Libvirt) error {
 		return l.DomainAttachDeviceFlags(d.domainOf(id), device, uint32(golibvirt.DomainDeviceModifyLive))
 	})
+	if err != nil && strings.Contains(err.Error(), "Duplicate ") {
+		return problem.New(problem.Unavailable, id, "libvirt was ended while it plugged a device in, and does not know that it is there").
+			WithHint("it has it after the next skerry vm restart NAME")
+	}
+	return err
 }
 
 // unplug asks the guest to give a device up, and waits until it has.

@@ -163,3 +163,58 @@ func TestAMachineMoves(t *testing.T) {
 	must(t, source.Forget(t.Context(), spec.ID))
 	runs(target)
 }
+
+// When the libvirtd of either end is killed while a machine is copied, it goes on
+// where it was, and nothing is left at the other end.
+func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
+	daemons := []*libvirttest.Daemon{}
+	drivers := []*Driver{}
+	for _, name := range []string{"m", "n"} {
+		daemon, err := libvirttest.Start(filepath.Join(testDir, name))
+		must(t, err)
+		t.Cleanup(daemon.Stop)
+		d := newNode(t, daemon).open(t)
+		d.Belong("harbour")
+		daemons, drivers = append(daemons, daemon), append(drivers, d)
+	}
+	source, target := drivers[0], drivers[1]
+	spec := machineSpec(t, source, "vm-1")
+	machineSpec(t, target, "vm-1") // its image
+	run(t, source, spec)
+	up := func() bool { return source.PingAgent(t.Context(), spec.ID) == nil }
+	until(t, "the guest's agent answers", up)
+	begun := inGuest(t, source, spec.ID, "cat", "/proc/sys/kernel/random/boot_id")
+	for i, end := range []string{"source", "target"} {
+		departure, err := source.Depart(t.Context(), spec.ID)
+		must(t, err)
+		arrival, err := target.Arrive(t.Context(), spec, departure.Offer())
+		must(t, err)
+		for j, here := range departure.Sockets() {
+			join(t, here, arrival.Sockets()[j], -1)
+		}
+		killed := make(chan struct{})
+		time.AfterFunc(200*time.Millisecond, func() {
+			daemons[i].Kill()
+			close(killed)
+		})
+		rest, err := departure.Copy(t.Context(), arrival.Answer())
+		<-killed
+		if err == nil { // it was faster; then the other end does not take it over
+			t.Logf("the copy was faster than the end of libvirtd at the %s: %d bytes for the other end", end, len(rest))
+		}
+		must(t, daemons[i].Start())
+		arrival.Close()
+		departure.Close()
+		until(t, "nothing is left at the other end", func() bool {
+			_ = errors.Join(target.Remove(t.Context(), spec.ID), target.Forget(t.Context(), spec.ID)) // as the agent does what has no order
+			return stateOf(t, target, spec.ID).ID == "" && !target.Has(spec.ID)
+		})
+		until(t, "the guest goes on", up)
+		if now := inGuest(t, source, spec.ID, "cat", "/proc/sys/kernel/random/boot_id"); now != begun {
+			t.Errorf("after the end of libvirtd at the %s the guest booted again: %q, then %q", end, begun, now)
+		}
+		if got := stateOf(t, source, spec.ID).State; got != runtime.Running {
+			t.Errorf("after the end of libvirtd at the %s it is in state %d", end, got)
+		}
+	}
+}
