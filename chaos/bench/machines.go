@@ -22,8 +22,8 @@ const (
 	vmStartRuns = 10
 	vmImage     = "disk"
 	// manyVMs are defined, so many at once; manyTime bounds how long those take to
-	// start and to stop. More processors may not be promised of the two there are.
-	manyVMs    = 20
+	// start and to stop.
+	manyVMs    = 100
 	manyAtOnce = 10
 	manyTime   = 5 * time.Minute
 	// settleTime passes before memory is read.
@@ -169,7 +169,7 @@ func vmMany(ctx context.Context, binary, dir string) (result, error) {
 		return nil, err
 	}
 	defer closeRig(r)
-	if _, err := r.Skerry(ctx, nil, "apply", "-f", writeFile(dir, "settings.yaml", "kind: Settings\nname: site\nscheduling: {cpuPercent: 1000, memoryPercent: 1000, diskPercent: 1000}\n")); err != nil {
+	if _, err := r.Skerry(ctx, nil, "apply", "-f", writeFile(dir, "settings.yaml", "kind: Settings\nname: site\nscheduling: {cpuPercent: 10000, memoryPercent: 10000, diskPercent: 10000}\n")); err != nil {
 		return nil, err
 	}
 	before, err := settledMemory(ctx, r)

@@ -28,7 +28,7 @@ func TestThePolicyIsThatOfTheSettings(t *testing.T) {
 		t.Errorf("without settings it is %+v", got)
 	}
 	s.ok(declareEntry(&skerryv1.Settings{Kind: "Settings", Name: "site", Scheduling: &skerryv1.Scheduling{
-		Strategy: "pack", CpuPercent: 200, MemoryPercent: 9999, ReservedCpu: "500m", ReservedDisk: "1Gi", ReservedMemory: "much",
+		Strategy: "pack", CpuPercent: 200, MemoryPercent: 10001, ReservedCpu: "500m", ReservedDisk: "1Gi", ReservedMemory: "much",
 	}}))
 	want := Policy{Pack: true, CPUPercent: 200, MemoryPercent: 100, DiskPercent: 100, ReservedCPUMilli: 500, ReservedDiskBytes: 1 << 30}
 	if got := s.store.View().Policy(); got != want {

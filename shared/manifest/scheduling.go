@@ -14,7 +14,7 @@ const (
 // Bounds of how much nodes promise, in percent of what they have.
 const (
 	MinPromised = 10
-	MaxPromised = 1000
+	MaxPromised = 10000
 )
 
 func (v *validator) scheduling(s *skerryv1.Scheduling) {

@@ -313,7 +313,7 @@ type Scheduling struct {
 	// `spread`: the least loaded node is the best. `pack`: the fullest one that
 	// still has room, so that others stay empty. Default: `spread`.
 	Strategy string `protobuf:"bytes,1,opt,name=strategy,proto3" json:"strategy,omitempty"`
-	// How many percent of their CPU, memory and disk nodes promise, 10 to 1000;
+	// How many percent of their CPU, memory and disk nodes promise, 10 to 10000;
 	// more than 100 is overcommitted. Default: 100.
 	CpuPercent    uint32 `protobuf:"varint,2,opt,name=cpu_percent,json=cpuPercent,proto3" json:"cpu_percent,omitempty"`
 	MemoryPercent uint32 `protobuf:"varint,3,opt,name=memory_percent,json=memoryPercent,proto3" json:"memory_percent,omitempty"`
