@@ -23,6 +23,8 @@ const (
 	// are such nodes.
 	vmReplaceRuns = 5
 	vmLease       = "5s"
+	// vmSlow is what is wanted; a run that takes longer is told of.
+	vmSlow = 8 * time.Second
 )
 
 // vmReplace measures, on sites of three hosts, from the moment when the power of
@@ -100,10 +102,25 @@ func vmReplaceOnce(ctx context.Context, r *hosts.Rig) (time.Duration, error) {
 		return 0, fmt.Errorf("%w\n%s", err, said)
 	}
 	took := time.Since(begun)
+	if took > vmSlow {
+		tellSlow(ctx, r)
+	}
 	if err := victim.Boot(ctx); err != nil {
 		return 0, err
 	}
 	return took, victim.StartAgent()
+}
+
+// tellSlow says what the site and its agents know of a run that took long.
+func tellSlow(ctx context.Context, r *hosts.Rig) {
+	const last = 40
+	said, _ := r.Skerry(ctx, nil, "events") // adds to what is told
+	for _, h := range r.Hosts {
+		text, _ := os.ReadFile(h.AgentLog()) // likewise
+		lines := strings.Split(string(text), "\n")
+		said += h.Name + ":\n" + strings.Join(lines[max(0, len(lines)-last):], "\n")
+	}
+	progress("it took long:\n%s", said)
 }
 
 // writes tells whether a guest writes that is not known, and notes it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -190,12 +191,15 @@ func (h *Host) Console(placement string) (size int64, last time.Time) {
 
 // Consoles are the placements whose guests have written something on this host.
 func (h *Host) Consoles() ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(h.dir, "state-vms", "logs", "default.*", "0"))
-	var names []string
+	names, err := h.guests()
+	return slices.DeleteFunc(names, func(name string) bool { return h.ConsoleSize(name) == 0 }), err
+}
+
+// guests are the placements whose guests have a console on this host.
+func (h *Host) guests() (names []string, err error) {
+	files, err := filepath.Glob(h.consoleFile("*"))
 	for _, file := range files {
-		if info, err := os.Stat(file); err == nil && info.Size() > 0 {
-			names = append(names, strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "default."))
-		}
+		names = append(names, strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "default."))
 	}
 	return names, err
 }

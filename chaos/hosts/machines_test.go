@@ -37,13 +37,13 @@ func tellMachines(t *testing.T, r *Rig) {
 		t.Logf("skerry %v: %v\n%s", args, err, said)
 	}
 	for _, host := range r.Hosts {
-		placements, _ := host.Consoles() // a host that is off has none
+		placements, _ := host.guests() // a host that is off has none
 		for _, placement := range placements {
 			said, err := r.Skerry(ctx, nil, "exec", placement, "--", "sh", "-c", "ip address; ip route; cat /proc/[0-9]*/cmdline")
 			t.Logf("%s on %s says: %v\n%s\nand on its console:\n%s", placement, host.Name, err, said, host.consoleEnd(placement))
 		}
-		if pids, err := host.Processes(ctx, QEMU); err == nil {
-			t.Logf("on %s run the QEMUs %v", host.Name, pids)
+		if threads, err := host.Command(ctx, nil, "sh", "-c", "ps -eLo pid,stat,time,wchan:20,comm | grep -e qemu -e CPU; tail -n 20 "+host.libvirtDir()+"/log"); err == nil {
+			t.Logf("QEMU's threads on %s, and what libvirt says:\n%s", host.Name, threads)
 		}
 	}
 }
