@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"skerry.dev/certs/mtls"
 )
@@ -65,7 +64,7 @@ func (s *site) ask(as tls.Certificate, method, path string, header http.Header) 
 		return err.Error()
 	}
 	request.Header = header
-	response, err := (&http.Client{Transport: transport, Timeout: 5 * time.Second}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: patience}).Do(request)
 	if err != nil {
 		return err.Error()
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -48,7 +47,7 @@ func TestNobodyGetsAJwtThatIsNotTheirs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			transport := speaking(mtls.Sync, c.as)
 			defer transport.CloseIdleConnections()
-			client := sitev1connect.NewWorkloadIdentityServiceClient(&http.Client{Transport: transport, Timeout: 3 * time.Second}, "https://"+s.address)
+			client := sitev1connect.NewWorkloadIdentityServiceClient(&http.Client{Transport: transport, Timeout: patience}, "https://"+s.address)
 			s.judge(t, func(t *testing.T) {
 				mark := s.log.size()
 				got, err := client.IssueJwtSvid(t.Context(), connect.NewRequest(c.request))

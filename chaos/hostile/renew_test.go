@@ -35,7 +35,7 @@ func speaking(protocol string, as tls.Certificate) *http2.Transport {
 func (s *site) renew(ctx context.Context, as tls.Certificate, request *sitev1.RenewRequest) (*sitev1.RenewResponse, error) {
 	transport := speaking(mtls.Renew, as)
 	defer transport.CloseIdleConnections()
-	client := sitev1connect.NewRenewServiceClient(&http.Client{Transport: transport, Timeout: 3 * time.Second}, "https://"+s.address)
+	client := sitev1connect.NewRenewServiceClient(&http.Client{Transport: transport, Timeout: patience}, "https://"+s.address)
 	got, err := client.Renew(ctx, connect.NewRequest(request))
 	if err != nil {
 		return nil, problem.FromConnect(err)

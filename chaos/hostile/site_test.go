@@ -161,7 +161,7 @@ type answer struct {
 // what is tested here.
 func (s *site) client(as tls.Certificate) *http.Client {
 	return &http.Client{
-		Timeout: 5 * time.Second,
+		Timeout: patience,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			TLSClientConfig: &tls.Config{
