@@ -23,6 +23,10 @@ const (
 	// given up pingTimeout later: together below two seconds.
 	pingAfter   = 800 * time.Millisecond
 	pingTimeout = time.Second
+	// Who joins, or was away for long, has nobody else to ask: a node that is slow
+	// to answer, for all that it does, is better than none.
+	joinerPingAfter   = 2 * time.Second
+	joinerPingTimeout = 5 * time.Second
 	// idleClient is how long a connection is kept that nobody uses. Each one is
 	// pinged all the time.
 	idleClient = time.Minute
@@ -208,12 +212,12 @@ func (c *outgoing) Read(p []byte) (int, error) {
 // HTTPClient returns a client for one protocol over HTTP/2; connections are
 // kept and shared, a dead peer is noticed within two seconds.
 func (d *Dialer) HTTPClient(protocol string, expect Allow) *http.Client {
-	return httpClient(func(ctx context.Context, address string) (shielded, error) {
+	return httpClient(pingAfter, pingTimeout, func(ctx context.Context, address string) (shielded, error) {
 		return d.learnAndDial(ctx, address, protocol, expect)
 	})
 }
 
-func httpClient(dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
+func httpClient(pingAfter, pingTimeout time.Duration, dial func(ctx context.Context, address string) (shielded, error)) *http.Client {
 	return &http.Client{
 		Transport: &http2.Transport{
 			DialTLSContext: func(ctx context.Context, _, address string, _ *tls.Config) (net.Conn, error) {

@@ -38,7 +38,7 @@ type Joiner struct {
 // NewJoiner returns a joiner for the node at host:port.
 func NewJoiner(network env.Net, address string) *Joiner {
 	j := &Joiner{address: address}
-	j.Client = httpClient(func(ctx context.Context, _ string) (shielded, error) { return j.dial(ctx, network) })
+	j.Client = httpClient(joinerPingAfter, joinerPingTimeout, func(ctx context.Context, _ string) (shielded, error) { return j.dial(ctx, network) })
 	return j
 }
 

@@ -69,7 +69,7 @@ func (s *suite) patience() time.Duration {
 	if s.Machine != nil {
 		return 2 * time.Minute
 	}
-	return 20 * time.Second
+	return time.Minute
 }
 
 const imageName = "site.local/web:1"

@@ -26,7 +26,7 @@ func (s *suite) wantLog(id string, tail int, want string) {
 	s.Helper()
 	got := ""
 	// What was written last may come a moment after the end.
-	for end := time.Now().Add(s.patience() / 4); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(s.patience()); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		got = s.read(id, runtime.LogOptions{Tail: tail})
 	}
 	if got != want {

@@ -154,7 +154,7 @@ func (d *daemon) start() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	for range 200 {
+	for range 1200 { // a minute
 		if conn, err := net.Dial("unix", d.address()); err == nil {
 			return conn.Close()
 		}
@@ -208,7 +208,7 @@ func (h *host) open(t *testing.T) *Driver {
 
 // clear removes all that a test left running.
 func (h *host) clear(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	d, err := New(h.config)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestWhatTheGuardKilledIsRemoved(t *testing.T) {
 	client := &guard.Client{Dir: dir, Run: "run", Net: system.Net, Now: system.Clock.Now}
 	t.Cleanup(func() { client.Close(); cancel(); <-ended })
 	until(t, "the guard answers", func() bool { _, err := client.Check(t.Context()); return err == nil })
-	_, err = client.Arm(t.Context(), spec.ID, d.GuardTarget(spec.ID, true), system.Clock.Elapsed()+time.Second, 5*time.Second)
+	_, err = client.Arm(t.Context(), spec.ID, d.GuardTarget(spec.ID, true), system.Clock.Elapsed()+4*time.Second, 5*time.Second)
 	must(t, err)
 	until(t, "nothing of it runs", func() bool { return state(t, d, spec.ID) == runtime.Exited })
 	must(t, d.Remove(t.Context(), spec.ID))
