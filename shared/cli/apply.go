@@ -85,16 +85,13 @@ func (o *applyOptions) send(cmd *cobra.Command, resources []*skerryv1.Resource) 
 		answer, err := call(ctx, o.app, c.Resources().Apply, &skerryv1.ApplyRequest{
 			Resources: resources, RequestId: id, DryRun: o.dryRun,
 		})
-		switch {
-		case err == nil:
-		case o.dryRun:
-			return err
-		case o.wait.instead(err):
-			return o.queue(ctx, c, &skerryv1.DeferredChange{
+		if err != nil && !o.dryRun {
+			return o.later(ctx, c, o.wait, &skerryv1.DeferredChange{
 				RequestId: id, Change: &skerryv1.DeferredChange_Apply{Apply: &skerryv1.ApplyRequest{Resources: resources}},
 			}, err)
-		default:
-			return o.wait.offer(err)
+		}
+		if err != nil {
+			return err
 		}
 		if o.output.isData() {
 			return o.output.write(o.Out, answer)

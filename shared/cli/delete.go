@@ -121,11 +121,8 @@ func (o *deleteOptions) one(ctx context.Context, c *client.Client, target doomed
 		Kind: target.kind, Name: target.name, Project: target.project, RequestId: id, WithData: o.withData && target.kind == "Volume",
 	}
 	_, err = call(ctx, o.app, c.Resources().Delete, request)
-	if o.wait.instead(err) {
-		return o.queue(ctx, c, &skerryv1.DeferredChange{RequestId: id, Change: &skerryv1.DeferredChange_Delete{Delete: request}}, err)
-	}
 	if err != nil {
-		return o.wait.offer(err)
+		return o.later(ctx, c, o.wait, &skerryv1.DeferredChange{RequestId: id, Change: &skerryv1.DeferredChange_Delete{Delete: request}}, err)
 	}
 	_, err = fmt.Fprintf(o.Out, "%s deleted\n", subject(target.kind, target.name))
 	return err

@@ -27,20 +27,18 @@ func (w *whenConnected) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar((*bool)(w), "when-connected", false, "if there is no coordinator in reach, leave the change with the node that answers, to be made when there is one")
 }
 
-// instead tells whether a change that failed with err is to be queued.
-func (w whenConnected) instead(err error) bool { return bool(w) && mayWait(err) }
-
-// mayWait: the change itself was not refused.
-func mayWait(err error) bool {
-	kind := problem.KindOf(err)
-	return err != nil && (kind == problem.Unavailable || kind == problem.Timeout)
-}
-
-// offer to queue a change that found no coordinator.
-func (whenConnected) offer(err error) error {
+// later queues a change that failed with refused because there is no coordinator, if
+// the flag asks for that; if not, it offers to. Any other refusal it returns.
+func (a *app) later(ctx context.Context, c *client.Client, wait whenConnected, change *skerryv1.DeferredChange, refused error) error {
+	if kind := problem.KindOf(refused); kind != problem.Unavailable && kind != problem.Timeout {
+		return refused
+	}
+	if wait {
+		return a.queue(ctx, c, change, refused)
+	}
 	var p *problem.Error
-	if !mayWait(err) || !errors.As(err, &p) {
-		return err
+	if deferred.Suits(change) != nil || !errors.As(refused, &p) {
+		return refused
 	}
 	const leave = "--when-connected leaves the change with the node that answers"
 	if p.Hint == "" {

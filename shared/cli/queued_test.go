@@ -62,12 +62,14 @@ func TestWhatCannotBeChangedNowWaits(t *testing.T) {
 		// offered: the hint names the flag.
 		offered bool
 	}{
-		"an apply":                      {line: "apply -f - --when-connected", refuse: away, verb: "apply"},
-		"a deletion":                    {line: "delete workload web --when-connected", refuse: away, verb: "delete"},
-		"an apply that may not wait":    {line: "apply -f -", refuse: away, code: 7, offered: true},
-		"a dry run":                     {line: "apply -f - --dry-run --when-connected", refuse: away, code: 7},
-		"an apply that was carried out": {line: "apply -f - --when-connected"},
-		"an apply that is wrong":        {line: "apply -f - --when-connected", refuse: problem.New(problem.Forbidden, "Workload/web", "no"), code: 5},
+		"an apply":                       {line: "apply -f - --when-connected", refuse: away, verb: "apply"},
+		"a deletion":                     {line: "delete workload web --when-connected", refuse: away, verb: "delete"},
+		"an apply that may not wait":     {line: "apply -f -", refuse: away, code: 7, offered: true},
+		"a deletion that may not wait":   {line: "delete workload web", refuse: away, code: 7, offered: true},
+		"a deletion of what cannot wait": {line: "delete secret web", refuse: away, code: 7},
+		"a dry run":                      {line: "apply -f - --dry-run --when-connected", refuse: away, code: 7},
+		"an apply that was carried out":  {line: "apply -f - --when-connected"},
+		"an apply that is wrong":         {line: "apply -f - --when-connected", refuse: problem.New(problem.Forbidden, "Workload/web", "no"), code: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			site := &queueing{fakeSite: &fakeSite{refuse: c.refuse, resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: &skerryv1.Workload{Kind: "Workload", Name: "web"}}}}}}

@@ -36,6 +36,11 @@ func check(change *skerryv1.DeferredChange) error {
 	if change.GetExpires().AsTime().Sub(change.GetQueued().AsTime()) > Lifetime {
 		return problem.New(problem.Invalid, "change", "it waits for longer than %s", Lifetime).WithField("expires")
 	}
+	return Suits(change)
+}
+
+// Suits refuses changes of a kind that cannot be queued.
+func Suits(change *skerryv1.DeferredChange) error {
 	objects := Objects(change)
 	if len(objects) == 0 || len(objects) > maxResources || change.GetApply().GetDryRun() {
 		return problem.New(problem.Invalid, "change", "1 to %d resources can be queued, to be applied or deleted", maxResources)
