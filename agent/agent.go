@@ -26,6 +26,7 @@ import (
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/localapi"
 	"skerry.dev/agent/move"
+	"skerry.dev/agent/prune"
 	"skerry.dev/agent/queue"
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/secrets"
@@ -71,6 +72,8 @@ type Agent struct {
 	ledger     *ledger.Ledger
 	dialer     *mtls.Dialer
 	mover      *move.Mover
+	shelf      *image.Shelf
+	pruner     *prune.Pruner
 	supervisor *supervisor.Supervisor
 	leases     *lease.Keeper
 	session    *session.Session
@@ -132,6 +135,8 @@ func (a *Agent) build() error {
 	if vms, ok := a.Runtime.(machines); ok {
 		vms.Belong(a.identity.Site())
 	}
+	a.shelf = image.NewShelf(a.Runtime)
+	a.pruner = a.newPruner()
 	content := a.dialer.HTTPClient(mtls.Content, mtls.ExpectNode(""))
 	if a.leases, err = a.newLeases(); err != nil {
 		return err
@@ -140,7 +145,7 @@ func (a *Agent) build() error {
 		Leases:  a.leases,
 		Secrets: secrets.New(a.identity.Name(), a.recipient),
 		Ledger:  a.ledger, Driver: a.Runtime, Env: a.Env, Logger: a.Logger, Refused: a.countResidency,
-		Images: &image.Fetcher{Store: a.Runtime, Client: func() *http.Client { return content }, Logger: a.Logger},
+		Images: &image.Fetcher{Store: a.shelf, Client: func() *http.Client { return content }, Logger: a.Logger},
 	})
 	// One for all attempts: connections that were of no use stay open for a
 	// while, and without a coordinator there are many attempts.
@@ -211,6 +216,7 @@ func (a *Agent) run(ctx context.Context) error {
 	group.Go(func() error { return a.untilEvicted(ctx, a.sendQueued) })
 	group.Go(func() error { return a.handOverCounts(ctx) })
 	group.Go(func() error { return a.renewal.run(ctx) })
+	group.Go(func() error { return a.pruner.Run(ctx) })
 	if a.mover != nil {
 		group.Go(func() error { return a.mover.Run(ctx) })
 	}

@@ -135,7 +135,9 @@ func (f *facts) look(ctx context.Context) {
 		}
 		slices.Sort(next.Images)
 		next.Images = slices.Compact(next.Images)
+		next.Room = f.diskRoom(next.GetRoom(), images)
 	}
+	next.SurplusImages = f.pruner.Asked()
 	if authority, generation := f.identity.NewestAuthority(); authority != nil {
 		next.Authority, next.AuthorityGeneration = authority.Certificate().Raw, generation
 	}

@@ -21,6 +21,8 @@ type machines interface {
 	Facts() *skerryv1.VmFacts
 	// Conditions say what needs attention.
 	Conditions() []*skerryv1.Condition
+	// RootDisks of virtual machines, and the bytes that they take.
+	RootDisks() (count uint32, bytes int64)
 	// Belong tells of which site the node is.
 	Belong(site string)
 }

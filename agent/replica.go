@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/agent/identity"
+	"skerry.dev/agent/runtime"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -68,7 +69,7 @@ type VoterOptions struct {
 	Again     *sitev1.BeginAgain
 	Peers     func() []*sitev1.Peer
 	Dialer    *mtls.Dialer
-	Runtime   Runtime
+	Images    runtime.ImageStore
 	Authority func() *certs.Authority
 	// JwtSigner signs with a key that a bundle names; nil while there is none.
 	JwtSigner func(*certs.Bundle) *certs.JwtSigner
@@ -272,7 +273,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		Node: r.identity.Name(), Site: r.identity.Site(), RaftID: id, Dir: dir, Init: opening, Again: again,
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
-		Dialer: r.dialer, Runtime: r.Runtime, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
+		Dialer: r.dialer, Images: r.shelf, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
 		SiteTime: r.identity.SiteTime(), Queue: r.queue, Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -56,6 +57,7 @@ type Config struct {
 	CNI          CNI        `yaml:"cni"`
 	DNS          DNS        `yaml:"dns"`
 	CgroupParent string     `yaml:"cgroupParent"`
+	Images       Images     `yaml:"images"`
 	// Devices are countable things that placements may ask for, by name.
 	Devices map[string]uint32 `yaml:"devices"`
 	// Watchdog is the device of the machine's watchdog, such as /dev/watchdog. It
@@ -82,6 +84,13 @@ type Libvirt struct {
 	Dir string `yaml:"dir"`
 	// Emulation allows virtual machines where KVM does not work. It is slow.
 	Emulation bool `yaml:"emulation"`
+}
+
+// Images says how long images are kept.
+type Images struct {
+	// KeepUnused is for how long an image stays that nothing on this node uses, and
+	// of which the site keeps its copies elsewhere; 0: for ever.
+	KeepUnused time.Duration `yaml:"keepUnused"`
 }
 
 // CNI configures the containers' network.
@@ -137,6 +146,7 @@ func Default() Config {
 		Libvirt:      Libvirt{Address: "/run/libvirt/libvirt-sock", Emulation: true},
 		CNI:          CNI{PluginDir: "/usr/lib/cni", Subnet: "10.88.0.0/16"},
 		CgroupParent: "/skerry",
+		Images:       Images{KeepUnused: 6 * time.Hour},
 	}
 }
 
@@ -221,6 +231,9 @@ func (c *Config) complete(path string) error {
 	}
 	if c.Watchdog != "" && !filepath.IsAbs(c.Watchdog) {
 		return invalid("watchdog", "%q is not an absolute path", c.Watchdog)
+	}
+	if c.Images.KeepUnused < 0 || c.Images.KeepUnused > 0 && c.Images.KeepUnused < time.Second {
+		return invalid("images.keepUnused", "%s is not a time such as 6h, or 0 for ever", c.Images.KeepUnused)
 	}
 	if err := manifest.CheckDevices(c.Devices); err != nil {
 		return invalid("devices", "%w", err)

@@ -34,7 +34,7 @@ type Source struct {
 
 // Fetcher makes images present in a store. It is safe for concurrent use.
 type Fetcher struct {
-	Store runtime.ImageStore
+	Store *Shelf
 	// Client reaches other nodes for content.
 	Client func() *http.Client
 	Logger *slog.Logger
@@ -58,6 +58,8 @@ func (f *Fetcher) Ensure(ctx context.Context, digest, name string, sources []Sou
 }
 
 func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []Source) error {
+	f.Store.using.RLock()
+	defer f.Store.using.RUnlock()
 	present, err := f.Store.Images(ctx)
 	if err != nil {
 		return err
@@ -82,6 +84,9 @@ func (f *Fetcher) ensure(ctx context.Context, digest, name string, sources []Sou
 	}
 	return problem.New(problem.Internal, "Image/"+name, "it names ever more blobs; given up after %d rounds", maxRounds)
 }
+
+// Removed rises with each image that is removed from the store, or might have been.
+func (f *Fetcher) Removed() uint64 { return f.Store.Removed() }
 
 // fetch stores one blob of an image from the first source that gives it.
 func (f *Fetcher) fetch(ctx context.Context, image string, blob runtime.Blob, sources []Source) error {

@@ -170,7 +170,7 @@ func (c *counter) source(image string) Source {
 }
 
 func fetcherFor(store *shelf, client *http.Client) *Fetcher {
-	return &Fetcher{Store: store, Client: func() *http.Client { return client }, Logger: slog.New(slog.DiscardHandler)}
+	return &Fetcher{Store: NewShelf(store), Client: func() *http.Client { return client }, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestImageComesFromTheNodeThatHasIt(t *testing.T) {
@@ -292,4 +292,67 @@ func FuzzPartsOf(f *testing.F) {
 			t.Error("an image without parts")
 		}
 	})
+}
+
+// RemoveImage forgets the image, once gate lets it.
+type slow struct {
+	*shelf
+	began, gate chan struct{}
+}
+
+func (s *slow) RemoveImage(_ context.Context, digest string) error {
+	close(s.began)
+	<-s.gate
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.blobs)
+	s.complete = nil
+	return nil
+}
+
+func TestWhatIsAssignedWhileItIsRemovedIsFetchedAgain(t *testing.T) {
+	there, here := newShelf(), &slow{shelf: newShelf(), began: make(chan struct{}), gate: make(chan struct{})}
+	digest := there.image("layer")
+	from := serve(t, there, sourceKey)
+	store := NewShelf(here)
+	f := &Fetcher{Store: store, Client: func() *http.Client { return from.client }, Logger: slog.New(slog.DiscardHandler)}
+	ensure := func() error { return f.Ensure(t.Context(), digest, "web", []Source{from.source(digest)}) }
+	if err := ensure(); err != nil {
+		t.Fatal(err)
+	}
+	store.TakeFresh()
+	gone, fetched := make(chan error, 1), make(chan error, 1)
+	before := store.Removed()
+	go func() { gone <- store.Remove(t.Context(), digest, func() bool { return true }) }()
+	<-here.began
+	go func() { fetched <- ensure() }() // the assignment comes now
+	if store.Removed() == before {
+		t.Error("whoever looks now does not see that something goes")
+	}
+	close(here.gate)
+	if err := errors.Join(<-gone, <-fetched); err != nil {
+		t.Fatal(err)
+	}
+	if len(here.complete) != 1 || len(here.blobs) != 3 {
+		t.Errorf("of the image is here: %v, %d blobs", here.complete, len(here.blobs))
+	}
+}
+
+func TestWhatIsNeededAgainIsNotRemoved(t *testing.T) {
+	for name, test := range map[string]struct {
+		before func(s *Shelf) (after func())
+		may    bool
+	}{
+		"an assignment has come":   {func(*Shelf) func() { return func() {} }, false},
+		"it was loaded again":      {func(s *Shelf) func() { s.refresh("sha256:a"); return func() {} }, true},
+		"something is fetched now": {func(s *Shelf) func() { s.using.RLock(); return s.using.RUnlock }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewShelf(newShelf()) // which cannot remove
+			defer test.before(s)()
+			if err := s.Remove(t.Context(), "sha256:a", func() bool { return test.may }); problem.KindOf(err) != problem.Conflict {
+				t.Error(err)
+			}
+		})
+	}
 }

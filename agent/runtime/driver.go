@@ -179,6 +179,10 @@ type ImageStore interface {
 	// Complete names an image whose blobs are all present and makes it ready
 	// to run.
 	Complete(ctx context.Context, name, digest string) error
+	// RemoveImage removes an image under all its names, and what only it needs.
+	// Nothing happens when there is none; an error of kind Conflict: something on
+	// this node uses it. Nobody may import or complete it meanwhile.
+	RemoveImage(ctx context.Context, digest string) error
 }
 
 // Blob is one part of an image. Size is 0 when it is not known.

@@ -45,9 +45,14 @@ func (s *Supervisor) ensure(ctx context.Context, orders *sitev1.Assignments, wan
 func (s *Supervisor) keepLoop(ctx context.Context) error {
 	timer := s.Env.Clock.NewTimer(keepAgain)
 	defer timer.Stop()
-	kept := map[string]bool{} // names with digests that are here; nothing removes them
+	kept := map[string]bool{} // names with digests that are here
+	var removed uint64
 	for {
 		changed := s.Ledger.Changed()
+		if now := s.Images.Removed(); now != removed {
+			removed = now
+			clear(kept)
+		}
 		if s.keepAll(ctx, kept) {
 			select {
 			case <-changed:

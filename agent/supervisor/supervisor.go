@@ -41,6 +41,8 @@ type Ledger interface {
 type Images interface {
 	// Ensure fetches what is missing from the sources, host:port.
 	Ensure(ctx context.Context, digest, name string, sources []image.Source) error
+	// Removed rises when images are removed from this node, or might be.
+	Removed() uint64
 }
 
 // Leases say what is exclusive may run.

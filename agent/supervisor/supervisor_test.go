@@ -67,6 +67,8 @@ type shop struct {
 	sources []image.Source
 }
 
+func (s *shop) Removed() uint64 { return 0 }
+
 func (s *shop) Ensure(_ context.Context, digest, name string, sources []image.Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -92,6 +92,7 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 		}
 	}
 	site.addKept(name, orders)
+	site.addReleased(view, node, orders)
 	site.addTickets(view, node, orders)
 	for _, volume := range view.VolumesOn(name) {
 		orders.Volumes = append(orders.Volumes, orderOfVolume(volume))

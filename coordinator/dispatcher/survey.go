@@ -22,6 +22,9 @@ type survey struct {
 	// calls is the node that began the site epoch, while others were not heard in it:
 	// those verify it by the CA from before alone.
 	calls string
+	// ready nodes, sorted.
+	ready []*skerryv1.Node
+	named named
 }
 
 func surveyOf(view *state.View) *survey {
@@ -36,17 +39,16 @@ func surveyOf(view *state.View) *survey {
 	if len(images) == 0 {
 		return s
 	}
-	var ready []*skerryv1.Node
 	isReady := map[string]bool{}
 	for _, n := range view.Nodes() {
 		if n.GetState() == skerryv1.NodeState_NODE_STATE_READY {
-			ready = append(ready, n)
+			s.ready = append(s.ready, n)
 			isReady[n.GetName()] = true
 		}
 	}
 	for _, image := range images {
 		s.sources[image] = sourcesOf(image, isReady)
-		for _, name := range keepers(image, ready) {
+		for _, name := range keepers(image, s.ready) {
 			s.kept[name] = append(s.kept[name], image)
 		}
 		for _, name := range s.sources[image] {

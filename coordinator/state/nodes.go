@@ -171,6 +171,7 @@ func setFacts(node *skerryv1.Node, facts *sitev1.NodeFacts) {
 		node.AuditKey = key
 	}
 	node.Vms = boundedVMs(facts.GetVms())
+	node.SurplusImages, node.Room = boundedDigests(facts.GetSurplusImages()), boundedRoom(facts.GetRoom(), node.GetRoom())
 	if facts.GetRun() != "" {
 		node.Run = bounded(facts.GetRun(), maxRunID)
 	}
@@ -199,6 +200,7 @@ func (x *tx) nodeFacts(old *skerryv1.Node, facts *sitev1.NodeFacts) {
 	}
 	if !proto.Equal(node, old) {
 		x.tellConditions(old, node)
+		x.tellRemoved(old, node)
 		x.putNode(node)
 	}
 	x.holds(node.GetName(), facts.GetImages())

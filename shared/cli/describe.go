@@ -144,7 +144,7 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 			here = append(here, p)
 		}
 	}
-	holds, err := o.holds(ctx, c, n.GetName(), here)
+	holds, err := o.holds(ctx, c, n, here)
 	if err != nil { // a node that is cut off need not know
 		holds = "not known: " + withoutHint(err)
 	}
@@ -165,7 +165,9 @@ func (o *describeOptions) node(ctx context.Context, c *client.Client, n *skerryv
 	f.add("Gossip", n.GetGossipAddress())
 	f.add("CPU", cores(n.GetCapacity().GetCpuMilli()))
 	f.add("Memory", size(n.GetCapacity().GetMemoryBytes()))
+	f.add("Disk", disk(n.GetRoom()))
 	f.add("Holds", holds)
+	f.add("Removed", o.removed(n.GetRoom().GetRemoved()))
 	f.add("Devices", devices(n.GetCapacity().GetDevices()))
 	f.add("Machines", vms(n))
 	f.add("Identities", o.identitiesOn(n.GetName(), here))

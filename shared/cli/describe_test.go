@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -117,6 +118,31 @@ func TestDescribeNodeTellsWhatItHolds(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	wantIn(t, r.out.String(), "2 images 6.0 MiB, 1 volume 7.0 MiB, 1 snapshot 3.0 MiB")
+}
+
+func TestDescribeNodeTellsWhatMadeRoom(t *testing.T) {
+	site := harbour()
+	for _, resource := range site.resources {
+		if n := resource.GetNode(); n.GetName() == "node-3" {
+			n.Room = &skerryv1.DiskRoom{
+				TotalBytes: 64 << 30, FreeBytes: 16 << 30, Images: 3, ImageBytes: 9 << 20, RootDisks: 2, RootDiskBytes: 5 << 20,
+				Removed: &skerryv1.ImagesRemoved{At: n.GetStateSince(), Images: []string{"web:1"}, Reason: "200 MiB; nothing used it"},
+			}
+		}
+	}
+	site.events = func(*skerryv1.EventsRequest, func(*skerryv1.EventsResponse) error) error { return nil }
+	for command, want := range map[string][]string{
+		"describe node node-3": {"16.0 GiB free of 64.0 GiB", "3 images 9.0 MiB, 2 root disks 5.0 MiB", " ago: web:1 (200 MiB; nothing used it)"},
+		"get nodes -o wide":    {"16.0 GiB (25%)"},
+	} {
+		r := &run{}
+		if code := r.main(t, site, strings.Fields(command)...); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		for _, text := range want {
+			wantIn(t, r.out.String(), text)
+		}
+	}
 }
 
 func TestDescribeNodeGoesWithoutEventsWhenNobodyKnowsThem(t *testing.T) {

@@ -22,10 +22,10 @@ web-4  default  pending     -       0         4m    -          site.local/web:1 
 
 func TestGetNodes(t *testing.T) {
 	expect(t, harbour(), "get nodes -o wide", 0, `
-NAME    ZONE    STATE  FOR   VOTER    VERSION  ATTENTION  ADDRESS      CPU  MEMORY   LABELS  ID
-node-1  rack-a  ready  2d3h  voter    1.2.3    -          node-1:7600  3.5  8.0 GiB  -       id-of-node-1
-node-2  rack-b  lost   4m    voter    1.2.3    -          node-2:7600  3.5  8.0 GiB  -       id-of-node-2
-node-3  rack-c  ready  2d3h  learner  1.2.3    DiskFull   node-3:7600  3.5  8.0 GiB  -       id-of-node-3
+NAME    ZONE    STATE  FOR   VOTER    VERSION  ATTENTION  ADDRESS      CPU  MEMORY   DISK FREE  LABELS  ID
+node-1  rack-a  ready  2d3h  voter    1.2.3    -          node-1:7600  3.5  8.0 GiB  -          -       id-of-node-1
+node-2  rack-b  lost   4m    voter    1.2.3    -          node-2:7600  3.5  8.0 GiB  -          -       id-of-node-2
+node-3  rack-c  ready  2d3h  learner  1.2.3    DiskFull   node-3:7600  3.5  8.0 GiB  -          -       id-of-node-3
 `, "")
 }
 

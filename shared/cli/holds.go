@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
@@ -28,10 +30,10 @@ func (h *held) String() string {
 }
 
 // holds says what a node keeps on its disk for the site: images, volumes, and
-// snapshots of disks. here are its placements.
-func (o *describeOptions) holds(ctx context.Context, c *client.Client, node string, here []*skerryv1.Placement) (string, error) {
+// snapshots of disks, and root disks. here are its placements.
+func (o *describeOptions) holds(ctx context.Context, c *client.Client, n *skerryv1.Node, here []*skerryv1.Placement) (string, error) {
 	images, volumes, snapshots := &held{what: "image"}, &held{what: "volume"}, &held{what: "snapshot"}
-	digests := map[string]bool{}
+	node, digests := n.GetName(), map[string]bool{}
 	for _, kind := range []string{"Image", "Volume"} {
 		answer, err := call(ctx, o.app, c.Resources().List, &skerryv1.ListRequest{Kind: kind, Stale: o.stale})
 		if err != nil {
@@ -55,5 +57,33 @@ func (o *describeOptions) holds(ctx context.Context, c *client.Client, node stri
 			snapshots.add(s.GetUsed())
 		}
 	}
-	return sentence(", ", images.String(), volumes.String(), snapshots.String()), nil
+	roots := &held{what: "root disk", count: int(n.GetRoom().GetRootDisks()), bytes: n.GetRoom().GetRootDiskBytes()}
+	if room := n.GetRoom(); room != nil { // it holds what the site has forgotten, too
+		images.count, images.bytes = int(room.GetImages()), room.GetImageBytes()
+	}
+	return sentence(", ", images.String(), volumes.String(), snapshots.String(), roots.String()), nil
+}
+
+// disk of a node, as far as it is known.
+func disk(room *skerryv1.DiskRoom) string {
+	if room.GetTotalBytes() == 0 {
+		return ""
+	}
+	return size(room.GetFreeBytes()) + " free of " + size(room.GetTotalBytes())
+}
+
+// diskFree is disk, for a table.
+func diskFree(room *skerryv1.DiskRoom) string {
+	if room.GetTotalBytes() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (%d%%)", size(room.GetFreeBytes()), room.GetFreeBytes()*100/room.GetTotalBytes())
+}
+
+// removed are the images that a node removed last.
+func (o *describeOptions) removed(last *skerryv1.ImagesRemoved) string {
+	if last == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s ago: %s (%s)", o.since(last.GetAt().AsTime()), strings.Join(last.GetImages(), ", "), last.GetReason())
 }

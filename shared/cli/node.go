@@ -35,7 +35,7 @@ func nodeCommand(a *app) *cobra.Command {
 func (r *reading) nodeTable(resources []*skerryv1.Resource, wide bool) *table {
 	headings := []string{"NAME", "ZONE", "STATE", "FOR", "VOTER", "VERSION", "ATTENTION"}
 	if wide {
-		headings = append(headings, "ADDRESS", "CPU", "MEMORY", "LABELS", "ID")
+		headings = append(headings, "ADDRESS", "CPU", "MEMORY", "DISK FREE", "LABELS", "ID")
 	}
 	t := newTable(headings...)
 	for _, resource := range resources {
@@ -46,7 +46,7 @@ func (r *reading) nodeTable(resources []*skerryv1.Resource, wide bool) *table {
 		}
 		if wide {
 			cells = append(cells, n.GetAddress(), cores(n.GetCapacity().GetCpuMilli()),
-				size(n.GetCapacity().GetMemoryBytes()), pairs(n.GetLabels()), n.GetId())
+				size(n.GetCapacity().GetMemoryBytes()), diskFree(n.GetRoom()), pairs(n.GetLabels()), n.GetId())
 		}
 		t.row(cells...)
 	}

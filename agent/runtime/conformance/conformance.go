@@ -126,6 +126,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"images are listed and opened", images, all},
 		{"an image travels to another store", travel, all},
 		{"a damaged image changes nothing", damaged, all},
+		{"an image is removed when nothing uses it", unused, all},
 		{"nothing waits for a driver that is gone", unattended, processes},
 		{"want of memory is told", memory, processes},
 		{"ports are published", ports, processes},

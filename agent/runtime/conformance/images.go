@@ -172,3 +172,33 @@ func damaged(s *suite) {
 	_, err := other.Import(s.ctx, bytes.NewReader(whole), s.called)
 	s.must(err)
 }
+
+func unused(s *suite) {
+	_, err := s.Driver.Import(s.ctx, bytes.NewReader(s.content), "other:2")
+	s.must(err)
+	spec := s.started(s.spec("web-1"))
+	s.wantKind(s.Driver.RemoveImage(s.ctx, s.image), problem.Conflict)
+	s.must(s.Driver.Stop(s.ctx, spec.ID, s.patience()))
+	s.wantKind(s.Driver.RemoveImage(s.ctx, s.image), problem.Conflict)
+	s.must(s.Driver.Remove(s.ctx, spec.ID))
+	if s.Machine != nil { // its root disk is there yet
+		s.wantKind(s.Driver.RemoveImage(s.ctx, s.image), problem.Conflict)
+	}
+	s.must(s.Driver.Forget(s.ctx, spec.ID))
+	if all := s.images(s.Driver); len(all) != 2 {
+		s.Fatalf("there are %+v", all)
+	}
+	s.must(s.Driver.RemoveImage(s.ctx, zeroDigest))
+	s.must(s.Driver.RemoveImage(s.ctx, s.image))
+	s.must(s.Driver.RemoveImage(s.ctx, s.image))
+	if all := s.images(s.Driver); len(all) != 0 {
+		s.Errorf("there is yet %+v", all)
+	}
+	_, _, err = s.Driver.OpenBlob(s.ctx, s.image)
+	s.wantKind(err, problem.NotFound)
+	s.wantKind(s.Driver.Prepare(s.ctx, spec), problem.NotFound)
+	_, err = s.Driver.Import(s.ctx, bytes.NewReader(s.content), imageName)
+	s.must(err)
+	s.started(spec)
+	s.ready(spec.ID)
+}

@@ -72,6 +72,14 @@ func (d *Driver) WriteBlob(ctx context.Context, blob runtime.Blob, content io.Re
 	return d.Containers.WriteBlob(ctx, blob, whole)
 }
 
+// RemoveImage of either.
+func (d *Driver) RemoveImage(ctx context.Context, digest string) error {
+	if d.machines.HasImage(digest) {
+		return d.machines.RemoveImage(ctx, digest)
+	}
+	return d.Containers.RemoveImage(ctx, digest)
+}
+
 // Complete names an image whose blobs are all present.
 func (d *Driver) Complete(ctx context.Context, name, digest string) error {
 	if d.machines.HasImage(digest) {

@@ -177,3 +177,6 @@ func (d *Driver) ExportVolume(ctx context.Context, project, name, from string, p
 func (d *Driver) ImportVolume(ctx context.Context, project, name string, v runtime.Volume, replace bool, content io.Reader) error {
 	return d.machines.ImportVolume(ctx, project, name, v, replace, content)
 }
+
+// RootDisks of virtual machines, and the bytes that they take.
+func (d *Driver) RootDisks() (count uint32, bytes int64) { return d.machines.RootDisks() }

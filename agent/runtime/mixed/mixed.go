@@ -58,6 +58,7 @@ type Machines interface {
 	Wants(digest string) bool
 	// Facts are what this node can do for virtual machines; nil: nothing.
 	Facts() *skerryv1.VmFacts
+	RootDisks() (count uint32, bytes int64)
 	Conditions() []*skerryv1.Condition
 	// Belong tells of which site the node is.
 	Belong(site string)

@@ -187,3 +187,17 @@ func (d *Driver) Complete(_ context.Context, name, image string) error {
 	d.store.add(runtime.StoredImage{Name: name, Digest: image, Size: size})
 	return nil
 }
+
+// RemoveImage removes an image under all its names. Blobs stay: others may need them.
+func (d *Driver) RemoveImage(_ context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, i := range d.instances {
+		if i.image == name {
+			return problem.New(problem.Conflict, "Image/"+name, "%s uses it", id)
+		}
+	}
+	d.store.images = slices.DeleteFunc(d.store.images, func(i runtime.StoredImage) bool { return i.Digest == name })
+	delete(d.store.blobs, name)
+	return nil
+}

@@ -54,6 +54,7 @@ type Driver struct {
 
 type instance struct {
 	runtime.Instance
+	image   string
 	program program
 	secrets runtime.Secrets
 	endsAt  time.Duration
@@ -203,7 +204,7 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 	if !d.store.present(spec.ImageDigest) {
 		return problem.New(problem.NotFound, "Image/"+spec.ImageDigest, "it is not on this node")
 	}
-	i := &instance{Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash()}, program: interpret(spec.Container.GetCommand())}
+	i := &instance{Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash()}, image: spec.ImageDigest, program: interpret(spec.Container.GetCommand())}
 	i.env, i.secrets = environment(spec), spec.Secrets
 	if spec.Container.GetNetwork() == "bridge" {
 		d.addresses++

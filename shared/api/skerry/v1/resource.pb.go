@@ -2894,7 +2894,11 @@ type Node struct {
 	SiteEpoch uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
 	// It votes and stores the log, and does nothing else: no workloads, no CA, no
 	// secrets, and it coordinates only until another one can.
-	Witness       bool `protobuf:"varint,870,opt,name=witness,proto3" json:"witness,omitempty"`
+	Witness bool `protobuf:"varint,870,opt,name=witness,proto3" json:"witness,omitempty"`
+	// Manifest digests of images that it would remove, sorted; they do not count as
+	// copies that it keeps.
+	SurplusImages []string  `protobuf:"bytes,985,rep,name=surplus_images,json=surplusImages,proto3" json:"surplus_images,omitempty"`
+	Room          *DiskRoom `protobuf:"bytes,986,opt,name=room,proto3" json:"room,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3179,6 +3183,20 @@ func (x *Node) GetWitness() bool {
 		return x.Witness
 	}
 	return false
+}
+
+func (x *Node) GetSurplusImages() []string {
+	if x != nil {
+		return x.SurplusImages
+	}
+	return nil
+}
+
+func (x *Node) GetRoom() *DiskRoom {
+	if x != nil {
+		return x.Room
+	}
+	return nil
 }
 
 // Capacity of a node.
@@ -3757,7 +3775,7 @@ var File_skerry_v1_resource_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\x1a\x19skerry/v1/migration.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
+	"\x18skerry/v1/resource.proto\x12\tskerry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15skerry/v1/disks.proto\x1a\x19skerry/v1/migration.proto\x1a\x14skerry/v1/duty.proto\x1a\x15skerry/v1/forms.proto\x1a\x16skerry/v1/policy.proto\x1a\x17skerry/v1/project.proto\x1a\x14skerry/v1/room.proto\x1a\x18skerry/v1/settings.proto\x1a\x12skerry/v1/vm.proto\"\xcc\x03\n" +
 	"\bResource\x121\n" +
 	"\bworkload\x18\x01 \x01(\v2\x13.skerry.v1.WorkloadH\x00R\bworkload\x124\n" +
 	"\tplacement\x18\x02 \x01(\v2\x14.skerry.v1.PlacementH\x00R\tplacement\x12%\n" +
@@ -3972,8 +3990,7 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\truled_out\x18\x02 \x03(\tR\bruledOut\x12\x14\n" +
 	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"\xed\n" +
-	"\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xbf\v\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4019,7 +4036,9 @@ const file_skerry_v1_resource_proto_rawDesc = "" +
 	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x12\x1e\n" +
 	"\n" +
 	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x19\n" +
-	"\awitness\x18\xe6\x06 \x01(\bR\awitness\x1a9\n" +
+	"\awitness\x18\xe6\x06 \x01(\bR\awitness\x12&\n" +
+	"\x0esurplus_images\x18\xd9\a \x03(\tR\rsurplusImages\x12(\n" +
+	"\x04room\x18\xda\a \x01(\v2\x13.skerry.v1.DiskRoomR\x04room\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x01\n" +
@@ -4209,6 +4228,7 @@ var file_skerry_v1_resource_proto_goTypes = []any{
 	(*NodeDuty)(nil),              // 61: skerry.v1.NodeDuty
 	(*Distrust)(nil),              // 62: skerry.v1.Distrust
 	(*VmFacts)(nil),               // 63: skerry.v1.VmFacts
+	(*DiskRoom)(nil),              // 64: skerry.v1.DiskRoom
 }
 var file_skerry_v1_resource_proto_depIdxs = []int32{
 	7,  // 0: skerry.v1.Resource.workload:type_name -> skerry.v1.Workload
@@ -4280,22 +4300,23 @@ var file_skerry_v1_resource_proto_depIdxs = []int32{
 	61, // 66: skerry.v1.Node.duty:type_name -> skerry.v1.NodeDuty
 	62, // 67: skerry.v1.Node.distrust:type_name -> skerry.v1.Distrust
 	63, // 68: skerry.v1.Node.vms:type_name -> skerry.v1.VmFacts
-	42, // 69: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
-	43, // 70: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
-	52, // 71: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
-	44, // 72: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
-	52, // 73: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
-	45, // 74: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
-	46, // 75: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
-	47, // 76: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
-	35, // 77: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
-	52, // 78: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 79: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	64, // 69: skerry.v1.Node.room:type_name -> skerry.v1.DiskRoom
+	42, // 70: skerry.v1.Capacity.devices:type_name -> skerry.v1.Capacity.DevicesEntry
+	43, // 71: skerry.v1.Image.labels:type_name -> skerry.v1.Image.LabelsEntry
+	52, // 72: skerry.v1.Image.created:type_name -> google.protobuf.Timestamp
+	44, // 73: skerry.v1.Secret.labels:type_name -> skerry.v1.Secret.LabelsEntry
+	52, // 74: skerry.v1.Secret.created:type_name -> google.protobuf.Timestamp
+	45, // 75: skerry.v1.Secret.data:type_name -> skerry.v1.Secret.DataEntry
+	46, // 76: skerry.v1.Secret.string_data:type_name -> skerry.v1.Secret.StringDataEntry
+	47, // 77: skerry.v1.Secret.file:type_name -> skerry.v1.Secret.FileEntry
+	35, // 78: skerry.v1.Secret.keys:type_name -> skerry.v1.SecretKeySize
+	52, // 79: skerry.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 80: skerry.v1.Event.severity:type_name -> skerry.v1.Severity
+	81, // [81:81] is the sub-list for method output_type
+	81, // [81:81] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_resource_proto_init() }
@@ -4309,6 +4330,7 @@ func file_skerry_v1_resource_proto_init() {
 	file_skerry_v1_forms_proto_init()
 	file_skerry_v1_policy_proto_init()
 	file_skerry_v1_project_proto_init()
+	file_skerry_v1_room_proto_init()
 	file_skerry_v1_settings_proto_init()
 	file_skerry_v1_vm_proto_init()
 	file_skerry_v1_resource_proto_msgTypes[0].OneofWrappers = []any{

@@ -2165,7 +2165,10 @@ type NodeFacts struct {
 	Vms *v1.VmFacts `protobuf:"bytes,620,opt,name=vms,proto3" json:"vms,omitempty"`
 	// Volumes of which it holds data, or has deleted it, sorted by project and
 	// name.
-	Volumes       []*HeldVolume `protobuf:"bytes,621,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Volumes []*HeldVolume `protobuf:"bytes,621,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Manifest digests of images that it would remove, sorted.
+	SurplusImages []string     `protobuf:"bytes,985,rep,name=surplus_images,json=surplusImages,proto3" json:"surplus_images,omitempty"`
+	Room          *v1.DiskRoom `protobuf:"bytes,986,opt,name=room,proto3" json:"room,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2329,6 +2332,20 @@ func (x *NodeFacts) GetVms() *v1.VmFacts {
 func (x *NodeFacts) GetVolumes() []*HeldVolume {
 	if x != nil {
 		return x.Volumes
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetSurplusImages() []string {
+	if x != nil {
+		return x.SurplusImages
+	}
+	return nil
+}
+
+func (x *NodeFacts) GetRoom() *v1.DiskRoom {
+	if x != nil {
+		return x.Room
 	}
 	return nil
 }
@@ -3326,7 +3343,7 @@ var File_skerry_site_v1_log_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1askerry/site/v1/queue.proto\x1a\x1cskerry/site/v1/recover.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x15skerry/v1/queue.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xa5\x1b\n" +
+	"\x18skerry/site/v1/log.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1askerry/site/v1/lease.proto\x1a\x1bskerry/site/v1/backup.proto\x1a\x19skerry/site/v1/duty.proto\x1a\x19skerry/site/v1/exec.proto\x1a\x1askerry/site/v1/glass.proto\x1a\x1askerry/site/v1/image.proto\x1a\x1askerry/site/v1/queue.proto\x1a\x1cskerry/site/v1/recover.proto\x1a\x1fskerry/site/v1/revocation.proto\x1a\x1cskerry/site/v1/rollout.proto\x1a\x19skerry/site/v1/stop.proto\x1a\x19skerry/site/v1/time.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/audit.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x1bskerry/site/v1/access.proto\x1a\x1eskerry/site/v1/rebalance.proto\x1a\x19skerry/site/v1/runs.proto\x1a\x17skerry/site/v1/vm.proto\x1a\x16skerry/v1/policy.proto\x1a\x15skerry/v1/queue.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/room.proto\x1a\x17skerry/v1/service.proto\x1a\x18skerry/v1/settings.proto\x1a\x14skerry/v1/stop.proto\x1a\x12skerry/v1/vm.proto\"\xa5\x1b\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -3504,7 +3521,7 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\x06status\x18\x03 \x01(\v2\x1a.skerry.v1.PlacementStatusR\x06status\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x17\n" +
 	"\x06lapsed\x18\xc4\x04 \x01(\bR\x06lapsed\x12>\n" +
-	"\tmigration\x18\xac\x06 \x01(\v2\x1f.skerry.site.v1.MigrationReportR\tmigration\"\xe1\x05\n" +
+	"\tmigration\x18\xac\x06 \x01(\v2\x1f.skerry.site.v1.MigrationReportR\tmigration\"\xb3\x06\n" +
 	"\tNodeFacts\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12%\n" +
 	"\x0egossip_address\x18\x02 \x01(\tR\rgossipAddress\x12/\n" +
@@ -3528,7 +3545,9 @@ const file_skerry_site_v1_log_proto_rawDesc = "" +
 	"\ajwt_key\x18\xa4\x03 \x01(\fR\x06jwtKey\x12\x11\n" +
 	"\x03run\x18\xcc\x03 \x01(\tR\x03run\x12%\n" +
 	"\x03vms\x18\xec\x04 \x01(\v2\x12.skerry.v1.VmFactsR\x03vms\x125\n" +
-	"\avolumes\x18\xed\x04 \x03(\v2\x1a.skerry.site.v1.HeldVolumeR\avolumes\"f\n" +
+	"\avolumes\x18\xed\x04 \x03(\v2\x1a.skerry.site.v1.HeldVolumeR\avolumes\x12&\n" +
+	"\x0esurplus_images\x18\xd9\a \x03(\tR\rsurplusImages\x12(\n" +
+	"\x04room\x18\xda\a \x01(\v2\x13.skerry.v1.DiskRoomR\x04room\"f\n" +
 	"\fSetNodeState\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.skerry.v1.NodeStateR\x05state\x12\x16\n" +
@@ -3727,33 +3746,34 @@ var file_skerry_site_v1_log_proto_goTypes = []any{
 	(*v1.Condition)(nil),          // 82: skerry.v1.Condition
 	(*v1.VmFacts)(nil),            // 83: skerry.v1.VmFacts
 	(*HeldVolume)(nil),            // 84: skerry.site.v1.HeldVolume
-	(v1.NodeState)(0),             // 85: skerry.v1.NodeState
-	(*v1.Image)(nil),              // 86: skerry.v1.Image
-	(v1.VoterRole)(0),             // 87: skerry.v1.VoterRole
-	(*v1.Placement)(nil),          // 88: skerry.v1.Placement
-	(*v1.Event)(nil),              // 89: skerry.v1.Event
-	(*v1.AccessPolicy)(nil),       // 90: skerry.v1.AccessPolicy
-	(*ProjectRecord)(nil),         // 91: skerry.site.v1.ProjectRecord
-	(*Revocation)(nil),            // 92: skerry.site.v1.Revocation
-	(*v1.Settings)(nil),           // 93: skerry.v1.Settings
-	(*SecretRecord)(nil),          // 94: skerry.site.v1.SecretRecord
-	(*SecretKey)(nil),             // 95: skerry.site.v1.SecretKey
-	(*RecoveryKey)(nil),           // 96: skerry.site.v1.RecoveryKey
-	(*GossipState)(nil),           // 97: skerry.site.v1.GossipState
-	(*AuditState)(nil),            // 98: skerry.site.v1.AuditState
-	(*BrokenGlass)(nil),           // 99: skerry.site.v1.BrokenGlass
-	(*RevisionRecord)(nil),        // 100: skerry.site.v1.RevisionRecord
-	(*v1.SiteStop)(nil),           // 101: skerry.v1.SiteStop
-	(*ImageKeys)(nil),             // 102: skerry.site.v1.ImageKeys
-	(*BackupState)(nil),           // 103: skerry.site.v1.BackupState
-	(*v1.Rebalance)(nil),          // 104: skerry.v1.Rebalance
-	(*v1.Volume)(nil),             // 105: skerry.v1.Volume
-	(*v1.Recovery)(nil),           // 106: skerry.v1.Recovery
-	(*v1.QueuedChange)(nil),       // 107: skerry.v1.QueuedChange
-	(*v1.Workload)(nil),           // 108: skerry.v1.Workload
-	(*v1.ErrorDetail)(nil),        // 109: skerry.v1.ErrorDetail
-	(*v1.AppliedResource)(nil),    // 110: skerry.v1.AppliedResource
-	(*SiteTimeSet)(nil),           // 111: skerry.site.v1.SiteTimeSet
+	(*v1.DiskRoom)(nil),           // 85: skerry.v1.DiskRoom
+	(v1.NodeState)(0),             // 86: skerry.v1.NodeState
+	(*v1.Image)(nil),              // 87: skerry.v1.Image
+	(v1.VoterRole)(0),             // 88: skerry.v1.VoterRole
+	(*v1.Placement)(nil),          // 89: skerry.v1.Placement
+	(*v1.Event)(nil),              // 90: skerry.v1.Event
+	(*v1.AccessPolicy)(nil),       // 91: skerry.v1.AccessPolicy
+	(*ProjectRecord)(nil),         // 92: skerry.site.v1.ProjectRecord
+	(*Revocation)(nil),            // 93: skerry.site.v1.Revocation
+	(*v1.Settings)(nil),           // 94: skerry.v1.Settings
+	(*SecretRecord)(nil),          // 95: skerry.site.v1.SecretRecord
+	(*SecretKey)(nil),             // 96: skerry.site.v1.SecretKey
+	(*RecoveryKey)(nil),           // 97: skerry.site.v1.RecoveryKey
+	(*GossipState)(nil),           // 98: skerry.site.v1.GossipState
+	(*AuditState)(nil),            // 99: skerry.site.v1.AuditState
+	(*BrokenGlass)(nil),           // 100: skerry.site.v1.BrokenGlass
+	(*RevisionRecord)(nil),        // 101: skerry.site.v1.RevisionRecord
+	(*v1.SiteStop)(nil),           // 102: skerry.v1.SiteStop
+	(*ImageKeys)(nil),             // 103: skerry.site.v1.ImageKeys
+	(*BackupState)(nil),           // 104: skerry.site.v1.BackupState
+	(*v1.Rebalance)(nil),          // 105: skerry.v1.Rebalance
+	(*v1.Volume)(nil),             // 106: skerry.v1.Volume
+	(*v1.Recovery)(nil),           // 107: skerry.v1.Recovery
+	(*v1.QueuedChange)(nil),       // 108: skerry.v1.QueuedChange
+	(*v1.Workload)(nil),           // 109: skerry.v1.Workload
+	(*v1.ErrorDetail)(nil),        // 110: skerry.v1.ErrorDetail
+	(*v1.AppliedResource)(nil),    // 111: skerry.v1.AppliedResource
+	(*SiteTimeSet)(nil),           // 112: skerry.site.v1.SiteTimeSet
 }
 var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 0: skerry.site.v1.Entry.time:type_name -> google.protobuf.Timestamp
@@ -3840,53 +3860,54 @@ var file_skerry_site_v1_log_proto_depIdxs = []int32{
 	28,  // 81: skerry.site.v1.NodeFacts.svid_expires:type_name -> google.protobuf.Timestamp
 	83,  // 82: skerry.site.v1.NodeFacts.vms:type_name -> skerry.v1.VmFacts
 	84,  // 83: skerry.site.v1.NodeFacts.volumes:type_name -> skerry.site.v1.HeldVolume
-	85,  // 84: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
-	86,  // 85: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
-	65,  // 86: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
-	87,  // 87: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
-	28,  // 88: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
-	28,  // 89: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
-	65,  // 90: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
-	2,   // 91: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
-	23,  // 92: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
-	24,  // 93: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
-	88,  // 94: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
-	66,  // 95: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
-	86,  // 96: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
-	89,  // 97: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
-	25,  // 98: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
-	24,  // 99: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
-	90,  // 100: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
-	91,  // 101: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
-	92,  // 102: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
-	93,  // 103: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
-	28,  // 104: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
-	94,  // 105: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
-	95,  // 106: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
-	96,  // 107: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
-	97,  // 108: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
-	98,  // 109: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
-	99,  // 110: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
-	100, // 111: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
-	101, // 112: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
-	102, // 113: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
-	103, // 114: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
-	104, // 115: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
-	105, // 116: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
-	106, // 117: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
-	107, // 118: skerry.site.v1.Snapshot.queued:type_name -> skerry.v1.QueuedChange
-	5,   // 119: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
-	108, // 120: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
-	26,  // 121: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
-	109, // 122: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
-	110, // 123: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
-	66,  // 124: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
-	111, // 125: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
-	126, // [126:126] is the sub-list for method output_type
-	126, // [126:126] is the sub-list for method input_type
-	126, // [126:126] is the sub-list for extension type_name
-	126, // [126:126] is the sub-list for extension extendee
-	0,   // [0:126] is the sub-list for field type_name
+	85,  // 84: skerry.site.v1.NodeFacts.room:type_name -> skerry.v1.DiskRoom
+	86,  // 85: skerry.site.v1.SetNodeState.state:type_name -> skerry.v1.NodeState
+	87,  // 86: skerry.site.v1.AddImage.image:type_name -> skerry.v1.Image
+	65,  // 87: skerry.site.v1.ExtendTrust.version:type_name -> skerry.site.v1.TrustVersion
+	88,  // 88: skerry.site.v1.VoterChange.role:type_name -> skerry.v1.VoterRole
+	28,  // 89: skerry.site.v1.VoterChange.time:type_name -> google.protobuf.Timestamp
+	28,  // 90: skerry.site.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	65,  // 91: skerry.site.v1.Snapshot.trust:type_name -> skerry.site.v1.TrustVersion
+	2,   // 92: skerry.site.v1.Snapshot.operators:type_name -> skerry.site.v1.OperatorRecord
+	23,  // 93: skerry.site.v1.Snapshot.tokens:type_name -> skerry.site.v1.TokenRecord
+	24,  // 94: skerry.site.v1.Snapshot.workloads:type_name -> skerry.site.v1.WorkloadRecord
+	89,  // 95: skerry.site.v1.Snapshot.placements:type_name -> skerry.v1.Placement
+	66,  // 96: skerry.site.v1.Snapshot.nodes:type_name -> skerry.v1.Node
+	87,  // 97: skerry.site.v1.Snapshot.images:type_name -> skerry.v1.Image
+	90,  // 98: skerry.site.v1.Snapshot.events:type_name -> skerry.v1.Event
+	25,  // 99: skerry.site.v1.Snapshot.requests:type_name -> skerry.site.v1.DoneRequest
+	24,  // 100: skerry.site.v1.Snapshot.retired:type_name -> skerry.site.v1.WorkloadRecord
+	91,  // 101: skerry.site.v1.Snapshot.access_policies:type_name -> skerry.v1.AccessPolicy
+	92,  // 102: skerry.site.v1.Snapshot.projects:type_name -> skerry.site.v1.ProjectRecord
+	93,  // 103: skerry.site.v1.Snapshot.revoked:type_name -> skerry.site.v1.Revocation
+	94,  // 104: skerry.site.v1.Snapshot.settings:type_name -> skerry.v1.Settings
+	28,  // 105: skerry.site.v1.Snapshot.reference:type_name -> google.protobuf.Timestamp
+	95,  // 106: skerry.site.v1.Snapshot.secrets:type_name -> skerry.site.v1.SecretRecord
+	96,  // 107: skerry.site.v1.Snapshot.secret_keys:type_name -> skerry.site.v1.SecretKey
+	97,  // 108: skerry.site.v1.Snapshot.recovery_keys:type_name -> skerry.site.v1.RecoveryKey
+	98,  // 109: skerry.site.v1.Snapshot.gossip:type_name -> skerry.site.v1.GossipState
+	99,  // 110: skerry.site.v1.Snapshot.audit:type_name -> skerry.site.v1.AuditState
+	100, // 111: skerry.site.v1.Snapshot.broken_glass:type_name -> skerry.site.v1.BrokenGlass
+	101, // 112: skerry.site.v1.Snapshot.revisions:type_name -> skerry.site.v1.RevisionRecord
+	102, // 113: skerry.site.v1.Snapshot.stop:type_name -> skerry.v1.SiteStop
+	103, // 114: skerry.site.v1.Snapshot.image_keys:type_name -> skerry.site.v1.ImageKeys
+	104, // 115: skerry.site.v1.Snapshot.backups:type_name -> skerry.site.v1.BackupState
+	105, // 116: skerry.site.v1.Snapshot.rebalance:type_name -> skerry.v1.Rebalance
+	106, // 117: skerry.site.v1.Snapshot.volumes:type_name -> skerry.v1.Volume
+	107, // 118: skerry.site.v1.Snapshot.recovery:type_name -> skerry.v1.Recovery
+	108, // 119: skerry.site.v1.Snapshot.queued:type_name -> skerry.v1.QueuedChange
+	5,   // 120: skerry.site.v1.TokenRecord.token:type_name -> skerry.site.v1.CreateToken
+	109, // 121: skerry.site.v1.WorkloadRecord.workload:type_name -> skerry.v1.Workload
+	26,  // 122: skerry.site.v1.DoneRequest.outcome:type_name -> skerry.site.v1.Outcome
+	110, // 123: skerry.site.v1.Outcome.detail:type_name -> skerry.v1.ErrorDetail
+	111, // 124: skerry.site.v1.Outcome.applied:type_name -> skerry.v1.AppliedResource
+	66,  // 125: skerry.site.v1.Outcome.node:type_name -> skerry.v1.Node
+	112, // 126: skerry.site.v1.Outcome.site_time_set:type_name -> skerry.site.v1.SiteTimeSet
+	127, // [127:127] is the sub-list for method output_type
+	127, // [127:127] is the sub-list for method input_type
+	127, // [127:127] is the sub-list for extension type_name
+	127, // [127:127] is the sub-list for extension extendee
+	0,   // [0:127] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_log_proto_init() }

@@ -701,9 +701,12 @@ type Assignments struct {
 	// What this node judges by who may fetch an image from it. Any one will do.
 	ImageKeys [][]byte `protobuf:"bytes,500,rep,name=image_keys,json=imageKeys,proto3" json:"image_keys,omitempty"`
 	// Volumes of this node, also those that are to be deleted with their data.
-	Volumes       []*v1.Volume `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Volumes []*v1.Volume `protobuf:"bytes,620,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Those of the images that the node would remove, which nothing of the site needs
+	// there.
+	ReleasedImages []string `protobuf:"bytes,985,rep,name=released_images,json=releasedImages,proto3" json:"released_images,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Assignments) Reset() {
@@ -865,6 +868,13 @@ func (x *Assignments) GetImageKeys() [][]byte {
 func (x *Assignments) GetVolumes() []*v1.Volume {
 	if x != nil {
 		return x.Volumes
+	}
+	return nil
+}
+
+func (x *Assignments) GetReleasedImages() []string {
+	if x != nil {
+		return x.ReleasedImages
 	}
 	return nil
 }
@@ -1092,7 +1102,7 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\x06packed\x18\x03 \x01(\bR\x06packed\"J\n" +
 	"\fSyncRedirect\x12 \n" +
 	"\vcoordinator\x18\x01 \x01(\tR\vcoordinator\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xbd\x06\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xe7\x06\n" +
 	"\vAssignments\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.skerry.site.v1.OrderR\x05order\x124\n" +
 	"\n" +
@@ -1116,7 +1126,8 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\bretiring\x18\x84\x02 \x03(\fR\bretiring\x12\x1e\n" +
 	"\n" +
 	"image_keys\x18\xf4\x03 \x03(\fR\timageKeys\x12,\n" +
-	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\"~\n" +
+	"\avolumes\x18\xec\x04 \x03(\v2\x11.skerry.v1.VolumeR\avolumes\x12(\n" +
+	"\x0freleased_images\x18\xd9\a \x03(\tR\x0ereleasedImages\"~\n" +
 	"\vImageSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
