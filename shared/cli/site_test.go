@@ -320,7 +320,9 @@ func (r *run) against(t *testing.T, nodes map[string]*httptest.Server, args ...s
 	defer transport.CloseIdleConnections()
 	return Main(r.ctx, New(Deps{
 		Connect: func(context.Context, Target) (*client.Client, error) {
-			return client.New(&http.Client{Transport: transport}, addresses), nil
+			c := client.New(&http.Client{Transport: transport}, addresses)
+			c.Patience = time.Minute // with a machine that does much else
+			return c, nil
 		},
 		Self: func(Target) (string, error) { return "mia", nil }, Key: testKey,
 		In: r.in, Out: &r.out, Err: &r.err, Clock: r.clock, Rand: env.NewSystem().Rand, Version: "1.2.3",

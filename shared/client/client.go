@@ -5,6 +5,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -38,6 +39,9 @@ type Client struct {
 	// Refused, if set, is called when no node answers: they may have refused the
 	// caller's identity. It tells whether it is worth another try.
 	Refused func(ctx context.Context) bool
+	// Patience, if set, bounds the question to one node in place of a second. Set
+	// it before the first call.
+	Patience time.Duration
 	// Told, if set, is told the site's time by the first node that answers.
 	Told func(now time.Time, era uint64)
 
@@ -286,7 +290,7 @@ func (s *search) best(named []string) string {
 }
 
 func (c *Client) ask(ctx context.Context, address string) (*skerryv1.LocateResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Patience, locateTimeout))
 	defer cancel()
 	response, err := skerryv1connect.NewSiteServiceClient(c.http, "https://"+address, options...).
 		Locate(ctx, connect.NewRequest(&skerryv1.LocateRequest{}))
