@@ -35,6 +35,8 @@ type Counts struct {
 	// Now is site time; nil when it does not matter.
 	Now func() time.Time
 
+	// saving is held over the disk, and taken before mu.
+	saving  sync.Mutex
 	mu      sync.Mutex
 	waiting map[string]*sitev1.RecordRefusals
 	disk    disk

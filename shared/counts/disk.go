@@ -65,6 +65,9 @@ func decode(data []byte) (*sitev1.KeptCounts, bool) {
 // Save makes what waits durable, if it has changed. What was taken meanwhile is
 // not on disk any more: a crash between the two makes it count twice, not never.
 func (r *Counts) Save() error {
+	// Of two at once the one that saw less might write last.
+	r.saving.Lock()
+	defer r.saving.Unlock()
 	r.mu.Lock()
 	kept, changed := &sitev1.KeptCounts{}, r.disk.changed
 	for _, one := range r.sorted() {
@@ -85,7 +88,7 @@ func (r *Counts) Save() error {
 	return nil
 }
 
-// write replaces the file whole, or removes it. Save has one caller at a time.
+// write replaces the file whole, or removes it. It has one caller at a time.
 func (d *disk) write(kept *sitev1.KeptCounts) error {
 	if len(kept.GetCounts()) == 0 {
 		if !d.there {

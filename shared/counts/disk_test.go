@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +51,51 @@ func TestWhatWasCountedIsThereAfterAStart(t *testing.T) {
 		t.Errorf("what was taken is on the disk: %v", err)
 	}
 	save(t, again)
+}
+
+// oneByOne is a disk that notices two who write at once.
+type oneByOne struct {
+	env.FS
+	busy, mixed atomic.Bool
+}
+
+func (d *oneByOne) WriteFile(name string, data []byte, perm os.FileMode) error {
+	if d.busy.Swap(true) {
+		d.mixed.Store(true)
+	}
+	defer d.busy.Store(false)
+	return d.FS.WriteFile(name, data, perm)
+}
+
+// Whoever takes counts over from other nodes saves them, and so does whoever
+// writes them to the log.
+func TestSavesFollowEachOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "refusals")
+	disk := &oneByOne{FS: env.NewSystem().FS}
+	r := &Counts{Node: "n1"}
+	if _, err := r.Open(disk, path); err != nil {
+		t.Fatal(err)
+	}
+	const savers, each = 4, 25
+	var saving sync.WaitGroup
+	for range savers {
+		saving.Go(func() {
+			for range each {
+				r.Count("spiffe://reef/operator/mallory", &skerryv1.AuditRefusal{Reason: "forbidden", Resource: "x"})
+				if err := r.Save(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	saving.Wait()
+	if disk.mixed.Load() {
+		t.Error("two write the file at once")
+	}
+	again, _ := open(t, path)
+	if got := again.Take()[0].GetRefusals()[0].GetCount(); got != savers*each {
+		t.Errorf("%d of %d are on the disk", got, savers*each)
+	}
 }
 
 func TestAnyDamageIsFoundAndKept(t *testing.T) {
