@@ -21,7 +21,8 @@ import (
 
 const webName = "web.default." + Site + ".skerry"
 
-// sick is a web server that, once unhealthy, waits long before it starts again.
+// sick is a web server that, once unhealthy, waits long before it starts again. A
+// check that is slow, on a machine that does much else, is none that fails.
 const sick = `
 kind: Workload
 name: web
@@ -30,7 +31,7 @@ container:
   image: ` + webImage + `
   ports: [{name: http, port: 8080, hostPort: 18080, hostPortLast: 18089}]
   resources: {cpu: 50m, memory: 16Mi}
-health: {exec: {command: [test, "!", -e, /tmp/sick]}, interval: 200ms, failures: 1}
+health: {exec: {command: [test, "!", -e, /tmp/sick]}, interval: 200ms, timeout: 1m, failures: 1}
 restart: {backoff: 10m, maxBackoff: 10m}
 stopGrace: 0s
 `
@@ -78,7 +79,7 @@ container:
   command: [/bin/sh, -c, "while true; do sleep 60; done"]
   network: host
   resources: {cpu: 50m, memory: 16Mi}
-health: {exec: {command: ["true"]}, interval: 200ms}
+health: {exec: {command: ["true"]}, interval: 200ms, timeout: 1m}
 stopGrace: 0s
 `
 
