@@ -145,7 +145,11 @@ chaos: prerequisites build ## real hosts, longer and harder than in make test (r
 
 EPISODES ?= 100000
 .PHONY: sim-exclusive
-sim-exclusive: ## EPISODES (100000) in which an exclusive workload might run twice, simulated; takes a day
+sim-exclusive: ## EPISODES (100000) in which an exclusive workload might run twice, leases alone, simulated; some minutes
+	SKERRY_SIM_EPISODES=$(EPISODES) $(GO) test $(FRESH) -v -timeout 0 -run '^TestLeasesAlone$$' ./chaos/sim
+
+.PHONY: sim-exclusive-sites
+sim-exclusive-sites: ## the same in whole sites, some seconds an episode: make sim-exclusive-sites EPISODES=800
 	SKERRY_SIM_EPISODES=$(EPISODES) $(GO) test $(FRESH) -v -timeout 0 -run '^TestManyEpisodes$$' ./chaos/sim
 
 FAULTS ?= 200

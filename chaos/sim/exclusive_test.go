@@ -104,12 +104,12 @@ func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 // leases, guard and placements are the same code.
 var every = []episode{cutOff, standsStill, deposed, dies, quickSuccession, lateAnswer, losesPower, wrongClock}
 
-// TestManyEpisodes is `make sim-exclusive`: as many episodes as are asked for, eight
+// TestManyEpisodes is `make sim-exclusive-sites`: as many episodes as are asked for, eight
 // in each simulated site.
 func TestManyEpisodes(t *testing.T) {
 	count, err := strconv.Atoi(os.Getenv("SKERRY_SIM_EPISODES"))
 	if err != nil {
-		t.Skip("make sim-exclusive runs it")
+		t.Skip("make sim-exclusive-sites runs it")
 	}
 	for done, seed := 0, uint64(1000); done < count; seed++ {
 		result := simulate(t, Options{Seed: seed, Faults: time.Duration(len(every)) * episodeTime, Plan: plan(len(every), every...)})
