@@ -169,7 +169,7 @@ func TestAMachineMoves(t *testing.T) {
 func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
 	daemons := []*libvirttest.Daemon{}
 	drivers := []*Driver{}
-	for _, name := range []string{"m", "n"} {
+	for _, name := range []string{"from", "to"} {
 		daemon, err := libvirttest.Start(filepath.Join(testDir, name))
 		must(t, err)
 		t.Cleanup(daemon.Stop)
@@ -217,4 +217,5 @@ func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
 			t.Errorf("after the end of libvirtd at the %s it is in state %d", end, got)
 		}
 	}
+	must(t, errors.Join(source.Stop(t.Context(), spec.ID, 0), source.Remove(t.Context(), spec.ID), source.Forget(t.Context(), spec.ID)))
 }
