@@ -39,6 +39,7 @@ func sameFacts(a, b *sitev1.NodeFacts) bool {
 		bytes.Equal(a.GetSvidIssuer(), b.GetSvidIssuer()) && slices.Equal(a.GetImages(), b.GetImages()) &&
 		slices.EqualFunc(a.GetWorkloadIssuers(), b.GetWorkloadIssuers(), bytes.Equal) &&
 		slices.EqualFunc(a.GetRefusedIssuers(), b.GetRefusedIssuers(), bytes.Equal) &&
+		slices.Equal(a.GetSurplusImages(), b.GetSurplusImages()) && same(a.GetRoom(), b.GetRoom()) &&
 		same(a.GetCapacity(), b.GetCapacity()) && same(a.GetSvidExpires(), b.GetSvidExpires()) && same(a.GetVms(), b.GetVms()) &&
 		slices.EqualFunc(a.GetConditions(), b.GetConditions(), same) && slices.EqualFunc(a.GetVolumes(), b.GetVolumes(), same)
 }
