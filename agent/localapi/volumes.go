@@ -3,7 +3,6 @@ package localapi
 import (
 	"context"
 	"errors"
-	"io"
 
 	"connectrpc.com/connect"
 
@@ -12,6 +11,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 const kindVolume = "Volume"
@@ -79,33 +79,8 @@ func (d disks) fill(ctx context.Context, header *skerryv1.ImportHeader, stream *
 	if err != nil {
 		return err
 	}
-	return copier.ImportVolume(ctx, header.GetProject(), header.GetName(), volume, header.GetReplace(), &imported{stream: stream, left: header.GetSize()})
-}
-
-// imported is what comes over a stream, as long as was announced.
-type imported struct {
-	stream *connect.ClientStream[skerryv1.ImportRequest]
-	left   int64
-	rest   []byte
-}
-
-func (i *imported) Read(p []byte) (int, error) {
-	for len(i.rest) == 0 {
-		if !i.stream.Receive() {
-			if err := i.stream.Err(); err != nil {
-				return 0, err
-			}
-			if i.left != 0 {
-				return 0, io.ErrUnexpectedEOF
-			}
-			return 0, io.EOF
-		}
-		i.rest = i.stream.Msg().GetData()
-		if i.left -= int64(len(i.rest)); i.left < 0 {
-			return 0, problem.New(problem.Invalid, kindVolume, "more bytes came than were announced")
-		}
+	content := &wire.Upload{
+		Stream: stream, Data: func() []byte { return stream.Msg().GetData() }, Left: header.GetSize(), About: kindVolume + "/" + header.GetName(),
 	}
-	n := copy(p, i.rest)
-	i.rest = i.rest[n:]
-	return n, nil
+	return copier.ImportVolume(ctx, header.GetProject(), header.GetName(), volume, header.GetReplace(), content)
 }

@@ -68,9 +68,9 @@ func (c *Core) Step(look Look) []Image {
 		c.asked = nil
 		return nil
 	}
-	if c.asked != nil && look.At-c.askedAt > patience {
+	if c.asked != nil && look.At-c.askedAt > min(patience, c.Age) {
 		c.asked = nil
-		c.next = look.At + roundEvery
+		c.next = look.At + min(roundEvery, c.Age)
 		if look.Short {
 			c.next = look.At + hurriedEvery
 		}

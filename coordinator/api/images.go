@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
-	"io"
 
 	"connectrpc.com/connect"
 
@@ -11,6 +9,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
+	"skerry.dev/shared/wire"
 )
 
 // images implements skerry.v1.ImageService: the image is stored on the
@@ -26,7 +25,8 @@ func (i images) LoadImage(ctx context.Context, stream *connect.ClientStream[sker
 	if header == nil || header.GetSize() <= 0 {
 		return nil, orMissing(nil)
 	}
-	loaded, err := i.Images.Import(ctx, &uploadReader{stream: stream, left: header.GetSize()}, header.GetName())
+	content := &wire.Upload{Stream: stream, Data: func() []byte { return stream.Msg().GetData() }, Left: header.GetSize(), About: "image"}
+	loaded, err := i.Images.Import(ctx, content, header.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -56,41 +56,4 @@ func orMissing(err error) error {
 		return err
 	}
 	return problem.New(problem.Invalid, "image", "the first message must give the size of the tar").WithField("header.size")
-}
-
-// uploadReader reads the tar out of the stream and refuses one that is shorter
-// or longer than announced.
-type uploadReader struct {
-	stream *connect.ClientStream[skerryv1.LoadImageRequest]
-	left   int64
-	rest   []byte
-}
-
-func (u *uploadReader) Read(p []byte) (int, error) {
-	for len(u.rest) == 0 {
-		if !u.stream.Receive() {
-			return 0, u.end()
-		}
-		u.rest = u.stream.Msg().GetData()
-		u.left -= int64(len(u.rest))
-		if u.left < 0 {
-			return 0, problem.New(problem.Invalid, "image", "more bytes came than were announced")
-		}
-	}
-	n := copy(p, u.rest)
-	u.rest = u.rest[n:]
-	return n, nil
-}
-
-func (u *uploadReader) end() error {
-	err := u.stream.Err()
-	switch {
-	case err != nil && !errors.Is(err, io.EOF):
-		return problem.New(problem.Unavailable, "image", "the upload broke off with %d bytes to go: %w", u.left, err)
-	case u.left > 0:
-		return problem.New(problem.Invalid, "image", "the upload ended with %d bytes to go", u.left).
-			WithHint("was the file changed while it was read?")
-	default:
-		return io.EOF
-	}
 }

@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -108,8 +109,8 @@ func whyLeft(after *state.View, p *skerryv1.Placement) string {
 	all := after.PlacementsOf(p.GetProject(), p.GetWorkload())
 	switch {
 	case (state.IsStay(p.GetSpec()) || state.IsStay(w)) && !state.ToMaintenance(after.Node(p.GetNode())):
-		return fmt.Sprintf("it stays on its node (partition.mode: stay) and runs on there: "+
-			"skerry node maintenance %s stops it in good order and starts it again afterwards", p.GetNode())
+		return fmt.Sprintf("it stays on its node (partition.mode: stay) and runs on there%s: "+
+			"skerry node maintenance %s stops it in good order and starts it again afterwards", whyNotLive(p), p.GetNode())
 	case state.IsHealthy(p) && state.Spare(w, all, state.AtATime(w)) == 0 && w.GetMinAvailable() != "":
 		return fmt.Sprintf("%s must keep %s healthy (minAvailable), and has %d: make the others healthy, or lower it",
 			w.GetName(), w.GetMinAvailable(), healthy(all))
@@ -119,6 +120,15 @@ func whyLeft(after *state.View, p *skerryv1.Placement) string {
 	default:
 		return "it has not moved"
 	}
+}
+
+// whyNotLive says why a virtual machine does not leave while it runs.
+func whyNotLive(p *skerryv1.Placement) string {
+	why := cmp.Or(state.WhyNotLive(p), p.GetMigration().GetWhy())
+	if p.GetSpec().GetVm() == nil || why == "" {
+		return ""
+	}
+	return ", and cannot move while it runs (" + why + ")"
 }
 
 func healthy(all []*skerryv1.Placement) int {

@@ -254,14 +254,16 @@ func BenchmarkSurvives(b *testing.B) {
 	}
 }
 
-func TestAVirtualMachineLeavesWhileItRuns(t *testing.T) {
-	h := newHarbour(t, "a/n1", "b/n2")
+// machineSite is a site where db, a virtual machine, runs on a node.
+func machineSite(t *testing.T, nodes []string, change func(*skerryv1.VirtualMachine)) (h *harbour, at string) {
+	t.Helper()
+	h = newHarbour(t, nodes...)
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("disk")))
 	h.ok(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
 		Name: "disk", Digest: digest, Size: 1, DiskBytes: 1 << 20, Nodes: names(h.store.View()),
 	}}}})
 	batch := &sitev1.StatusBatch{}
-	for _, node := range []string{"n1", "n2"} {
+	for _, node := range names(h.store.View()) {
 		batch.Reports = append(batch.Reports, &sitev1.NodeReport{Node: node, Facts: &sitev1.NodeFacts{
 			Capacity: &skerryv1.Capacity{CpuMilli: 1000, MemoryBytes: 1 << 30, DiskBytes: 1 << 34},
 			Vms:      &skerryv1.VmFacts{Emulation: true, Firmware: []string{"bios"}},
@@ -273,16 +275,35 @@ func TestAVirtualMachineLeavesWhileItRuns(t *testing.T) {
 		stays(w)
 		w.Container = nil
 		w.Vm = &skerryv1.VirtualMachine{Image: "disk", Cpu: 1, Memory: "64Mi", Accel: "auto", Boot: &skerryv1.Boot{Firmware: "bios"}}
+		change(w.Vm)
 	}))
-	at := h.store.View().Placement("default", "db-1").GetNode()
+	at = h.store.View().Placement("default", "db-1").GetNode()
 	if at == "" {
 		t.Fatal(h.store.View().Placement("default", "db-1"))
 	}
+	return h, at
+}
+
+func TestAVirtualMachineLeavesWhileItRuns(t *testing.T) {
+	h, at := machineSite(t, []string{"a/n1", "b/n2"}, func(*skerryv1.VirtualMachine) {})
 	answer, err := Ask(h.store, &skerryv1.WhatIfRequest{DrainNodes: []string{at}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if moves := answer.GetMoves(); len(moves) != 1 || !moves[0].GetLive() || moves[0].GetFrom() != at || moves[0].GetTo() == at || moves[0].GetPlacement() != "db-1" {
 		t.Errorf("of a drain of %s it says: %s", at, say(answer))
+	}
+}
+
+func TestADrainSaysWhyAVirtualMachineDoesNotLeaveWhileItRuns(t *testing.T) {
+	h, at := machineSite(t, []string{"a/n1", "b/n2"}, func(vm *skerryv1.VirtualMachine) {
+		vm.Disks = []*skerryv1.Disk{{Name: "data", Volume: "data", Size: "1Gi"}}
+	})
+	answer, err := Ask(h.store, &skerryv1.WhatIfRequest{DrainNodes: []string{at}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := say(answer); !strings.Contains(got, "runs on there, and cannot move while it runs (its volumes are on node "+at+")") {
+		t.Errorf("of a drain of %s it says: %s", at, got)
 	}
 }
