@@ -68,7 +68,7 @@ func (c *Core) Step(look Look) []Image {
 		c.asked = nil
 		return nil
 	}
-	if c.asked != nil && look.At-c.askedAt > min(patience, c.Age) {
+	if c.asked != nil && look.At-c.askedAt > patience {
 		c.asked = nil
 		c.next = look.At + min(roundEvery, c.Age)
 		if look.Short {

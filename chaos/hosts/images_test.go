@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -129,4 +130,75 @@ func TestANodeGetsTheImagesThatItNeedsAndNoOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	settled(t, r)
+}
+
+// keepUnused restarts the agent of a host with this for its images.
+func keepUnused(t *testing.T, h *Host, age string) {
+	t.Helper()
+	config, err := os.ReadFile(h.Config())
+	if err == nil {
+		err = errors.Join(os.WriteFile(h.Config(), append(config, "images: {keepUnused: "+age+"}\n"...), 0o600), h.StopAgent(), h.StartAgent())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnusedImagesGoButNotTheCopiesOfTheSite(t *testing.T) {
+	r := newSite(t, 4, 0)
+	loadImage(t, r, "web.tar", webImage)
+	apply(t, r, web(4))
+	awaitHealthy(t, r, "web", 4)
+	held := storedImage(t, r, 4)
+	for _, h := range r.Hosts {
+		keepUnused(t, h, "2s")
+	}
+	settled(t, r)
+	awaitHealthy(t, r, "web", 4)
+	storedImage(t, r, 4) // it is used everywhere
+	skerry(t, r, nil, "delete", "workload", "web")
+	status, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(status.GetNodes(), func(n *skerryv1.Node) bool { return n.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER })
+	plain := r.Host(status.GetNodes()[at].GetName())
+	await(t, r, "the image to be gone", patience, func(ctx context.Context) error {
+		out, err := plain.Command(ctx, nil, "ctr", "-n", "skerry", "images", "ls", "-q")
+		if err == nil && strings.Contains(out, held.GetDigest()) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	storedImage(t, r, 3)
+	await(t, r, "describe to tell what went", patience, func(ctx context.Context) error {
+		told, err := r.Skerry(ctx, nil, "describe", "node", plain.Name)
+		if err == nil && !strings.Contains(told, "ago: "+webImage) {
+			err = errors.New(told)
+		}
+		return err
+	})
+	// It comes back to where it is needed, and goes everywhere when it is deleted.
+	apply(t, r, web(4))
+	awaitHealthy(t, r, "web", 4)
+	storedImage(t, r, 4)
+	skerry(t, r, nil, "delete", "workload", "web")
+	await(t, r, "nothing to run", patience, func(context.Context) error {
+		for _, h := range r.Hosts {
+			if left := containerPIDs(t, h); len(left) > 0 {
+				return fmt.Errorf("%s runs %v", h.Name, left)
+			}
+		}
+		return nil
+	})
+	skerry(t, r, nil, "delete", "image", webImage)
+	await(t, r, "no copy to be left", patience, func(ctx context.Context) error {
+		for _, h := range r.Hosts {
+			out, err := h.Command(ctx, nil, "ctr", "-n", "skerry", "images", "ls", "-q")
+			if err != nil || strings.TrimSpace(out) != "" {
+				return fmt.Errorf("%s holds %s: %w", h.Name, out, err)
+			}
+		}
+		return nil
+	})
 }
