@@ -39,11 +39,15 @@ func (h *host) address() string { return h.name + ":7600" }
 
 // Now implements env.Clock: the wall clock.
 func (h *host) Now() time.Time {
+	h.world.clocks.RLock()
+	defer h.world.clocks.RUnlock()
 	return h.world.now.Add(h.offset + time.Duration(float64(h.world.now.Sub(begun))*(h.rate-1)))
 }
 
 // Elapsed implements env.Clock.
 func (h *host) Elapsed() time.Duration {
+	h.world.clocks.RLock()
+	defer h.world.clocks.RUnlock()
 	return time.Duration(float64(h.world.now.Sub(h.booted)) * h.rate)
 }
 
@@ -56,7 +60,8 @@ func (h *host) system() env.System {
 
 // boot starts the agent's part that is looked at here.
 func (h *host) boot() {
-	h.on, h.booted = true, h.world.now
+	h.on = true
+	h.world.turn(func() { h.booted = h.world.now })
 	node, err := identity.Load(h.system(), identity.Dir(stateDir))
 	h.world.must(err)
 	kept, err := ledger.Open(h.disk, stateDir)

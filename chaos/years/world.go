@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,9 +48,12 @@ var begun = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // world is a site of three voters, two other nodes and an operator.
 type world struct {
-	t        testing.TB
-	logger   *slog.Logger
-	bug      Bug
+	t      testing.TB
+	logger *slog.Logger
+	bug    Bug
+	// clocks guards the true time and what each host makes of it: a connection that
+	// has not ended yet may still look.
+	clocks   sync.RWMutex
 	now      time.Time // the true time
 	net      network
 	hosts    []*host
@@ -204,11 +208,18 @@ func (w *world) clocksOf() []time.Time {
 	return clocks
 }
 
+// turn the clocks.
+func (w *world) turn(how func()) {
+	w.clocks.Lock()
+	defer w.clocks.Unlock()
+	how()
+}
+
 // step lets d pass; then everybody does what is due and meets the coordinator.
 // Whoever cannot after two tries is locked out.
 func (w *world) step(d time.Duration) {
 	w.t.Helper()
-	w.now = w.now.Add(d)
+	w.turn(func() { w.now = w.now.Add(d) })
 	for _, h := range w.hosts {
 		if h.on {
 			h.renew(false)

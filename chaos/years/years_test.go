@@ -54,7 +54,7 @@ var scenarios = []scenario{
 		for range 1 + rng.IntN(5) {
 			h := w.hosts[rng.IntN(5)]
 			h.powerOff()
-			h.offset = time.Unix(0, 0).Sub(w.now)
+			w.turn(func() { h.offset = time.Unix(0, 0).Sub(w.now) })
 			h.boot()
 			w.step(day)
 		}
@@ -66,7 +66,7 @@ var scenarios = []scenario{
 		w.step(day)
 		w.off(day, w.hosts...)
 		for _, h := range w.hosts {
-			h.offset = time.Unix(0, 0).Sub(w.now)
+			w.turn(func() { h.offset = time.Unix(0, 0).Sub(w.now) })
 		}
 		for range 20 {
 			w.step(30 * day)
@@ -74,7 +74,7 @@ var scenarios = []scenario{
 	}},
 	{"some hosts are ten years ahead", func(w *world, rng *rand.Rand) {
 		for range 1 + rng.IntN(5) {
-			w.hosts[rng.IntN(5)].offset = 3650 * day
+			w.turn(func() { w.hosts[rng.IntN(5)].offset = 3650 * day })
 			w.step(10 * day)
 		}
 		for range 20 {
@@ -83,11 +83,11 @@ var scenarios = []scenario{
 	}},
 	{"jumps of an hour, drift of 500 ppm, power cuts", func(w *world, rng *rand.Rand) {
 		for _, h := range w.hosts {
-			h.rate = 1 + (rng.Float64()-0.5)/1000
+			w.turn(func() { h.rate = 1 + (rng.Float64()-0.5)/1000 })
 		}
 		for range 120 {
 			h := w.hosts[rng.IntN(5)]
-			h.offset += time.Duration(rng.IntN(3)-1) * time.Hour
+			w.turn(func() { h.offset += time.Duration(rng.IntN(3)-1) * time.Hour })
 			if rng.IntN(5) == 0 {
 				h.powerOff()
 				h.boot()
