@@ -101,6 +101,15 @@ test-runtimes: prerequisites ## real containerd and libvirt (root)
 test-hosts: prerequisites build ## real hosts in network namespaces (root)
 	SKERRY_BINARY=$(CURDIR)/bin/skerry $(GO) test $(FRESH) -p 1 -timeout $(INTEGRATION_TIMEOUT) -tags integration $(HOSTS_PACKAGES)
 
+DEBIAN := $(CURDIR)/.cache/debian.qcow2
+.PHONY: test-vm
+test-vm: prerequisites build $(DEBIAN) ## a whole Debian with cloud-init and agent in a virtual machine, secure boot, emulated: minutes (root)
+	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_DEBIAN=$(DEBIAN) \
+		$(GO) test $(FRESH) -v -timeout 60m -run '^TestAWholeDebian$$' -tags integration ./chaos/hosts/machines
+
+$(DEBIAN): chaos/hosts/machines/debian-guest.sh
+	mkdir -p $(dir $@) && $< $@
+
 MAX_BINARY := 40000000
 .PHONY: test-package
 test-package: package ## install the deb on a clean Debian root (root)

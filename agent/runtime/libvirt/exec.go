@@ -26,8 +26,9 @@ const (
 	agentSlack = 8 * time.Second
 	// maxExecInput bounds what a command in a guest may read.
 	maxExecInput = 2 << 20
-	// execPoll is how often a command is asked whether it has ended.
-	execPoll = 50 * time.Millisecond
+	// A command is asked whether it has ended after execPoll, then after twice that,
+	// and so on up to slowestPoll: each time costs the guest a process's turn.
+	execPoll, slowestPoll = 50 * time.Millisecond, time.Second
 )
 
 // agent asks the guest's agent.
@@ -151,13 +152,13 @@ func (d *Driver) execFailure(id, program string, err error) error {
 
 // await the end of a command.
 func (d *Driver) await(ctx context.Context, id string, pid int, exec runtime.Exec) (int, error) {
-	for {
+	for poll := execPoll; ; poll = min(2*poll, slowestPoll) {
 		var status execStatus
 		if err := d.agent(ctx, id, execTime, "guest-exec-status", map[string]any{"pid": pid}, &status); err != nil {
 			return 0, d.execFailure(id, exec.Command[0], err)
 		}
 		if !status.Exited {
-			if err := env.Sleep(ctx, d.Env.Clock, execPoll); err != nil {
+			if err := env.Sleep(ctx, d.Env.Clock, poll); err != nil {
 				return 0, d.problem(id, "the command did not end in time; it goes on in the guest", err)
 			}
 			continue

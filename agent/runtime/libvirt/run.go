@@ -140,15 +140,19 @@ func (d *Driver) ask(ctx context.Context, id string) {
 	}
 }
 
-// askAgent asks the guest's agent, without waiting for an answer: libvirt's own
-// call would wait for a minute.
+// askAgent asks the guest's agent, if that is there. It answers nothing then, and
+// libvirt's own call would wait for a minute; a call that waits for nothing is taken
+// back before it was sent.
 func (d *Driver) askAgent(ctx context.Context, id string) bool {
-	const noWait = 0
-	err := d.agent(ctx, id, noWait, "guest-shutdown", map[string]string{"mode": "powerdown"}, nil)
-	if err != nil {
+	const pingTime, sendTime = 2, 1 // seconds
+	if err := d.agent(ctx, id, pingTime, "guest-ping", nil, nil); err != nil {
 		d.Logger.Debug("the agent of a guest was not asked to end it", "instance", id, "error", err)
+		return false
 	}
-	return err == nil
+	if err := d.agent(ctx, id, sendTime, "guest-shutdown", map[string]string{"mode": "powerdown"}, nil); err != nil {
+		d.Logger.Debug("the agent of a guest said nothing when it was asked to end it", "instance", id, "error", err)
+	}
+	return true
 }
 
 // kill cuts the power.

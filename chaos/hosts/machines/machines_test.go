@@ -114,10 +114,15 @@ func (m *machine) refused(why string, args ...string) {
 
 func (m *machine) until(what string, true func() bool) {
 	m.Helper()
-	for end := time.Now().Add(patience); !true(); time.Sleep(200 * time.Millisecond) {
+	m.within(patience, what, true)
+}
+
+func (m *machine) within(limit time.Duration, what string, true func() bool) {
+	m.Helper()
+	for end := time.Now().Add(limit); !true(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
 			out, _ := m.try("why", "scada")
-			m.Fatalf("after %s it is still not so that %s\n%s", patience, what, out)
+			m.Fatalf("after %s it is still not so that %s\n%s", limit, what, out)
 		}
 	}
 }
