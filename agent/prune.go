@@ -32,13 +32,18 @@ func (a *Agent) newPruner() *prune.Pruner {
 // isShortOfRoom tells whether a disk that images are on is nearly full.
 func (a *Agent) isShortOfRoom() bool {
 	for _, dir := range []string{a.Config.StateDir, a.Config.VMDir()} {
-		total, err := probe.DiskSize(dir)
-		free, unknown := probe.FreeSpace(dir)
-		if err == nil && unknown == nil && free < total/shortOfRoom {
+		if total, free, known := roomOn(dir); known && free < total/shortOfRoom {
 			return true
 		}
 	}
 	return false
+}
+
+// roomOn the disk of a directory, in bytes.
+func roomOn(dir string) (total, free uint64, known bool) {
+	total, err := probe.DiskSize(dir)
+	free, unknown := probe.FreeSpace(dir)
+	return total, free, err == nil && unknown == nil
 }
 
 // diskRoom says what the disk holds. It stays as it was while little has changed:
@@ -55,9 +60,7 @@ func (f *facts) diskRoom(before *skerryv1.DiskRoom, images []runtime.StoredImage
 	if vms, ok := f.Runtime.(machines); ok {
 		now.RootDisks, now.RootDiskBytes = vms.RootDisks()
 	}
-	total, err := probe.DiskSize(f.Config.StateDir)
-	free, unknown := probe.FreeSpace(f.Config.StateDir)
-	if err == nil && unknown == nil {
+	if total, free, known := roomOn(f.Config.StateDir); known {
 		now.TotalBytes, now.FreeBytes = int64(total), int64(free)
 	}
 	if sameRoom(before, now) {

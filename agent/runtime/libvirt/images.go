@@ -138,22 +138,35 @@ func (d *disks) record(n named) error {
 	return d.env.FS.WriteFile(d.nameFile(n), text, 0o600)
 }
 
-// Images returns those that are wholly present.
-func (d *Driver) Images(context.Context) ([]runtime.StoredImage, error) {
-	files, err := d.Env.FS.ReadDir(d.disks.namesDir())
+// named are all names, whether their images are whole or not.
+func (d *disks) named() ([]named, error) {
+	files, err := d.env.FS.ReadDir(d.namesDir())
 	if err != nil {
-		return nil, problem.New(problem.Internal, "", "the disk images cannot be listed: %w", err)
+		return nil, err
 	}
-	var all []runtime.StoredImage
+	var all []named
 	for _, name := range files {
-		text, err := d.Env.FS.ReadFile(filepath.Join(d.disks.namesDir(), name))
+		text, err := d.env.FS.ReadFile(filepath.Join(d.namesDir(), name))
 		if err != nil {
-			return nil, problem.New(problem.Internal, "", "the disk images cannot be listed: %w", err)
+			return nil, err
 		}
 		var n named
 		if json.Unmarshal(text, &n) != nil {
 			continue // never whole, so never told
 		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// Images returns those that are wholly present.
+func (d *Driver) Images(context.Context) ([]runtime.StoredImage, error) {
+	names, err := d.disks.named()
+	if err != nil {
+		return nil, problem.New(problem.Internal, "", "the disk images cannot be listed: %w", err)
+	}
+	var all []runtime.StoredImage
+	for _, n := range names {
 		if image, err := d.disks.file(n.Digest); err == nil {
 			all = append(all, image.as(n))
 		}

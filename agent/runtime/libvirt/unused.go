@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -91,22 +90,13 @@ func backingFile(overlay string) (string, error) {
 // namesOf are the files that name an image. shared: another image that is named has
 // the same disk.
 func (d *disks) namesOf(digest, disk string) (files []string, shared bool, err error) {
-	names, err := d.env.FS.ReadDir(d.namesDir())
+	names, err := d.named()
 	if err != nil {
 		return nil, false, err
 	}
-	for _, name := range names {
-		path := filepath.Join(d.namesDir(), name)
-		text, err := d.env.FS.ReadFile(path)
-		if err != nil {
-			return nil, false, err
-		}
-		var n named
-		if json.Unmarshal(text, &n) != nil {
-			continue // never whole
-		}
+	for _, n := range names {
 		if n.Digest == digest {
-			files = append(files, path)
+			files = append(files, d.nameFile(n))
 		} else if m, err := d.manifest(n.Digest); err == nil && m.File().Digest == disk {
 			shared = true
 		}
