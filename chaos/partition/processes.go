@@ -210,7 +210,8 @@ func (s *site) anew(ctx context.Context, h *hosts.Host) error {
 	if err := h.Boot(ctx); err != nil {
 		return err
 	}
-	return s.Renew(ctx, h)
+	// Its name is free when another node votes in its place.
+	return s.Until(ctx, "the join of "+h.Name, wholeTime, func(ctx context.Context) error { return s.Renew(ctx, h) })
 }
 
 // driftEvery is how often a drifting clock is moved.

@@ -91,9 +91,14 @@ func (x *tx) addNode(node *skerryv1.Node) error {
 	if old == nil && x.counts[nodesOrdinal] == maxNodes {
 		return exhausted("nodes", maxNodes)
 	}
-	if old != nil && (old.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED || old.GetRaftId() != 0) {
+	switch {
+	case old == nil:
+	case old.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED:
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "there is a node of this name").
 			WithHint("give the new one another name, or evict the old one: skerry node evict %s", node.GetName())
+	case old.GetRaftId() != 0:
+		return problem.New(problem.Unavailable, "Node/"+node.GetName(), "the node that had this name was evicted, and still counts among the voters until another one has its place").
+			WithHint("try again in a moment; skerry status shows who votes")
 	}
 	if left := append(placements.by(x.rows, byNode, node.GetName()), placements.by(x.rows, byOther, node.GetName())...); len(left) > 0 {
 		return problem.New(problem.Conflict, "Node/"+node.GetName(), "the node that had this name was evicted, and %s may still run on it", left[0].GetName()).
