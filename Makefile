@@ -168,7 +168,7 @@ FAULTS ?= 200
 SITES  ?= 1
 .PHONY: chaos-vm
 chaos-vm: prerequisites build ## FAULTS (200) random faults at exclusive virtual machines that move, on SITES (1) at once: make chaos-vm SEED=n (root)
-	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) SKERRY_CHAOS_SITES=$(SITES) \
+	SKERRY_RIGS=v SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_CHAOS_VM=$(FAULTS) SKERRY_CHAOS_SEED=$(SEED) SKERRY_CHAOS_SITES=$(SITES) \
 		$(GO) test $(FRESH) -v -timeout 3h -parallel $(SITES) -run '^TestExclusiveMachinesThroughFaults$$' -tags integration ./chaos/hosts
 
 # One line an injection; CHAOS_KEEP gets logs, histories and seeds of failures.

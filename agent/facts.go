@@ -88,6 +88,7 @@ func (f *facts) run(ctx context.Context) error {
 		f.replicas.mu.Unlock()
 		_, roomChanged := f.room.trouble()
 		_, namesChanged := f.names.trouble()
+		volumeDeleted := f.supervisor.Deleted()
 		if now := f.Env.Clock.Elapsed(); now-lookedAt >= factsEvery || lookedAt == 0 {
 			f.look(ctx)
 			lookedAt = now
@@ -100,6 +101,8 @@ func (f *facts) run(ctx context.Context) error {
 		case <-supervisorChanged:
 		case <-workloadsChanged:
 		case <-replicaChanged:
+			lookedAt = 0
+		case <-volumeDeleted:
 			lookedAt = 0
 		case <-roomChanged:
 		case <-namesChanged:

@@ -193,7 +193,7 @@ func (m *Mover) found(ctx context.Context, id, why string) reply {
 		return reply{Gone: true, Why: why}
 	case state == 0:
 		return reply{Gone: true, Why: why}
-	case state == runtime.Running:
+	case state == runtime.Running || state == runtime.Exited:
 		return reply{Here: true}
 	default:
 		return reply{Why: "it is in an unknown state"}

@@ -300,6 +300,25 @@ func TestWhatNeverArrivedGoesOn(t *testing.T) {
 	}
 }
 
+// One that is to end is asked for only where its volumes may have gone with it.
+func TestWhatIsToEndIsAskedForWithItsVolumes(t *testing.T) {
+	for _, disks := range [][]*skerryv1.Disk{nil, {{Name: "data", Volume: "data"}}} {
+		source, _ := pair(t, func(source, target *end) {
+			source.state, target.state = runtime.Leaving, runtime.Broken
+			source.order.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+			source.order.Spec.Vm.Disks = disks
+		})
+		if disks == nil {
+			time.Sleep(lookEvery)
+			if source.now() != runtime.Leaving {
+				t.Errorf("without volumes it is in state %d", source.now())
+			}
+			continue
+		}
+		await(t, "it goes on here and is said to have failed", func() bool { return source.now() == runtime.Running && source.HasFailed("p.vm-1", 7) })
+	}
+}
+
 func TestStreamsOfOthersAreNotTaken(t *testing.T) {
 	_, target := pair(t, nil)
 	for name, greeting := range map[string]hello{

@@ -131,10 +131,14 @@ func copying(p *skerryv1.Placement) bool {
 	return p.GetMigration().GetState() == skerryv1.MigrationState_MIGRATION_STATE_COPYING
 }
 
-// due: it is this node's machine, and is to leave, or was to.
+// due: it is this node's machine, and is to leave, or was to. One that is to end is
+// asked for when its volumes may be on the other node.
 func (m *Mover) due(p *skerryv1.Placement) bool {
-	if p.GetSpec().GetVm() == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetMigration().GetIncoming() {
+	switch {
+	case p.GetSpec().GetVm() == nil || p.GetMigration().GetIncoming():
 		return false
+	case p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN:
+		return copying(p) && len(p.GetSpec().GetVm().GetDisks()) > 0 && m.Tasks.IsLeaving(idOf(p))
 	}
 	return m.Tasks.IsLeaving(idOf(p)) || copying(p) && !m.Tasks.HasFailed(idOf(p), p.GetMigration().GetAttempt())
 }

@@ -3,6 +3,8 @@ package reconcile
 import (
 	"skerry.dev/agent/runtime"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // move of a virtual machine to another node, or from one.
@@ -59,6 +61,22 @@ func (c *Core) IsLeaving(id string) bool {
 
 // incoming: it comes from another node, which still has it.
 func (t *task) incoming() bool { return t.desired.GetMigration().GetIncoming() }
+
+// undecidedMove: it and its volumes are on two nodes, and the site does not know yet
+// whose they are. Ended now, what its guest wrote last could be lost.
+func (t *task) undecidedMove() bool {
+	if t.observed == nil || t.desired.GetMigration().GetState() != skerryv1.MigrationState_MIGRATION_STATE_COPYING || len(manifest.VolumesOf(t.desired.GetSpec())) == 0 {
+		return false
+	}
+	switch t.observed.State {
+	case runtime.Leaving:
+		return true
+	case runtime.Running, runtime.Exited:
+		return t.incoming()
+	default:
+		return false
+	}
+}
 
 // migration is what there is to say of a move; nil for nothing.
 func (t *task) migration() *sitev1.MigrationReport {

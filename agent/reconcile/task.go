@@ -227,6 +227,9 @@ func (t *task) next(now time.Duration) (Action, bool) {
 	}
 	action := Action{ID: t.id}
 	if !t.wanted() {
+		if t.undecidedMove() {
+			return Action{}, false
+		}
 		if t.lapsed() {
 			t.status.Message = "its lease has ended: it is stopped, and another placement takes its place"
 		}

@@ -59,6 +59,20 @@ func (s *Supervisor) addVolumes(spec *runtime.Spec) {
 	}
 }
 
+// Deleted is closed when a volume was deleted, for the site to hear of it at once.
+func (s *Supervisor) Deleted() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deleted
+}
+
+func (s *Supervisor) tellDeleted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.deleted)
+	s.deleted = make(chan struct{})
+}
+
 // volumeLoop deletes the volumes that are to be deleted with their data. What the
 // orders do not name is kept.
 func (s *Supervisor) volumeLoop(ctx context.Context) error {
@@ -69,14 +83,24 @@ func (s *Supervisor) volumeLoop(ctx context.Context) error {
 	}
 	timer := s.Env.Clock.NewTimer(volumesAgain)
 	defer timer.Stop()
+	deleted := map[string]bool{}
 	for {
-		changed := s.Ledger.Changed()
+		changed, before := s.Ledger.Changed(), deleted
+		deleted = map[string]bool{}
 		for _, v := range s.Ledger.Current().GetVolumes() {
 			if !v.GetStatus().GetDeleting() {
 				continue
 			}
-			if err := keeper.DeleteVolume(ctx, v.GetProject(), v.GetName()); err != nil && ctx.Err() == nil {
+			if err := keeper.DeleteVolume(ctx, v.GetProject(), v.GetName()); err == nil {
+				deleted[v.GetProject()+"/"+v.GetName()] = true
+			} else if ctx.Err() == nil {
 				s.Logger.Warn("a volume could not be deleted; it is tried again", "volume", v.GetName(), "project", v.GetProject(), "error", err)
+			}
+		}
+		for volume := range deleted {
+			if !before[volume] {
+				s.tellDeleted()
+				break
 			}
 		}
 		timer.Reset(volumesAgain)

@@ -85,6 +85,7 @@ type Supervisor struct {
 	looked  bool   // what was there before this agent is known
 	trouble string // why the runtime cannot be looked at; empty when it can
 	changed chan struct{}
+	deleted chan struct{}
 
 	wake chan struct{}
 	look chan struct{}
@@ -96,6 +97,7 @@ func New(config Config) *Supervisor {
 		Config:  config,
 		core:    reconcile.New(),
 		changed: make(chan struct{}),
+		deleted: make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		look:    make(chan struct{}, 1),
 	}

@@ -130,6 +130,8 @@ type Machine struct {
 	Memory string
 	// Early: the kernel writes to the console as soon as it can.
 	Early bool
+	// Volume of 16 MiB that it has as its second disk; empty: none.
+	Volume string
 }
 
 // Script of a guest that tells the witness that it lives: QEMU's own network
@@ -165,8 +167,18 @@ func (r *Rig) LoadMachine(ctx context.Context, m Machine) (string, error) {
 	if m.Early {
 		cmdline += " earlyprintk=ttyS0,115200"
 	}
-	return fmt.Sprintf(`{image: %s, cpu: 1, memory: %s, accel: tcg, networks: [{nat: true}], boot: {kernel: %s, initrd: %s, cmdline: "%s"}}`,
-		MachineDisk, m.Memory, guest.Kernel, guest.Initrd, cmdline), nil
+	disks := ""
+	if m.Volume != "" {
+		disks = fmt.Sprintf("disks: [{name: data, volume: %s, size: 16Mi}], ", m.Volume)
+	}
+	return fmt.Sprintf(`{image: %s, cpu: 1, memory: %s, accel: tcg, %snetworks: [{nat: true}], boot: {kernel: %s, initrd: %s, cmdline: "%s"}}`,
+		MachineDisk, m.Memory, disks, guest.Kernel, guest.Initrd, cmdline), nil
+}
+
+// HoldsVolume tells whether there is anything of a machine's volume on this host.
+func (h *Host) HoldsVolume(name string) bool {
+	_, err := os.Stat(filepath.Join(h.dir, "state-vms", "volumes", "default."+name))
+	return err == nil
 }
 
 // ConsoleSize is how much the guest of a placement has written on this host.

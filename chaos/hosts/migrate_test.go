@@ -18,10 +18,10 @@ type moving struct {
 	booted string
 }
 
-func newMoving(t *testing.T, partition string) *moving {
+func newMoving(t *testing.T, partition, volume string) *moving {
 	t.Helper()
 	h := newMachineSite(t)
-	vm, err := h.LoadMachine(t.Context(), Machine{Script: "while :; do sleep 1000; done", Memory: "160Mi"})
+	vm, err := h.LoadMachine(t.Context(), Machine{Script: "while :; do sleep 1000; done", Memory: "160Mi", Volume: volume})
 	h.must(err)
 	apply(t, h.Rig, fmt.Sprintf("kind: Workload\nname: db\nvm: %s\nstopGrace: 500ms\npartition: %s\n", vm, partition))
 	m := &moving{harness: h}
@@ -80,7 +80,8 @@ func (m *moving) where() *Host {
 // TestAMachineMovesWhileItRuns: on request, from a node that is drained, and not
 // at all when the two nodes lose each other.
 func TestAMachineMovesWhileItRuns(t *testing.T) {
-	m := newMoving(t, "{mode: stay}")
+	m := newMoving(t, "{mode: stay}", "data")
+	m.writes("one")
 	coordinator, _, err := m.Coordinator(t.Context())
 	m.must(err)
 	from := m.where()
@@ -100,6 +101,8 @@ func TestAMachineMovesWhileItRuns(t *testing.T) {
 		t.Errorf("it says %s", out)
 	}
 	m.runsOn(to)
+	m.holdsData("one", to)
+	m.writes("two")
 
 	m.must(m.Cut(t.Context(), []*Host{to}, []*Host{other}))
 	if text := refused(t, m.Rig, nil, "vm", "migrate", "db", "--to", other.Name); !strings.Contains(text, "it stays on "+to.Name) {
@@ -107,18 +110,53 @@ func TestAMachineMovesWhileItRuns(t *testing.T) {
 	}
 	m.must(m.Heal(t.Context()))
 	m.runsOn(to)
+	m.holdsData("two", to)
 
+	if plan := skerry(t, m.Rig, nil, "drain", to.Name, "--dry-run"); !strings.Contains(plan, "while it runs") {
+		t.Errorf("before the drain it says %s", plan)
+	}
 	skerry(t, m.Rig, nil, "drain", to.Name, "--reason", "its fan")
 	if now := m.where(); now == to {
 		t.Errorf("after the drain it is on %s", now.Name)
 	}
 	m.runsOn(m.where())
+	m.holdsData("two", m.where())
+}
+
+// writes a word onto the volume, from inside the guest.
+func (m *moving) writes(word string) {
+	m.t.Helper()
+	p, err := m.db(m.t.Context())
+	m.must(err)
+	skerry(m.t, m.Rig, nil, "exec", p.GetName(), "--", "sh", "-c", "echo "+word+" | dd of=/dev/vdb bs=512 seek=1 conv=fsync 2>/dev/null")
+}
+
+// holdsData: the guest reads the word, and the volume is on one node alone.
+func (m *moving) holdsData(word string, want *Host) {
+	m.t.Helper()
+	p, err := m.db(m.t.Context())
+	m.must(err)
+	if got := skerry(m.t, m.Rig, nil, "exec", p.GetName(), "--", "sh", "-c", "dd if=/dev/vdb bs=512 skip=1 count=1 2>/dev/null | head -n 1"); got != word+"\n" {
+		m.t.Errorf("the volume holds %q, not %q", got, word)
+	}
+	await(m.t, m.Rig, "the volume to be on "+want.Name+" alone", time.Minute, func(ctx context.Context) error {
+		volumes, err := m.Skerry(ctx, nil, "get", "volumes")
+		if err != nil || !strings.Contains(volumes, want.Name) {
+			return fmt.Errorf("%s, %w", volumes, err)
+		}
+		for _, h := range m.Hosts {
+			if h.HoldsVolume("data") != (h == want) {
+				return fmt.Errorf("on %s is data of it: %v", h.Name, h != want)
+			}
+		}
+		return nil
+	})
 }
 
 // TestAnExclusiveMachineMovesUnderItsLease: both nodes hold the lease while it
 // moves, and what is cut off in the middle of it runs once.
 func TestAnExclusiveMachineMovesUnderItsLease(t *testing.T) {
-	m := newMoving(t, "{mode: exclusive, lease: 5s}")
+	m := newMoving(t, "{mode: exclusive, lease: 5s}", "")
 	for range 2 {
 		from := m.where()
 		skerry(t, m.Rig, nil, "vm", "migrate", "db")

@@ -3,6 +3,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,7 +23,8 @@ func newRig(t *testing.T, change ...func(*Options)) *Rig {
 	if binary == "" {
 		t.Fatal("SKERRY_BINARY must name the binary: make test-integration sets it")
 	}
-	name := fmt.Sprintf("t%d", rigs.Add(1))
+	// Two runs beside each other need names of their own.
+	name := fmt.Sprintf("%s%d", cmp.Or(os.Getenv("SKERRY_RIGS"), "t"), rigs.Add(1))
 	options := Options{
 		Name: name, Dir: "/tmp/skerry-" + name, Binary: binary,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -97,6 +98,13 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 	for _, volume := range view.VolumesOn(name) {
 		orders.Volumes = append(orders.Volumes, orderOfVolume(volume))
 	}
+	for _, volume := range view.VolumesLeftOn(name) {
+		if !slices.ContainsFunc(orders.Placements, func(p *skerryv1.Placement) bool {
+			return p.GetProject() == volume.GetProject() && state.NamesVolume(p.GetSpec(), volume.GetName())
+		}) {
+			orders.Volumes = append(orders.Volumes, orderOfCopy(volume))
+		}
+	}
 	return orders
 }
 
@@ -144,6 +152,13 @@ func orderOfVolume(v *skerryv1.Volume) *skerryv1.Volume {
 		Kind: v.GetKind(), Name: v.GetName(), Project: v.GetProject(), Class: v.GetClass(), Size: v.GetSize(), Node: v.GetNode(), As: v.GetAs(), Path: v.GetPath(),
 		Status: &skerryv1.VolumeStatus{Made: v.GetStatus().GetMade(), Deleting: v.GetStatus().GetDeleting()},
 	}
+}
+
+// orderOfCopy tells a node to delete the old copy of a volume that has left it.
+func orderOfCopy(v *skerryv1.Volume) *skerryv1.Volume {
+	o := orderOfVolume(v)
+	o.Node, o.Status = v.GetStatus().GetLeftOn(), &skerryv1.VolumeStatus{Made: true, Deleting: true}
+	return o
 }
 
 // Fingerprint of orders, apart from their index: equal ones are not sent

@@ -43,7 +43,7 @@ func (s *sheet) moveAway() {
 	for _, p := range leaving {
 		switch {
 		case state.HeldElsewhere(p):
-		case state.LeavesLive(s.view.Node(p.GetNode()), p):
+		case state.LeavesLive(s.view.Node(p.GetNode()), p, s.view.Volume):
 			s.plan.Migrate = append(s.plan.Migrate, &sitev1.MigrateAway{Project: p.GetProject(), Placement: p.GetName()})
 		case state.StaysPut(s.w, p):
 			if state.ToMaintenance(s.view.Node(p.GetNode())) {
@@ -166,7 +166,7 @@ func (p *planner) endDrains() {
 		if node.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 			continue
 		}
-		left, _ := state.Left(node, p.planned(p.view.PlacementsOn(node.GetName())))
+		left, _ := state.Left(node, p.planned(p.view.PlacementsOn(node.GetName())), p.view.Volume)
 		late := false
 		if deadline := node.GetDuty().GetDrain().GetDeadline(); deadline != nil {
 			wait := deadline.AsTime().Sub(p.siteNow())

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,6 +17,9 @@ import (
 
 // maxDifferences of a recovery are kept.
 const maxDifferences = 1000
+
+// leastVolume is the size of one whose size is not known.
+const leastVolume = "1Mi"
 
 // What became of something that the state and a node did not agree on.
 const (
@@ -71,6 +75,7 @@ func (x *tx) adopt(node string, running *skerryv1.Placement) {
 	switch {
 	case known.GetNode() == node:
 		x.takeNewer(node, running)
+		x.adoptVolumes(node, running)
 		return // its status comes with the next report
 	case known != nil && known.GetNode() != "":
 		x.differs(running, node, diffEnded, "the site has it on "+known.GetNode())
@@ -81,6 +86,7 @@ func (x *tx) adopt(node string, running *skerryv1.Placement) {
 		return
 	}
 	x.takeNewer(node, running)
+	x.adoptVolumes(node, running)
 	p := &skerryv1.Placement{
 		Kind: "Placement", Name: running.GetName(), Project: running.GetProject(), Labels: running.GetLabels(),
 		Generation: running.GetGeneration(), Created: running.GetCreated(), Workload: running.GetWorkload(), Node: node,
@@ -94,6 +100,31 @@ func (x *tx) adopt(node string, running *skerryv1.Placement) {
 	x.putPlacement(p)
 	x.passNumber(p)
 	x.differs(p, node, diffAdopted, "it was made after the backup")
+}
+
+// adoptVolumes of what runs: they are where it is, whatever the backup says. What
+// size one was given after the backup nobody knows; a volume never shrinks.
+func (x *tx) adoptVolumes(node string, running *skerryv1.Placement) {
+	for _, use := range manifest.VolumesOf(running.GetSpec()) {
+		old := x.volume(running.GetProject(), use.Volume)
+		switch {
+		case old.GetNode() == node || old.GetClass() == manifest.HostPathClass:
+			continue
+		case old == nil && x.counts[volumesOrdinal] == maxVolumes:
+			x.differs(running, node, diffNewer, "there is no room for its volume "+use.Volume)
+			continue
+		case old == nil:
+			old = &skerryv1.Volume{
+				Kind: "Volume", Name: use.Volume, Project: running.GetProject(), Generation: 1, Created: x.time,
+				Class: manifest.LocalClass, Size: cmp.Or(use.Size, leastVolume), As: use.As,
+			}
+		}
+		next := shallow(old)
+		next.Node, next.Status = node, statusOf(old)
+		next.Status.Made, next.Status.ComingTo = true, ""
+		x.putVolume(next)
+		x.differs(running, node, diffNewer, "its volume "+use.Volume+" is there")
+	}
 }
 
 // mayNotAdopt says why the site cannot have a placement that runs; empty when it

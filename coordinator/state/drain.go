@@ -51,13 +51,13 @@ func (x *tx) spares(w *skerryv1.Workload, p *skerryv1.Placement) bool {
 }
 
 // Left is what is still on a node after a drain could have come to its end:
-// what stays runs on unless it is for maintenance.
-func Left(node *skerryv1.Node, here []*skerryv1.Placement) (left, staying []*skerryv1.Placement) {
+// what stays runs on unless it is for maintenance. find finds a volume, or nil.
+func Left(node *skerryv1.Node, here []*skerryv1.Placement, find func(project, name string) *skerryv1.Volume) (left, staying []*skerryv1.Placement) {
 	for _, p := range here {
 		if p.GetEnded() != nil && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
 			continue // only its logs are there
 		}
-		stays := IsStay(p.GetSpec()) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && !copying(p) && !LeavesLive(node, p)
+		stays := IsStay(p.GetSpec()) && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN && !copying(p) && !LeavesLive(node, p, find)
 		if stays && !ToMaintenance(node) {
 			staying = append(staying, p)
 		} else {
@@ -75,7 +75,7 @@ func (x *tx) endDrain(part *sitev1.EndDrain) bool {
 	if old.GetDuty().GetDuty() != skerryv1.Duty_DUTY_DRAINING {
 		return false
 	}
-	left, staying := Left(old, placements.by(x.rows, byNode, old.GetName()))
+	left, staying := Left(old, placements.by(x.rows, byNode, old.GetName()), x.volume)
 	late := drain.GetDeadline() != nil && !later(drain.GetDeadline(), x.time)
 	if len(left) > 0 && !late {
 		return false

@@ -28,7 +28,8 @@ func (v *View) PlacementsComingTo(node string) []*skerryv1.Placement {
 }
 
 // WhyNotLive says why a placement cannot move while it runs; empty when it can.
-func WhyNotLive(p *skerryv1.Placement) string {
+// find finds a volume, or nil.
+func WhyNotLive(p *skerryv1.Placement, find func(project, name string) *skerryv1.Volume) string {
 	switch {
 	case p.GetSpec().GetVm() == nil:
 		return "it is a container, not a virtual machine"
@@ -36,8 +37,6 @@ func WhyNotLive(p *skerryv1.Placement) string {
 		return "it is being removed"
 	case otherOf(p) != "":
 		return "it is on its way between " + p.GetNode() + " and " + otherOf(p) + " already"
-	case len(p.GetSpec().GetVm().GetDisks()) > 0:
-		return "its volumes are on node " + p.GetNode()
 	case len(p.GetStatus().GetSnapshots()) > 0:
 		return "its snapshots are on node " + p.GetNode()
 	case p.GetNode() == "" || p.GetStatus().GetPhase() != skerryv1.Phase_PHASE_RUNNING:
@@ -45,7 +44,7 @@ func WhyNotLive(p *skerryv1.Placement) string {
 	case p.GetPower().GetState() == skerryv1.PowerState_POWER_STATE_OFF || p.GetPower().GetState() == skerryv1.PowerState_POWER_STATE_PAUSED:
 		return "it is off or paused"
 	default:
-		return ""
+		return whyVolumesStay(p, find)
 	}
 }
 
@@ -102,7 +101,7 @@ func (x *tx) migrate(old *skerryv1.Placement, to string) (*sitev1.Outcome, error
 	refuse := func(format string, args ...any) (*sitev1.Outcome, error) {
 		return nil, problem.New(problem.Conflict, about, format, args...)
 	}
-	if why := WhyNotLive(old); why != "" {
+	if why := WhyNotLive(old, x.volume); why != "" {
 		return refuse("it cannot be moved while it runs: %s", why)
 	}
 	if x.halt != nil {
@@ -135,6 +134,7 @@ func (x *tx) moveLive(old *skerryv1.Placement, to string) {
 		State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: to, Attempt: x.index, Since: x.time,
 	}
 	x.putPlacement(p)
+	x.volumesSetOut(p, to)
 	if needs, err := NeedsOf(p.GetSpec()); err == nil {
 		x.usageOf(to).Add(p.GetName(), needs)
 	}
@@ -149,7 +149,7 @@ func (x *tx) planMigration(part *sitev1.MigrateAway) bool {
 		return false
 	}
 	node := nodes.get(x.rows, old.GetNode())
-	if x.halt != nil || !LeavesLive(node, old) {
+	if x.halt != nil || !LeavesLive(node, old, x.volume) {
 		return false
 	}
 	if to := x.roomiest(old); to != nil {
@@ -162,8 +162,8 @@ func (x *tx) planMigration(part *sitev1.MigrateAway) bool {
 
 // LeavesLive: a placement is to leave its node, which is drained, while it runs,
 // and that was not tried in vain.
-func LeavesLive(node *skerryv1.Node, p *skerryv1.Placement) bool {
-	if !Leaves(node) || node.GetState() != skerryv1.NodeState_NODE_STATE_READY || WhyNotLive(p) != "" {
+func LeavesLive(node *skerryv1.Node, p *skerryv1.Placement, find func(project, name string) *skerryv1.Volume) bool {
+	if !Leaves(node) || node.GetState() != skerryv1.NodeState_NODE_STATE_READY || WhyNotLive(p, find) != "" {
 		return false
 	}
 	m, began := p.GetMigration(), node.GetDuty().GetDrain().GetStarted()
@@ -192,10 +192,12 @@ func (x *tx) reportMigration(node string, old *skerryv1.Placement, report *sitev
 		p.Node, next.Other = m.GetOther(), old.GetNode()
 		p.LostSince, p.ReplacedBy = nil, ""
 		x.putPlacement(p)
+		x.volumesFollow(p)
 		x.inform(aboutPlacement(p), "Migrated", "it runs on %s, and what is left of it on %s is removed", p.GetNode(), next.GetOther())
 	case node == old.GetNode() && report.GetFailed() != "":
 		next.Why = bounded(report.GetFailed(), maxMessage)
 		x.putPlacement(p)
+		x.volumesStay(p)
 		x.warn(aboutPlacement(p), "MigrationFailed", "it stays on %s: %s", p.GetNode(), next.GetWhy())
 	default:
 		return old
@@ -204,8 +206,12 @@ func (x *tx) reportMigration(node string, old *skerryv1.Placement, report *sitev
 }
 
 // partGone: nothing of a placement is left on one of the two nodes that may hold
-// it. The other one alone has it then.
-func (x *tx) partGone(node string, old *skerryv1.Placement) {
+// it. The other one alone has it then. told: the node says so itself, so it did not
+// hand over what it had, or did not take it over.
+func (x *tx) partGone(node string, old *skerryv1.Placement, told bool) {
+	if told || node != old.GetNode() {
+		x.volumesStay(old)
+	}
 	p, m := shallow(old), old.GetMigration()
 	p.Migration = nil
 	if node == old.GetNode() {

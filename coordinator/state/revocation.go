@@ -92,6 +92,7 @@ func (x *tx) expel(node *skerryv1.Node, off bool) (*sitev1.Outcome, error) {
 		return nil, err
 	}
 	x.forgetPlacements(name, off)
+	x.forgetCopies(name)
 	x.gossipKeyIsKnown()
 	x.holds(name, nil)
 	x.changeNodeState(node, skerryv1.NodeState_NODE_STATE_REMOVED)
@@ -124,11 +125,12 @@ func (x *tx) forgetPlacements(node string, off bool) {
 	for _, p := range append(placements.by(x.rows, byNode, node), placements.by(x.rows, byOther, node)...) {
 		if otherOf(p) != "" && (off || p.GetNode() != node) {
 			if off {
-				x.partGone(node, p)
+				x.partGone(node, p, false)
 			}
 			continue
 		}
 		if off || p.GetEnded() != nil || (!IsStay(p.GetSpec()) && !MayRun(p)) {
+			x.volumesStay(p)
 			placements.remove(x, placements.key(p))
 			continue
 		}

@@ -40,7 +40,7 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 		old = x.reportLapsed(old)
 	}
 	if report.GetGone() && otherOf(old) != "" && (old.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_STOP || !HeldBy(old, node)) {
-		x.partGone(node, old)
+		x.partGone(node, old, true)
 		return true
 	}
 	if old.GetNode() != node {
@@ -52,6 +52,7 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 		if old.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_STOP {
 			return false
 		}
+		x.volumesStay(old)
 		placements.remove(x, placements.key(old))
 		x.inform(aboutPlacement(old), "PlacementStopped", "nothing of it is left on %s", node)
 		return true
@@ -81,6 +82,9 @@ func (x *tx) placementReport(node string, report *sitev1.PlacementReport) bool {
 		p.Ended = x.time
 	}
 	x.putPlacement(p)
+	if status.GetPhase() == skerryv1.Phase_PHASE_RUNNING {
+		x.volumesFollow(p) // those of a machine whose old node will never say that it has left
+	}
 	if over {
 		x.attemptOver(p, status.GetPhase() == skerryv1.Phase_PHASE_STOPPED)
 	}

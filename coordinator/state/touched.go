@@ -79,6 +79,7 @@ func (x *tx) noteTouched(ordinal int, before, after any) {
 		for _, object := range []any{before, after} {
 			v, _ := object.(*skerryv1.Volume)
 			x.touch(v.GetNode())
+			x.touch(v.GetStatus().GetLeftOn())
 		}
 	case placementsOrdinal:
 		for _, object := range []any{before, after} {

@@ -20,12 +20,19 @@ const (
 	maxHeldVolumes = 4096
 )
 
-const volumesByNode = "node"
+const (
+	volumesByNode = "node"
+	// volumesByLeft finds those of which a node has an old copy.
+	volumesByLeft = "left"
+)
 
 var volumes = table[*skerryv1.Volume]{
-	name:    "volumes",
-	key:     func(v *skerryv1.Volume) string { return key(v.GetProject(), v.GetName()) },
-	indexes: map[string]func(*skerryv1.Volume) string{volumesByNode: (*skerryv1.Volume).GetNode},
+	name: "volumes",
+	key:  func(v *skerryv1.Volume) string { return key(v.GetProject(), v.GetName()) },
+	indexes: map[string]func(*skerryv1.Volume) string{
+		volumesByNode: (*skerryv1.Volume).GetNode,
+		volumesByLeft: func(v *skerryv1.Volume) string { return v.GetStatus().GetLeftOn() },
+	},
 	ordinal: volumesOrdinal,
 }
 
@@ -146,7 +153,8 @@ func (x *tx) checkVolumeChange(about string, size int64, given, old *skerryv1.Vo
 	case given.GetClass() != old.GetClass() || given.GetPath() != old.GetPath():
 		return problem.New(problem.Conflict, about, "its class is %s, its path %q, and they stay so", old.GetClass(), old.GetPath()).WithField("class")
 	case given.GetNode() != "" && old.GetNode() != "" && given.GetNode() != old.GetNode():
-		return problem.New(problem.Conflict, about, "it is on node %s, and stays there", old.GetNode()).WithField("node")
+		return problem.New(problem.Conflict, about, "it is on node %s", old.GetNode()).WithField("node").
+			WithHint("it goes elsewhere only with its virtual machine: skerry vm migrate; then change node, or leave it out")
 	case given.GetAs() != "" && old.GetAs() != "" && given.GetAs() != old.GetAs():
 		return problem.New(problem.Conflict, about, "it is a %s, and stays one", old.GetAs()).WithField("as")
 	case given.GetAs() != old.GetAs() && given.GetAs() != "" && user != "":
@@ -279,7 +287,7 @@ func (x *tx) bindVolumes(node string, w *skerryv1.Workload) {
 		next.Node, next.As = cmp.Or(old.GetNode(), node), cmp.Or(old.GetAs(), use.As)
 		x.putVolume(next)
 		if old.GetNode() == "" {
-			x.inform(aboutVolume(next), "VolumeBound", "it is on node %s, and stays there", node)
+			x.inform(aboutVolume(next), "VolumeBound", "it is on node %s", node)
 		}
 	}
 }
@@ -290,23 +298,27 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 	if len(held) > maxHeldVolumes {
 		return
 	}
+	at := func(v *skerryv1.Volume) int {
+		return slices.IndexFunc(held, func(h *sitev1.HeldVolume) bool { return h.GetProject() == v.GetProject() && h.GetName() == v.GetName() })
+	}
+	for _, old := range volumes.by(x.rows, volumesByLeft, node) {
+		if at := at(old); at >= 0 && held[at].GetGone() {
+			x.forgetCopy(old)
+		}
+	}
 	for _, old := range volumes.by(x.rows, volumesByNode, node) {
 		if old.GetClass() != manifest.LocalClass {
 			continue
 		}
-		at := slices.IndexFunc(held, func(h *sitev1.HeldVolume) bool {
-			return h.GetProject() == old.GetProject() && h.GetName() == old.GetName()
-		})
-		switch {
+		switch at := at(old); {
 		case at < 0:
 		case held[at].GetGone() && old.GetStatus().GetDeleting():
 			volumes.remove(x, volumes.key(old))
 			x.inform(aboutVolume(old), "VolumeDeleted", "with its data")
 		case held[at].GetGone():
 		default:
-			status := &skerryv1.VolumeStatus{
-				Made: true, Deleting: old.GetStatus().GetDeleting(), Used: max(0, held[at].GetUsed()), Snapshots: boundedSnapshots(held[at].GetSnapshots()),
-			}
+			status := statusOf(old)
+			status.Made, status.Used, status.Snapshots = true, max(0, held[at].GetUsed()), boundedSnapshots(held[at].GetSnapshots())
 			as := cmp.Or(old.GetAs(), heldAs(held[at]))
 			if !proto.Equal(old.GetStatus(), status) || as != old.GetAs() {
 				next := shallow(old)
@@ -315,6 +327,14 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 			}
 		}
 	}
+}
+
+// statusOf a volume, to be changed.
+func statusOf(v *skerryv1.Volume) *skerryv1.VolumeStatus {
+	if v.GetStatus() == nil {
+		return &skerryv1.VolumeStatus{}
+	}
+	return shallow(v.GetStatus())
 }
 
 // heldAs is what a volume became that was filled before anything used it.
@@ -348,6 +368,10 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 		x.inform(aboutVolume(old), "VolumeDeleted", "%s is left as it is", old.GetPath())
 		return &sitev1.Outcome{}, nil
 	}
+	if left := old.GetStatus().GetLeftOn(); left != "" {
+		return nil, problem.New(problem.Conflict, about, "node %s has yet to delete an old copy of it", left).
+			WithHint("try again in a moment; if that node is gone for good: skerry node evict %s", left)
+	}
 	node := nodes.get(x.rows, old.GetNode())
 	gone := old.GetNode() == "" || node == nil || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED
 	switch {
@@ -357,7 +381,8 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 			WithHint("skerry delete volume %s --with-data deletes the data too", name)
 	case !gone:
 		next := shallow(old)
-		next.Status = &skerryv1.VolumeStatus{Made: old.GetStatus().GetMade(), Deleting: true, Used: old.GetStatus().GetUsed(), Snapshots: old.GetStatus().GetSnapshots()}
+		next.Status = statusOf(old)
+		next.Status.Deleting = true
 		x.putVolume(next)
 		x.inform(aboutVolume(next), "VolumeDeleting", "node %s deletes its data", old.GetNode())
 		return &sitev1.Outcome{}, nil

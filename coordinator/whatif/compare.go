@@ -110,7 +110,7 @@ func whyLeft(after *state.View, p *skerryv1.Placement) string {
 	switch {
 	case (state.IsStay(p.GetSpec()) || state.IsStay(w)) && !state.ToMaintenance(after.Node(p.GetNode())):
 		return fmt.Sprintf("it stays on its node (partition.mode: stay) and runs on there%s: "+
-			"skerry node maintenance %s stops it in good order and starts it again afterwards", whyNotLive(p), p.GetNode())
+			"skerry node maintenance %s stops it in good order and starts it again afterwards", whyNotLive(after, p), p.GetNode())
 	case state.IsHealthy(p) && state.Spare(w, all, state.AtATime(w)) == 0 && w.GetMinAvailable() != "":
 		return fmt.Sprintf("%s must keep %s healthy (minAvailable), and has %d: make the others healthy, or lower it",
 			w.GetName(), w.GetMinAvailable(), healthy(all))
@@ -123,8 +123,8 @@ func whyLeft(after *state.View, p *skerryv1.Placement) string {
 }
 
 // whyNotLive says why a virtual machine does not leave while it runs.
-func whyNotLive(p *skerryv1.Placement) string {
-	why := cmp.Or(state.WhyNotLive(p), p.GetMigration().GetWhy())
+func whyNotLive(after *state.View, p *skerryv1.Placement) string {
+	why := cmp.Or(state.WhyNotLive(p, after.Volume), p.GetMigration().GetWhy())
 	if p.GetSpec().GetVm() == nil || why == "" {
 		return ""
 	}

@@ -303,7 +303,7 @@ func TestADrainSaysWhyAVirtualMachineDoesNotLeaveWhileItRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := say(answer); !strings.Contains(got, "runs on there, and cannot move while it runs (its volumes are on node "+at+")") {
+	if got := say(answer); !strings.Contains(got, "runs on there, and cannot move while it runs (its volume data is not made yet)") {
 		t.Errorf("of a drain of %s it says: %s", at, got)
 	}
 }

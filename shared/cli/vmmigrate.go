@@ -21,10 +21,10 @@ func vmMigrateCommand(a *app) *cobra.Command {
 	to, noWait := "", false
 	cmd := &cobra.Command{
 		Use: "migrate NAME", Short: "Move a virtual machine to another node while it runs",
-		Long: `Migrate copies a running guest with its memory and its root disk to another node,
-over a connection between the two nodes that both authenticate, and lets it go on
-there after a pause of less than a second. When anything fails on the way, it goes
-on where it is. One with volumes stays on its node.
+		Long: `Migrate copies a running guest with its memory, its root disk and its volumes to
+another node, over a connection between the two nodes that both authenticate, and
+lets it go on there after a pause of less than a second. When anything fails on the
+way, it goes on where it is. One with snapshots stays on its node.
 
 It waits until the guest runs on the other node. Ending the command does not end
 the move.`,

@@ -29,6 +29,10 @@ func volumeState(v *skerryv1.Volume) string {
 		return "deleting"
 	case v.GetPath() != "":
 		return "at " + v.GetPath()
+	case v.GetStatus().GetComingTo() != "":
+		return "made, on its way to " + v.GetStatus().GetComingTo()
+	case v.GetStatus().GetLeftOn() != "":
+		return "made, old copy on " + v.GetStatus().GetLeftOn()
 	case v.GetStatus().GetMade():
 		return "made"
 	case v.GetNode() != "":

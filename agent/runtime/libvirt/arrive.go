@@ -6,12 +6,19 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/diskimage"
+	"skerry.dev/agent/runtime/snapshot"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -20,13 +27,22 @@ const maxOffer = 1 << 20
 
 // arrival is one instance that comes from another node.
 type arrival struct {
-	d        *Driver
-	id       string
-	s        *session
-	dir      string
-	answer   []byte
-	finished bool
+	d      *Driver
+	id     string
+	s      *session
+	dir    string
+	answer []byte
+	// files of its disks, which are brought to the disk while they come.
+	files  []string
+	stop   context.CancelFunc
+	synced chan struct{}
+	// kept: it is this node's now, or nobody here knows whose.
+	kept bool
 }
+
+// syncEvery is how often what has come is brought to the disk, so that little is
+// left to do while the guest stands still.
+const syncEvery = time.Second
 
 // Arrive begins to take an instance in.
 func (d *Driver) Arrive(ctx context.Context, spec runtime.Spec, from []byte) (runtime.Arrival, error) {
@@ -34,8 +50,11 @@ func (d *Driver) Arrive(ctx context.Context, spec runtime.Spec, from []byte) (ru
 	if err := runtime.CheckID(spec.ID); err != nil {
 		return nil, err
 	}
-	if spec.VM == nil || len(spec.VM.GetDisks()) > 0 || len(from) > maxOffer || json.Unmarshal(from, &o) != nil || o.RootBytes < 0 {
+	if spec.VM == nil || len(from) > maxOffer || json.Unmarshal(from, &o) != nil || o.RootBytes < 0 || o.UsedBytes < 0 {
 		return nil, problem.New(problem.Invalid, spec.ID, "it cannot be taken in as it is offered")
+	}
+	if err := checkVolumes(spec, o.Volumes); err != nil {
+		return nil, err
 	}
 	if err := d.checkHost(spec.VM); err != nil {
 		return nil, err
@@ -50,7 +69,7 @@ func (d *Driver) Arrive(ctx context.Context, spec runtime.Spec, from []byte) (ru
 	if err != nil {
 		return nil, err
 	}
-	m := &arrival{d: d, id: spec.ID, s: s}
+	m := &arrival{d: d, id: spec.ID, s: s, stop: func() {}}
 	if err := m.begin(ctx, spec, o); err != nil {
 		m.Close()
 		return nil, d.problem(spec.ID, "it cannot be taken in", err)
@@ -70,6 +89,9 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 	if err != nil {
 		return err
 	}
+	if room, err := free(d.Dir); err != nil || room < o.UsedBytes+roomFloor {
+		return errors.Join(err, problem.New(problem.Exhausted, spec.ID, "its disks take %d MiB, and %d MiB are free below %s", o.UsedBytes>>20, room>>20, d.Dir))
+	}
 	root := filepath.Join(d.diskDir(spec.ID), rootFile)
 	if err := overlay(ctx, root, image, o.RootBytes); err != nil {
 		return err
@@ -84,14 +106,23 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 		SpecHash: spec.Hash(), Cycle: spec.Cycle, Accel: o.Accel, Started: o.Started, Arriving: true,
 		Devices: o.Devices, Disks: diskFiles(machine{spec: spec, root: root}),
 	}
-	if err := d.write(spec.ID, r); err != nil {
+	for _, v := range o.Volumes {
+		r.Disks = append(r.Disks, diskFile{
+			Disk:   snapshot.Disk{Name: v.Disk, File: filepath.Join(d.volumeDir(spec.Project, v.Volume), volumeFile), Format: diskimage.Raw},
+			Target: v.Target, Volume: v.Volume,
+		})
+	}
+	if err := m.makeVolumes(ctx, r, o.Volumes); err != nil {
 		return err
 	}
-	paths, a := m.Sockets(), answer{XML: m.adapted(o)}
-	params := []golibvirt.TypedParam{
-		text(golibvirt.MigrateParamDestXML, a.XML), text(golibvirt.MigrateParamURI, "unix:"+paths[0]),
-		text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]), text(golibvirt.MigrateParamMigrateDisks, rootTarget),
+	for _, disk := range r.Disks {
+		m.files = append(m.files, disk.File)
 	}
+	paths, a := m.Sockets(), answer{XML: m.adapted(o)}
+	params := append([]golibvirt.TypedParam{
+		text(golibvirt.MigrateParamDestXML, a.XML), text(golibvirt.MigrateParamURI, "unix:"+paths[0]),
+		text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]),
+	}, disksToMove(o.Volumes)...)
 	err = d.link.bounded(ctx, slowTime, m.s, func() (err error) {
 		a.Cookie, _, err = m.s.DomainMigratePrepare3Params(params, o.Cookie, uint32(moveFlags))
 		return err
@@ -99,8 +130,81 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 	if err != nil {
 		return err
 	}
-	m.answer, err = json.Marshal(a)
-	return err
+	if m.answer, err = json.Marshal(a); err != nil {
+		return err
+	}
+	syncing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop, m.synced = stop, make(chan struct{})
+	go func() { defer close(m.synced); m.keepSynced(syncing) }()
+	return nil
+}
+
+// checkVolumes refuses volumes that are not those of the machine as it is to be.
+func checkVolumes(spec runtime.Spec, offered []offeredVolume) error {
+	seen := map[string]bool{targetOf(0): true}
+	for _, v := range offered {
+		names := func(disk *skerryv1.Disk) bool { return disk.GetVolume() == v.Volume && disk.GetName() == v.Disk }
+		switch {
+		case seen[v.Target] || seen["volume "+v.Volume] || !diskTarget.MatchString(v.Target) || v.Bytes < 1 || v.Bytes > manifest.MaxVolumeBytes,
+			runtime.CheckID(volumeID(spec.Project, v.Volume)) != nil:
+			return problem.New(problem.Invalid, spec.ID, "its volumes cannot be taken in as they are offered")
+		case !slices.ContainsFunc(spec.VM.GetDisks(), names):
+			return problem.New(problem.Conflict, spec.ID, "it still has volume %s, which it is not to have", v.Volume)
+		}
+		seen[v.Target], seen["volume "+v.Volume] = true, true
+	}
+	if len(offered) != len(spec.VM.GetDisks()) {
+		return problem.New(problem.Conflict, spec.ID, "it has %d volumes, and is to have %d", len(offered), len(spec.VM.GetDisks()))
+	}
+	return nil
+}
+
+// diskTarget is how libvirt calls a virtio disk.
+var diskTarget = regexp.MustCompile(`^vd[a-z]$`)
+
+// makeVolumes for what comes. What is there already under their names is left
+// alone. The record is written first: what it names is removed when it fails.
+func (m *arrival) makeVolumes(ctx context.Context, r *record, offered []offeredVolume) error {
+	d, project := m.d, projectOf(m.id)
+	for _, v := range offered {
+		free, err := d.claim(ctx, volumeUse(project, v.Volume), "a machine comes with it")
+		if err != nil {
+			return err
+		}
+		defer free()
+		if dir := d.volumeDir(project, v.Volume); exists(dir) {
+			return problem.New(problem.Conflict, m.id, "there is a volume %s on this node already, of which the site does not know: %s", v.Volume, dir).
+				WithHint("look whether somebody still needs it, and move it away")
+		}
+	}
+	if err := d.write(m.id, r); err != nil {
+		return err
+	}
+	for _, v := range offered {
+		dir := d.volumeDir(project, v.Volume)
+		if err := errors.Join(openToAll(dir), makeSparse(filepath.Join(dir, volumeFile), v.Bytes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepSynced brings what comes to the disk until ctx ends.
+func (m *arrival) keepSynced(ctx context.Context) {
+	for env.Sleep(ctx, m.d.Env.Clock, syncEvery) == nil {
+		if err := m.sync(); err != nil {
+			m.d.Logger.Warn("a disk that comes cannot be brought to the disk", "instance", m.id, "error", err)
+		}
+	}
+}
+
+// sync the disks, and that they are there.
+func (m *arrival) sync() error {
+	var failed error
+	for _, file := range m.files {
+		failed = errors.Join(failed, syncVolume(file), syncVolume(filepath.Dir(file)))
+	}
+	return failed
 }
 
 // adapted is the domain as it is to be here: the same machine, whose files are
@@ -119,12 +223,22 @@ func (m *arrival) adapted(o offer) string {
 func (m *arrival) Answer() []byte    { return m.answer }
 func (m *arrival) Sockets() []string { return sockets(m.dir) }
 
-// Finish lets it run here. Its QEMU is there when may is asked, so that the guard
-// finds it from then on.
+// Finish lets it run here. All that came is on the disk by then, and the record
+// says that it may run: should this node end in the middle, it is this node's as
+// soon as its domain is there, and begins again from its disks. Its QEMU is there
+// when may is asked, so that the guard finds it from then on.
 func (m *arrival) Finish(ctx context.Context, rest []byte, may func() error) error {
+	m.endSync()
+	if err := m.sync(); err != nil {
+		return m.d.problem(m.id, "its disks cannot be brought to the disk", err)
+	}
 	if err := may(); err != nil {
 		return err
 	}
+	if err := m.d.mark(m.id, func(r *record) { r.Taken = true }); err != nil {
+		return err
+	}
+	m.kept = true
 	err := m.d.link.bounded(ctx, slowTime, m.s, func() error {
 		const notCancelled = 0
 		_, _, err := m.s.DomainMigrateFinish3Params([]golibvirt.TypedParam{
@@ -134,23 +248,29 @@ func (m *arrival) Finish(ctx context.Context, rest []byte, may func() error) err
 	})
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
-	s, failed := m.d.domain(look, m.id)
-	switch {
-	case failed == nil && s.active() && s.finished():
-		m.finished = true
-		return m.d.mark(m.id, func(r *record) { r.Arriving = false })
-	case err == nil:
-		err = errors.Join(errors.New("it does not run at the end"), failed)
+	switch s, failed := m.d.domain(look, m.id); {
+	case err == nil || failed == nil && s.active() && s.finished():
+		return m.d.mark(m.id, (*record).arrived)
+	case failed == nil && m.d.mark(m.id, func(r *record) { r.Taken = false }) == nil: // it did not begin
+		m.kept = false
 	}
 	return m.d.problem(m.id, "it cannot be taken in", err)
+}
+
+func (m *arrival) endSync() {
+	m.stop()
+	if m.synced != nil {
+		<-m.synced
+	}
 }
 
 // Close removes what has not finished. When libvirt's connection ends, so does
 // what was begun on it.
 func (m *arrival) Close() {
+	m.endSync()
 	_ = m.s.conn.Close()
 	_ = os.RemoveAll(m.dir)
-	if m.finished {
+	if m.kept {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), slowTime)

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/runtime/snapshot"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -23,8 +23,6 @@ const (
 	maxPause = 150
 	// progressEvery is how often libvirt is asked how far it is.
 	progressEvery = 500 * time.Millisecond
-	// rootTarget of the one disk that is copied.
-	rootTarget = "vda"
 )
 
 // moveFlags: never post-copy, whose failure loses the guest. What the image has
@@ -46,6 +44,18 @@ type offer struct {
 	Devices string `json:"devices"`
 	// RootBytes of the root disk.
 	RootBytes int64 `json:"rootBytes"`
+	// Volumes that come with it, and UsedBytes that all its disks take.
+	Volumes   []offeredVolume `json:"volumes,omitempty"`
+	UsedBytes int64           `json:"usedBytes,omitempty"`
+}
+
+// offeredVolume is a volume that comes with a machine.
+type offeredVolume struct {
+	Volume string `json:"volume"`
+	// Disk is its name among those of the machine, and Target how libvirt calls it.
+	Disk   string `json:"disk"`
+	Target string `json:"target"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // answer of the target.
@@ -64,6 +74,7 @@ type departure struct {
 	s        *session
 	dir      string
 	offer    []byte
+	disks    []golibvirt.TypedParam
 	progress atomic.Int64
 	copied   bool
 	// free the disks for others.
@@ -85,8 +96,8 @@ func (d *Driver) Depart(ctx context.Context, id string) (runtime.Departure, erro
 		return nil, d.problem(id, "it cannot be moved", err)
 	case len(snapshots) > 0:
 		return nil, problem.New(problem.Conflict, id, "its snapshots are on this node")
-	case slices.ContainsFunc(r.Disks, func(f diskFile) bool { return f.Volume != "" }):
-		return nil, problem.New(problem.Conflict, id, "its volumes are on this node")
+	case r.Arriving:
+		return nil, problem.New(problem.Conflict, id, "it has not come here yet")
 	}
 	_, free, err := d.occupy(ctx, id, "it is moved to another node", false)
 	if err != nil {
@@ -117,8 +128,16 @@ func (d *Driver) depart(ctx context.Context, id string, r *record) (*departure, 
 		return nil, err
 	}
 	o := offer{Dir: d.Dir, RunDir: d.RunDir, Owner: d.owner, Accel: r.Accel, Started: r.Started, Devices: r.Devices, RootBytes: size}
+	if o.Volumes, err = d.offerVolumes(id, r); err != nil {
+		m.Close()
+		return nil, err
+	}
+	for _, disk := range r.Disks {
+		o.UsedBytes += snapshot.Used(disk.File)
+	}
+	m.disks = disksToMove(o.Volumes)
 	err = m.call(ctx, slowTime, func(l *golibvirt.Libvirt) (err error) {
-		o.Cookie, o.XML, err = l.DomainMigrateBegin3Params(d.domainOf(id), []golibvirt.TypedParam{text(golibvirt.MigrateParamMigrateDisks, rootTarget)}, uint32(moveFlags))
+		o.Cookie, o.XML, err = l.DomainMigrateBegin3Params(d.domainOf(id), m.disks, uint32(moveFlags))
 		return err
 	})
 	if err == nil {
@@ -129,6 +148,38 @@ func (d *Driver) depart(ctx context.Context, id string, r *record) (*departure, 
 		return nil, err
 	}
 	return m, nil
+}
+
+// offerVolumes of a machine that moves. Their snapshots would be left behind.
+func (d *Driver) offerVolumes(id string, r *record) ([]offeredVolume, error) {
+	var all []offeredVolume
+	for _, disk := range r.Disks {
+		if disk.Volume == "" {
+			continue
+		}
+		kept, err := d.volumeSnapshots(projectOf(id), disk.Volume).List()
+		if err == nil && len(kept) > 0 {
+			err = problem.New(problem.Conflict, id, "snapshots of its volume %s are on this node", disk.Volume)
+		}
+		if err != nil {
+			return nil, err
+		}
+		info, err := os.Stat(disk.File)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, offeredVolume{Volume: disk.Volume, Disk: disk.Name, Target: disk.Target, Bytes: info.Size()})
+	}
+	return all, nil
+}
+
+// disksToMove names the root disk and the volumes to libvirt.
+func disksToMove(volumes []offeredVolume) []golibvirt.TypedParam {
+	all := []golibvirt.TypedParam{text(golibvirt.MigrateParamMigrateDisks, targetOf(0))}
+	for _, v := range volumes {
+		all = append(all, text(golibvirt.MigrateParamMigrateDisks, v.Target))
+	}
+	return all
 }
 
 func (m *departure) call(ctx context.Context, limit time.Duration, call func(*golibvirt.Libvirt) error) error {
@@ -152,10 +203,10 @@ func (m *departure) Copy(ctx context.Context, from []byte) (rest []byte, err err
 	go func() { defer close(followed); m.follow(follow) }()
 	err = m.call(context.WithoutCancel(ctx), moveTime, func(l *golibvirt.Libvirt) (err error) {
 		paths := m.Sockets()
-		rest, err = l.DomainMigratePerform3Params(m.d.domainOf(m.id), golibvirt.OptString{}, []golibvirt.TypedParam{
+		rest, err = l.DomainMigratePerform3Params(m.d.domainOf(m.id), golibvirt.OptString{}, append([]golibvirt.TypedParam{
 			text(golibvirt.MigrateParamURI, "unix:"+paths[0]), text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]),
-			text(golibvirt.MigrateParamMigrateDisks, rootTarget), text(golibvirt.MigrateParamPersistXML, a.XML),
-		}, a.Cookie, moveFlags)
+			text(golibvirt.MigrateParamPersistXML, a.XML),
+		}, m.disks...), a.Cookie, moveFlags)
 		return err
 	})
 	cancel()

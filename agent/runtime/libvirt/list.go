@@ -163,7 +163,15 @@ func (d *Driver) instance(id string, s *seen) runtime.Instance {
 	switch {
 	case r.Leaving:
 		i.State = runtime.Leaving
-	case r.Arriving && !s.finished():
+	case r.Arriving && (s.finished() || r.Taken && !s.active()):
+		// On the disk before anybody hears of it.
+		i.State = runtime.Unknown
+		if d.mark(id, (*record).arrived) == nil {
+			return d.instance(id, s)
+		}
+	case r.Arriving && r.Taken:
+		i.State = runtime.Unknown // libvirt is at it
+	case r.Arriving:
 		// It is removed unless whoever takes it in goes on.
 	case s.active():
 		i.State = runtime.Running

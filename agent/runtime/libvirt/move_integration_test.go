@@ -6,13 +6,17 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/libvirt/libvirttest"
+	"skerry.dev/agent/runtime/snapshot"
 	"skerry.dev/shared/problem"
 )
 
@@ -61,8 +65,8 @@ func stateOf(t *testing.T, d *Driver, id string) runtime.Instance {
 	return runtime.Instance{}
 }
 
-// TestAMachineMoves from one libvirtd to another with its memory and its disk; what
-// fails on the way leaves it where it was.
+// TestAMachineMoves from one libvirtd to another with its memory, its disk and its
+// volume; what fails on the way leaves it where it was.
 func TestAMachineMoves(t *testing.T) {
 	other, err := libvirttest.Start(filepath.Join(testDir, "m"))
 	must(t, err)
@@ -71,12 +75,21 @@ func TestAMachineMoves(t *testing.T) {
 	for _, d := range []*Driver{source, target} {
 		d.Belong("harbour")
 	}
-	spec := machineSpec(t, source, "vm-1")
+	spec := withVolume(t, source, "vm-1")
 	machineSpec(t, target, "vm-1") // its image
 	run(t, source, spec)
 	until(t, "the guest's agent answers", func() bool { return source.PingAgent(t.Context(), spec.ID) == nil })
 	begun := inGuest(t, source, spec.ID, "cat", "/proc/sys/kernel/random/boot_id")
 	inGuest(t, source, spec.ID, "sh", "-c", "echo kept | dd of=/dev/vda bs=512 seek=9 conv=fsync 2>/dev/null")
+	put(t, source, spec.ID, "vdb", "data")
+	holds := func(d *Driver, want int) {
+		t.Helper()
+		held, err := d.HeldVolumes()
+		must(t, err)
+		if len(held) != want || want == 1 && (held[0].Project != "p" || held[0].Name != "vm-1") {
+			t.Errorf("it holds %+v, wanted %d volumes", held, want)
+		}
+	}
 	runs := func(d *Driver) {
 		t.Helper()
 		if again := inGuest(t, d, spec.ID, "cat", "/proc/sys/kernel/random/boot_id"); again != begun {
@@ -95,9 +108,44 @@ func TestAMachineMoves(t *testing.T) {
 	nothingThere := func() {
 		t.Helper()
 		until(t, "nothing is left at the other end", func() bool { return stateOf(t, target, spec.ID).ID == "" && !target.Has(spec.ID) })
+		holds(source, 1)
+		holds(target, 0)
+		if dir := target.volumeDir("p", "vm-1"); exists(dir) {
+			t.Errorf("%s is left at the other end", dir)
+		}
 	}
 
+	// What somebody has there under that name is left alone.
+	dir := target.volumeDir("p", "vm-1")
+	must(t, errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, volumeFile), []byte("of others"), 0o600)))
+	refused, err := source.Depart(t.Context(), spec.ID)
+	must(t, err)
+	if _, err := target.Arrive(t.Context(), spec, refused.Offer()); problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), dir) {
+		t.Errorf("where there is a volume of that name it is taken in with %v", err)
+	}
+	refused.Close()
+	if text, err := os.ReadFile(filepath.Join(dir, volumeFile)); string(text) != "of others" {
+		t.Errorf("what somebody had there is %q, %v", text, err)
+	}
+	must(t, os.RemoveAll(dir))
+	without := spec
+	without.VM = proto.CloneOf(spec.VM)
+	without.VM.Disks = nil
+	refused, err = source.Depart(t.Context(), spec.ID)
+	must(t, err)
+	if _, err := target.Arrive(t.Context(), without, refused.Offer()); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("a volume that it is not to have is taken in with %v", err)
+	}
+	refused.Close()
+	must(t, source.volumeSnapshots("p", "vm-1").Create("kept", func(string) (snapshot.Snapshot, error) { return snapshot.Snapshot{}, nil }))
+	if _, err := source.Depart(t.Context(), spec.ID); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("with a snapshot of its volume it leaves with %v", err)
+	}
+	must(t, source.volumeSnapshots("p", "vm-1").Delete("kept"))
+	runs(source)
+
 	departure, arrival := begin()
+	holds(target, 0) // what is still coming is not held
 	for i, here := range departure.Sockets() {
 		join(t, here, arrival.Sockets()[i], 1<<20) // the line breaks
 	}
@@ -144,6 +192,14 @@ func TestAMachineMoves(t *testing.T) {
 	if got := inGuest(t, target, spec.ID, "sh", "-c", "dd if=/dev/vda bs=512 skip=9 count=1 2>/dev/null | head -n 1"); got != "kept\n" {
 		t.Errorf("its disk holds %q", got)
 	}
+	if got := got(t, target, spec.ID, "vdb"); got != "data\n" {
+		t.Errorf("its volume holds %q", got)
+	}
+	put(t, target, spec.ID, "vdb", "more")
+	holds(target, 1)
+	if err := source.DeleteVolume(t.Context(), "p", "vm-1"); problem.KindOf(err) != problem.Conflict {
+		t.Errorf("where it was its volume was deleted before it was gone: %v", err)
+	}
 	if got := stateOf(t, target, spec.ID); got.State != runtime.Running || got.SpecHash != spec.Hash() {
 		t.Errorf("at its end it is %+v", got)
 	}
@@ -161,7 +217,55 @@ func TestAMachineMoves(t *testing.T) {
 	}
 	must(t, source.Remove(t.Context(), spec.ID))
 	must(t, source.Forget(t.Context(), spec.ID))
+	holds(source, 1) // until it is told to delete it
+	must(t, source.DeleteVolume(t.Context(), "p", "vm-1"))
+	holds(source, 0)
 	runs(target)
+
+	// It is the target's as any other, also when it begins anew there.
+	must(t, target.Stop(t.Context(), spec.ID, 0))
+	must(t, target.Remove(t.Context(), spec.ID))
+	holds(target, 1)
+	spec.Volumes = map[string]runtime.Volume{"vm-1": {SizeBytes: 8 << 20, Made: true}}
+	run(t, target, spec)
+	until(t, "the guest's agent answers", func() bool { return target.PingAgent(t.Context(), spec.ID) == nil })
+	if got := got(t, target, spec.ID, "vdb"); got != "more\n" {
+		t.Errorf("its volume holds %q", got)
+	}
+}
+
+// What the record says when a node ends in the middle of a switch decides whose the
+// machine is: where its domain is, it is the target's, with its volume; where there
+// is none it never ran, and nothing is left.
+func TestANodeEndsInTheMiddleOfASwitch(t *testing.T) {
+	d := newNode(t, theOne).open(t)
+	d.Belong("harbour")
+	spec := withVolume(t, d, "vm-1")
+	must(t, d.Prepare(t.Context(), spec))
+	taken := func(r *record) { r.Arriving, r.Taken, r.Started = true, true, time.Now() }
+	must(t, d.mark(spec.ID, taken))
+	if got := stateOf(t, d, spec.ID).State; got != runtime.Exited {
+		t.Errorf("where its domain is it is in state %d", got)
+	}
+	if r, err := d.read(spec.ID); err != nil || r.Arriving || r.Taken {
+		t.Errorf("its record is %+v, %v", r, err)
+	}
+	must(t, d.mark(spec.ID, taken))
+	must(t, d.Remove(t.Context(), spec.ID)) // whoever did not look first
+	if held, err := d.HeldVolumes(); err != nil || len(held) != 1 {
+		t.Errorf("its volumes are %+v, %v", held, err)
+	}
+	spec.Volumes = map[string]runtime.Volume{"vm-1": {SizeBytes: 8 << 20, Made: true}}
+	must(t, d.Prepare(t.Context(), spec))
+	must(t, d.undefine(t.Context(), spec.ID))
+	must(t, d.mark(spec.ID, taken))
+	if got := stateOf(t, d, spec.ID).State; got != runtime.Broken {
+		t.Errorf("where there is no domain it is in state %d", got)
+	}
+	must(t, d.Remove(t.Context(), spec.ID))
+	if held, err := d.HeldVolumes(); err != nil || len(held) != 0 || exists(d.volumeDir("p", "vm-1")) {
+		t.Errorf("what never ran has left %+v, %v", held, err)
+	}
 }
 
 // When the libvirtd of either end is killed while a machine is copied, it goes on

@@ -31,9 +31,14 @@ type record struct {
 	// Leaving: another node may run it, and this one does nothing with it until
 	// somebody knows.
 	Leaving bool `json:"leaving,omitempty"`
-	// Arriving from another node, until its domain runs.
+	// Arriving from another node: it is not this one's yet.
 	Arriving bool `json:"arriving,omitempty"`
+	// Taken: from here on it is this one's if its domain is there.
+	Taken bool `json:"taken,omitempty"`
 }
+
+// arrived: it is this node's.
+func (r *record) arrived() { r.Arriving, r.Taken = false, false }
 
 const recordFile = "record.json"
 

@@ -169,7 +169,8 @@ func (d *Driver) kill(ctx context.Context, id string) error {
 	return d.problem(id, "its power cannot be cut", err)
 }
 
-// Remove removes every trace of the instance but its logs and its root disk.
+// Remove removes every trace of the instance but its logs, its root disk and its
+// volumes. Of one that has not come yet it removes those that were to come.
 func (d *Driver) Remove(ctx context.Context, id string) error {
 	if err := runtime.CheckID(id); err != nil {
 		return err
@@ -177,10 +178,20 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 	if !exists(d.instanceDir(id)) && !exists(d.Address) {
 		return nil
 	}
-	if err := d.undefine(ctx, id); err != nil {
+	_, err := d.one(ctx, id) // which finds out whose it is
+	r, failed := d.read(id)
+	if err = errors.Join(err, failed); err == nil {
+		err = d.undefine(ctx, id)
+	}
+	for _, volume := range r.volumesComing() { // the data is where it comes from
+		if err == nil {
+			err = os.RemoveAll(d.volumeDir(projectOf(id), volume))
+		}
+	}
+	if err != nil {
 		return d.problem(id, "it cannot be removed", err)
 	}
-	err := errors.Join(os.RemoveAll(d.consoleSocket(id)), os.RemoveAll(d.instanceDir(id)))
+	err = errors.Join(os.RemoveAll(d.consoleSocket(id)), os.RemoveAll(d.instanceDir(id)))
 	return d.problem(id, "it cannot be removed", err)
 }
 

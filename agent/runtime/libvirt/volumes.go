@@ -20,6 +20,12 @@ const volumeFile = "disk.raw"
 
 func volumeID(project, name string) string { return project + "." + name }
 
+// projectOf an instance.
+func projectOf(id string) string {
+	project, _, _ := strings.Cut(id, ".")
+	return project
+}
+
 func (d *Driver) volumeDir(project, name string) string {
 	return filepath.Join(d.volumesDir(), volumeID(project, name))
 }
@@ -89,17 +95,21 @@ func makeSparse(file string, size int64) error {
 	return os.Rename(fresh, file)
 }
 
-// HeldVolumes are those with data here.
+// HeldVolumes are those with data here. What is still coming is not.
 func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 	entries, err := os.ReadDir(d.volumesDir())
 	if err != nil {
 		return nil, problem.New(problem.Internal, d.volumesDir(), "the volumes cannot be listed: %w", err)
 	}
+	coming, err := d.comingVolumes()
+	if err != nil {
+		return nil, err
+	}
 	var all []runtime.HeldVolume
 	for _, entry := range entries {
 		project, name, ok := strings.Cut(entry.Name(), ".")
 		var stat unix.Stat_t
-		if !ok || unix.Stat(filepath.Join(d.volumesDir(), entry.Name(), volumeFile), &stat) != nil {
+		if !ok || coming[entry.Name()] || unix.Stat(filepath.Join(d.volumesDir(), entry.Name(), volumeFile), &stat) != nil {
 			continue
 		}
 		const block = 512 // as st_blocks counts
@@ -111,6 +121,35 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 	}
 	slices.SortFunc(all, runtime.CompareVolumes)
 	return all, nil
+}
+
+// comingVolumes are those of machines that have not come yet.
+func (d *Driver) comingVolumes() (map[string]bool, error) {
+	all := map[string]bool{}
+	for _, id := range d.mustInstances() {
+		r, err := d.read(id)
+		if err != nil {
+			return nil, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
+		}
+		for _, name := range r.volumesComing() {
+			all[volumeID(projectOf(id), name)] = true
+		}
+	}
+	return all, nil
+}
+
+// volumesComing with a machine that has not come yet.
+func (r *record) volumesComing() []string {
+	if r == nil || !r.Arriving {
+		return nil
+	}
+	var all []string
+	for _, disk := range r.Disks {
+		if disk.Volume != "" {
+			all = append(all, disk.Volume)
+		}
+	}
+	return all
 }
 
 // DeleteVolume deletes a volume's data.

@@ -720,7 +720,7 @@ type Volume struct {
 	// and then its node has the condition `VolumeOverSize`.
 	Size string `protobuf:"bytes,11,opt,name=size,proto3" json:"size,omitempty"`
 	// Node that holds it. Default: the node of the first placement that uses it.
-	// It stays there for good.
+	// It leaves it only with a virtual machine that moves.
 	Node string `protobuf:"bytes,12,opt,name=node,proto3" json:"node,omitempty"`
 	// What the site knows of it. Set by the site.
 	Status *VolumeStatus `protobuf:"bytes,13,opt,name=status,proto3" json:"status,omitempty"`
@@ -866,7 +866,11 @@ type VolumeStatus struct {
 	// Bytes that it takes on the node's disk, as last reported.
 	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
 	// Snapshots of it, oldest first.
-	Snapshots     []*Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Snapshots []*Snapshot `protobuf:"bytes,770,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// Node to which it is on its way, with a virtual machine that moves.
+	ComingTo string `protobuf:"bytes,1000,opt,name=coming_to,json=comingTo,proto3" json:"coming_to,omitempty"`
+	// Node that it has left, and that has yet to delete its old copy.
+	LeftOn        string `protobuf:"bytes,1001,opt,name=left_on,json=leftOn,proto3" json:"left_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -927,6 +931,20 @@ func (x *VolumeStatus) GetSnapshots() []*Snapshot {
 		return x.Snapshots
 	}
 	return nil
+}
+
+func (x *VolumeStatus) GetComingTo() string {
+	if x != nil {
+		return x.ComingTo
+	}
+	return ""
+}
+
+func (x *VolumeStatus) GetLeftOn() string {
+	if x != nil {
+		return x.LeftOn
+	}
+	return ""
 }
 
 var File_skerry_v1_vm_proto protoreflect.FileDescriptor
@@ -997,12 +1015,14 @@ const file_skerry_v1_vm_proto_rawDesc = "" +
 	"\x04path\x18\x99\a \x01(\tR\x04path\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbe\x01\n" +
 	"\fVolumeStatus\x12\x12\n" +
 	"\x04made\x18\x01 \x01(\bR\x04made\x12\x1a\n" +
 	"\bdeleting\x18\x02 \x01(\bR\bdeleting\x12\x12\n" +
 	"\x04used\x18\x03 \x01(\x03R\x04used\x122\n" +
-	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshots*j\n" +
+	"\tsnapshots\x18\x82\x06 \x03(\v2\x13.skerry.v1.SnapshotR\tsnapshots\x12\x1c\n" +
+	"\tcoming_to\x18\xe8\a \x01(\tR\bcomingTo\x12\x18\n" +
+	"\aleft_on\x18\xe9\a \x01(\tR\x06leftOn*j\n" +
 	"\n" +
 	"PowerState\x12\x1b\n" +
 	"\x17POWER_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +

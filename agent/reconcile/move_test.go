@@ -1,0 +1,55 @@
+package reconcile
+
+import (
+	"testing"
+
+	"skerry.dev/agent/runtime"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// What is to end in the middle of a move is ended when the site knows which node
+// has its volumes, and at once when it has none.
+func TestWhatMovesWithVolumesIsNotEndedBeforeTheSiteKnowsWhereItIs(t *testing.T) {
+	volume := []*skerryv1.Disk{{Name: "data", Volume: "data"}}
+	for _, test := range []struct {
+		name     string
+		disks    []*skerryv1.Disk
+		incoming bool
+		state    runtime.State
+		waits    bool
+	}{
+		{"handed over, with a volume", volume, false, runtime.Leaving, true},
+		{"handed over, without", nil, false, runtime.Leaving, false},
+		{"not handed over", volume, false, runtime.Running, false},
+		{"taken over, with a volume", volume, true, runtime.Running, true},
+		{"taken over, and ended since", volume, true, runtime.Exited, true},
+		{"taken over, without", nil, true, runtime.Running, false},
+		{"not taken over", volume, true, runtime.Broken, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := newVM(t)
+			v.order.Spec.Vm.Disks = test.disks
+			v.order.Migration = &skerryv1.Migration{
+				State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: test.incoming,
+			}
+			v.truth.State = test.state
+			v.settle()
+			v.truth = &runtime.Instance{ID: "p.vm-1", State: test.state} // as it was found
+			v.order.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+			v.order.Power = &skerryv1.Power{}
+			if did := v.settle(); (len(did) == 0) != test.waits {
+				t.Errorf("it does %v", did)
+			}
+			if !test.waits {
+				return
+			}
+			if report := v.core.tasks["p.vm-1"].migration(); test.incoming && !report.GetArrived() {
+				t.Errorf("meanwhile it says %v", report)
+			}
+			v.order.Migration = nil // the site knows
+			if did := v.settle(); len(did) == 0 {
+				t.Error("it is not ended when the site knows")
+			}
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package dispatcher
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
+)
+
+func (s *testSite) volumeOrders(node string) string {
+	var all []string
+	for _, v := range SiteOf(s.store.View()).Own(node, 2).GetVolumes() {
+		text := v.GetName()
+		if v.GetStatus().GetDeleting() {
+			text += " to be deleted"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+// An old copy of a volume goes by an order, and only when its node has nothing left
+// that may use it.
+func TestTheOldCopyOfAVolumeIsDeletedByAnOrder(t *testing.T) {
+	s := newTestSite(t)
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
+		Name: "disk", Digest: fmt.Sprintf("sha256:%x", key("disk")), Size: 10, DiskBytes: 1 << 30, Nodes: []string{"n1"},
+	}}}})
+	says := func(node string, report *sitev1.PlacementReport, held ...*sitev1.HeldVolume) {
+		facts := &sitev1.NodeFacts{
+			Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32, DiskBytes: 1 << 40},
+			Vms:      &skerryv1.VmFacts{Emulation: true, Firmware: []string{"bios"}}, Volumes: held,
+		}
+		all := &sitev1.NodeReport{Node: node, Facts: facts}
+		if report != nil {
+			report.Project, report.Placement = "default", "vm-1"
+			all.Placements = []*sitev1.PlacementReport{report}
+		}
+		s.must(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{all}}}})
+		s.must(&sitev1.Entry{Change: &sitev1.Entry_SetNodeState{SetNodeState: &sitev1.SetNodeState{Node: node, State: skerryv1.NodeState_NODE_STATE_READY}}})
+	}
+	want := func(when, n1, n2 string) {
+		t.Helper()
+		if got := [2]string{s.volumeOrders("n1"), s.volumeOrders("n2")}; got != [2]string{n1, n2} {
+			t.Errorf("%s the orders are %q", when, got)
+		}
+	}
+	says("n1", nil)
+	says("n2", nil)
+	w := &skerryv1.Workload{Kind: "Workload", Name: "vm", Project: "default", Replicas: proto.Uint32(1), Partition: &skerryv1.Partition{Mode: manifest.Stay},
+		Vm: &skerryv1.VirtualMachine{Image: "disk", Cpu: 1, Memory: "512Mi", Disks: []*skerryv1.Disk{{Name: "data", Volume: "data", Size: "1Gi"}}}}
+	manifest.Default(w)
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{
+		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: w}}},
+	}}})
+	plan := func(p *sitev1.Plan) {
+		p.BaseIndex = s.store.View().Index()
+		s.must(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p}})
+	}
+	plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{{Project: "default", Workload: "vm", Generation: s.store.View().Workload("default", "vm").GetGeneration()}}})
+	plan(&sitev1.Plan{Assign: []*sitev1.Assignment{{Project: "default", Placement: "vm-1", Node: "n1"}}})
+	held := &sitev1.HeldVolume{Project: "default", Name: "data", As: manifest.DiskVolume}
+	says("n1", &sitev1.PlacementReport{Status: &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Accel: "tcg"}}, held)
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_SetPower{SetPower: &sitev1.SetPower{Project: "default", Placement: "vm-1", Migrate: true, To: "n2"}}})
+	want("on its way", "data", "")
+	attempt := s.store.View().Placement("default", "vm-1").GetMigration().GetAttempt()
+	says("n2", &sitev1.PlacementReport{Migration: &sitev1.MigrationReport{Attempt: attempt, Arrived: true}}, held)
+	want("once it has come", "", "data")
+	says("n1", &sitev1.PlacementReport{Gone: true}, held)
+	want("when its machine has left", "data to be deleted", "data")
+	says("n1", nil, &sitev1.HeldVolume{Project: "default", Name: "data", Gone: true})
+	want("at the end", "", "data")
+}
