@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -56,8 +57,8 @@ func (h *Host) consoleEnd(placement string) []byte {
 }
 
 // newMachineHarness is a site of three nodes with one exclusive virtual machine,
-// and a witness outside that its guest reaches.
-func newMachineHarness(t *testing.T) *harness {
+// and a witness outside that its guest reaches. more is for its manifest.
+func newMachineHarness(t *testing.T, more ...string) *harness {
 	t.Helper()
 	h := newMachineSite(t)
 	vm, err := h.LoadMachine(t.Context(), Machine{Script: h.witness.Script(), Memory: "128Mi"})
@@ -68,7 +69,8 @@ name: db
 vm: %s
 stopGrace: 500ms
 partition: {mode: exclusive, lease: %s}
-`, vm, lease))
+%s
+`, vm, lease, strings.Join(more, "\n")))
 	return h
 }
 

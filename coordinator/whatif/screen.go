@@ -130,7 +130,10 @@ func (s *screen) without(lost []string, answer *skerryv1.WhatIfResponse) (in sch
 			p := s.in.Placements[i]
 			w := s.view.Workload(p.GetProject(), p.GetWorkload())
 			switch {
-			case !state.Counts(p) || p.GetSpec().GetPerNode():
+			case !state.Counts(p):
+				continue
+			case p.GetSpec().GetPerNode(): // others may be bound to where it runs
+				in.Placements[i] = gone(p, now)
 				continue
 			case w == nil || manifest.IsJob(w) || s.rolling[w]:
 				return in, nil, false
@@ -139,6 +142,8 @@ func (s *screen) without(lost []string, answer *skerryv1.WhatIfResponse) (in sch
 			case state.IsStay(w):
 				answer.Stranded = append(answer.Stranded, stranded(p, whyLost(answer, p)))
 				continue
+			case len(successors) > 0 && replaceAfter(successors[0].GetSpec()) != replaceAfter(w):
+				return in, nil, false // who comes first takes the room
 			}
 			in.Placements[i] = gone(p, now)
 			successors = append(successors, &skerryv1.Placement{
@@ -168,6 +173,8 @@ func (s *screen) without(lost []string, answer *skerryv1.WhatIfResponse) (in sch
 	}
 	return in, successors, true
 }
+
+func replaceAfter(w *skerryv1.Workload) string { return w.GetPartition().GetReplaceAfter() }
 
 // lastNumber that a placement of the same workload has.
 func (s *screen) lastNumber(such *skerryv1.Placement) int {

@@ -88,3 +88,43 @@ func hurt(answer *skerryv1.WhatIfResponse) []string {
 	slices.Sort(all)
 	return all
 }
+
+// What the random sites have found.
+func TestTheShortWayIsSureOnlyWhereItIsRight(t *testing.T) {
+	stay := func(w *skerryv1.Workload) { stays(w) }
+	everywhere := func(w *skerryv1.Workload) { w.Replicas, w.PerNode = nil, true }
+	beside := func(w *skerryv1.Workload) {
+		w.Place = &skerryv1.Place{With: []*skerryv1.Affinity{{Workload: "w0", On: "zone"}}}
+	}
+	inZoneA := func(w *skerryv1.Workload) {
+		w.Place = &skerryv1.Place{Require: []*skerryv1.Requirement{{Label: "zone", In: []string{"a"}}}}
+	}
+	for _, test := range []struct {
+		name      string
+		nodes     []string
+		resources []*skerryv1.Resource
+	}{
+		{"beside what is on each node, which is lost with it", []string{"a/n1", "b/n2", "a/n3"}, []*skerryv1.Resource{
+			work("w0", 0, "600m", everywhere), work("w1", 2, "100m", beside), work("w2", 2, "600m", stay),
+		}},
+		{"some wait longer for their replacement than others", []string{"a/n1", "b/n2", "b/n3", "a/n4"}, []*skerryv1.Resource{
+			work("w0", 0, "100m", stay), work("w1", 4, "300m", waits), work("w2", 1, "600m", inZoneA),
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHarbour(t, test.nodes...)
+			h.running(test.resources...)
+			short := newScreen(h.store.View())
+			for _, loss := range single(h.store.View()) {
+				quick, sure := short.lose(loss.question)
+				slow, err := Ask(h.store, loss.question, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a, b := hurt(quick), hurt(slow); sure && (len(a) > 0) != (len(b) > 0) {
+					t.Errorf("%s: stranded %v, by the controllers %v", loss.name, a, b)
+				}
+			}
+		})
+	}
+}
