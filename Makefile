@@ -107,7 +107,7 @@ test-vm: prerequisites build $(DEBIAN) ## a whole Debian with cloud-init and age
 	SKERRY_BINARY=$(CURDIR)/bin/skerry SKERRY_DEBIAN=$(DEBIAN) \
 		$(GO) test $(FRESH) -v -timeout 60m -run '^TestAWholeDebian$$' -tags integration ./chaos/hosts/machines
 
-$(DEBIAN): chaos/hosts/machines/debian-guest.sh
+$(DEBIAN): chaos/hosts/machines/debian-guest.sh packaging/clean-root.sh
 	mkdir -p $(dir $@) && $< $@
 
 MAX_BINARY := 40000000

@@ -4,52 +4,30 @@
 # and answers. Usage: test-deb.sh PACKAGE.deb (root)
 set -euo pipefail
 
+# shellcheck source=packaging/clean-root.sh
+. "$(dirname "$0")/clean-root.sh"
+
 package=$(readlink -f "$1")
 root=$(mktemp -d /tmp/skerry-deb.XXXXXX)
 agent=
 cleanup() {
   [ -z "$agent" ] || kill "$agent" 2>/dev/null || true
   [ -z "$agent" ] || wait "$agent" 2>/dev/null || true
-  for mount in dev proc sys run; do
-    ! mountpoint -q "$root/$mount" || umount -R -l "$root/$mount"
-  done
-  rm -rf --one-file-system "$root"
+  leave_root "$root"
+  rm -rf --one-file-system "$root" "$root.log"
 }
 trap cleanup EXIT
 
 fail() { echo "test-deb: $*" >&2; exit 1; }
 
-# The machine's own sources: they work wherever this test does.
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
-  | sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
-  | grep -v security | head -1 || true)
-# shellcheck disable=SC1091
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 echo "test-deb: a clean $suite in $root"
-# A mirror that does not answer once is no reason to give up.
-for attempt in 1 2 3; do
-  ! debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 || break
-  [ "$attempt" -lt 3 ] || { tail -20 "$root.log" >&2; fail "debootstrap failed"; }
-  sleep 5
-done
-rm -f "$root.log"
-for setting in /etc/apt/apt.conf.d/* /etc/apt/apt.conf; do
-  [ -f "$setting" ] && grep -qi proxy "$setting" && cp "$setting" "$root/etc/apt/apt.conf.d/99-$(basename "$setting")"
-done
-cp /etc/resolv.conf "$root/etc/resolv.conf"
-
-mount -t proc proc "$root/proc"
+make_root "$root" "$root.log"
 mount -t tmpfs tmpfs "$root/run"
-mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev"
-mount --rbind /sys "$root/sys" && mount --make-rslave "$root/sys"
 
 cp "$package" "$root/tmp/skerry.deb"
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts by itself in a chroot
-chmod 755 "$root/usr/sbin/policy-rc.d"
 enter=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive
   ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy})
 inside() { "${enter[@]}" "$@"; }
-apt=(apt-get -q -o Acquire::Retries=5)
 inside "${apt[@]}" update >"$root/tmp/apt.log" 2>&1 || { tail -20 "$root/tmp/apt.log" >&2; fail "apt-get update failed"; }
 inside "${apt[@]}" install -y --no-install-recommends /tmp/skerry.deb >>"$root/tmp/apt.log" 2>&1 \
   || { tail -20 "$root/tmp/apt.log" >&2; fail "the package does not install"; }

@@ -3,13 +3,14 @@
 # and the guest's agent. Usage: debian-guest.sh DISK.qcow2 (root)
 set -euo pipefail
 
+# shellcheck source=packaging/clean-root.sh
+. "$(dirname "$0")/../../../packaging/clean-root.sh"
+
 disk=$(readlink -m "$1")
 work=$(mktemp -d "$(dirname "$disk")/debian.XXXXXX")
 root=$work/root
 cleanup() {
-  for mount in dev proc sys; do
-    ! mountpoint -q "$root/$mount" || umount -R -l "$root/$mount"
-  done
+  leave_root "$root"
   rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
@@ -22,35 +23,21 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
 
-# The machine's own sources: they work wherever this is run.
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
-  | sed -n 's/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' \
-  | grep -v security | head -1 || true)
-# shellcheck disable=SC1091
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 packages=(systemd-sysv udev dbus cloud-init qemu-guest-agent openssh-server sudo iproute2 netbase lz4)
-debootstrap --variant=minbase "$suite" "$root" "${mirror:-http://deb.debian.org/debian}"
-for setting in /etc/apt/apt.conf.d/* /etc/apt/apt.conf; do
-  [ -f "$setting" ] && grep -qi proxy "$setting" && cp "$setting" "$root/etc/apt/apt.conf.d/99-$(basename "$setting")"
-done
-cp /etc/resolv.conf "$root/etc/resolv.conf"
+make_root "$root" "$work/debootstrap.log"
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >"$root/etc/fstab"
 mkdir -p "$root/etc/cloud/cloud.cfg.d"
 echo 'datasource_list: [NoCloud]' >"$root/etc/cloud/cloud.cfg.d/90-nocloud.cfg"
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev"
-mount --rbind /sys "$root/sys" && mount --make-rslave "$root/sys"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && chmod +x "$root/usr/sbin/policy-rc.d"
-chroot "$root" apt-get update -q
-chroot "$root" apt-get install -q -y --no-install-recommends "${packages[@]}" initramfs-tools
+chroot "$root" "${apt[@]}" update
+chroot "$root" "${apt[@]}" install -y --no-install-recommends "${packages[@]}" initramfs-tools
 # Without the archive's compression an emulated guest starts sooner.
 sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=lz4/' "$root/etc/initramfs-tools/initramfs.conf"
 printf '%s\n' virtio_pci virtio_blk virtio_console ext4 >>"$root/etc/initramfs-tools/modules"
-chroot "$root" apt-get install -q -y --no-install-recommends linux-image-cloud-amd64
+chroot "$root" "${apt[@]}" install -y --no-install-recommends linux-image-cloud-amd64
 # The boot loader is copied, not installed: that would look at this machine's firmware.
 (cd "$root/tmp" && chroot "$root" sh -c 'cd /tmp && apt-get download -q shim-signed grub-efi-amd64-signed && for p in ./*.deb; do dpkg -x "$p" loader; done')
-for mount in dev proc sys; do umount -R -l "$root/$mount"; done
+leave_root "$root"
 mv "$root/tmp/loader" "$work/loader"
 rm -rf "$root/usr/sbin/policy-rc.d" "$root"/tmp/* "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/etc/machine-id "$root"/etc/ssh/ssh_host_* "$root"/etc/apt/apt.conf.d/99-*
 : >"$root/etc/machine-id"
