@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -112,13 +113,24 @@ func (l *Ledger) keep(orders *sitev1.Assignments) error {
 		Peers: orders.GetPeers(), Trust: orders.GetTrust(), GossipKey: orders.GetGossipKey(), Gossip: orders.GetGossip(),
 		Site: orders.GetSite(), SiteId: orders.GetSiteId(),
 	}
-	if !proto.Equal(book, l.book) {
+	if !sameBook(book, l.book) {
 		if err := write(l.files, filepath.Join(l.dir, bookFile), book); err != nil {
 			return err
 		}
 		l.book = book
 	}
 	return write(l.files, filepath.Join(l.dir, ordersFile), orders)
+}
+
+// sameBook: orders that follow each other on a stream share peers and chain of trust
+// while those stay as they are.
+func sameBook(a, b *sitev1.Assignments) bool {
+	shared := b != nil && slices.Equal(a.GetPeers(), b.GetPeers()) && slices.Equal(a.GetTrust(), b.GetTrust())
+	if shared {
+		return a.GetSite() == b.GetSite() && a.GetSiteId() == b.GetSiteId() && bytes.Equal(a.GetGossipKey(), b.GetGossipKey()) &&
+			proto.Equal(a.GetGossip(), b.GetGossip())
+	}
+	return proto.Equal(a, b)
 }
 
 // Time is the newest stamp of site time that was kept; the zero stamp when there
@@ -146,12 +158,14 @@ func (l *Ledger) KeepTime(stamp sitetime.Stamp) error {
 
 // write stores a message behind its checksum.
 func write(files env.FS, path string, message proto.Message) error {
-	encoded, err := proto.Marshal(message)
+	summed := make([]byte, sha256.Size, sha256.Size+proto.Size(message))
+	summed, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(summed, message)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(encoded)
-	return files.WriteFile(path, append(sum[:], encoded...), 0o600)
+	sum := sha256.Sum256(summed[sha256.Size:])
+	copy(summed, sum[:])
+	return files.WriteFile(path, summed, 0o600)
 }
 
 // read is nil when there is no file.

@@ -1,9 +1,10 @@
 package ledger
 
 import (
-	"google.golang.org/protobuf/proto"
+	"slices"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	ordered "skerry.dev/shared/orders"
 )
 
 // keepSecrets puts secrets that this node has in place of those that the
@@ -18,7 +19,9 @@ func keepSecrets(orders, before *sitev1.Assignments) *sitev1.Assignments {
 		for _, had := range before.GetSecrets() {
 			if had.GetProject() == given.GetProject() && had.GetName() == given.GetName() {
 				if changed == nil {
-					changed = proto.CloneOf(orders) // the orders are the caller's
+					changed = &sitev1.Assignments{} // the orders are the caller's
+					ordered.Share(changed, orders)
+					changed.Secrets = slices.Clone(orders.GetSecrets())
 				}
 				changed.Secrets[i] = had
 			}

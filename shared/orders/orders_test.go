@@ -121,3 +121,28 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestOrdersOfAStreamShareWhatIsCommonAndNothingElse(t *testing.T) {
+	var reader Reader
+	common, err := proto.Marshal(&sitev1.Assignments{Site: "rock", SiteId: "id", Trust: []*sitev1.TrustVersion{{Body: []byte("first")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(common *sitev1.CommonOrders, own *sitev1.Assignments) *sitev1.Assignments {
+		t.Helper()
+		whole, err := reader.Read(&sitev1.SyncResponse{Common: common, Message: &sitev1.SyncResponse_Assignments{Assignments: own}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return whole
+	}
+	first := read(&sitev1.CommonOrders{Orders: common}, &sitev1.Assignments{RaftId: 7, GossipKey: []byte("key")})
+	second := read(nil, &sitev1.Assignments{RaftId: 8})
+	want := &sitev1.Assignments{Site: "rock", SiteId: "id", RaftId: 8, Trust: first.GetTrust()}
+	if !proto.Equal(second, want) {
+		t.Errorf("the second orders are %v, not %v", second, want)
+	}
+	if first.GetTrust()[0] != second.GetTrust()[0] || first.GetRaftId() != 7 {
+		t.Errorf("the first orders are %v now", first)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/problem"
@@ -19,13 +20,14 @@ const maxPeers = 32 << 20
 // Reader puts the orders of one stream together. Its zero value has read
 // nothing.
 type Reader struct {
-	common []byte
+	common *sitev1.Assignments
 	begun  bool
 	peers  []*sitev1.Peer
 }
 
-// Read returns the orders of a message, whole. What is common comes first: the
-// node's own orders never name it.
+// Read returns the orders of a message, whole: the node's own, which name nothing
+// of what is common, and that. All orders of a stream share what is common while it
+// stays as it is, so it must not be changed.
 func (r *Reader) Read(response *sitev1.SyncResponse) (*sitev1.Assignments, error) {
 	common := response.GetCommon()
 	if common == nil && !r.begun {
@@ -33,18 +35,28 @@ func (r *Reader) Read(response *sitev1.SyncResponse) (*sitev1.Assignments, error
 	}
 	r.begun = true
 	if len(common.GetOrders()) > 0 {
-		r.common = common.GetOrders()
+		r.common = &sitev1.Assignments{}
+		if err := proto.Unmarshal(common.GetOrders(), r.common); err != nil {
+			return nil, problem.New(problem.Invalid, "orders", "what all nodes have in common does not parse: %w", err)
+		}
 	}
 	if err := r.turn(common); err != nil {
 		return nil, problem.New(problem.Invalid, "orders", "the peers do not parse: %w", err)
 	}
 	orders := &sitev1.Assignments{}
-	if err := proto.Unmarshal(r.common, orders); err != nil {
-		return nil, problem.New(problem.Invalid, "orders", "what all nodes have in common does not parse: %w", err)
-	}
-	proto.Merge(orders, response.GetAssignments())
+	Share(orders, r.common)
+	Share(orders, response.GetAssignments())
 	orders.Peers = r.peers
 	return orders, nil
+}
+
+// Share sets the fields of orders that others have. What is behind them is shared.
+func Share(orders, others *sitev1.Assignments) {
+	to := orders.ProtoReflect()
+	others.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		to.Set(field, value)
+		return true
+	})
 }
 
 // turn the pages of the book. The slice of before is left alone: others hold it.
