@@ -59,9 +59,11 @@ type Node struct {
 	// writing is held by whoever changes what is on disk, from reading what is
 	// there to keeping what was written. mu is never held over the disk: each
 	// handshake reads what it guards.
-	writing   sync.Mutex
-	mu        sync.RWMutex
-	cert      tls.Certificate
+	writing sync.Mutex
+	mu      sync.RWMutex
+	cert    tls.Certificate
+	// print is the fingerprint of the key in cert.
+	print     []byte
 	chain     []*sitev1.TrustVersion
 	bundle    *certs.Bundle
 	gossipKey []byte
@@ -110,6 +112,7 @@ func (n *Node) load() error {
 		return err
 	}
 	n.cert, n.chain, n.bundle = cert, chain, bundle
+	n.print = certs.Fingerprint(cert.Leaf.PublicKey)
 	if n.gossipKey, err = n.fs.ReadFile(filepath.Join(n.dir, gossipFile)); err != nil {
 		return err
 	}
@@ -259,7 +262,7 @@ func (n *Node) TrustChanged() <-chan struct{} {
 func (n *Node) Evicted() bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.bundle.Revoked(certs.Fingerprint(n.cert.Leaf.PublicKey)) != ""
+	return n.bundle.Revoked(n.print) != ""
 }
 
 // Counts tells whether a CA that counts has issued the node's SVID.

@@ -159,7 +159,7 @@ func (n *Node) Renewed(svid [][]byte) error {
 		if err == nil {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			n.cert = cert
+			n.cert, n.print = cert, certs.Fingerprint(leaf.PublicKey)
 		}
 		return err
 	})
