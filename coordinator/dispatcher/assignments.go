@@ -17,14 +17,18 @@ type Site struct {
 	view   *state.View
 	survey *survey
 	print  Fingerprint
+	common *sitev1.CommonOrders
 }
 
 // SiteOf a view. What all nodes share is worked out once.
-func SiteOf(view *state.View) *Site {
-	s := &Site{view: view, survey: surveyOf(view)}
+func SiteOf(view *state.View) *Site { return siteOf(view, nil) }
+
+func siteOf(view *state.View, before *survey) *Site {
+	s := &Site{view: view, survey: surveyOf(view, before)}
 	all := &sitev1.Assignments{Order: &sitev1.Order{}}
 	s.Complete(all)
 	s.print = FingerprintOf(all)
+	s.common = &sitev1.CommonOrders{Orders: encode(common(view)), Peers: encode(&sitev1.PeerBook{Whole: true, Peers: all.GetPeers()})}
 	return s
 }
 
@@ -33,9 +37,9 @@ func SiteOf(view *state.View) *Site {
 func (s *Site) At(view *state.View) *Site {
 	if view.NodesIndex() != s.view.NodesIndex() || view.CommonIndex() != s.view.CommonIndex() ||
 		view.AuthorityGeneration() != s.view.AuthorityGeneration() || len(view.Trust()) != len(s.view.Trust()) || len(view.Awaited()) != len(s.view.Awaited()) {
-		return SiteOf(view)
+		return siteOf(view, s.survey)
 	}
-	return &Site{view: view, survey: s.survey, print: s.print}
+	return &Site{view: view, survey: s.survey, print: s.print, common: s.common}
 }
 
 // View that the orders are made from.
@@ -43,6 +47,10 @@ func (s *Site) View() *state.View { return s.view }
 
 // Fingerprint of what Complete adds.
 func (s *Site) Fingerprint() Fingerprint { return s.print }
+
+// Common is what Complete adds, as it travels on a stream that has carried none of
+// it yet.
+func (s *Site) Common() *sitev1.CommonOrders { return s.common }
 
 // Own are the orders of one node alone.
 func (s *Site) Own(name string, term uint64) *sitev1.Assignments {
@@ -170,11 +178,16 @@ func FingerprintOf(orders *sitev1.Assignments) Fingerprint {
 	index, records := orders.GetOrder().GetIndex(), orders.GetAccess()
 	orders.Order.Index = 0
 	orders.Access = &sitev1.AccessRecords{Revision: records.GetRevision()} // the rest follows from it
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(orders)
+	encoded := encode(orders)
 	orders.Order.Index, orders.Access = index, records
+	return sha256.Sum256(encoded)
+}
+
+func encode(orders proto.Message) []byte {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(orders)
 	if err != nil {
 		// Only invalid UTF-8 can do this, and that is refused on the way in.
-		panic("assignments cannot be encoded: " + err.Error())
+		panic("orders cannot be encoded: " + err.Error())
 	}
-	return sha256.Sum256(encoded)
+	return encoded
 }

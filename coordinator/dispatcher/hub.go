@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
@@ -234,11 +232,7 @@ func (h *hub) look(view *state.View) {
 // publish what is common, if it has changed, or with a new survey. It tells
 // whether it did.
 func (h *hub) publish(view *state.View, anew bool) bool {
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(common(view))
-	if err != nil {
-		// Only invalid UTF-8 can do this, and that is refused on the way in.
-		panic("orders cannot be encoded: " + err.Error())
-	}
+	encoded := encode(common(view))
 	before := h.site.Load()
 	same := before != nil && bytes.Equal(encoded, before.encoded)
 	if same && !anew {
@@ -252,7 +246,7 @@ func (h *hub) publish(view *state.View, anew bool) bool {
 		}
 	}
 	if anew || !same {
-		next.survey = surveyOf(view)
+		next.survey = surveyOf(view, next.survey)
 	}
 	h.site.Store(next)
 	return true

@@ -83,7 +83,7 @@ func TestAWorkloadThatComesLaterKeepsItsImage(t *testing.T) {
 		s.report(node, digest)
 	}
 	s.offer("n4", []string{digest}, digest)
-	before := surveyOf(s.store.View())
+	before := surveyOf(s.store.View(), nil)
 	if !slices.Contains(own(s.store.View(), before, "n4", 2).GetReleasedImages(), digest) {
 		t.Fatal("it is not released")
 	}
@@ -115,7 +115,7 @@ func TestNoReleaseTakesTheCopiesOfTheSite(t *testing.T) {
 				holds[node], removed = false, true
 			}
 		}
-		for _, keeper := range keepers(s.store.View().Image("site.local/web:1"), surveyOf(s.store.View()).ready) {
+		for _, keeper := range keepers(s.store.View().Image("site.local/web:1"), surveyOf(s.store.View(), nil).ready) {
 			if removed && !holds[keeper] {
 				r.Errorf("%s is to keep a copy and has none", keeper)
 			}

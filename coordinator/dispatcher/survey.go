@@ -19,6 +19,7 @@ type survey struct {
 	sources map[*skerryv1.Image][]string
 	// ticketKeys are what tickets for each source are made with.
 	ticketKeys map[string][]byte
+	tickets    *tickets
 	// calls is the node that began the site epoch, while others were not heard in it:
 	// those verify it by the CA from before alone.
 	calls string
@@ -27,10 +28,14 @@ type survey struct {
 	named named
 }
 
-func surveyOf(view *state.View) *survey {
+// surveyOf a view, after another one; nil for the first.
+func surveyOf(view *state.View, before *survey) *survey {
 	s := &survey{
 		issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{},
-		ticketKeys: map[string][]byte{},
+		ticketKeys: map[string][]byte{}, tickets: &tickets{},
+	}
+	if before != nil {
+		s.tickets = before.tickets
 	}
 	if len(view.Awaited()) > 0 {
 		s.calls = view.Recovery().GetNode()
