@@ -1,5 +1,7 @@
 package check
 
+import "bytes"
+
 // Log is the one history that all replicas must follow. It is written by
 // whoever applies an index first.
 type Log struct {
@@ -61,6 +63,15 @@ func (l *Log) Restored(node string, index, state uint64) *Violation {
 	first, known := l.applied[index]
 	if known && first.state != state {
 		return violated(SameState, "%s restored state %x at %d, %s had %x", node, state, index, first.node, first.state)
+	}
+	return nil
+}
+
+// SameSnapshot holds the snapshot that a node has made against that of another one of
+// the same state.
+func SameSnapshot(node string, index uint64, made, other []byte) *Violation {
+	if !bytes.Equal(made, other) {
+		return violated(SameState, "the snapshot of %s at %d is not that of another replica with the same state", node, index)
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ func TestLog(t *testing.T) {
 		{"a request that is repeated and happens again", func(l *Log) *Violation { return l.Decided("r1", 2) }, Once},
 		{"a snapshot of another state", func(l *Log) *Violation { return l.Restored("b", 2, 7) }, SameState},
 		{"a snapshot of the same state", func(l *Log) *Violation { return l.Restored("b", 2, 200) }, ""},
+		{"another snapshot of the same state", func(*Log) *Violation { return SameSnapshot("b", 2, []byte("x"), []byte("y")) }, SameState},
+		{"the same snapshot of the same state", func(*Log) *Violation { return SameSnapshot("b", 2, []byte("x"), []byte("x")) }, ""},
 		{"a read of old state", func(l *Log) *Violation { return l.Read("b", 2, 1) }, FreshReads},
 		{"a read of newest state", func(l *Log) *Violation { return l.Read("b", 2, 2) }, ""},
 	} {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/certs"
@@ -269,7 +269,7 @@ func (a *node) keepCopies() {
 
 // facts are what the node says of itself.
 func (a *node) facts() *sitev1.NodeFacts {
-	record := a.host.record()
+	record := a.host.told
 	facts := &sitev1.NodeFacts{
 		Address: record.GetAddress(), GossipAddress: record.GetGossipAddress(), Capacity: record.GetCapacity(), Version: record.GetVersion(),
 	}
@@ -282,11 +282,12 @@ func (a *node) facts() *sitev1.NodeFacts {
 		facts.Authority, facts.AuthorityGeneration = authority.Certificate().Raw, generation
 	}
 	facts.RefusedIssuers = a.self.Gate().Refused(func() { facts.SvidIssuer, facts.WorkloadIssuers = a.issuer(), a.issuers() })
-	facts.SvidExpires = timestamppb.New(a.leaf().NotAfter)
+	facts.SvidExpires = a.expires()
 	if raft := &a.host.raft; raft.id != 0 && raft.id == raft.halted {
 		facts.Conditions = append(facts.Conditions, &skerryv1.Condition{Type: "VoterHalted", Message: errDisk.Error()})
 	}
 	if a.world.has(Boast) {
+		facts.Capacity = proto.CloneOf(facts.Capacity)
 		facts.Capacity.CpuMilli *= 4
 		facts.Capacity.MemoryBytes *= 4
 	}

@@ -85,7 +85,7 @@ func (w *world) voterHosts() []int {
 // majorities are needed, and a cut may leave one but not the other.
 func (a *availability) changing() bool {
 	return slices.ContainsFunc(a.world.hosts, func(h *host) bool {
-		return h.process != nil && h.process.voter != nil && h.process.voter.replica.Status().Joint
+		return h.process != nil && h.process.voter != nil && h.process.voter.replica.Brief().Joint
 	})
 }
 

@@ -66,6 +66,7 @@ func newHost(w *world, index int) *host {
 		drift:      (w.hostRng.Float64() - 0.5) / 1000, // at most 500 ppm
 		identities: map[string][sha256.Size]byte{}, opened: map[string]string{},
 	}
+	h.told = h.record()
 	h.recipient = newRecipient(w.rngFor(700 + uint64(index)))
 	h.raft.bug = w.options.Bug
 	h.leaves = newLeafDisk(w, h.name)

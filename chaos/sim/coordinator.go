@@ -40,6 +40,9 @@ type coordinator struct {
 	// committing a batch of reports.
 	committing bool
 	batches    uint64
+	// settledSecrets: the state in which nothing is due of the site's key, and nothing
+	// lacks of the secrets that there are to be; 0 for none.
+	settledSecrets uint64
 	// settledTrust: the state up to which nothing was due of the chain of trust, and
 	// until when that is good.
 	settledTrust struct {

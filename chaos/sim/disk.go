@@ -2,7 +2,6 @@ package sim
 
 import (
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +19,11 @@ type disk struct {
 func newDisk() *disk { return &disk{files: map[string][]byte{}, before: map[string][]byte{}} }
 
 // undo takes the last write of each file back.
-func (d *disk) undo() { maps.Copy(d.files, d.before) }
+func (d *disk) undo() {
+	for name, data := range d.before {
+		d.files[name] = slices.Clone(data)
+	}
+}
 
 func (d *disk) ReadFile(name string) ([]byte, error) {
 	data, ok := d.files[name]
@@ -31,10 +34,13 @@ func (d *disk) ReadFile(name string) ([]byte, error) {
 }
 
 func (d *disk) WriteFile(name string, data []byte, _ os.FileMode) error {
+	room := d.before[name] // nobody else has it, and it is forgotten now
 	if old, ok := d.files[name]; ok {
 		d.before[name] = old
+	} else {
+		room = nil
 	}
-	d.files[name] = slices.Clone(data)
+	d.files[name] = append(room[:0], data...)
 	return nil
 }
 

@@ -177,8 +177,10 @@ func (s *served) tell() {
 		orders := site.Own(s.node, s.lead.term)
 		s.addSecrets(orders)
 		if prints := [2]dispatcher.Fingerprint{dispatcher.FingerprintOf(orders), site.Fingerprint()}; prints != s.last {
+			if prints[1] != s.last[1] {
+				response.Common = site.Common()
+			}
 			s.last = prints
-			site.Complete(orders)
 			response.Message = &sitev1.SyncResponse_Assignments{Assignments: orders}
 		}
 	}
@@ -263,7 +265,7 @@ func (s *served) end() {
 func redirectFor(v *voter) *sitev1.SyncResponse {
 	redirect := &sitev1.SyncRedirect{}
 	if v != nil {
-		leader := v.replica.Status().Leader
+		leader := v.replica.Brief().Leader
 		for _, node := range v.store.View().Nodes() {
 			if leader != 0 && node.GetRaftId() == leader {
 				redirect.Coordinator, redirect.Address = node.GetName(), node.GetAddress()
@@ -273,8 +275,10 @@ func redirectFor(v *voter) *sitev1.SyncResponse {
 	return &sitev1.SyncResponse{Message: &sitev1.SyncResponse_Redirect{Redirect: redirect}}
 }
 
-func encode(m proto.Message) []byte {
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+func encode(m proto.Message) []byte { return appendTo(nil, m) }
+
+func appendTo(data []byte, m proto.Message) []byte {
+	data, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(data, m)
 	if err != nil {
 		panic("a message cannot be encoded: " + err.Error())
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skerry.dev/coordinator/state"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/envelope"
 )
@@ -27,6 +28,8 @@ type host struct {
 	index int
 	name  string
 	zone  string
+	// told is its record, as it tells it again and again.
+	told *skerryv1.Node
 
 	// disk outlives everything; raft is the log of the replica on it.
 	disk *disk

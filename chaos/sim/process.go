@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"skerry.dev/agent/gossip"
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/ledger"
@@ -39,8 +41,12 @@ type process struct {
 	// of others.
 	self   *identity.Node
 	judged map[*x509.Certificate]judgement
-	// issued is who issued the SVID, as was found out with a version of the chain of
+	// expiry of the SVID, as it is told; issued is who issued the SVID, as was found out with a version of the chain of
 	// trust.
+	expiry struct {
+		leaf *x509.Certificate
+		at   *timestamppb.Timestamp
+	}
 	issued struct {
 		leaf    *x509.Certificate
 		version uint64
@@ -232,8 +238,12 @@ func (p *process) runReplica(id uint64) {
 // it does not.
 func (p *process) hostOfReplica(id uint64) int {
 	if p.voter != nil {
-		for node := range p.voter.store.View().AllNodes() {
-			if node.GetRaftId() == id {
+		view := p.voter.store.View()
+		if node := view.NodeOfReplica(id); node != nil {
+			return p.world.hostByName(node.GetName())
+		}
+		for node := range view.AllNodes() {
+			if id == 0 && node.GetRaftId() == 0 { // nobody leads: somebody may know more
 				return p.world.hostByName(node.GetName())
 			}
 		}
@@ -307,7 +317,7 @@ func (p *process) serveClient(r *request, done func(answer)) {
 // coordinator is the host that this process believes to lead; else some voter.
 func (p *process) coordinator() int {
 	if p.voter != nil {
-		return p.hostOfReplica(p.voter.replica.Status().Leader)
+		return p.hostOfReplica(p.voter.replica.Brief().Leader)
 	}
 	if to := p.agent.coordinator(); to >= 0 {
 		return to

@@ -118,7 +118,7 @@ func (p *process) renews(who *process, due bool) *sitev1.RenewResponse {
 	if !due {
 		request.Present = cert.Certificate[0]
 	}
-	handler := api.Renew{Log: noLeader{}, Store: p.voter.store, Authority: p.self.Authority, SiteTime: siteClock{p}}
+	handler := api.Renew{Log: noLeader{}, Store: p.voter.store, Authority: p.self.Authority, SiteTime: siteClock{p}, Bundle: p.voter.bundle}
 	answer, err := handler.Renew(mtls.WithPeer(context.Background(), peer), connect.NewRequest(request))
 	if err != nil {
 		p.world.trace.note(p.host.name, "does not renew the SVID of %s: %v", who.host.name, err)

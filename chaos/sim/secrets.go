@@ -9,6 +9,7 @@ import (
 	agentsecrets "skerry.dev/agent/secrets"
 	"skerry.dev/chaos/check"
 	"skerry.dev/coordinator/secrets"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/envelope"
@@ -56,6 +57,10 @@ func (c *coordinator) keepSecrets() {
 		return
 	}
 	again := func() { c.process.later(secretsEvery, c.keepSecrets) }
+	if view := c.store.View(); c.settledSecrets != 0 && c.settledSecrets == view.Index() {
+		c.commitSecrets(c.changeSecrets(view), again)
+		return
+	}
 	entry, err := c.keeper.Next(c.store.View())
 	if err != nil {
 		c.world.trace.note(c.host.name, "cannot open the site's key: %v", err)
@@ -69,6 +74,11 @@ func (c *coordinator) keepSecrets() {
 	if entry == nil {
 		entry = c.secretWork()
 	}
+	c.commitSecrets(entry, again)
+}
+
+// commitSecrets commits an entry; nil for none.
+func (c *coordinator) commitSecrets(entry *sitev1.Entry, again func()) {
 	if entry == nil {
 		again()
 		return
@@ -97,6 +107,12 @@ func (c *coordinator) secretWork() *sitev1.Entry {
 		}
 		return applyEntry(w)
 	}
+	c.settledSecrets = view.Index()
+	return c.changeSecrets(view)
+}
+
+// changeSecrets now and then, while faults last.
+func (c *coordinator) changeSecrets(view *state.View) *sitev1.Entry {
 	rng := c.world.secretRng
 	switch {
 	case c.world.quiet:

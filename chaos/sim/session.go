@@ -7,6 +7,7 @@ import (
 	realsession "skerry.dev/agent/session"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/orders"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -23,6 +24,8 @@ type session struct {
 	targets realsession.Targets
 	stream  *stream
 	sent    *realsession.Sent
+	// reader of the orders on the stream.
+	reader  orders.Reader
 	to      *served
 	number  uint64
 	address string
@@ -88,7 +91,7 @@ func (s *session) open(opened *stream, far *served) {
 	s.stream, s.to = opened, far
 	opened.ends[0].onClose = func() { s.closed(opened) }
 	report := &sitev1.NodeReport{Node: s.host.name, Placements: s.reports(), Facts: s.facts()}
-	s.sent = realsession.NewSent(report)
+	s.sent, s.reader = realsession.NewSent(report), orders.Reader{}
 	s.number = 1
 	s.heard, s.limit = s.world.kernel.now, helloTimeout
 	s.say(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
@@ -173,7 +176,11 @@ func (s *session) receive(from *served, response *sitev1.SyncResponse) {
 		s.hangUp()
 		return
 	case *sitev1.SyncResponse_Assignments:
-		if err := s.accept(m.Assignments); err != nil {
+		whole, err := s.reader.Read(response)
+		if err == nil {
+			err = s.accept(whole)
+		}
+		if err != nil {
 			s.world.trace.note(s.host.name, "orders from %s refused: %v", s.address, err)
 			s.hangUp()
 			return

@@ -23,8 +23,8 @@ func (t Tide) period() time.Duration {
 // while it is calm; registerThink that of one that asks for registers alone: what it
 // asks for moves nothing, and costs a tenth.
 const (
-	waveThink, calmThink             = 2 * time.Second, 30 * time.Second
-	registerThink, calmRegisterThink = time.Second, 6 * time.Second
+	waveThink, calmThink             = 3 * time.Second, 40 * time.Second
+	registerThink, calmRegisterThink = time.Second, 4 * time.Second
 )
 
 // think is the mean pause between two requests, so long after the opening.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"skerry.dev/agent"
 	"skerry.dev/agent/identity"
 	"skerry.dev/certs"
@@ -31,6 +33,15 @@ type judgement struct {
 	until   time.Duration
 	peer    certs.Peer
 	good    bool
+	// from and to are the site times between which it cannot turn out otherwise, as
+	// long as the CAs are those that they were; zero when it can.
+	from, to time.Time
+}
+
+// lasts at this site time: the certificate and all CAs have begun and not expired, and
+// what else was looked at is the same.
+func (j judgement) lasts(now time.Time) bool {
+	return !j.to.IsZero() && !now.Before(j.from) && !now.After(j.to)
 }
 
 // knowSelf makes a process the node that its disk says it is, as agent.build
@@ -81,6 +92,14 @@ func (w *world) fingerprint(leaf *x509.Certificate) []byte {
 	return print
 }
 
+// expires is when this node's SVID does.
+func (p *process) expires() *timestamppb.Timestamp {
+	if leaf := p.leaf(); p.expiry.leaf != leaf {
+		p.expiry.leaf, p.expiry.at = leaf, timestamppb.New(leaf.NotAfter)
+	}
+	return p.expiry.at
+}
+
 // issuer is the CA of this node's SVID.
 func (p *process) issuer() []byte {
 	leaf, version := p.leaf(), p.self.Bundle().Version()
@@ -96,18 +115,35 @@ func (p *process) admit(leaf *x509.Certificate) (certs.Peer, bool) {
 		return certs.Peer{}, false
 	}
 	now, bundle := p.world.kernel.now, p.self.Bundle()
-	if j, ok := p.judged[leaf]; ok && j.version == bundle.Version() && now < j.until {
+	j, known := p.judged[leaf]
+	known = known && j.version == bundle.Version()
+	if known && now < j.until {
+		return j.peer, j.good
+	}
+	site := p.self.Now()
+	if known && j.lasts(site) {
+		j.until = now + judgedFor
+		p.judged[leaf] = j
 		return j.peer, j.good
 	}
 	chain := []*x509.Certificate{leaf}
-	peer, err := certs.VerifyPeer(chain, bundle, p.self.Now())
-	if errors.Is(err, certs.ErrUnknownAuthority) {
-		former, formerErr := certs.VerifyFormer(chain, bundle, p.self.Now())
-		if formerErr == nil && p.onRecord(former) {
-			peer, err = former, nil
+	peer, err := certs.VerifyPeer(chain, bundle, site)
+	j = judgement{version: bundle.Version(), until: now + judgedFor, peer: peer, good: err == nil}
+	if j.good {
+		j.from, j.to = site, leaf.NotAfter
+		for _, authority := range bundle.Authorities() {
+			if authority.NotAfter.Before(j.to) {
+				j.to = authority.NotAfter
+			}
 		}
 	}
-	j := judgement{version: bundle.Version(), until: now + judgedFor, peer: peer, good: err == nil}
+	if errors.Is(err, certs.ErrUnknownAuthority) {
+		former, formerErr := certs.VerifyFormer(chain, bundle, site)
+		if formerErr == nil && p.onRecord(former) {
+			peer, err = former, nil
+			j.peer, j.good = former, true
+		}
+	}
 	if err != nil {
 		j.until = now + refusedFor
 	}

@@ -92,7 +92,7 @@ func newVoter(p *process) *voter {
 	}
 	disk, kept := v.host.leaves, v.store.Frontier()
 	v.world.violate(v.world.leaves.Restarted(v.host.name, func(n uint64) bool { return disk.now[n] }, disk.first, kept.Size()))
-	v.last = v.replica.Status()
+	v.last = v.replica.Brief()
 	v.tick()
 	return v
 }
@@ -166,14 +166,15 @@ func (v *voter) halt(err error) {
 
 // observe looks for a new role.
 func (v *voter) observe() {
-	now := v.replica.Status()
+	now := v.replica.Brief()
 	before := v.last
 	v.last = now
 	w := v.world
 	w.trace.fold('a', uint64(v.host.index), now.Term, now.Applied, now.Leader)
 	if now.IsLeader && (!before.IsLeader || before.Term != now.Term) {
 		w.stats.Elections++
-		w.trace.note(v.host.name, "leads term %d, voters %v learners %v", now.Term, now.Voters, now.Learners)
+		whole := v.replica.Status()
+		w.trace.note(v.host.name, "leads term %d, voters %v learners %v", now.Term, whole.Voters, whole.Learners)
 		w.violate(w.leaders.Leads(v.host.name, now.Term))
 	}
 	if v.lead != nil && (!now.Serving || now.Term != v.lead.term) {
@@ -195,16 +196,13 @@ func (v *voter) send(messages []*raftpb.Message) {
 			m = proto.CloneOf(m)
 			m.Reject = nil
 		}
-		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-		if err != nil {
-			panic("a raft message cannot be encoded: " + err.Error())
-		}
 		to := v.process.hostOfReplica(m.GetTo())
 		if to < 0 || to == v.host.index || !v.maySend(to) {
 			v.world.trace.fold('u', m.GetTo())
 			continue
 		}
-		v.world.net.datagram(v.host.index, to, digest(data), func() { v.world.hosts[to].process.receive(v.process, m) })
+		v.world.buffer = appendTo(v.world.buffer[:0], m)
+		v.world.net.datagram(v.host.index, to, digest(v.world.buffer), func() { v.world.hosts[to].process.receive(v.process, m) })
 		if !v.world.net.reachable(v.host.index, to) {
 			v.unreachable(m.GetTo())
 		}
@@ -332,7 +330,7 @@ func (v *voter) finishReads() {
 	if len(v.ready) == 0 {
 		return
 	}
-	applied := v.replica.Status().Applied
+	applied := v.replica.Brief().Applied
 	v.ready = slices.DeleteFunc(v.ready, func(r readyRead) bool {
 		if r.index > applied {
 			return false

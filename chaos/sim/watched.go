@@ -3,6 +3,7 @@ package sim
 import (
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -29,7 +30,7 @@ func (v *voter) machine() watched {
 }
 
 func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
-	what := digest(encode(entry))
+	what := m.world.print(entry)
 	id := entry.GetRequestId()
 	first := index > m.world.log.Newest()
 	if m.world.has(WallClock) {
@@ -56,7 +57,7 @@ func (m watched) Apply(index uint64, entry *sitev1.Entry) *sitev1.Outcome {
 }
 
 func (m watched) ApplyVoterChange(index uint64, change *sitev1.VoterChange) {
-	what := digest(encode(change))
+	what := m.world.print(change)
 	m.Store.ApplyVoterChange(index, change)
 	m.applied(index, what, "")
 }
@@ -110,8 +111,42 @@ func (w *world) wanted(id string) skerryv1.DesiredState {
 
 // Marshal is asked for when the log is to forget what came before.
 func (m watched) Marshal() ([]byte, error) {
-	data, err := m.Store.Marshal()
+	data, err := m.snapshot()
 	m.world.violate(check.BoundedState(len(data), mostState))
 	m.world.stats.State = max(m.world.stats.State, len(data))
 	return data, err
+}
+
+// ownSnapshots: of so many snapshots one is made by each replica for itself, and must
+// be that of the first to the byte. The others are made once for one state: the same
+// all over again is a large part of what a run costs.
+const ownSnapshots = 4
+
+// lastSnapshot that was made, of the state with this hash.
+type lastSnapshot struct {
+	index, hash uint64
+	data        []byte
+}
+
+func (m watched) snapshot() ([]byte, error) {
+	last, index, hash := &m.world.snapshot, m.Store.View().Index(), m.Store.Hash()
+	made := last.data != nil && last.index == index && last.hash == hash
+	if made && index%ownSnapshots != 0 {
+		return last.data, nil
+	}
+	data, err := m.Store.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		m.world.violate(check.SameSnapshot(m.node, index, data, last.data))
+	}
+	*last = lastSnapshot{index: index, hash: hash, data: data}
+	return data, nil
+}
+
+// print of a message: equal ones have equal prints.
+func (w *world) print(m proto.Message) uint64 {
+	w.buffer = appendTo(w.buffer[:0], m)
+	return xxhash.Sum64(w.buffer)
 }

@@ -125,6 +125,9 @@ type world struct {
 	prints map[*x509.Certificate][]byte
 	// needs of templates, by what the states hold.
 	needs map[*skerryv1.Workload]check.Needs
+	// buffer of what is encoded only to be hashed, snapshot is the last one.
+	buffer   []byte
+	snapshot lastSnapshot
 	// real capacities of the hosts.
 	real map[string]*skerryv1.Capacity
 	// newest state that any replica has reached.

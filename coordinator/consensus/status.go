@@ -44,23 +44,11 @@ type Peer struct {
 
 // Status of the replica now.
 func (r *Replica) Status() Status {
-	basic := r.raw.BasicStatus()
-	status := Status{
-		ID:        basic.ID,
-		Term:      basic.HardState.GetTerm(),
-		Leader:    basic.Lead,
-		IsLeader:  basic.RaftState == raft.StateLeader,
-		Serving:   r.serving(),
-		HasQuorum: basic.Lead != 0,
-		Applied:   r.applied,
-		Commit:    basic.HardState.GetCommit(),
-		Voters:    slices.Clone(r.conf.GetVoters()),
-		Learners:  slices.Clone(r.conf.GetLearners()),
-		Joint:     r.isJoint(),
-	}
+	status := r.Brief()
+	status.Voters, status.Learners = slices.Clone(r.conf.GetVoters()), slices.Clone(r.conf.GetLearners())
 	if status.IsLeader {
 		r.raw.WithProgress(func(id uint64, kind raft.ProgressType, progress tracker.Progress) {
-			if id != basic.ID {
+			if id != status.ID {
 				status.Peers = append(status.Peers, Peer{
 					ID: id, Match: progress.Match, RecentActive: progress.RecentActive,
 					Learner: kind == raft.ProgressTypeLearner,
@@ -70,6 +58,22 @@ func (r *Replica) Status() Status {
 		slices.SortFunc(status.Peers, func(a, b Peer) int { return int(a.ID) - int(b.ID) })
 	}
 	return status
+}
+
+// Brief is Status without Voters, Learners and Peers: it costs next to nothing.
+func (r *Replica) Brief() Status {
+	basic := r.raw.BasicStatus()
+	return Status{
+		ID:        basic.ID,
+		Term:      basic.HardState.GetTerm(),
+		Leader:    basic.Lead,
+		IsLeader:  basic.RaftState == raft.StateLeader,
+		Serving:   r.serving(),
+		HasQuorum: basic.Lead != 0,
+		Applied:   r.applied,
+		Commit:    basic.HardState.GetCommit(),
+		Joint:     r.isJoint(),
+	}
 }
 
 func (r *Replica) serving() bool {
