@@ -14,8 +14,13 @@ import (
 	"time"
 )
 
-// every is the pause between two signs of life.
-const every = 10 * time.Millisecond
+const (
+	// every is the pause between two signs of life.
+	every = 10 * time.Millisecond
+	// longest time on one connection: that of a machine that has moved may lead
+	// nowhere, without an error, through QEMU's own network.
+	longest = 2 * time.Second
+)
 
 func main() {
 	if len(os.Args) != 2 {
@@ -40,14 +45,14 @@ type beater struct {
 	count uint64
 }
 
-// beat until the connection breaks.
+// beat until the connection breaks, or is old.
 func (b *beater) beat(address string) {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
 		return
 	}
 	defer func() { _ = conn.Close() }() // it is broken
-	for {
+	for begun := time.Now(); time.Since(begun) < longest; {
 		b.count++
 		if _, err := fmt.Fprintf(conn, "%s %d\n", b.name, b.count); err != nil {
 			return
