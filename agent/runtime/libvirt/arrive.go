@@ -248,10 +248,11 @@ func (m *arrival) Finish(ctx context.Context, rest []byte, may func() error) err
 	})
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
+	// As instance says of it.
 	switch s, failed := m.d.domain(look, m.id); {
-	case err == nil || failed == nil && s.active() && s.finished():
+	case err == nil || failed == nil && s != nil && (s.finished() || !s.active()):
 		return m.d.mark(m.id, (*record).arrived)
-	case failed == nil && m.d.mark(m.id, func(r *record) { r.Taken = false }) == nil: // it did not begin
+	case failed == nil && s == nil && m.d.mark(m.id, func(r *record) { r.Taken = false }) == nil: // it never began
 		m.kept = false
 	}
 	return m.d.problem(m.id, "it cannot be taken in", err)

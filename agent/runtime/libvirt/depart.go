@@ -307,6 +307,8 @@ func (d *Driver) settle(ctx context.Context, id string) error {
 
 // mark changes the record of an instance.
 func (d *Driver) mark(id string, change func(*record)) error {
+	d.marking.Lock()
+	defer d.marking.Unlock()
 	r, err := d.read(id)
 	if err != nil || r == nil {
 		return problem.New(problem.Internal, id, "its record cannot be read: %w", err)

@@ -52,6 +52,9 @@ type Driver struct {
 	// host is what the machine can do, as last looked at.
 	host host
 
+	// marking is held while a record is read, changed and written.
+	marking sync.Mutex
+
 	mu sync.Mutex
 	// consoles that are open, by instance.
 	consoles map[string]bool

@@ -215,7 +215,8 @@ func codeOf(s *seen) *int32 {
 // noteEnd writes down how a run ended. Failing that, it is noted at the next look.
 func (d *Driver) noteEnd(id string, r *record, code *int32) {
 	r.Ended, r.Code = d.Env.Clock.Now().UTC(), code
-	if err := d.write(id, r); err != nil {
+	// The record may have changed since it was read: it may be handed over by now.
+	if err := d.mark(id, func(now *record) { now.Ended, now.Code = r.Ended, r.Code }); err != nil {
 		d.Logger.Debug("an end was not noted", "instance", id, "error", err)
 	}
 }
