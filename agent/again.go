@@ -12,6 +12,7 @@ import (
 
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/ledger"
+	"skerry.dev/agent/reconcile"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -92,6 +93,8 @@ func (r *replicas) setAuditAside(id uint64) error {
 type fenced struct {
 	*ledger.Ledger
 	identity *identity.Node
+	// isHere tells of what moves whether it is this node's.
+	isHere func(id string) bool
 }
 
 // Accept implements session.Ledger.
@@ -110,7 +113,13 @@ func (f fenced) Holdings() *sitev1.Holdings {
 	if orders.GetOrder().GetSiteEpoch() >= epoch || epoch <= 1 {
 		return nil
 	}
-	return &sitev1.Holdings{SiteEpoch: epoch, Placements: orders.GetPlacements()}
+	holdings := &sitev1.Holdings{SiteEpoch: epoch}
+	for _, p := range orders.GetPlacements() {
+		if p.GetMigration() == nil || f.isHere(reconcile.InstanceID(p.GetProject(), p.GetName())) {
+			holdings.Placements = append(holdings.Placements, p)
+		}
+	}
+	return holdings
 }
 
 // recoveries implements localapi.Recovery.

@@ -162,7 +162,7 @@ func (a *Agent) build() error {
 	a.facts = newFacts(a)
 	a.names = newNames(a)
 	a.session = session.New(session.Config{
-		Name: a.identity.Name(), Ledger: fenced{a.ledger, a.identity}, Node: a.facts, Env: a.Env, Logger: a.Logger,
+		Name: a.identity.Name(), Ledger: fenced{a.ledger, a.identity, a.supervisor.IsHere}, Node: a.facts, Env: a.Env, Logger: a.Logger,
 		Names: a.names.follower,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return a.dialer.Dial(ctx, address, mtls.Stream, mtls.ExpectNode(""))

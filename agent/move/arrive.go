@@ -38,7 +38,7 @@ func (m *Mover) Serve(ctx context.Context, conn net.Conn, from string) {
 // order of what comes from another node; an error when nothing of the kind is to.
 func (m *Mover) order(from string, h hello) (*skerryv1.Placement, error) {
 	p := m.now(h.Project, h.Placement)
-	if p == nil || !copying(p) || !p.GetMigration().GetIncoming() || p.GetNode() != from || p.GetMigration().GetAttempt() != h.Attempt {
+	if p == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || !copying(p) || !p.GetMigration().GetIncoming() || p.GetNode() != from || p.GetMigration().GetAttempt() != h.Attempt {
 		return nil, problem.New(problem.Conflict, h.Placement, "this node has no order to take it from %s", from)
 	}
 	return p, nil

@@ -59,6 +59,19 @@ func (c *Core) IsLeaving(id string) bool {
 	return t != nil && t.observed != nil && t.observed.State == runtime.Leaving
 }
 
+// IsHere: what moves was not handed over, or has come.
+func (c *Core) IsHere(id string) bool {
+	t := c.tasks[id]
+	switch {
+	case t == nil:
+		return false
+	case t.incoming():
+		return t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited)
+	default:
+		return !c.IsLeaving(id)
+	}
+}
+
 // incoming: it comes from another node, which still has it.
 func (t *task) incoming() bool { return t.desired.GetMigration().GetIncoming() }
 

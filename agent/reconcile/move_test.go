@@ -53,3 +53,59 @@ func TestWhatMovesWithVolumesIsNotEndedBeforeTheSiteKnowsWhereItIs(t *testing.T)
 		})
 	}
 }
+
+// While it is taken in nobody says that nothing of it is there.
+func TestWhatIsTakenInIsNotGone(t *testing.T) {
+	v := newVM(t)
+	v.truth = nil
+	v.core = New()
+	v.order.Migration = &skerryv1.Migration{State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: true}
+	v.settle()
+	if !v.core.Hold("p.vm-1") {
+		t.Fatal("it cannot be held")
+	}
+	v.order.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+	v.settle()
+	if task := v.core.tasks["p.vm-1"]; task.gone() {
+		t.Error("it is said to be gone")
+	}
+	v.core.Release("p.vm-1")
+	v.settle()
+	if task := v.core.tasks["p.vm-1"]; !task.gone() {
+		t.Error("it is not said to be gone")
+	}
+}
+
+func TestWhatMovesIsOnOneNode(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		incoming bool
+		truth    *runtime.Instance
+		want     bool
+	}{
+		{"it runs and leaves", false, &runtime.Instance{ID: "p.vm-1", State: runtime.Running}, true},
+		{"it was handed over", false, &runtime.Instance{ID: "p.vm-1", State: runtime.Leaving}, false},
+		{"it is to come", true, nil, false},
+		{"it is coming", true, &runtime.Instance{ID: "p.vm-1", State: runtime.Broken}, false},
+		{"it has come", true, &runtime.Instance{ID: "p.vm-1", State: runtime.Running}, true},
+		{"it has come and ended", true, &runtime.Instance{ID: "p.vm-1", State: runtime.Exited}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			core, p := New(), order("vm-1", "")
+			p.Migration = &skerryv1.Migration{State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: test.incoming}
+			if core.IsHere("p.vm-1") {
+				t.Error("what nobody knows of is here")
+			}
+			core.Desire([]*skerryv1.Placement{p})
+			core.Looking()
+			var all []runtime.Instance
+			if test.truth != nil {
+				all = append(all, *test.truth)
+			}
+			core.Observe(all, 0)
+			if got := core.IsHere("p.vm-1"); got != test.want {
+				t.Errorf("it is here: %v", got)
+			}
+		})
+	}
+}

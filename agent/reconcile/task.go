@@ -70,7 +70,7 @@ func (t *task) wanted() bool {
 
 // gone: it was to stop, and nothing of it is left.
 func (t *task) gone() bool {
-	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0 && !t.traces
+	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0 && !t.held && !t.traces
 }
 
 // undecided: it ran before this agent did, and whether it is healthy is not

@@ -40,6 +40,13 @@ func (s *Supervisor) HasFailed(id string, attempt uint64) bool {
 	return s.core.HasFailed(id, attempt)
 }
 
+// IsHere: what moves was not handed over, or has come.
+func (s *Supervisor) IsHere(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.IsHere(id)
+}
+
 // IsLeaving: another node may run it.
 func (s *Supervisor) IsLeaving(id string) bool {
 	s.mu.Lock()

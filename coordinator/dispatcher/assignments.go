@@ -106,6 +106,9 @@ func own(view *state.View, site *survey, name string, term uint64) *sitev1.Assig
 	for _, volume := range view.VolumesOn(name) {
 		orders.Volumes = append(orders.Volumes, orderOfVolume(volume))
 	}
+	for _, p := range orders.Placements {
+		orders.Volumes = append(orders.Volumes, comeWith(view, name, p)...)
+	}
 	for _, volume := range view.VolumesLeftOn(name) {
 		if !slices.ContainsFunc(orders.Placements, func(p *skerryv1.Placement) bool {
 			return p.GetProject() == volume.GetProject() && state.NamesVolume(p.GetSpec(), volume.GetName())
@@ -160,6 +163,23 @@ func orderOfVolume(v *skerryv1.Volume) *skerryv1.Volume {
 		Kind: v.GetKind(), Name: v.GetName(), Project: v.GetProject(), Class: v.GetClass(), Size: v.GetSize(), Node: v.GetNode(), As: v.GetAs(), Path: v.GetPath(),
 		Status: &skerryv1.VolumeStatus{Made: v.GetStatus().GetMade(), Deleting: v.GetStatus().GetDeleting()},
 	}
+}
+
+// comeWith a machine whose old node will never say that it has left: volumes that are
+// on this node if they have come. Nothing is put in the place of one that has not.
+func comeWith(view *state.View, name string, p *skerryv1.Placement) []*skerryv1.Volume {
+	if p.GetNode() != name || p.GetMigration() != nil {
+		return nil
+	}
+	var all []*skerryv1.Volume
+	for _, disk := range p.GetSpec().GetVm().GetDisks() {
+		if v := view.Volume(p.GetProject(), disk.GetVolume()); v.GetStatus().GetComingTo() == name {
+			o := orderOfVolume(v)
+			o.Node, o.Status = name, &skerryv1.VolumeStatus{Made: true}
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // orderOfCopy tells a node to delete the old copy of a volume that has left it.

@@ -77,6 +77,15 @@ func (x *tx) adopt(node string, running *skerryv1.Placement) {
 		x.takeNewer(node, running)
 		x.adoptVolumes(node, running)
 		return // its status comes with the next report
+	case known.GetNode() != "" && known.GetSpec().GetVm() != nil && running.GetSpec().GetVm() != nil:
+		// No two placements ever had one name: it has moved.
+		x.takeNewer(node, running)
+		x.adoptVolumes(node, running)
+		p := shallow(known)
+		p.Node, p.Migration, p.LostSince, p.ReplacedBy = node, nil, nil, ""
+		x.putPlacement(p)
+		x.differs(p, node, diffNewer, "it has moved there from "+known.GetNode())
+		return
 	case known != nil && known.GetNode() != "":
 		x.differs(running, node, diffEnded, "the site has it on "+known.GetNode())
 		return

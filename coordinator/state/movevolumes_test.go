@@ -275,3 +275,94 @@ func TestVolumesAreWhereWhatIsAdoptedRuns(t *testing.T) {
 	}
 	s.restart()
 }
+
+func (s *site) lose(node string) {
+	s.ok(&sitev1.Entry{Change: &sitev1.Entry_SetNodeState{SetNodeState: &sitev1.SetNodeState{Node: node, State: skerryv1.NodeState_NODE_STATE_LOST}}})
+}
+
+func confirmOffEntry(node string) *sitev1.Entry {
+	return &sitev1.Entry{Change: &sitev1.Entry_ConfirmOff{ConfirmOff: &sitev1.ConfirmOff{Node: node}}}
+}
+
+func TestWhatMovesKeepsItsDisksUntilItIsThere(t *testing.T) {
+	s := movableVolume(t)
+	s.ok(migrateEntry("n2"))
+	s.refused("conflict", applyEntry(aVM()))
+	s.refused("conflict", applyEntry(aVM(withVolume, func(w *skerryv1.Workload) {
+		w.Vm.Disks = append(w.Vm.Disks, &skerryv1.Disk{Name: "logs", Volume: "logs", Size: "1Gi"})
+	})))
+	s.moves("n2", &sitev1.MigrationReport{Attempt: s.vm().GetMigration().GetAttempt(), Arrived: true}, false)
+	s.moves("n1", nil, true)
+	s.ok(applyEntry(aVM()))
+}
+
+// While nobody knows where a volume is nothing else gets it.
+func TestNothingElseGetsAVolumeThatIsOnItsWay(t *testing.T) {
+	s := movableVolume(t)
+	s.ok(migrateEntry("n2"))
+	s.ok(deleteEntry("Workload", "vm"))
+	s.ok(applyEntry(aVM(withVolume, func(w *skerryv1.Workload) { w.Name = "other"; w.Vm.Memory = "16Mi" })))
+	s.plan(creates(create("other", s.store.View().Workload("default", "other").GetGeneration())))
+	for _, node := range []string{"n1", "n2"} {
+		if s.plan(assigns(assign("other-1", node))) == 0 {
+			t.Errorf("another machine gets it on %s", node)
+		}
+	}
+	s.moves("n2", nil, true)
+	s.moves("n1", nil, true)
+	if s.plan(assigns(assign("other-1", "n1"))) != 0 {
+		t.Error("nobody gets it when it is known where it is")
+	}
+}
+
+// An operator's word frees the other node of the two.
+func TestOneOfTheTwoNodesOfAMoveIsConfirmedOff(t *testing.T) {
+	s := movableVolume(t)
+	s.ok(migrateEntry("n2"))
+	s.lose("n1")
+	s.ok(confirmOffEntry("n1"))
+	if p := s.vm(); p.GetNode() != "n2" || p.GetMigration() != nil {
+		t.Fatalf("when its old node is off it is %v", p)
+	}
+	s.movesData("on n1, coming to n2")
+	s.report("n2", "vm-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Revision: 11}, false)
+	s.movesData("on n2, left on n1")
+
+	s = movableVolume(t)
+	s.ok(migrateEntry("n2"))
+	s.lose("n2")
+	s.ok(confirmOffEntry("n2"))
+	if p := s.vm(); p.GetNode() != "n1" || p.GetMigration() != nil {
+		t.Errorf("when its new node is off it is %v", p)
+	}
+	s.movesData("on n1")
+}
+
+// A backup from before a move: it is where it runs, whoever is heard first.
+func TestWhatHasMovedSinceTheBackupIsWhereItRuns(t *testing.T) {
+	for _, first := range []string{"n1", "n2"} {
+		s := newSite(t, 3)
+		s.ok(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
+			Name: "disk", Digest: testDigest("disk"), Size: 10, DiskBytes: 1 << 30, Nodes: []string{"n1"},
+		}}}})
+		for n, name := range []string{"n1", "n2", "n3"} {
+			s.says(name, machineFacts(n+1, nil))
+		}
+		s.ok(applyEntry(aVM(withVolume)))
+		s.runsVM("n1")
+		s.hasData(1, false)
+		s.recoverOn("n3")
+		if first == "n1" {
+			s.adopt("n1")
+		}
+		s.adopt("n2", ordered(aVM(withVolume), 1, 1, "n2"))
+		if first == "n2" {
+			s.adopt("n1")
+		}
+		if p := s.vm(); p.GetNode() != "n2" || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
+			t.Errorf("with %s first it is %v", first, p)
+		}
+		s.movesData("on n2")
+		s.restart()
+	}
+}

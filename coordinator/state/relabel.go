@@ -85,8 +85,14 @@ func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 	}
 	freed := 0
 	for _, p := range placements.list(x.rows) {
+		if otherOf(p) != "" && (p.GetNode() == node.GetName() || otherOf(p) == node.GetName()) {
+			x.partGone(node.GetName(), p, false) // the other one alone has it, or will say that it has not
+			freed++
+			continue
+		}
 		waits := p.GetNode() == "" && pinOf(p) == node.GetName()
 		if p.GetNode() == node.GetName() && (IsStay(p.GetSpec()) || MayRun(p)) || waits {
+			x.volumesStay(p)
 			placements.remove(x, placements.key(p))
 			freed++
 		}

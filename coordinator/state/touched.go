@@ -80,6 +80,7 @@ func (x *tx) noteTouched(ordinal int, before, after any) {
 			v, _ := object.(*skerryv1.Volume)
 			x.touch(v.GetNode())
 			x.touch(v.GetStatus().GetLeftOn())
+			x.touch(v.GetStatus().GetComingTo())
 		}
 	case placementsOrdinal:
 		for _, object := range []any{before, after} {

@@ -196,6 +196,10 @@ func (x *tx) fitsInPlace(next *skerryv1.Workload) error {
 			continue
 		}
 		about := "Workload/" + next.GetName()
+		if copying(p) && !slices.EqualFunc(p.GetSpec().GetVm().GetDisks(), next.GetVm().GetDisks(), func(a, b *skerryv1.Disk) bool { return proto.Equal(a, b) }) {
+			return problem.New(problem.Conflict, about, "%s is on its way to %s, with the disks that it has", p.GetName(), otherOf(p)).
+				WithField("vm.disks").WithHint("wait until it is there")
+		}
 		if lack, why := WhyNoVM(node, next); lack != LacksNothing && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
 			return problem.New(problem.Conflict, about, "%s stays on node %s, and there: %s", p.GetName(), node.GetName(), why)
 		}

@@ -270,6 +270,8 @@ func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *sker
 			return "volume " + v.GetName() + " is being deleted"
 		case v.GetNode() != "" && v.GetNode() != node:
 			return "volume " + v.GetName() + " is on node " + v.GetNode()
+		case v.GetStatus().GetComingTo() != "":
+			return "volume " + v.GetName() + " is on its way to node " + v.GetStatus().GetComingTo()
 		}
 	}
 	return ""

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	golibvirtxml "libvirt.org/go/libvirtxml"
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/diskimage"
@@ -36,6 +37,8 @@ type arrival struct {
 	files  []string
 	stop   context.CancelFunc
 	synced chan struct{}
+	// lost is why something that came is not on the disk: the system tells it once.
+	lost error
 	// kept: it is this node's now, or nobody here knows whose.
 	kept bool
 }
@@ -96,7 +99,8 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 	if err := overlay(ctx, root, image, o.RootBytes); err != nil {
 		return err
 	}
-	if _, err := d.seed(spec); err != nil {
+	seed, err := d.seed(spec)
+	if err != nil {
 		return err
 	}
 	if err := d.logs.Create(spec.ID); err != nil {
@@ -119,6 +123,9 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 		m.files = append(m.files, disk.File)
 	}
 	paths, a := m.Sockets(), answer{XML: m.adapted(o)}
+	if err := m.checkDevices(a.XML, append(slices.Clone(m.files), seed)); err != nil {
+		return err
+	}
 	params := append([]golibvirt.TypedParam{
 		text(golibvirt.MigrateParamDestXML, a.XML), text(golibvirt.MigrateParamURI, "unix:"+paths[0]),
 		text(golibvirt.MigrateParamDisksURI, "unix:"+paths[1]),
@@ -189,11 +196,12 @@ func (m *arrival) makeVolumes(ctx context.Context, r *record, offered []offeredV
 	return nil
 }
 
-// keepSynced brings what comes to the disk until ctx ends.
+// keepSynced brings what comes to the disk until ctx ends, or it cannot.
 func (m *arrival) keepSynced(ctx context.Context) {
 	for env.Sleep(ctx, m.d.Env.Clock, syncEvery) == nil {
-		if err := m.sync(); err != nil {
-			m.d.Logger.Warn("a disk that comes cannot be brought to the disk", "instance", m.id, "error", err)
+		m.lost = errors.Join(m.lost, m.sync())
+		if m.lost != nil {
+			return
 		}
 	}
 }
@@ -220,6 +228,24 @@ func (m *arrival) adapted(o offer) string {
 	).Replace(o.XML)
 }
 
+// checkDevices refuses a machine with other files or devices of this node than are
+// meant for it: another node has written its description.
+func (m *arrival) checkDevices(text string, files []string) error {
+	var domain golibvirtxml.Domain
+	if err := domain.Unmarshal(text); err != nil || domain.Devices == nil {
+		return problem.New(problem.Invalid, m.id, "its description cannot be read")
+	}
+	for _, disk := range domain.Devices.Disks {
+		if disk.Source == nil || disk.Source.File == nil || !slices.Contains(files, disk.Source.File.File) {
+			return problem.New(problem.Invalid, m.id, "its disk %s is none that it may have", disk.Serial)
+		}
+	}
+	if len(domain.Devices.Hostdevs) > 0 || len(domain.Devices.Filesystems) > 0 || len(domain.Devices.Shmems) > 0 {
+		return problem.New(problem.Invalid, m.id, "it has devices of its node")
+	}
+	return nil
+}
+
 func (m *arrival) Answer() []byte    { return m.answer }
 func (m *arrival) Sockets() []string { return sockets(m.dir) }
 
@@ -229,7 +255,7 @@ func (m *arrival) Sockets() []string { return sockets(m.dir) }
 // when may is asked, so that the guard finds it from then on.
 func (m *arrival) Finish(ctx context.Context, rest []byte, may func() error) error {
 	m.endSync()
-	if err := m.sync(); err != nil {
+	if err := errors.Join(m.lost, m.sync()); err != nil {
 		return m.d.problem(m.id, "its disks cannot be brought to the disk", err)
 	}
 	if err := may(); err != nil {
@@ -239,7 +265,8 @@ func (m *arrival) Finish(ctx context.Context, rest []byte, may func() error) err
 		return err
 	}
 	m.kept = true
-	err := m.d.link.bounded(ctx, slowTime, m.s, func() error {
+	// libvirt would go on if nobody waited for it.
+	err := m.d.link.bounded(context.WithoutCancel(ctx), slowTime, m.s, func() error {
 		const notCancelled = 0
 		_, _, err := m.s.DomainMigrateFinish3Params([]golibvirt.TypedParam{
 			text(golibvirt.MigrateParamDestName, domainName(m.id)),

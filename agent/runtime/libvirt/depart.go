@@ -86,6 +86,21 @@ func (d *Driver) Depart(ctx context.Context, id string) (runtime.Departure, erro
 	if err := runtime.CheckID(id); err != nil {
 		return nil, err
 	}
+	_, free, err := d.occupy(ctx, id, "it is moved to another node", false)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.setOut(ctx, id)
+	if err != nil {
+		free()
+		return nil, d.problem(id, "it cannot be moved", err)
+	}
+	m.free = free
+	return m, nil
+}
+
+// setOut with an instance whose disks are occupied.
+func (d *Driver) setOut(ctx context.Context, id string) (*departure, error) {
 	r, err := d.read(id)
 	if err != nil || r == nil {
 		return nil, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
@@ -93,23 +108,13 @@ func (d *Driver) Depart(ctx context.Context, id string) (runtime.Departure, erro
 	snapshots, err := d.snapshots(id).List()
 	switch {
 	case err != nil:
-		return nil, d.problem(id, "it cannot be moved", err)
+		return nil, err
 	case len(snapshots) > 0:
 		return nil, problem.New(problem.Conflict, id, "its snapshots are on this node")
 	case r.Arriving:
 		return nil, problem.New(problem.Conflict, id, "it has not come here yet")
 	}
-	_, free, err := d.occupy(ctx, id, "it is moved to another node", false)
-	if err != nil {
-		return nil, err
-	}
-	m, err := d.depart(ctx, id, r)
-	if err != nil {
-		free()
-		return nil, d.problem(id, "it cannot be moved", err)
-	}
-	m.free = free
-	return m, nil
+	return d.depart(ctx, id, r)
 }
 
 // depart to begin with.

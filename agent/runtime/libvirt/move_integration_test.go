@@ -137,6 +137,13 @@ func TestAMachineMoves(t *testing.T) {
 		t.Errorf("a volume that it is not to have is taken in with %v", err)
 	}
 	refused.Close()
+	refused, err = source.Depart(t.Context(), spec.ID)
+	must(t, err)
+	stolen := strings.ReplaceAll(string(refused.Offer()), rootFile, "../../secret.raw")
+	if _, err := target.Arrive(t.Context(), spec, []byte(stolen)); problem.KindOf(err) != problem.Invalid {
+		t.Errorf("with a file that is not its own it is taken in with %v", err)
+	}
+	refused.Close()
 	must(t, source.volumeSnapshots("p", "vm-1").Create("kept", func(string) (snapshot.Snapshot, error) { return snapshot.Snapshot{}, nil }))
 	if _, err := source.Depart(t.Context(), spec.ID); problem.KindOf(err) != problem.Conflict {
 		t.Errorf("with a snapshot of its volume it leaves with %v", err)

@@ -28,7 +28,11 @@ func (d *Driver) volumeDisk(project, name string) []snapshot.Disk {
 
 // userOf a volume is an instance that has it as a disk; empty: none.
 func (d *Driver) userOf(project, name string) (string, error) {
-	for _, id := range d.mustInstances() {
+	ids, err := d.instances()
+	if err != nil {
+		return "", err
+	}
+	for _, id := range ids {
 		r, err := d.read(id)
 		if err != nil {
 			return "", err

@@ -45,6 +45,13 @@ func (d *Driver) volumeDisks(ctx context.Context, spec runtime.Spec) ([]volumeDi
 			return nil, err
 		}
 		defer free()
+		user, err := d.userOf(spec.Project, disk.GetVolume())
+		if err != nil {
+			return nil, err
+		}
+		if user != "" && user != spec.ID {
+			return nil, problem.New(problem.Conflict, "Volume/"+disk.GetVolume(), "%s still has it on this node", user)
+		}
 		file, err := d.volume(spec.Project, disk.GetVolume(), volume)
 		if err != nil {
 			return nil, err
@@ -126,7 +133,11 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 // comingVolumes are those of machines that have not come yet.
 func (d *Driver) comingVolumes() (map[string]bool, error) {
 	all := map[string]bool{}
-	for _, id := range d.mustInstances() {
+	ids, err := d.instances()
+	if err != nil {
+		return nil, problem.New(problem.Internal, d.instancesDir(), "the virtual machines of this node are not known: %w", err)
+	}
+	for _, id := range ids {
 		r, err := d.read(id)
 		if err != nil {
 			return nil, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
