@@ -31,7 +31,8 @@ UNINLINED := connectrpc.com/connect skerry.dev/agent/runtime/libvirt skerry.dev/
 	skerry.dev/agent/supervisor skerry.dev/agent/move skerry.dev/agent/image skerry.dev/agent/prune skerry.dev/agent/rootapi skerry.dev/agent/session skerry.dev/agent/config skerry.dev/agent/runtime/mixed \
 	skerry.dev/agent/identity/... skerry.dev/agent/guard skerry.dev/agent/lease skerry.dev/agent/ledger skerry.dev/agent/queue skerry.dev/agent/gossip \
 	skerry.dev/agent/naming skerry.dev/agent/runtime/snapshot skerry.dev/agent/runtime/diskimage skerry.dev/coordinator skerry.dev/coordinator/backup \
-	skerry.dev/coordinator/authorities skerry.dev/coordinator/issuer skerry.dev/certs/... skerry.dev/shared/client skerry.dev/shared/manifest skerry.dev/shared/redact
+	skerry.dev/coordinator/authorities skerry.dev/coordinator/issuer skerry.dev/certs/... skerry.dev/shared/client skerry.dev/shared/manifest skerry.dev/shared/redact \
+	skerry.dev/coordinator/whatif skerry.dev/agent/probe skerry.dev/agent/secrets skerry.dev/agent/seal skerry.dev/agent/runtime/directory
 # grpcnotrace leaves out pages for browsers that no one could reach. Functions begin
 # at 16 bytes, as on other processors, and not at 32: 0.35 MB.
 GOBUILD := $(GO) build -trimpath -tags grpcnotrace $(UNINLINED:%=-gcflags=%=-l) -ldflags "-s -w -funcalign=16 -X main.version=$(VERSION)"
