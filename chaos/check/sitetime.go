@@ -6,12 +6,17 @@ const (
 	// timeSlack is how far site time may be ahead of true time without anybody's
 	// word, timeTolerated how far right clocks and drift take it.
 	timeSlack, timeTolerated = time.Hour, 10 * time.Second
+	// driftPart of the time that has passed is what the monotonic clocks, by which the
+	// slack is measured, may be wrong by: half a percent.
+	driftPart = 200
 )
 
 // SiteTime follows the stamps of the log (SAFETY, rule 14).
 type SiteTime struct {
 	last time.Time
 	era  uint64
+	// begun is when the first stamp was made.
+	begun time.Time
 	// doubtful: a majority of the voters' clocks has been wrong once.
 	doubtful bool
 }
@@ -35,9 +40,12 @@ func (s *SiteTime) Stamped(stamp time.Time, era uint64) *Violation {
 // without them it may be late, by as long as everything was off: the middle of a
 // right and a wrong clock is all that lies between them.
 func (s *SiteTime) Made(stamp, truth time.Time, most bool) *Violation {
+	if s.begun.IsZero() {
+		s.begun = truth
+	}
 	off := stamp.Sub(truth)
 	switch {
-	case off > timeSlack+timeTolerated:
+	case off > timeSlack+timeTolerated+truth.Sub(s.begun)/driftPart:
 		return violated(TimeRuns, "it is %s ahead, of its own", off)
 	case !s.doubtful && (off > timeTolerated || most && off < -timeTolerated):
 		return violated(TimeRuns, "it is off by %s, though most clocks are right", off)

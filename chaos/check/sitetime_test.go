@@ -38,3 +38,17 @@ func TestSiteTime(t *testing.T) {
 		})
 	}
 }
+
+// The clocks by which the slack is measured run a little wrong, for as long as the
+// site runs.
+func TestSiteTimeOfALongRun(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for off, want := range map[time.Duration]Rule{time.Hour + 20*time.Second: "", time.Hour + 2*time.Minute: TimeRuns} {
+		s := &SiteTime{}
+		s.Doubt()
+		later := noon.Add(time.Hour)
+		if got := first(s.Made(noon, noon, true), s.Made(later.Add(off), later, true)); got != want {
+			t.Errorf("%s ahead after an hour broke %q, want %q", off, got, want)
+		}
+	}
+}

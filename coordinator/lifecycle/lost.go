@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"slices"
+
 	"skerry.dev/coordinator/state"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/manifest"
@@ -10,10 +12,19 @@ import (
 // might then run twice. What is lost goes on running there, if it does.
 func (s *sheet) replaceLost() {
 	for _, p := range s.counted() {
-		if !s.mustNotRunTwice(p) && s.givenUp(p) && !s.create(p, s.followsStable(p)) {
+		if !s.mustNotRunTwice(p) && s.givenUp(p) && !s.heldUp(p) && !s.create(p, s.followsStable(p)) {
 			return
 		}
 	}
+}
+
+// heldUp: while the update of what is recreated is paused, and others of the old
+// template are there, neither that nor the new one may start in place of an old one.
+func (s *sheet) heldUp(p *skerryv1.Placement) bool {
+	if !s.rollout.Paused() || s.w.GetUpdate().GetStrategy() != manifest.Recreate || s.isCurrent(p) {
+		return false
+	}
+	return slices.ContainsFunc(s.counted(), func(other *skerryv1.Placement) bool { return !s.isCurrent(other) && !s.lost(other) })
 }
 
 // givenUp: its node is lost, and has been for so long that something else is to

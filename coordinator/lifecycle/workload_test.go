@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,27 @@ func TestRecreateStartsNothingBeforeAllOldOnesAreGone(t *testing.T) {
 	s.nodes["n3"].deaf = false
 	s.pass(time.Second)
 	s.want("web-4 on n1", "web-5 on n2", "web-6 on n3")
+}
+
+// Of two old ones on lost nodes one is back while the update is paused: the other one
+// gets no successor, which could not start beside it.
+func TestAPausedRecreateStartsNothingForWhatIsLost(t *testing.T) {
+	s := newSite(t, 4)
+	s.applyWorkload(testWorkload("web", 3, recreates))
+	s.pass(3 * time.Second)
+	s.nodes["n2"].off, s.nodes["n3"].off = true, true
+	s.pass(8 * time.Second)
+	s.applyWorkload(testWorkload("web", 4, recreates, args("new")))
+	s.pass(3 * time.Second)
+	s.steer(skerryv1.SteerAction_STEER_ACTION_PAUSE)
+	before := s.view().PlacementsOf("default", "web")
+	s.nodes["n2"].off = false
+	s.pass(2 * time.Minute)
+	for _, p := range s.view().PlacementsOf("default", "web") {
+		if !slices.ContainsFunc(before, func(old *skerryv1.Placement) bool { return old.GetName() == p.GetName() }) {
+			t.Errorf("%s was made meanwhile:\n%s", p.GetName(), s.describe())
+		}
+	}
 }
 
 // Made anew under its name, it counts its generations from the beginning.
