@@ -174,9 +174,9 @@ func (h *harness) guards(on *Host) []int {
 
 func (h *harness) signalGuard(on *Host, signal syscall.Signal) {
 	h.t.Helper()
-	pids := h.guards(on)
-	if len(pids) != 1 {
-		h.t.Fatalf("%d guards run on %s", len(pids), on.Name)
+	pids := h.guards(on) // one that was begun beside it ends at once
+	if len(pids) == 0 {
+		h.t.Fatalf("no guard runs on %s", on.Name)
 	}
 	h.must(on.Signal(h.t.Context(), signal, pids...))
 }
