@@ -34,16 +34,30 @@ func (o Operation) String() string {
 	return fmt.Sprintf("client %d %s %q from %v to %v", o.Client, what, o.Value, o.Call, o.Return)
 }
 
-// History of operations on registers, which are empty in the beginning.
-type History struct{ of map[string][]Operation }
+// History of operations on registers, which are empty in the beginning. A client
+// does one operation at a time.
+type History struct {
+	of map[string][]Operation
+	// open are those that have begun and not ended, by client.
+	open map[int]Operation
+}
+
+// NewHistory in which nothing has happened.
+func NewHistory() *History {
+	return &History{of: map[string][]Operation{}, open: map[int]Operation{}}
+}
+
+// Begin an operation. Until it is added or refused nobody knows what becomes of it.
+func (h *History) Begin(o Operation) { h.open[o.Client] = o }
 
 // Add an operation that has ended, or that its client has given up.
 func (h *History) Add(o Operation) {
-	if h.of == nil {
-		h.of = map[string][]Operation{}
-	}
+	delete(h.open, o.Client)
 	h.of[o.Key] = append(h.of[o.Key], o)
 }
+
+// Refused is the operation that a client has begun: it does not happen.
+func (h *History) Refused(client int) { delete(h.open, client) }
 
 // Len counts the operations.
 func (h *History) Len() int {
@@ -60,7 +74,14 @@ const searchTime = time.Minute
 // Linearizable tells whether there is one order that explains all that clients saw.
 func (h *History) Linearizable() *Violation {
 	for _, key := range slices.Sorted(maps.Keys(h.of)) {
-		if v := linearizable(key, h.of[key]); v != nil {
+		all := slices.Clone(h.of[key])
+		for _, client := range slices.Sorted(maps.Keys(h.open)) {
+			if o := h.open[client]; o.Key == key {
+				o.Unknown = true
+				all = append(all, o)
+			}
+		}
+		if v := linearizable(key, all); v != nil {
 			return v
 		}
 	}

@@ -34,10 +34,35 @@ func TestRegistersAreLinearizableOrNot(t *testing.T) {
 		{"a read without an answer says nothing", []Operation{write(1, "a", 0, 1), lost(read(2, "", 2, 3))}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := &History{}
+			h := NewHistory()
 			for _, o := range test.all {
 				h.Add(o)
 			}
+			if v := h.Linearizable(); (v == nil) != test.want {
+				t.Errorf("linearizable is %v (%v), want %v", v == nil, v, test.want)
+			}
+		})
+	}
+}
+
+func TestAWriteUnderWayAtTheEndExplainsARead(t *testing.T) {
+	write := Operation{Client: 1, Key: "r", Write: true, Value: "b", Call: 4}
+	for _, test := range []struct {
+		name  string
+		after func(*History)
+		want  bool
+	}{
+		{"while it is under way", func(*History) {}, true},
+		{"when it never began", func(h *History) { h.open = nil }, false},
+		{"when it was refused", func(h *History) { h.Refused(write.Client) }, false},
+		{"when its client goes on", func(h *History) { h.Begin(Operation{Client: write.Client, Key: "r", Call: 8}) }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := NewHistory()
+			h.Add(Operation{Client: 1, Key: "r", Write: true, Value: "a", Call: 1, Return: 2})
+			h.Begin(write)
+			h.Add(Operation{Client: 2, Key: "r", Value: "b", Call: 5, Return: 6})
+			test.after(h)
 			if v := h.Linearizable(); (v == nil) != test.want {
 				t.Errorf("linearizable is %v (%v), want %v", v == nil, v, test.want)
 			}

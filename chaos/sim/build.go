@@ -25,7 +25,7 @@ var images = []string{"site.local/app:1", "site.local/app:2", "site.local/app:3"
 func newWorld(options Options) *world {
 	w := &world{
 		options: options, kernel: &kernel{},
-		log: check.NewLog(), history: &check.History{}, leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
+		log: check.NewLog(), history: check.NewHistory(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
 		prints: map[*x509.Certificate][]byte{}, needs: map[*skerryv1.Workload]check.Needs{},
 		turns: check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},

@@ -113,6 +113,9 @@ func (c *client) begin(r *request) {
 		return
 	}
 	c.world.acts = append(c.world.acts, r.id)
+	if r.register != nil {
+		c.world.history.Begin(*r.register)
+	}
 	c.try(r)
 }
 

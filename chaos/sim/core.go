@@ -67,7 +67,7 @@ type core struct {
 // RunCore simulates one group.
 func RunCore(options CoreOptions) Result {
 	c := &core{
-		options: options, kernel: &kernel{}, log: check.NewLog(), leaders: check.NewLeaders(), history: &check.History{},
+		options: options, kernel: &kernel{}, log: check.NewLog(), leaders: check.NewLeaders(), history: check.NewHistory(),
 	}
 	c.trace = newTrace(c.kernel)
 	chance := func(concern uint64) *rand.Rand { return rand.New(rand.NewPCG(options.Seed, concern)) }

@@ -49,6 +49,7 @@ func (cl *coreClient) run() {
 		if r.op.Write {
 			r.op.Value = r.id
 		}
+		c.history.Begin(r.op)
 		cl.try(r)
 	})
 }

@@ -51,7 +51,8 @@ func (w *world) tellHistory(r *request, a answer) {
 	case a.unavailable, a.kind == refusedKey && r.tries > 1:
 		done.Unknown = true // an earlier try may have got through
 	case a.kind != "":
-		return // it was refused
+		w.history.Refused(done.Client)
+		return
 	case !done.Write:
 		done.Value = a.value
 	}
