@@ -66,7 +66,7 @@ func (c *Core) IsHere(id string) bool {
 	case t == nil:
 		return false
 	case t.incoming():
-		return t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited)
+		return t.hasCome()
 	default:
 		return !c.IsLeaving(id)
 	}
@@ -75,20 +75,18 @@ func (c *Core) IsHere(id string) bool {
 // incoming: it comes from another node, which still has it.
 func (t *task) incoming() bool { return t.desired.GetMigration().GetIncoming() }
 
+// hasCome from another node: it runs here, or did.
+func (t *task) hasCome() bool {
+	return t.incoming() && t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited)
+}
+
 // undecidedMove: it and its volumes are on two nodes, and the site does not know yet
 // whose they are. Ended now, what its guest wrote last could be lost.
 func (t *task) undecidedMove() bool {
 	if t.observed == nil || t.desired.GetMigration().GetState() != skerryv1.MigrationState_MIGRATION_STATE_COPYING || len(manifest.VolumesOf(t.desired.GetSpec())) == 0 {
 		return false
 	}
-	switch t.observed.State {
-	case runtime.Leaving:
-		return true
-	case runtime.Running, runtime.Exited:
-		return t.incoming()
-	default:
-		return false
-	}
+	return t.observed.State == runtime.Leaving || t.hasCome()
 }
 
 // migration is what there is to say of a move; nil for nothing.
@@ -97,7 +95,7 @@ func (t *task) migration() *sitev1.MigrationReport {
 	switch {
 	case attempt == 0:
 		return nil
-	case t.incoming() && t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited):
+	case t.hasCome():
 		return &sitev1.MigrationReport{Attempt: attempt, Arrived: true}
 	case !t.incoming() && t.gaveUp == attempt:
 		return &sitev1.MigrationReport{Attempt: attempt, Failed: t.gaveUpWhy}

@@ -128,9 +128,8 @@ func (x *tx) adoptVolumes(node string, running *skerryv1.Placement) {
 				Class: manifest.LocalClass, Size: cmp.Or(use.Size, leastVolume), As: use.As,
 			}
 		}
-		next := shallow(old)
-		next.Node, next.Status = node, statusOf(old)
-		next.Status.Made, next.Status.ComingTo = true, ""
+		next := volumeCopy(old)
+		next.Node, next.Status.Made, next.Status.ComingTo = node, true, ""
 		x.putVolume(next)
 		x.differs(running, node, diffNewer, "its volume "+use.Volume+" is there")
 	}

@@ -12,10 +12,6 @@ func (v *View) VolumesLeftOn(node string) []*skerryv1.Volume {
 	return volumes.by(v.rows, volumesByLeft, node)
 }
 
-func (x *tx) volume(project, name string) *skerryv1.Volume {
-	return volumes.get(x.rows, key(project, name))
-}
-
 // whyVolumesStay says why the volumes of a virtual machine cannot go with it; empty
 // when they can, or it has none.
 func whyVolumesStay(p *skerryv1.Placement, find func(project, name string) *skerryv1.Volume) string {
@@ -40,8 +36,7 @@ func whyVolumesStay(p *skerryv1.Placement, find func(project, name string) *sker
 // volumesSetOut: a virtual machine begins to move, its volumes with it.
 func (x *tx) volumesSetOut(p *skerryv1.Placement, to string) {
 	for _, old := range x.volumesOf(p) {
-		next := shallow(old)
-		next.Status = statusOf(old)
+		next := volumeCopy(old)
 		next.Status.ComingTo = to
 		x.putVolume(next)
 	}
@@ -54,9 +49,8 @@ func (x *tx) volumesFollow(p *skerryv1.Placement) {
 		if p.GetNode() == "" || old.GetStatus().GetComingTo() != p.GetNode() {
 			continue
 		}
-		next := shallow(old)
-		next.Node, next.Status = p.GetNode(), statusOf(old)
-		next.Status.ComingTo = ""
+		next := volumeCopy(old)
+		next.Node, next.Status.ComingTo = p.GetNode(), ""
 		if left := nodes.get(x.rows, old.GetNode()); left != nil && left.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED {
 			next.Status.LeftOn = old.GetNode()
 		}
@@ -72,8 +66,7 @@ func (x *tx) volumesStay(p *skerryv1.Placement) {
 		if old.GetStatus().GetComingTo() == "" {
 			continue
 		}
-		next := shallow(old)
-		next.Status = statusOf(old)
+		next := volumeCopy(old)
 		next.Status.ComingTo = ""
 		x.putVolume(next)
 	}
@@ -95,8 +88,7 @@ func (x *tx) volumesOf(p *skerryv1.Placement) []*skerryv1.Volume {
 
 // forgetCopy: nothing is left of a volume where it was before.
 func (x *tx) forgetCopy(old *skerryv1.Volume) {
-	next := shallow(old)
-	next.Status = statusOf(old)
+	next := volumeCopy(old)
 	next.Status.LeftOn = ""
 	x.putVolume(next)
 	x.inform(aboutVolume(next), "VolumeCopyDeleted", "node %s has nothing of it left", old.GetStatus().GetLeftOn())

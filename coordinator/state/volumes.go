@@ -40,6 +40,10 @@ func aboutVolume(v *skerryv1.Volume) subject {
 	return subject{kind: "Volume", project: v.GetProject(), name: v.GetName(), node: v.GetNode()}
 }
 
+func (x *tx) volume(project, name string) *skerryv1.Volume {
+	return volumes.get(x.rows, key(project, name))
+}
+
 func (x *tx) putVolume(v *skerryv1.Volume) {
 	v.ResourceVersion = x.index
 	volumes.put(x, v)
@@ -48,7 +52,7 @@ func (x *tx) putVolume(v *skerryv1.Volume) {
 // applyVolume makes a volume, lets it grow, or changes its labels. Its node is
 // chosen once.
 func (x *tx) applyVolume(given *skerryv1.Volume) (*skerryv1.AppliedResource, error) {
-	old := volumes.get(x.rows, key(given.GetProject(), given.GetName()))
+	old := x.volume(given.GetProject(), given.GetName())
 	if err := x.checkVolume(given, old); err != nil {
 		return nil, err
 	}
@@ -203,7 +207,7 @@ func (x *tx) settleVolumes(w *skerryv1.Workload) error {
 		if other := x.otherOwner(w, use.Volume); other != "" {
 			return refused(problem.Conflict, "volume %s is that of workload %s", bounded(use.Volume, maxName), other)
 		}
-		present := volumes.get(x.rows, key(w.GetProject(), use.Volume))
+		present := x.volume(w.GetProject(), use.Volume)
 		switch {
 		case present.GetStatus().GetDeleting():
 			return refused(problem.Conflict, "volume %s is being deleted", use.Volume)
@@ -255,7 +259,7 @@ func (x *tx) otherOwner(w *skerryv1.Workload, volume string) string {
 // whyNoVolume says why a node cannot have the volumes of a workload; empty when it
 // can.
 func (x *tx) whyNoVolume(node string, w *skerryv1.Workload) string {
-	return WhyNoVolume(node, w, func(name string) *skerryv1.Volume { return volumes.get(x.rows, key(w.GetProject(), name)) })
+	return WhyNoVolume(node, w, func(name string) *skerryv1.Volume { return x.volume(w.GetProject(), name) })
 }
 
 // WhyNoVolume says why a node cannot have the volumes of a workload; empty when it
@@ -281,7 +285,7 @@ func WhyNoVolume(node string, w *skerryv1.Workload, find func(name string) *sker
 // its placement, and makes them what it needs.
 func (x *tx) bindVolumes(node string, w *skerryv1.Workload) {
 	for _, use := range manifest.VolumesOf(w) {
-		old := volumes.get(x.rows, key(w.GetProject(), use.Volume))
+		old := x.volume(w.GetProject(), use.Volume)
 		if old == nil || (old.GetNode() != "" && old.GetAs() != "") {
 			continue
 		}
@@ -319,24 +323,25 @@ func (x *tx) holdsVolumes(node string, held []*sitev1.HeldVolume) {
 			x.inform(aboutVolume(old), "VolumeDeleted", "with its data")
 		case held[at].GetGone():
 		default:
-			status := statusOf(old)
+			next := volumeCopy(old)
+			next.As = cmp.Or(old.GetAs(), heldAs(held[at]))
+			status := next.GetStatus()
 			status.Made, status.Used, status.Snapshots = true, max(0, held[at].GetUsed()), boundedSnapshots(held[at].GetSnapshots())
-			as := cmp.Or(old.GetAs(), heldAs(held[at]))
-			if !proto.Equal(old.GetStatus(), status) || as != old.GetAs() {
-				next := shallow(old)
-				next.Status, next.As = status, as
+			if !proto.Equal(old.GetStatus(), status) || next.GetAs() != old.GetAs() {
 				x.putVolume(next)
 			}
 		}
 	}
 }
 
-// statusOf a volume, to be changed.
-func statusOf(v *skerryv1.Volume) *skerryv1.VolumeStatus {
-	if v.GetStatus() == nil {
-		return &skerryv1.VolumeStatus{}
+// volumeCopy is a volume that is to be changed, and its status.
+func volumeCopy(v *skerryv1.Volume) *skerryv1.Volume {
+	next := shallow(v)
+	next.Status = &skerryv1.VolumeStatus{}
+	if v.GetStatus() != nil {
+		next.Status = shallow(v.GetStatus())
 	}
-	return shallow(v.GetStatus())
+	return next
 }
 
 // heldAs is what a volume became that was filled before anything used it.
@@ -351,7 +356,7 @@ func heldAs(held *sitev1.HeldVolume) string {
 // when its node has deleted it.
 func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error) {
 	name := change.GetName()
-	old := volumes.get(x.rows, key(change.GetProject(), name))
+	old := x.volume(change.GetProject(), name)
 	if old == nil {
 		return nil, missing("Volume", name)
 	}
@@ -382,8 +387,7 @@ func (x *tx) deleteVolume(change *sitev1.DeleteResource) (*sitev1.Outcome, error
 		return nil, problem.New(problem.Conflict, about, "there may be data of it on node %s", old.GetNode()).
 			WithHint("skerry delete volume %s --with-data deletes the data too", name)
 	case !gone:
-		next := shallow(old)
-		next.Status = statusOf(old)
+		next := volumeCopy(old)
 		next.Status.Deleting = true
 		x.putVolume(next)
 		x.inform(aboutVolume(next), "VolumeDeleting", "node %s deletes its data", old.GetNode())

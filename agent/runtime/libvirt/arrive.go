@@ -92,8 +92,8 @@ func (m *arrival) begin(ctx context.Context, spec runtime.Spec, o offer) (err er
 	if err != nil {
 		return err
 	}
-	if room, err := free(d.Dir); err != nil || room < o.UsedBytes+roomFloor {
-		return errors.Join(err, problem.New(problem.Exhausted, spec.ID, "its disks take %d MiB, and %d MiB are free below %s", o.UsedBytes>>20, room>>20, d.Dir))
+	if err := d.roomForBytes(spec.ID, o.UsedBytes); err != nil {
+		return err
 	}
 	root := filepath.Join(d.diskDir(spec.ID), rootFile)
 	if err := overlay(ctx, root, image, o.RootBytes); err != nil {

@@ -88,13 +88,17 @@ func (d *Driver) copyDisks(ctx context.Context, instance *runtime.Instance, disk
 
 // roomFor copies of disks must be there: a disk that is full stops guests.
 func (d *Driver) roomFor(about string, disks []snapshot.Disk) error {
-	room, err := free(d.Dir)
-	if err != nil {
-		return problem.New(problem.Internal, d.Dir, "how much room there is cannot be found out: %w", err)
-	}
 	var need int64
 	for _, disk := range disks {
 		need += snapshot.Used(disk.File)
+	}
+	return d.roomForBytes(about, need)
+}
+
+func (d *Driver) roomForBytes(about string, need int64) error {
+	room, err := free(d.Dir)
+	if err != nil {
+		return problem.New(problem.Internal, d.Dir, "how much room there is cannot be found out: %w", err)
 	}
 	if room < need+roomFloor {
 		return problem.New(problem.Exhausted, about, "a copy of its disks takes about %d MiB, and %d MiB are free below %s", need>>20, room>>20, d.Dir).

@@ -12,6 +12,7 @@ import (
 
 	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/problem"
 )
 
 // record is what is known of an instance beside its domain. It is written when
@@ -57,6 +58,25 @@ func (d *Driver) read(id string) (*record, error) {
 		return nil, nil
 	}
 	return r, nil
+}
+
+// records of all instances that have one.
+func (d *Driver) records() (map[string]*record, error) {
+	ids, err := d.instances()
+	if err != nil {
+		return nil, problem.New(problem.Internal, d.instancesDir(), "the virtual machines of this node are not known: %w", err)
+	}
+	all := map[string]*record{}
+	for _, id := range ids {
+		r, err := d.read(id)
+		if err != nil {
+			return nil, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
+		}
+		if r != nil {
+			all[id] = r
+		}
+	}
+	return all, nil
 }
 
 func (d *Driver) write(id string, r *record) error {

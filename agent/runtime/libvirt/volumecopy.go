@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"skerry.dev/agent/runtime"
 	"skerry.dev/agent/runtime/diskimage"
@@ -28,16 +27,12 @@ func (d *Driver) volumeDisk(project, name string) []snapshot.Disk {
 
 // userOf a volume is an instance that has it as a disk; empty: none.
 func (d *Driver) userOf(project, name string) (string, error) {
-	ids, err := d.instances()
+	all, err := d.records()
 	if err != nil {
 		return "", err
 	}
-	for _, id := range ids {
-		r, err := d.read(id)
-		if err != nil {
-			return "", err
-		}
-		if r != nil && strings.HasPrefix(id, project+".") && slices.ContainsFunc(r.Disks, func(d diskFile) bool { return d.Volume == name }) {
+	for id, r := range all {
+		if projectOf(id) == project && slices.ContainsFunc(r.Disks, func(d diskFile) bool { return d.Volume == name }) {
 			return id, nil
 		}
 	}

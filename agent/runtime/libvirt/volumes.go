@@ -132,16 +132,12 @@ func (d *Driver) HeldVolumes() ([]runtime.HeldVolume, error) {
 
 // comingVolumes are those of machines that have not come yet.
 func (d *Driver) comingVolumes() (map[string]bool, error) {
-	all := map[string]bool{}
-	ids, err := d.instances()
+	records, err := d.records()
 	if err != nil {
-		return nil, problem.New(problem.Internal, d.instancesDir(), "the virtual machines of this node are not known: %w", err)
+		return nil, err
 	}
-	for _, id := range ids {
-		r, err := d.read(id)
-		if err != nil {
-			return nil, problem.New(problem.Internal, id, "its record cannot be read: %w", err)
-		}
+	all := map[string]bool{}
+	for id, r := range records {
 		for _, name := range r.volumesComing() {
 			all[volumeID(projectOf(id), name)] = true
 		}
