@@ -69,6 +69,23 @@ func (s *testSite) must(entry *sitev1.Entry) {
 	}
 }
 
+func (s *testSite) plan(p *sitev1.Plan) {
+	s.t.Helper()
+	p.BaseIndex = s.store.View().Index()
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p}})
+}
+
+// place a workload of one replica on a node.
+func (s *testSite) place(w *skerryv1.Workload, node string) {
+	s.t.Helper()
+	s.must(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{
+		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: w}}},
+	}}})
+	generation := s.store.View().Workload(w.GetProject(), w.GetName()).GetGeneration()
+	s.plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{{Project: w.GetProject(), Workload: w.GetName(), Generation: generation}}})
+	s.plan(&sitev1.Plan{Assign: []*sitev1.Assignment{{Project: w.GetProject(), Placement: w.GetName() + "-1", Node: node}}})
+}
+
 func (s *testSite) changeVoters(change *sitev1.VoterChange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

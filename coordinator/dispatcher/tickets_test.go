@@ -43,20 +43,12 @@ func (s *testSite) bind(node, image string) (leave func()) {
 	w := &skerryv1.Workload{Kind: "Workload", Name: "web", Project: "default", Replicas: proto.Uint32(1), Container: &skerryv1.Container{Image: image},
 		Partition: &skerryv1.Partition{Mode: manifest.Stay}}
 	manifest.Default(w)
-	s.must(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{
-		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: w}}},
-	}}})
-	plan := func(p *sitev1.Plan) {
-		p.BaseIndex = s.store.View().Index()
-		s.must(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p}})
-	}
-	plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{{Project: "default", Workload: "web", Generation: s.store.View().Workload("default", "web").GetGeneration()}}})
-	plan(&sitev1.Plan{Assign: []*sitev1.Assignment{{Project: "default", Placement: "web-1", Node: node}}})
+	s.place(w, node)
 	if len(s.store.View().PlacementsOn(node)) != 1 {
 		s.t.Fatal("it was not bound")
 	}
 	return func() {
-		plan(&sitev1.Plan{Remove: []*sitev1.Removal{{Project: "default", Placement: "web-1"}}})
+		s.plan(&sitev1.Plan{Remove: []*sitev1.Removal{{Project: "default", Placement: "web-1"}}})
 		s.must(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{
 			{Node: node, Placements: []*sitev1.PlacementReport{{Project: "default", Placement: "web-1", Gone: true}}},
 		}}}})

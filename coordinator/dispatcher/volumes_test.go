@@ -50,15 +50,7 @@ func moving(t *testing.T) (s *testSite, says func(node string, report *sitev1.Pl
 	w := &skerryv1.Workload{Kind: "Workload", Name: "vm", Project: "default", Replicas: proto.Uint32(1), Partition: &skerryv1.Partition{Mode: manifest.Stay},
 		Vm: &skerryv1.VirtualMachine{Image: "disk", Cpu: 1, Memory: "512Mi", Disks: []*skerryv1.Disk{{Name: "data", Volume: "data", Size: "1Gi"}}}}
 	manifest.Default(w)
-	s.must(&sitev1.Entry{Change: &sitev1.Entry_ApplyResources{ApplyResources: &sitev1.ApplyResources{
-		Resources: []*skerryv1.Resource{{Kind: &skerryv1.Resource_Workload{Workload: w}}},
-	}}})
-	plan := func(p *sitev1.Plan) {
-		p.BaseIndex = s.store.View().Index()
-		s.must(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: p}})
-	}
-	plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{{Project: "default", Workload: "vm", Generation: s.store.View().Workload("default", "vm").GetGeneration()}}})
-	plan(&sitev1.Plan{Assign: []*sitev1.Assignment{{Project: "default", Placement: "vm-1", Node: "n1"}}})
+	s.place(w, "n1")
 	held = &sitev1.HeldVolume{Project: "default", Name: "data", As: manifest.DiskVolume}
 	says("n1", &sitev1.PlacementReport{Status: &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Accel: "tcg"}}, held)
 	s.must(&sitev1.Entry{Change: &sitev1.Entry_SetPower{SetPower: &sitev1.SetPower{Project: "default", Placement: "vm-1", Migrate: true, To: "n2"}}})

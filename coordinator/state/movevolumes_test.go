@@ -317,25 +317,23 @@ func TestNothingElseGetsAVolumeThatIsOnItsWay(t *testing.T) {
 
 // An operator's word frees the other node of the two.
 func TestOneOfTheTwoNodesOfAMoveIsConfirmedOff(t *testing.T) {
-	s := movableVolume(t)
-	s.ok(migrateEntry("n2"))
-	s.lose("n1")
-	s.ok(confirmOffEntry("n1"))
-	if p := s.vm(); p.GetNode() != "n2" || p.GetMigration() != nil {
-		t.Fatalf("when its old node is off it is %v", p)
+	for _, test := range []struct{ off, stays, data string }{
+		{"n1", "n2", "on n1, coming to n2"},
+		{"n2", "n1", "on n1"},
+	} {
+		s := movableVolume(t)
+		s.ok(migrateEntry("n2"))
+		s.lose(test.off)
+		s.ok(confirmOffEntry(test.off))
+		if p := s.vm(); p.GetNode() != test.stays || p.GetMigration() != nil {
+			t.Fatalf("when %s is off it is %v", test.off, p)
+		}
+		s.movesData(test.data)
+		if test.stays == "n2" {
+			s.report("n2", "vm-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Revision: 11}, false)
+			s.movesData("on n2, left on n1")
+		}
 	}
-	s.movesData("on n1, coming to n2")
-	s.report("n2", "vm-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Revision: 11}, false)
-	s.movesData("on n2, left on n1")
-
-	s = movableVolume(t)
-	s.ok(migrateEntry("n2"))
-	s.lose("n2")
-	s.ok(confirmOffEntry("n2"))
-	if p := s.vm(); p.GetNode() != "n1" || p.GetMigration() != nil {
-		t.Errorf("when its new node is off it is %v", p)
-	}
-	s.movesData("on n1")
 }
 
 // A backup from before a move: it is where it runs, whoever is heard first.
