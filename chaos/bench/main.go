@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -67,6 +68,13 @@ func run(ctx context.Context, args []string) error {
 		slices.Sort(names)
 		return fmt.Errorf("usage: bench %s BINARY", strings.Join(names, "|"))
 	}
+	binary, err := filepath.Abs(args[1]) // hosts run it elsewhere
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return fmt.Errorf("there is no binary to measure: %w", err)
+	}
 	dir, err := os.MkdirTemp("/tmp", "skb")
 	if err != nil {
 		return err
@@ -74,7 +82,7 @@ func run(ctx context.Context, args []string) error {
 	defer func() { _ = os.RemoveAll(dir) }() // leaves at most temporary files
 	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
-	measured, err := benchmarks[args[0]](ctx, args[1], dir)
+	measured, err := benchmarks[args[0]](ctx, binary, dir)
 	if err != nil {
 		return err
 	}

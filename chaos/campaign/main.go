@@ -50,6 +50,9 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&plan.Timeout, "timeout", time.Hour, "for one seed")
 	flag.StringVar(&pace, "pace", "campaign", "campaign, night or core; empty for that of make test-sim")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag, and what follows it was not read", flag.Arg(0))
+	}
 	plan.Env = []string{"SKERRY_SIM_PACE=" + pace}
 	sum := total{Campaign: pace, Violations: []seeds.Sum{}}
 	begun := time.Now()

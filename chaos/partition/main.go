@@ -64,6 +64,9 @@ func main() {
 }
 
 func carryOut(ctx context.Context, o options) error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag, and what follows it was not read", flag.Arg(0))
+	}
 	var err error
 	if o.length > 0 {
 		err = strikeAll(ctx, o)

@@ -64,6 +64,9 @@ type Plan struct {
 // Run runs all seeds of a plan. each is told of every one that has ended, one at a
 // time.
 func Run(ctx context.Context, plan Plan, each func(Sum)) error {
+	if plan.Last < plan.First || plan.Procs < 1 {
+		return fmt.Errorf("seeds %d to %d, %d at a time: none would run", plan.First, plan.Last, plan.Procs)
+	}
 	dir, err := os.MkdirTemp("", "skerry-seeds-")
 	if err != nil {
 		return err
