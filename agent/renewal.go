@@ -61,11 +61,12 @@ func (r *renewal) trouble() string {
 func (r *renewal) run(ctx context.Context) error {
 	timer := r.Env.Clock.NewTimer(0)
 	defer timer.Stop()
-	pause, refused := firstRenewPause, false
+	pause, refused, heeded := firstRenewPause, false, r.refused
 	for {
 		select {
 		case <-timer.C():
-		case <-r.refused:
+			heeded = r.refused
+		case <-heeded:
 			refused = true
 		case <-ctx.Done():
 			return ctx.Err()
@@ -77,14 +78,18 @@ func (r *renewal) run(ctx context.Context) error {
 		}
 		renewed, err := identity.Renew(ctx, r.Env, r.identity, r.renewers(), due)
 		r.tell(renewed, due, err)
-		refused = false
-		if err == nil {
-			pause = firstRenewPause
+		switch {
+		case err != nil: // whoever refused it may go on doing so
+			heeded = nil
+			timer.Reset(pause/2 + time.Duration(r.Env.Rand.Uint64()%uint64(pause)))
+			pause = min(2*pause, lastRenewPause)
+		case renewed:
+			refused, pause = false, firstRenewPause
 			timer.Reset(lookAtSVID)
-			continue
+		default: // nobody finds it wanting: who refused it may know less
+			refused, heeded, pause = false, nil, firstRenewPause
+			timer.Reset(firstRenewPause)
 		}
-		timer.Reset(pause/2 + time.Duration(r.Env.Rand.Uint64()%uint64(pause)))
-		pause = min(2*pause, lastRenewPause)
 	}
 }
 

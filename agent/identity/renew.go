@@ -35,8 +35,9 @@ type Renewable interface {
 
 // Renew asks nodes, one after the other, for a new SVID of the same ID and key,
 // on the protocol where only the key counts. Unless it is due, they issue one
-// only when they find that the present one does not do. It tells whether there
-// is a new one.
+// only when they find that the present one does not do: the first that does is
+// believed, since one that has been cut off knows less than who refused it. Renew
+// tells whether there is a new SVID.
 func Renew(ctx context.Context, system env.System, who Renewable, addresses []string, due bool) (bool, error) {
 	cert := who.Certificate()
 	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
@@ -55,7 +56,7 @@ func Renew(ctx context.Context, system env.System, who Renewable, addresses []st
 	client := dialer.HTTPClient(mtls.Renew, mtls.ExpectNode(""))
 	defer client.CloseIdleConnections()
 	var failures []error
-	asked := map[string]bool{}
+	asked, fine := map[string]bool{}, false
 	for queue := addresses; len(queue) > 0 && len(asked) < maxRenewAsked && ctx.Err() == nil; {
 		address := queue[0]
 		queue = queue[1:]
@@ -73,11 +74,17 @@ func Renew(ctx context.Context, system env.System, who Renewable, addresses []st
 			continue
 		}
 		renewed, err := take(who, cert, answer)
-		if problem.KindOf(err) == problem.Conflict {
+		switch {
+		case problem.KindOf(err) == problem.Conflict:
 			failures = append(failures, err) // its CA retires
-			continue
+		case err == nil && !renewed:
+			fine = true
+		default:
+			return renewed, err
 		}
-		return renewed, err
+	}
+	if fine {
+		return false, nil
 	}
 	if len(failures) == 0 {
 		failures = append(failures, errors.New("no node of the site is known"))

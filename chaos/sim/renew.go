@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -28,7 +29,7 @@ const (
 	lookAtSVID = time.Minute
 )
 
-// renew asks voter after voter for an SVID, as agent.renewal does.
+// renew asks voter after voter for an SVID, itself first, as agent.renewal does.
 func (p *process) renew() {
 	if p.renewing || p.left || p.dead {
 		return
@@ -36,7 +37,11 @@ func (p *process) renew() {
 	p.renewing = true
 	var voters []int
 	for _, peer := range p.peers() {
-		if peer.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+		switch {
+		case peer.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER:
+		case peer.GetName() == p.host.name:
+			voters = slices.Insert(voters, 0, p.host.index)
+		default:
 			voters = append(voters, p.world.hostByName(peer.GetName()))
 		}
 	}
@@ -68,14 +73,11 @@ func (p *process) renewAt(voters []int, due bool) {
 		if len(answer.GetSvid()) > 0 {
 			err = p.self.Renewed(answer.GetSvid())
 		}
-		if problem.KindOf(err) == problem.Conflict {
-			p.renewAt(voters[1:], due) // its CA retires
+		if len(answer.GetSvid()) == 0 || problem.KindOf(err) == problem.Conflict {
+			p.renewAt(voters[1:], due) // that one may know less; or its CA retires
 			return
 		}
 		p.renewing = false
-		if len(answer.GetSvid()) == 0 {
-			return
-		}
 		if err != nil {
 			p.world.violate(&check.Violation{Rule: check.NoHalt, Message: p.host.name + ": " + err.Error()})
 			return

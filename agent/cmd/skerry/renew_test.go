@@ -8,6 +8,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,11 +18,16 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/agent/identity"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
+	"skerry.dev/coordinator/api"
+	"skerry.dev/coordinator/consensus"
+	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/cli"
 	"skerry.dev/shared/env"
@@ -217,5 +225,65 @@ func TestExpiredNodesAreNotTrustedByThoseWhoKnowTheTime(t *testing.T) {
 	err := site.admits(away)
 	if !errors.Is(err, certs.ErrExpired) {
 		t.Errorf("a voter whose SVID has expired gave %v", err)
+	}
+}
+
+// cutOff is a voter that nobody hears: it knows how the site began, and the time
+// of then.
+type cutOff struct{ time sitetime.Stamp }
+
+var errCutOff = errors.New("it is cut off")
+
+func (cutOff) Propose(context.Context, *sitev1.Entry) (*sitev1.Outcome, error) { return nil, errCutOff }
+func (cutOff) ReadIndex(context.Context) (uint64, error)                       { return 0, errCutOff }
+func (cutOff) Status() consensus.Status                                        { return consensus.Status{} }
+func (c cutOff) Read() sitetime.Stamp                                          { return c.time }
+func (cutOff) Clocks() map[string]time.Time                                    { return nil }
+func (cutOff) Median() (time.Time, bool)                                       { return time.Time{}, false }
+func (cutOff) Set(context.Context, *sitev1.Entry, time.Time, bool) (*sitev1.Outcome, error) {
+	return nil, errCutOff
+}
+
+// serve is where it answers whoever renews.
+func (c cutOff) serve(t *testing.T, site *testSite) string {
+	t.Helper()
+	store := state.New()
+	begin := &sitev1.Entry{Time: timestamppb.New(c.time.Time), Change: &sitev1.Entry_InitSite{InitSite: site.init}}
+	if outcome := store.Apply(1, begin); outcome.GetErrorKind() != "" {
+		t.Fatal(outcome)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(sitev1connect.NewRenewServiceHandler(api.Renew{Log: c, Store: store, Authority: site.node.Authority, SiteTime: c}))
+	server := mtls.NewServer(site.node, slog.New(slog.DiscardHandler))
+	server.HandleHTTP([]string{mtls.Renew}, func(certs.Peer) error { return nil }, mux)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	return listener.Addr().String()
+}
+
+// A voter that was cut off, and replaced meanwhile, asks itself first: it finds its
+// SVID in order, which all others refuse.
+func TestAVoterThatKnowsLessIsNotTheLastToBeAsked(t *testing.T) {
+	site := newTestSite(t, "reef")
+	site.token("node", "") // it is open
+	behind := cutOff{site.node.SiteTime().Read()}.serve(t, site)
+	site.pass(400 * 24 * time.Hour)
+	if renewed, err := identity.Renew(t.Context(), env.NewSystem(), site.node, []string{behind}, false); renewed || err != nil {
+		t.Fatalf("the voter that is cut off alone gave %t, %v", renewed, err)
+	}
+	if renewed, err := identity.Renew(t.Context(), env.NewSystem(), site.node, []string{behind, site.address}, false); !renewed || err != nil {
+		t.Fatalf("with one that is not, after it: %t, %v", renewed, err)
+	}
+	if err := site.admits(site.node); err != nil {
+		t.Errorf("after the renewal: %v", err)
 	}
 }
