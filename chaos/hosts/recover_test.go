@@ -103,6 +103,62 @@ func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
 	}
 }
 
+// TestABackupOfTheFirstVersionThatMadeThemIsRestored: its file is never made anew,
+// so that what this version changes in the state does not lose a site that has only
+// an old backup. It is of `skerry dev` at 301edf2, of 2026-11-21.
+func TestABackupOfTheFirstVersionThatMadeThemIsRestored(t *testing.T) {
+	r := newRig(t)
+	h := freshHost(t, r)
+	file, key := fixture(t, "first.skerry-backup"), fixture(t, "first.key")
+	restore := []string{"site", "restore", file, "--key", key, "--yes", "--config", h.Config()}
+	if out, err := h.Skerry(t.Context(), restore...); err == nil || !strings.Contains(err.Error()+out, "--replace") {
+		t.Errorf("in the name of a machine that may be there it gave %s %v", out, err)
+	}
+	if out, err := h.Skerry(t.Context(), append(restore, "--replace")...); err != nil {
+		t.Fatal(out, err)
+	}
+	if err := h.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "an operator made by root", patience, func(ctx context.Context) error {
+		_, err := h.Skerry(ctx, "operator", "create", "--local", "rescue", "--config", h.Config())
+		return err
+	})
+	for _, test := range []struct{ command, want string }{
+		{"get workloads", "web gateway nightly old-box"},
+		{"describe workload gateway --project lab", "stay 0"},
+		{"describe workload nightly", "0 3 * * *"},
+		{"get volumes", "data 1Gi"},
+		{"get accesspolicies", "freeze"},
+		{"describe settings site", "720h"},
+		{"history web", "150m"},
+		{"secret reveal db password", "s3cret"},
+		{"operator list", "admin rescue"},
+		{"site report", "restore"},
+		{"audit list", "restore rotate"},
+	} {
+		got, err := r.Skerry(t.Context(), nil, append(strings.Fields(test.command), "--address", h.API())...)
+		for want := range strings.FieldsSeq(test.want) {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s says nothing of %s (%v):\n%s", test.command, want, err, got)
+			}
+		}
+	}
+	if out, err := r.Skerry(t.Context(), nil, "scale", "web", "--replicas", "2", "--address", h.API()); err != nil {
+		t.Errorf("it takes no change: %s %v", out, err)
+	}
+}
+
+// fixture is a file that hosts see.
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // freshHost is on, and belongs to no site.
 func freshHost(t *testing.T, r *Rig) *Host {
 	t.Helper()
