@@ -12,6 +12,10 @@ var lines = []string{
 	"isolate-leader", "isolate-follower", "split", "ring", "bridge", "one-way-in", "one-way-out", "loss", "delay", "slow-link", "flapping", "zone",
 }
 
+// asking nemeses change the site when they begin: in a pair they do so first, since
+// the other one may leave no majority that takes it.
+var asking = []string{"replace-voter", "expiry"}
+
 // pairs is their row in the report.
 var pairs = nemesis{name: "two at once", what: "one of the network and another one, with -pairs"}
 
@@ -36,21 +40,26 @@ func pair(chosen []nemesis, rng *rand.Rand) nemesis {
 	}
 	a, b := draw(true), draw(false)
 	return nemesis{name: a.name + "+" + b.name, begin: func(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
-		first, err := a.begin(ctx, s, rng)
-		if err != nil {
-			return first, err
+		order := []nemesis{a, b}
+		if slices.Contains(asking, b.name) {
+			slices.Reverse(order)
 		}
-		second, err := b.begin(ctx, s, rng)
-		if err != nil {
-			return second, err
+		begun := map[string]fault{}
+		for _, n := range order {
+			f, err := n.begin(ctx, s, rng)
+			if err != nil {
+				return f, err
+			}
+			begun[n.name] = f
 		}
+		line, other := begun[a.name], begun[b.name]
 		return fault{
-			on:      first.on + "; " + second.on,
+			on:      line.on + "; " + other.on,
 			touched: s.Hosts,
-			ended:   slices.Concat(first.ended, second.ended),
-			lasts:   max(first.lasts, second.lasts),
+			ended:   slices.Concat(line.ended, other.ended),
+			lasts:   max(line.lasts, other.lasts),
 			// The line is mended first: what ends the other one may need it.
-			end: func(ctx context.Context) error { return errors.Join(first.end(ctx), second.end(ctx)) },
+			end: func(ctx context.Context) error { return errors.Join(line.end(ctx), other.end(ctx)) },
 		}, nil
 	}}
 }
