@@ -136,8 +136,8 @@ func flip(dir string, rng *rand.Rand) error {
 	return nil
 }
 
-// stays is how long an agent that does not end by itself runs: what it finds on
-// its disk it finds at once, on a busy machine a little later.
+// stays is how long an agent that does not end by itself runs: most of what it finds
+// on its disk it finds at once, on a busy machine a little later.
 const stays = 4 * time.Second
 
 // restartPause is how long systemd waits before it starts an agent again.
@@ -149,28 +149,34 @@ func (s *site) nursed(ctx context.Context, h *hosts.Host, length time.Duration) 
 		if err := hosts.Sleep(ctx, restartPause); err != nil {
 			return err
 		}
-		select {
-		case <-h.AgentEnded():
-			if err := h.StartAgent(); err != nil {
-				return err
-			}
-		default:
+		if _, err := revive(h); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// revive an agent that has ended by itself, as systemd would, and tell whether it
+// had.
+func revive(h *hosts.Host) (bool, error) {
+	select {
+	case <-h.AgentEnded():
+		return true, h.StartAgent()
+	default:
+		return false, nil
+	}
 }
 
 // onItsFeet starts an agent that has ended, as systemd would, until it stays.
 func (s *site) onItsFeet(ctx context.Context, h *hosts.Host) error {
 	since := time.Now()
 	return s.Until(ctx, h.Name+" to be ready", wholeTime/2, func(ctx context.Context) error {
-		select {
-		case <-h.AgentEnded():
+		ended, err := revive(h)
+		if err != nil {
+			return err
+		}
+		if ended {
 			since = time.Now()
-			if err := h.StartAgent(); err != nil {
-				return err
-			}
-		default:
 		}
 		if time.Since(since) < stays {
 			return errors.New("it has just been started")

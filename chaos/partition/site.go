@@ -199,9 +199,15 @@ func (s *site) others(not ...*hosts.Host) []*hosts.Host {
 }
 
 // whole waits until every node is ready and answers, as many vote as there should,
-// and what should run does, and nothing else.
+// and what should run does, and nothing else. An agent may have ended long after the
+// fault: a bit that has flipped is found when it is read.
 func (s *site) whole(ctx context.Context) error {
 	return s.Until(ctx, "the site to be whole", wholeTime, func(ctx context.Context) error {
+		for _, h := range s.Hosts {
+			if _, err := revive(h); err != nil {
+				return err
+			}
+		}
 		if err := s.Unsettled(ctx); err != nil {
 			return err
 		}
