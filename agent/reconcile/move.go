@@ -11,6 +11,8 @@ import (
 type move struct {
 	// held: whoever moves it is at it, and nothing else is done to it.
 	held bool
+	// unseen: what became of it while it was held is not known until it is looked at.
+	unseen bool
 	// gaveUp is the attempt that was not handed over, and why.
 	gaveUp    uint64
 	gaveUpWhy string
@@ -26,10 +28,11 @@ func (c *Core) Hold(id string) bool {
 	return true
 }
 
-// Release it. What was seen while it was held may be half of the truth.
+// Release it. What was seen while it was held may be half of the truth, so nothing is
+// done to it, or told of it, before the next look.
 func (c *Core) Release(id string) {
 	if t := c.tasks[id]; t != nil {
-		t.held, t.acted = false, c.looking
+		t.held, t.unseen, t.acted = false, true, c.looking
 	}
 }
 
@@ -56,8 +59,10 @@ func (c *Core) HasFailed(id string, attempt uint64) bool {
 // IsLeaving: it was handed to another node, and may run there.
 func (c *Core) IsLeaving(id string) bool {
 	t := c.tasks[id]
-	return t != nil && t.observed != nil && t.observed.State == runtime.Leaving
+	return t != nil && t.leaves()
 }
+
+func (t *task) leaves() bool { return t.observed != nil && t.observed.State == runtime.Leaving }
 
 // IsHere: what moves was not handed over, or has come.
 func (c *Core) IsHere(id string) bool {
@@ -86,7 +91,7 @@ func (t *task) undecidedMove() bool {
 	if t.observed == nil || t.desired.GetMigration().GetState() != skerryv1.MigrationState_MIGRATION_STATE_COPYING || len(manifest.VolumesOf(t.desired.GetSpec())) == 0 {
 		return false
 	}
-	return t.observed.State == runtime.Leaving || t.hasCome()
+	return t.leaves() || t.hasCome()
 }
 
 // migration is what there is to say of a move; nil for nothing.
@@ -108,7 +113,7 @@ func (t *task) migration() *sitev1.MigrationReport {
 // nothing else is to be done to it now.
 func (t *task) moves(action Action) (_ Action, act, handled bool) {
 	switch {
-	case t.observed != nil && t.observed.State == runtime.Leaving:
+	case t.leaves():
 		return Action{}, false, true
 	case !t.incoming() || t.running():
 		return Action{}, false, false

@@ -109,3 +109,78 @@ func TestWhatMovesIsOnOneNode(t *testing.T) {
 		})
 	}
 }
+
+// A look in the middle of a move sees half of it, and what the move has made of it
+// since must not be ended for that.
+func TestNothingIsDoneToWhatWasHeldBeforeItIsLookedAt(t *testing.T) {
+	for _, incoming := range []bool{true, false} {
+		v := newVM(t)
+		v.order.Spec.Vm.Disks = []*skerryv1.Disk{{Name: "data", Volume: "data"}}
+		v.order.Migration = &skerryv1.Migration{
+			State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: incoming,
+		}
+		came := runtime.Leaving
+		if incoming {
+			came, v.truth, v.core = runtime.Running, nil, New()
+		}
+		v.settle()
+		if !v.core.Hold("p.vm-1") {
+			t.Fatal("it cannot be held")
+		}
+		if incoming {
+			v.truth = &runtime.Instance{ID: "p.vm-1", State: runtime.Broken}
+		} else {
+			v.order.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+		}
+		v.settle()
+		v.core.Looking() // begins before the end of it
+		v.truth = &runtime.Instance{ID: "p.vm-1", State: came}
+		v.core.Release("p.vm-1")
+		for _, look := range []bool{true, false} {
+			if actions, _ := v.core.Step(v.now); len(actions) > 0 {
+				t.Errorf("incoming %v: before it is looked at it does %v", incoming, actions[0].Kind)
+			}
+			if look {
+				v.core.Observe(nil, v.now)
+			}
+		}
+		if did := v.settle(); len(did) != 0 {
+			t.Errorf("incoming %v: then it does %v", incoming, did)
+		}
+	}
+}
+
+// What moves has not ended.
+func TestAMoveIsNoRestart(t *testing.T) {
+	v := newVM(t)
+	for _, state := range []runtime.State{runtime.Leaving, runtime.Running, runtime.Leaving} {
+		v.truth.State = state
+		v.settle()
+		if s := v.core.Status("p", "vm-1"); s.GetPhase() != skerryv1.Phase_PHASE_RUNNING || s.GetRestarts() != 0 {
+			t.Errorf("in state %d it is %v", state, s)
+		}
+	}
+	v.truth.State = runtime.Exited // its power was cut meanwhile
+	v.core.Looking()
+	v.core.Observe([]runtime.Instance{*v.truth}, v.now)
+	if s := v.core.Status("p", "vm-1"); s.GetRestarts() != 1 {
+		t.Errorf("once it has ended it is %v", s)
+	}
+}
+
+// It came unseen, and was ordered to end meanwhile.
+func TestWhatCameUnseenIsNotGone(t *testing.T) {
+	v := newVM(t)
+	v.truth, v.core = nil, New()
+	v.order.Migration = &skerryv1.Migration{State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: true}
+	v.settle()
+	if !v.core.Hold("p.vm-1") {
+		t.Fatal("it cannot be held")
+	}
+	v.order.Desired = skerryv1.DesiredState_DESIRED_STATE_STOP
+	v.core.Desire([]*skerryv1.Placement{v.order})
+	v.core.Release("p.vm-1")
+	if v.core.tasks["p.vm-1"].gone() {
+		t.Error("it is said to be gone before anybody has looked")
+	}
+}

@@ -70,7 +70,7 @@ func (t *task) wanted() bool {
 
 // gone: it was to stop, and nothing of it is left.
 func (t *task) gone() bool {
-	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0 && !t.held && !t.traces
+	return t.desired != nil && !t.wanted() && t.observed == nil && t.busy == 0 && !t.held && !t.unseen && !t.traces
 }
 
 // undecided: it ran before this agent did, and whether it is healthy is not
@@ -104,15 +104,16 @@ func (t *task) observe(instance *runtime.Instance, now time.Duration) {
 	if t.unknown = instance != nil && instance.State == runtime.Unknown; t.unknown || t.busy != 0 || t.acted {
 		return
 	}
-	was := t.running()
+	was := t.running() || t.leaves()
+	started := t.running()
 	first := t.observed == nil && !t.seenRunning
-	t.observed = instance
+	t.observed, t.unseen = instance, false
 	t.traces = t.traces || instance != nil
 	switch {
-	case t.running() && !was:
+	case t.running() && !started:
 		t.adopted = first
 		t.startedRunning(now)
-	case was && !t.running():
+	case was && !t.running() && !t.leaves():
 		t.ended(now)
 	case first && instance != nil && instance.State == runtime.Exited:
 		// It ended while nobody watched, as after a power cut: start it at once.
@@ -222,7 +223,7 @@ func (t *task) backoff() time.Duration {
 
 // next names the one next action, if there is one now.
 func (t *task) next(now time.Duration) (Action, bool) {
-	if t.busy != 0 || t.held || t.unknown || now < t.notBefore && t.wanted() {
+	if t.busy != 0 || t.held || t.unseen || t.unknown || now < t.notBefore && t.wanted() {
 		return Action{}, false
 	}
 	action := Action{ID: t.id}
