@@ -40,7 +40,14 @@ func (f *facts) machineFacts(next *sitev1.NodeFacts) {
 		f.Logger.Warn("the volumes of this node are not known", "error", err)
 		return
 	}
-	next.Volumes = nil
+	ordered := f.ledger.Current().GetVolumes()
+	next.Volumes, f.overSize = ToldVolumes(held, ordered), overSize(ordered, held)
+}
+
+// ToldVolumes are what a node tells of the volumes that it holds, and of those that
+// it has deleted because its orders say so.
+func ToldVolumes(held []runtime.HeldVolume, ordered []*skerryv1.Volume) []*sitev1.HeldVolume {
+	var all []*sitev1.HeldVolume
 	for _, v := range held {
 		told := &sitev1.HeldVolume{Project: v.Project, Name: v.Name, Used: v.Used, As: manifest.DiskVolume}
 		if v.Directory {
@@ -49,15 +56,15 @@ func (f *facts) machineFacts(next *sitev1.NodeFacts) {
 		for _, s := range v.Snapshots {
 			told.Snapshots = append(told.Snapshots, &skerryv1.Snapshot{Name: s.Name, Created: timestamppb.New(s.Created), Used: s.Used, Quiet: s.Quiet})
 		}
-		next.Volumes = append(next.Volumes, told)
+		all = append(all, told)
 	}
-	f.overSize = overSize(f.ledger.Current().GetVolumes(), held)
-	for _, v := range f.ledger.Current().GetVolumes() {
+	for _, v := range ordered {
 		gone := !slices.ContainsFunc(held, func(h runtime.HeldVolume) bool { return h.Project == v.GetProject() && h.Name == v.GetName() })
 		if v.GetStatus().GetDeleting() && gone {
-			next.Volumes = append(next.Volumes, &sitev1.HeldVolume{Project: v.GetProject(), Name: v.GetName(), Gone: true})
+			all = append(all, &sitev1.HeldVolume{Project: v.GetProject(), Name: v.GetName(), Gone: true})
 		}
 	}
+	return all
 }
 
 // overSize says which directories take more than their volumes have; empty: none.

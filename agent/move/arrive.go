@@ -38,10 +38,7 @@ func (m *Mover) Serve(ctx context.Context, conn net.Conn, from string) {
 // order of what comes from another node; an error when nothing of the kind is to.
 func (m *Mover) order(from string, h hello) (*skerryv1.Placement, error) {
 	p := m.now(h.Project, h.Placement)
-	if p == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || !copying(p) || !p.GetMigration().GetIncoming() || p.GetNode() != from || p.GetMigration().GetAttempt() != h.Attempt {
-		return nil, problem.New(problem.Conflict, h.Placement, "this node has no order to take it from %s", from)
-	}
-	return p, nil
+	return p, MayTake(p, h.Placement, from, h.Attempt)
 }
 
 // await the order, which may be on its way.
@@ -168,8 +165,7 @@ func (m *Mover) feed(ctx context.Context, conn net.Conn, from string, h hello) {
 // tell what became of an attempt.
 func (m *Mover) tell(ctx context.Context, from string, h hello) reply {
 	id := reconcile.InstanceID(h.Project, h.Placement)
-	p := m.now(h.Project, h.Placement)
-	if p != nil && p.GetNode() != from && !p.GetMigration().GetIncoming() && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
+	if IsHere(m.now(h.Project, h.Placement), from) {
 		return reply{Here: true} // the log says so
 	}
 	if !m.Tasks.Hold(id) {
@@ -183,18 +179,19 @@ func (m *Mover) tell(ctx context.Context, from string, h hello) reply {
 // has not finished is removed, so that it never will.
 func (m *Mover) found(ctx context.Context, id, why string) reply {
 	state, err := m.state(ctx, id)
-	switch {
-	case err != nil:
+	if err != nil {
 		return reply{Why: err.Error()}
-	case state == runtime.Broken:
+	}
+	switch FateOf(state) {
+	case Here:
+		return reply{Here: true}
+	case Gone:
+		return reply{Gone: true, Why: why}
+	case Half:
 		if err := m.Driver.Remove(ctx, id); err != nil {
 			return reply{Why: err.Error()}
 		}
 		return reply{Gone: true, Why: why}
-	case state == 0:
-		return reply{Gone: true, Why: why}
-	case state == runtime.Running || state == runtime.Exited:
-		return reply{Here: true}
 	default:
 		return reply{Why: "it is in an unknown state"}
 	}

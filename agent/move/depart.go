@@ -27,14 +27,16 @@ func (m *Mover) depart(ctx context.Context, p *skerryv1.Placement) {
 	}
 	defer m.Tasks.Release(id)
 	state, err := m.state(ctx, id)
-	switch {
-	case err != nil:
+	if err != nil {
 		m.Logger.Warn("it is not known what became of a machine that moves", "instance", id, "error", err)
-	case state == runtime.Leaving && copying(p):
+		return
+	}
+	switch StepOf(p, state) {
+	case Ask:
 		m.ask(ctx, p)
-	case state == runtime.Leaving:
+	case Settle:
 		m.settle(ctx, id)
-	case copying(p) && state == runtime.Running:
+	case Send:
 		m.send(ctx, p)
 	}
 }

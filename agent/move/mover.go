@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -57,10 +56,7 @@ type Tasks interface {
 	Tell(id, message string)
 	// Failed notes that an attempt was not handed over.
 	Failed(id string, attempt uint64, why string)
-	// HasFailed tells whether that was noted.
-	HasFailed(id string, attempt uint64) bool
-	// IsLeaving: another node may run it.
-	IsLeaving(id string) bool
+	Known
 }
 
 // Config of a mover. All fields are required.
@@ -109,7 +105,7 @@ func (m *Mover) Run(ctx context.Context) error {
 		for {
 			changed := m.Ledger.Changed()
 			for _, p := range m.Ledger.Current().GetPlacements() {
-				if m.due(p) && m.start(p) && !group.TryGo(func() error { m.depart(ctx, p); return nil }) {
+				if Due(p, m.Tasks) && m.start(p) && !group.TryGo(func() error { m.depart(ctx, p); return nil }) {
 					m.end(p)
 				}
 			}
@@ -125,24 +121,6 @@ func (m *Mover) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-func idOf(p *skerryv1.Placement) string { return reconcile.InstanceID(p.GetProject(), p.GetName()) }
-
-func copying(p *skerryv1.Placement) bool {
-	return p.GetMigration().GetState() == skerryv1.MigrationState_MIGRATION_STATE_COPYING
-}
-
-// due: it is this node's machine, and is to leave, or was to. One that is to end is
-// asked for when its volumes may be on the other node.
-func (m *Mover) due(p *skerryv1.Placement) bool {
-	switch {
-	case p.GetSpec().GetVm() == nil || p.GetMigration().GetIncoming():
-		return false
-	case p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN:
-		return copying(p) && len(p.GetSpec().GetVm().GetDisks()) > 0 && m.Tasks.IsLeaving(idOf(p))
-	}
-	return m.Tasks.IsLeaving(idOf(p)) || copying(p) && !m.Tasks.HasFailed(idOf(p), p.GetMigration().GetAttempt())
-}
-
 // during ends the context when the order to move does.
 func (m *Mover) during(ctx context.Context, p *skerryv1.Placement) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -150,8 +128,7 @@ func (m *Mover) during(ctx context.Context, p *skerryv1.Placement) (context.Cont
 		defer cancel()
 		for {
 			changed := m.Ledger.Changed()
-			now := m.now(p.GetProject(), p.GetName())
-			if !copying(now) || now.GetMigration().GetAttempt() != p.GetMigration().GetAttempt() || now.GetDesired() != p.GetDesired() {
+			if !GoesOn(p, m.now(p.GetProject(), p.GetName())) {
 				return
 			}
 			select {

@@ -216,6 +216,22 @@ func SpecOf(p *skerryv1.Placement) runtime.Spec {
 	return spec
 }
 
+// VolumesOf are what the orders say of the volumes that a spec names; nil when it
+// names none.
+func VolumesOf(spec runtime.Spec, ordered []*skerryv1.Volume) map[string]runtime.Volume {
+	if len(manifest.VolumesOf(&skerryv1.Workload{Vm: spec.VM, Container: spec.Container})) == 0 {
+		return nil
+	}
+	all := map[string]runtime.Volume{}
+	for _, v := range ordered {
+		size, err := manifest.Memory(v.GetSize())
+		if v.GetProject() == spec.Project && !v.GetStatus().GetDeleting() && (err == nil || v.GetPath() != "") {
+			all[v.GetName()] = runtime.Volume{SizeBytes: size, Made: v.GetStatus().GetMade(), Path: v.GetPath()}
+		}
+	}
+	return all
+}
+
 // duration of a validated field, or a default.
 func duration(text string, otherwise time.Duration) time.Duration {
 	d, err := manifest.Duration(text)

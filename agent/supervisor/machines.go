@@ -6,8 +6,6 @@ import (
 
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
-	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -41,22 +39,8 @@ func (s *Supervisor) adjust(ctx context.Context, spec runtime.Spec) error {
 	if !ok {
 		return problem.New(problem.Invalid, spec.ID, "this node runs no virtual machines")
 	}
-	s.addVolumes(&spec)
+	spec.Volumes = reconcile.VolumesOf(spec, s.Ledger.Current().GetVolumes())
 	return adjuster.Adjust(ctx, spec)
-}
-
-// addVolumes tells the driver what the orders say of the volumes that a spec names.
-func (s *Supervisor) addVolumes(spec *runtime.Spec) {
-	if len(manifest.VolumesOf(&skerryv1.Workload{Vm: spec.VM, Container: spec.Container})) == 0 {
-		return
-	}
-	spec.Volumes = map[string]runtime.Volume{}
-	for _, v := range s.Ledger.Current().GetVolumes() {
-		size, err := manifest.Memory(v.GetSize())
-		if v.GetProject() == spec.Project && !v.GetStatus().GetDeleting() && (err == nil || v.GetPath() != "") {
-			spec.Volumes[v.GetName()] = runtime.Volume{SizeBytes: size, Made: v.GetStatus().GetMade(), Path: v.GetPath()}
-		}
-	}
 }
 
 // Deleted is closed when a volume was deleted, for the site to hear of it at once.

@@ -29,7 +29,7 @@ func (s *Supervisor) prepare(ctx context.Context, spec runtime.Spec) error {
 		}
 		spec.Secrets = opened
 	}
-	s.addVolumes(&spec)
+	spec.Volumes = reconcile.VolumesOf(spec, s.Ledger.Current().GetVolumes())
 	return s.Driver.Prepare(ctx, spec)
 }
 
