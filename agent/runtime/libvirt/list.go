@@ -175,7 +175,9 @@ func (d *Driver) instance(id string, s *seen) runtime.Instance {
 		// It is removed unless whoever takes it in goes on.
 	case s.active():
 		i.State = runtime.Running
-		i.Paused = s.state == golibvirt.DomainPaused && golibvirt.DomainPausedReason(s.reason) == golibvirt.DomainPausedUser
+		// By people, or by a move whose agent ended before it noted that it hands over.
+		reason := golibvirt.DomainPausedReason(s.reason)
+		i.Paused = s.state == golibvirt.DomainPaused && (reason == golibvirt.DomainPausedUser || reason == golibvirt.DomainPausedMigration)
 	case r.Started.IsZero():
 		i.State = runtime.Prepared
 	default:

@@ -330,3 +330,39 @@ func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
 	}
 	must(t, errors.Join(source.Stop(t.Context(), spec.ID, 0), source.Remove(t.Context(), spec.ID), source.Forget(t.Context(), spec.ID)))
 }
+
+// An agent ends after the copy, before it noted that it hands over: the machine stands
+// still, and the next agent sees that.
+func TestWhatAnAgentLeftStandingStillGoesOn(t *testing.T) {
+	other, err := libvirttest.Start(filepath.Join(testDir, "still"))
+	must(t, err)
+	t.Cleanup(other.Stop)
+	source, target := newNode(t, theOne).open(t), newNode(t, other).open(t)
+	for _, d := range []*Driver{source, target} {
+		d.Belong("harbour")
+	}
+	spec := machineSpec(t, source, "vm-1")
+	machineSpec(t, target, "vm-1") // its image
+	run(t, source, spec)
+	up := func() bool { return source.PingAgent(t.Context(), spec.ID) == nil }
+	until(t, "the guest's agent answers", up)
+	leaving, err := source.Depart(t.Context(), spec.ID)
+	must(t, err)
+	arrival, err := target.Arrive(t.Context(), spec, leaving.Offer())
+	must(t, err)
+	for i, here := range leaving.Sockets() {
+		join(t, here, arrival.Sockets()[i], -1)
+	}
+	_, err = leaving.Copy(t.Context(), arrival.Answer())
+	must(t, err)
+	must(t, leaving.(*departure).s.conn.Close()) // all that libvirt sees of the end of an agent
+	arrival.Close()
+	if got := stateOf(t, source, spec.ID); got.State != runtime.Running || !got.Paused {
+		t.Errorf("it stands still, and is %+v", got)
+	}
+	must(t, source.Resume(t.Context(), spec.ID))
+	until(t, "the guest's agent answers", up)
+	if got := stateOf(t, source, spec.ID); got.State != runtime.Running || got.Paused {
+		t.Errorf("it goes on, and is %+v", got)
+	}
+}
