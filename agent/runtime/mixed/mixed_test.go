@@ -28,8 +28,8 @@ type containers struct {
 // directories are the volumes of containers.
 type directories []runtime.HeldVolume
 
-func (d directories) HeldVolumes() ([]runtime.HeldVolume, error)       { return d, nil }
-func (directories) DeleteVolume(context.Context, string, string) error { return nil }
+func (c containers) HeldVolumes() ([]runtime.HeldVolume, error)       { return c.directories, nil }
+func (containers) DeleteVolume(context.Context, string, string) error { return nil }
 
 func (containers) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (containers) Close() error                  { return nil }

@@ -9,7 +9,6 @@ package model
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -35,7 +34,11 @@ type Driver struct {
 	Fail func(verb, id string) error
 	// Changed, if set, is told each change of state. It must not call the
 	// driver.
+	// A machine whose guest is halted by a move is told as Leaving.
 	Changed func(id string, state runtime.State)
+	// Careless: what came with a machine is not brought to the disk before its guest
+	// goes on. To show what that leads to.
+	Careless bool
 
 	clock env.Clock
 
@@ -45,6 +48,7 @@ type Driver struct {
 	processes int
 	logs      map[string][]byte
 	store     store
+	volumes   map[volumeKey]*volume
 	// ends of instances that nobody asked for; dropped are no longer kept.
 	ends    []string
 	dropped int
@@ -60,6 +64,7 @@ type instance struct {
 	endsAt  time.Duration
 	env     map[string]string
 	pid     int
+	machine
 }
 
 var (
@@ -72,7 +77,7 @@ var (
 // New returns the runtime of an empty node.
 func New(clock env.Clock) *Driver {
 	return &Driver{
-		clock: clock, instances: map[string]*instance{}, logs: map[string][]byte{}, store: newStore(), news: make(chan struct{}),
+		clock: clock, instances: map[string]*instance{}, logs: map[string][]byte{}, store: newStore(), volumes: map[volumeKey]*volume{}, news: make(chan struct{}),
 	}
 }
 
@@ -95,7 +100,9 @@ func (d *Driver) PowerCut() {
 		if i.State == runtime.Prepared {
 			d.change(i, runtime.Broken)
 		}
+		i.halted = false // Leaving, and off
 	}
+	d.loseUnsynced()
 }
 
 // Break leaves what a crash in the middle of a Prepare leaves.
@@ -162,7 +169,7 @@ func (d *Driver) end(i *instance, exit *skerryv1.Exit) {
 func (d *Driver) change(i *instance, state runtime.State) {
 	i.State = state
 	if state == runtime.Exited || state == runtime.Broken {
-		i.secrets = runtime.Secrets{} // they were in memory
+		i.secrets, i.halted = runtime.Secrets{}, false // they were in memory
 	}
 	if d.Changed != nil {
 		d.Changed(i.ID, state)
@@ -183,7 +190,9 @@ func (d *Driver) List(ctx context.Context) ([]runtime.Instance, error) {
 	defer d.mu.Unlock()
 	var all []runtime.Instance
 	for _, i := range d.instances {
-		all = append(all, i.Instance)
+		told := i.Instance
+		told.Paused = i.halted && i.State == runtime.Running
+		all = append(all, told)
 	}
 	slices.SortFunc(all, func(a, b runtime.Instance) int { return cmp.Compare(a.ID, b.ID) })
 	return all, nil
@@ -204,12 +213,10 @@ func (d *Driver) Prepare(ctx context.Context, spec runtime.Spec) error {
 	if !d.store.present(spec.ImageDigest) {
 		return problem.New(problem.NotFound, "Image/"+spec.ImageDigest, "it is not on this node")
 	}
-	i := &instance{Instance: runtime.Instance{ID: spec.ID, SpecHash: spec.Hash()}, image: spec.ImageDigest, program: interpret(spec.Container.GetCommand())}
-	i.env, i.secrets = environment(spec), spec.Secrets
-	if spec.Container.GetNetwork() == "bridge" {
-		d.addresses++
-		i.Address = fmt.Sprintf("10.88.%d.%d", d.addresses/250%250, d.addresses%250+2)
+	if err := d.takeVolumes(spec); err != nil {
+		return err
 	}
+	i := d.newInstance(spec)
 	d.instances[spec.ID] = i
 	if d.logs[spec.ID] == nil {
 		d.logs[spec.ID] = []byte{}
@@ -274,7 +281,7 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 		if i.State == runtime.Running {
 			d.end(i, &skerryv1.Exit{Code: 137})
 		}
-		delete(d.instances, id)
+		d.discard(i)
 	}
 	return nil
 }
