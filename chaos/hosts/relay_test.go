@@ -8,9 +8,38 @@ import (
 	"crypto/sha256"
 	"io"
 	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
+
+func TestARigThatIsUsedIsLeftAlone(t *testing.T) {
+	options := Options{Name: "taken", Dir: "/tmp/skerry-taken"}
+	first, err := New(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.AddHost(t.Context(), "node-1", "node-1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), options); err == nil || !strings.Contains(err.Error(), "another process uses the rig taken") {
+		t.Errorf("a second one of its name: %v", err)
+	}
+	if _, err := os.Stat("/run/netns/" + first.Hosts[0].namespace); err != nil {
+		t.Errorf("the first one's host is gone: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := New(t.Context(), options)
+	if err != nil {
+		t.Fatalf("when it is free: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestLinesAreImpaired sends through lines as they are, late and thin. The hosts
 // need no power for it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,9 +47,12 @@ type Options struct {
 type Rig struct {
 	Options
 	Hosts []*Host
+	// taken is the rig's name while this process uses it.
+	taken net.Listener
 }
 
-// New makes the bridge. Close removes all that the rig made.
+// New makes the bridge. Close removes all that the rig made. A name is used by one
+// process at a time.
 func New(ctx context.Context, options Options) (*Rig, error) {
 	r := &Rig{Options: options}
 	if r.Log == nil {
@@ -57,19 +61,14 @@ func New(ctx context.Context, options Options) (*Rig, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("hosts in namespaces need root")
 	}
-	if err := r.sweep(ctx); err != nil {
-		return nil, err
+	// A socket without a file: the kernel frees the name when this process ends.
+	taken, err := net.Listen("unix", "@skerry-rig-"+r.Name)
+	if err != nil {
+		return nil, fmt.Errorf("another process uses the rig %s (ss -xlp shows which): %w", r.Name, err)
 	}
-	if mounted, err := filepath.Glob(filepath.Join(r.Dir, "*", "state")); err == nil {
-		for _, dir := range mounted {
-			_ = unix.Unmount(dir, unix.MNT_DETACH) // most are no mounts
-		}
-	}
-	if err := os.RemoveAll(r.Dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
-		return nil, err
+	r.taken = taken
+	if err := r.clear(ctx); err != nil {
+		return nil, errors.Join(err, taken.Close())
 	}
 	for _, command := range []string{
 		"ip netns add " + r.Namespace(),
@@ -83,6 +82,22 @@ func New(ctx context.Context, options Options) (*Rig, error) {
 		}
 	}
 	return r, nil
+}
+
+// clear away what an earlier rig of this name left behind.
+func (r *Rig) clear(ctx context.Context) error {
+	if err := r.sweep(ctx); err != nil {
+		return err
+	}
+	if mounted, err := filepath.Glob(filepath.Join(r.Dir, "*", "state")); err == nil {
+		for _, dir := range mounted {
+			_ = unix.Unmount(dir, unix.MNT_DETACH) // most are no mounts
+		}
+	}
+	if err := os.RemoveAll(r.Dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(r.Dir, 0o700)
 }
 
 // Namespace is the network namespace of the bridge and of the operators.
@@ -147,7 +162,7 @@ func (r *Rig) Close() error {
 		}
 		failures = errors.Join(failures, h.PowerOff(), removeCgroups(h.cgroup()), h.closeDisk())
 	}
-	return errors.Join(failures, r.sweep(ctx), os.RemoveAll(r.Dir))
+	return errors.Join(failures, r.sweep(ctx), os.RemoveAll(r.Dir), r.taken.Close())
 }
 
 // sweep removes the namespaces of this rig, also those that an earlier one of
