@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,8 +91,8 @@ func (b *backups) Keep(ctx context.Context, settings manifest.Backups) (*skerryv
 	if err != nil {
 		return nil, err
 	}
-	name := fmt.Sprintf("%s-%s-%d%s", b.v.Site, made.GetTime().AsTime().UTC().Format(backupStamp), made.GetIndex(), backupSuffix)
-	made.Name = filepath.Join(settings.Folder, name)
+	kept := keptBackup{epoch: b.v.store.View().SiteEpoch(), made: made}
+	made.Name = filepath.Join(settings.Folder, b.nameOf(kept))
 	return made, b.write(ctx, settings, made.GetName(), data)
 }
 
@@ -101,18 +102,19 @@ func (b *backups) write(ctx context.Context, settings manifest.Backups, name str
 		if err := b.v.Env.FS.WriteFile(name, data, 0o600); err != nil {
 			return folderProblem(settings.Folder, err)
 		}
-		return b.retain(settings)
+		return b.retain(settings, name)
 	})
 }
 
-// retain deletes what is more than the site is to keep, and what a crash left.
-func (b *backups) retain(settings manifest.Backups) error {
+// retain deletes what is more than the site is to keep, and what a crash left; the
+// newest, which was just written, stays whatever the others are called.
+func (b *backups) retain(settings manifest.Backups, newest string) error {
 	names, err := b.v.Env.FS.ReadDir(settings.Folder)
 	if err != nil {
 		return folderProblem(settings.Folder, err)
 	}
-	all := b.known(settings.Folder, names)
-	for _, old := range first(all[min(settings.Keep, len(all)):], maxDeleted) {
+	old := slices.DeleteFunc(b.known(settings.Folder, names), func(made *skerryv1.Backup) bool { return made.GetName() == newest })
+	for _, old := range first(old[min(settings.Keep-1, len(old)):], maxDeleted) {
 		if err := b.v.Env.FS.Remove(old.GetName()); err != nil {
 			return folderProblem(settings.Folder, fmt.Errorf("an old backup cannot be deleted: %v", reason(err)))
 		}
@@ -144,27 +146,54 @@ func (b *backups) List(ctx context.Context, folder string) (all []*skerryv1.Back
 	return <-found, nil
 }
 
-// known are those of the names that are backups of this site, newest first.
+// known are those of the names that are backups of this site, newest first: by the
+// log, since clocks are set back.
 func (b *backups) known(folder string, names []string) []*skerryv1.Backup {
-	var all []*skerryv1.Backup
+	var kept []keptBackup
 	for _, name := range names {
-		rest, ours := strings.CutPrefix(name, b.v.Site+"-")
-		rest, isBackup := strings.CutSuffix(rest, backupSuffix)
-		at, number, both := strings.Cut(rest, "-")
-		made, err := time.Parse(backupStamp, at)
-		index, err2 := strconv.ParseUint(number, 10, 64)
-		if !ours || !isBackup || !both || err != nil || err2 != nil {
-			continue
+		if k, ours := b.parse(name); ours {
+			k.made.Name = filepath.Join(folder, name)
+			kept = append(kept, k)
 		}
-		all = append(all, &skerryv1.Backup{Name: filepath.Join(folder, name), Time: timestamppb.New(made), Index: index})
 	}
-	slices.SortStableFunc(all, func(x, y *skerryv1.Backup) int {
-		return strings.Compare(order(y), order(x))
+	slices.SortFunc(kept, func(x, y keptBackup) int {
+		return cmp.Or(cmp.Compare(y.epoch, x.epoch), cmp.Compare(y.made.GetIndex(), x.made.GetIndex()), strings.Compare(y.made.GetName(), x.made.GetName()))
 	})
+	var all []*skerryv1.Backup
+	for _, k := range kept {
+		all = append(all, k.made)
+	}
 	return all
 }
 
-// order sorts backups by when they were made.
-func order(b *skerryv1.Backup) string {
-	return fmt.Sprintf("%s-%020d", b.GetTime().AsTime().Format(backupStamp), b.GetIndex())
+// keptBackup is a backup as the name of its file tells.
+type keptBackup struct {
+	// epoch of the site, in which the index of the log only grows.
+	epoch uint64
+	made  *skerryv1.Backup
+}
+
+// nameOf its file: SITE-TIME-ID-EPOCH-INDEX.skerry-backup, with the beginning of the
+// site's ID, which tells it from another site that was given the same name.
+func (b *backups) nameOf(k keptBackup) string {
+	return fmt.Sprintf("%s-%s-%s-%d-%d%s", b.v.Site, k.made.GetTime().AsTime().UTC().Format(backupStamp), b.shortID(), k.epoch, k.made.GetIndex(), backupSuffix)
+}
+
+func (b *backups) parse(name string) (k keptBackup, ours bool) {
+	rest, ofName := strings.CutPrefix(name, b.v.Site+"-")
+	rest, isBackup := strings.CutSuffix(rest, backupSuffix)
+	parts := strings.Split(rest, "-")
+	if !ofName || !isBackup || len(parts) != 4 || parts[1] != b.shortID() {
+		return k, false
+	}
+	made, err := time.Parse(backupStamp, parts[0])
+	epoch, err2 := strconv.ParseUint(parts[2], 10, 64)
+	index, err3 := strconv.ParseUint(parts[3], 10, 64)
+	return keptBackup{epoch: epoch, made: &skerryv1.Backup{Time: timestamppb.New(made), Index: index}}, errors.Join(err, err2, err3) == nil
+}
+
+func (b *backups) shortID() string {
+	const length = 8
+	id := b.v.store.View().SiteID()
+	return id[:min(length, len(id))]
 }

@@ -52,7 +52,7 @@ skerry site recover there; it loses less.
 
 What was evicted or revoked after the backup must be evicted or revoked again, and
 machines that joined after it must join again. Unused tokens do not count any more.`,
-		Example: "  skerry site restore /mnt/backup/harbour-20261121T030000Z-81211.skerry-backup --key safe-1.key",
+		Example: "  skerry site restore /mnt/backup/harbour-20261121T030000Z-5b1f0c2e-1-81211.skerry-backup --key safe-1.key",
 		Args:    cli.Args(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
