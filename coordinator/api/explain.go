@@ -97,7 +97,7 @@ func placementSummary(view *state.View, p *skerryv1.Placement) string {
 	case p.GetLapsed() != nil:
 		return fmt.Sprintf("its node %s is lost, and its lease has ended: it runs nowhere any more", p.GetNode())
 	case p.GetLostSince() != nil && state.MayRun(p):
-		return fmt.Sprintf("its node %s is lost and may run it until its lease of %s has ended; then another one takes its place", p.GetNode(), p.GetSpec().GetPartition().GetLease())
+		return fmt.Sprintf("its node %s is lost and may run it %s", p.GetNode(), untilReplaced(view, p))
 	case p.GetLostSince() != nil:
 		return fmt.Sprintf("its node %s is lost", p.GetNode())
 	case p.GetNode() == "" && len(p.GetSpec().GetAfter()) > 0:

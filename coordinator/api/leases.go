@@ -59,6 +59,9 @@ func (l leaseService) leaseOf(view *state.View, granted Granted, p *skerryv1.Pla
 		ReplacedNext: node.GetState() != skerryv1.NodeState_NODE_STATE_READY,
 	}
 	switch {
+	case found.ReplacedNext && isAwaited(view, p):
+		found.ReplacedNext = false
+		found.Summary = fmt.Sprintf("%s may run it %s", p.GetNode(), untilReplaced(view, p))
 	case found.ReplacedNext && left > 0:
 		found.Summary = fmt.Sprintf("%s is lost and may run it for another %s; then another one takes its place", p.GetNode(), tenths(left))
 	case found.ReplacedNext:
@@ -71,6 +74,21 @@ func (l leaseService) leaseOf(view *state.View, granted Granted, p *skerryv1.Pla
 		found.Summary = fmt.Sprintf("%s has not asked this coordinator for it yet", p.GetNode())
 	}
 	return found
+}
+
+// isAwaited: the node of a placement was not heard since the site was recovered.
+// Nobody knows under which lease it runs there.
+func isAwaited(view *state.View, p *skerryv1.Placement) bool {
+	node := view.Node(p.GetNode())
+	return node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && !view.Adopted(node)
+}
+
+// untilReplaced says until when what is exclusive may run on its node, which is lost.
+func untilReplaced(view *state.View, p *skerryv1.Placement) string {
+	if isAwaited(view, p) {
+		return fmt.Sprintf("until that node is heard, which it was not since the site was recovered, or somebody says that it is off: skerry node confirm-off %s", p.GetNode())
+	}
+	return fmt.Sprintf("until its lease of %s has ended; then another one takes its place", p.GetSpec().GetPartition().GetLease())
 }
 
 func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }

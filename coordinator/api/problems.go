@@ -37,7 +37,7 @@ func findProblems(view *state.View, placements []*skerryv1.Placement, status *sk
 		if view.Stop() != nil && p.GetNode() == "" {
 			continue // it waits for the start
 		}
-		if text := placementProblem(nodes, p); text != "" {
+		if text := placementProblem(view, nodes, p); text != "" {
 			found = append(found, text)
 		}
 	}
@@ -68,7 +68,7 @@ func nodeProblems(node *skerryv1.Node) []string {
 	return found
 }
 
-func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
+func placementProblem(view *state.View, nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 	if p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || p.GetEnded() != nil {
 		return ""
 	}
@@ -80,8 +80,7 @@ func placementProblem(nodes []*skerryv1.Node, p *skerryv1.Placement) string {
 		return fmt.Sprintf("placement %s stays on %s, which is lost, and is not started elsewhere: %s",
 			p.GetName(), p.GetNode(), forStaying(nodeOf(nodes, p), p))
 	case p.GetLostSince() != nil && state.MayRun(p):
-		return fmt.Sprintf("placement %s may run on %s, which is lost, until its lease of %s has ended; then another one takes its place: skerry leases",
-			p.GetName(), p.GetNode(), p.GetSpec().GetPartition().GetLease())
+		return fmt.Sprintf("placement %s may run on %s, which is lost, %s", p.GetName(), p.GetNode(), untilReplaced(view, p))
 	case p.GetNode() == "" && inMaintenance(nodes, state.PinnedTo(p.GetSpec())):
 		return "" // it was stopped for that, and starts when its node returns
 	case p.GetNode() == "" && p.GetDecision() != nil:
