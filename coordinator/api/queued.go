@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,12 +49,16 @@ func (s *Server) Deferred(ctx context.Context, node, from string, signed *skerry
 	if err != nil {
 		return nil, err
 	}
-	if err := s.signedBy(change, key); err != nil {
+	mark := &sitev1.QueuedMark{Queued: deferred.Shown(change, node), SiteEpoch: change.GetSiteEpoch(), Index: change.GetIndex()}
+	ctx = context.WithValue(withCaller(ctx, change.GetPrincipal(), from), queuedKey{}, mark)
+	switch err := s.signedBy(change, key); {
+	case err == nil:
+	case problem.KindOf(err) == problem.Forbidden:
+		return s.refuseDeferred(ctx, change, err)
+	default:
 		countRefusal(s.Refused, change.GetPrincipal(), from, skerryv1connect.QueueServiceQueueProcedure, err)
 		return nil, err
 	}
-	mark := &sitev1.QueuedMark{Queued: deferred.Shown(change, node), SiteEpoch: change.GetSiteEpoch(), Index: change.GetIndex()}
-	ctx = context.WithValue(withCaller(ctx, change.GetPrincipal(), from), queuedKey{}, mark)
 	err = s.carryOut(ctx, change)
 	if decided := s.Store.View().QueuedDecision(change.GetPrincipal(), change.GetRequestId()); decided != nil {
 		return decided, nil
@@ -69,15 +74,22 @@ func (s *Server) Deferred(ctx context.Context, node, from string, signed *skerry
 }
 
 // signedBy refuses a change unless its signature is by the key on record of the
-// operator whom it names.
+// operator whom it names: Forbidden when the key was that operator's before.
 func (s *Server) signedBy(change *skerryv1.DeferredChange, key []byte) error {
+	view := s.Store.View()
 	name, ours := strings.CutPrefix(change.GetPrincipal(), "spiffe://"+s.Site+"/operator/")
-	record := s.Store.View().Operator(name)
-	if ours && record != nil && bytes.Equal(record.GetKeyFingerprint(), key) {
+	record := view.Operator(name)
+	switch {
+	case ours && record != nil && bytes.Equal(record.GetKeyFingerprint(), key):
 		return nil
+	case ours && slices.ContainsFunc(view.Revoked(), func(r *sitev1.Revocation) bool {
+		return r.GetSubject() == "operator/"+name && bytes.Equal(r.GetKeyFingerprint(), key)
+	}):
+		return problem.New(problem.Forbidden, "Operator/"+name, "the key that signed it was revoked since").
+			WithHint("whoever may make the change makes it anew, if it is still wanted")
+	default:
+		return problem.New(problem.Unauthenticated, "change", "the site has no operator %s with the key that signed it", change.GetPrincipal())
 	}
-	return problem.New(problem.Unauthenticated, "change", "the site has no operator %s with the key that signed it", change.GetPrincipal()).
-		WithHint("was the operator revoked, or did it join again since?")
 }
 
 // carryOut judges the change and brings it into the log.

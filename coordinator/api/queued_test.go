@@ -78,7 +78,10 @@ func TestAQueuedChangeIsMadeAsThatOfWhoSignedIt(t *testing.T) {
 		"in the name of another site":  {role: "operator", change: func(c *skerryv1.DeferredChange) { c.Principal = "spiffe://bay/operator/kim" }, kind: problem.Unauthenticated},
 		"after the operator was revoked": {role: "operator", meanwhile: func(s *apiSite) {
 			s.commit(&sitev1.Entry{Change: &sitev1.Entry_RevokeOperator{RevokeOperator: &sitev1.RevokeOperator{Name: "kim"}}})
-		}, kind: problem.Unauthenticated},
+		}, refused: "was revoked since"},
+		"in the name of another, by a key that was revoked": {role: "operator", meanwhile: func(s *apiSite) {
+			s.commit(&sitev1.Entry{Change: &sitev1.Entry_RevokeOperator{RevokeOperator: &sitev1.RevokeOperator{Name: "kim"}}})
+		}, change: func(c *skerryv1.DeferredChange) { c.Principal = "spiffe://reef/operator/mia" }, kind: problem.Unauthenticated},
 		"what nobody could run": {role: "operator", change: func(c *skerryv1.DeferredChange) { c.GetApply().GetResources()[0].GetWorkload().Container.Image = "" }, refused: "image"},
 	} {
 		t.Run(name, func(t *testing.T) {
