@@ -76,7 +76,9 @@ type VoterOptions struct {
 	SiteTime  *sitetime.Keeper
 	Recipient *envelope.Recipient
 	// Queue keeps changes while no coordinator is in reach.
-	Queue  deferred.Queue
+	Queue deferred.Queue
+	// Own are the placements of this node, as they are now.
+	Own    func() []*sitev1.PlacementReport
 	Env    env.System
 	Logger *slog.Logger
 }
@@ -274,7 +276,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
 		Dialer: r.dialer, Images: r.shelf, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
-		SiteTime: r.identity.SiteTime(), Queue: r.queue, Env: r.Env, Logger: r.Logger,
+		SiteTime: r.identity.SiteTime(), Queue: r.queue, Own: r.supervisor.Reports, Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {
 		return r.giveUp(ctx, id, dir, init, err)

@@ -92,6 +92,8 @@ type Config struct {
 	Recipient *envelope.Recipient
 	// Queue of this node keeps changes while no coordinator is in reach.
 	Queue deferred.Queue
+	// Own are the placements that this node holds, as they are now; nil for none.
+	Own func() []*sitev1.PlacementReport
 }
 
 // Voter is a replica of the log and, while it is elected, the coordinator.
@@ -242,7 +244,7 @@ func (v *Voter) serve() {
 		Transport:  func(node string) http.RoundTripper { return v.clients.to(node, mtls.API2).Transport },
 		Waiting:    v.whyWaiting, Reported: func() []string { return v.dispatcher.Reported() }, Granted: v.grantedNow,
 		Leaves: v.leaves, Refused: v.refusals, Reads: v.reads, Execs: execs{v}, Backups: v.backups,
-		SiteTime: siteClock{v}, Queue: v.Queue,
+		SiteTime: siteClock{v}, Queue: v.Queue, Own: v.Own,
 		Clock: v.Env.Clock, Rand: v.Env.Rand, Logger: v.Logger,
 	})
 	v.streams = v.judging(api.Proved)

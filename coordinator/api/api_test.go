@@ -9,6 +9,8 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/coordinator/consensus"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
 	"skerry.dev/shared/problem"
 )
@@ -275,5 +277,29 @@ func TestTokenIsShownOnceAndKeptHashed(t *testing.T) {
 		if got := s.call(&mia, createToken, body); got.code() != "invalid_argument" {
 			t.Errorf("%s gave %v", name, got.body)
 		}
+	}
+}
+
+// The side that is cut off hears nothing new of the site, but its own node does.
+func TestWithoutQuorumTheNodeTellsHowItsOwnPlacementsAre(t *testing.T) {
+	s := newAPISite(t)
+	mia := operator("mia")
+	s.runsTill("n1")
+	revision := s.store.View().Placement("shop", "till-1").GetStatus().GetRevision()
+	s.own = []*sitev1.PlacementReport{{Project: "shop", Placement: "till-1", Status: &skerryv1.PlacementStatus{
+		Phase: skerryv1.Phase_PHASE_BACKOFF, Message: "its lease has ended", Revision: revision + 1,
+	}}}
+	const ask = `{"kind":"Placement","name":"till-1","project":"shop"}`
+	if got := s.call(&mia, get, ask); strings.Contains(fmt.Sprint(got.body), "its lease has ended") {
+		t.Errorf("with a quorum it tells what is not in the log: %v", got.body)
+	}
+	index := s.store.View().Index()
+	s.away.Store(&consensus.Status{ID: 1, SinceContact: 3 * time.Second})
+	got := s.call(&mia, get, ask)
+	if told := fmt.Sprint(got.body); !strings.Contains(told, "its lease has ended") || !strings.Contains(told, fmt.Sprintf("index:%d ", index)) {
+		t.Errorf("without one it tells %s", told)
+	}
+	if s.store.View().Index() != index || s.store.View().Placement("shop", "till-1").GetStatus().GetMessage() != "" {
+		t.Error("the state itself has changed")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"skerry.dev/coordinator/state"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
@@ -28,7 +29,26 @@ func (s *Server) read(ctx context.Context, stale bool) (*state.View, *skerryv1.F
 		fresh = err == nil
 	}
 	view := s.Store.View()
-	return view, s.freshness(view, fresh)
+	freshness := s.freshness(view, fresh)
+	if !freshness.GetQuorum() {
+		view = s.withOwn(view)
+	}
+	return view, freshness
+}
+
+// withOwn is what the log has told, and beside that what this node knows by itself:
+// how the placements are that it holds. The log hears of it when there is a quorum
+// again.
+func (s *Server) withOwn(view *state.View) *state.View {
+	if s.Own == nil {
+		return view
+	}
+	own := &sitev1.NodeReport{Node: s.Node, Placements: s.Own()}
+	fork, now := s.Store.Fork(), s.SiteTime.Read().Message()
+	fork.Apply(view.Index()+1, &sitev1.Entry{
+		Time: now.GetTime(), Reference: now.GetReference(), TimeEra: now.GetEra(), Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{own}}},
+	})
+	return fork.View()
 }
 
 func (s *Server) freshness(view *state.View, fresh bool) *skerryv1.Freshness {

@@ -66,35 +66,35 @@ func serve(t *testing.T, handler http.Handler) *httptest.Server {
 	return server
 }
 
-// runsTill binds the placement till-1, whose workload has the label tier, to n2.
-func (s *apiSite) runsTill() {
+// runsTill binds the placement till-1, whose workload has the label tier, to a node.
+func (s *apiSite) runsTill(node string) {
 	s.t.Helper()
 	s.twoProjects()
 	till := func(labels map[string]string) *skerryv1.Workload {
 		return &skerryv1.Workload{Name: "till", Project: "shop", Container: &skerryv1.Container{Image: "site.local/web:1"}, Labels: labels}
 	}
 	s.commit(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{
-		{Node: "n2", Facts: &sitev1.NodeFacts{Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32}}},
+		{Node: node, Facts: &sitev1.NodeFacts{Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32}}},
 	}}}})
 	s.commit(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
-		Name: "site.local/web:1", Digest: fmt.Sprintf("sha256:%064d", 1), Size: 1, Nodes: []string{"n2"},
+		Name: "site.local/web:1", Digest: fmt.Sprintf("sha256:%064d", 1), Size: 1, Nodes: []string{node},
 	}}}})
 	s.put(till(map[string]string{"tier": "front"}))
 	for _, part := range []*sitev1.Plan{
 		{Create: []*sitev1.NewPlacement{{Project: "shop", Workload: "till", Generation: s.store.View().Workload("shop", "till").GetGeneration()}}},
-		{Assign: []*sitev1.Assignment{{Project: "shop", Placement: "till-1", Node: "n2"}}},
+		{Assign: []*sitev1.Assignment{{Project: "shop", Placement: "till-1", Node: node}}},
 	} {
 		part.BaseIndex = s.store.View().Index()
 		s.commit(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: part}})
 	}
-	if s.store.View().Placement("shop", "till-1").GetNode() != "n2" {
+	if s.store.View().Placement("shop", "till-1").GetNode() != node {
 		s.t.Fatal("it was not bound")
 	}
 }
 
 func TestLogsAndCommandsEndWhenTheirCallerMayNotAnyMore(t *testing.T) {
 	s := newAPISite(t)
-	s.runsTill()
+	s.runsTill("n2")
 	kim, ole := s.joins("kim"), s.joins("ole", &skerryv1.Grant{Role: "operator", Project: "shop"})
 	s.put(&skerryv1.AccessPolicy{Name: "front", Policy: `permit (principal == Operator::"kim", action in [Action::"logs", Action::"exec"], resource is Placement)
 when { resource.hasTag("tier") && resource.getTag("tier") == "front" };`})

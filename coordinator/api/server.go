@@ -71,6 +71,8 @@ type Config struct {
 	Backups Backups
 	// Queue of this node keeps changes while no coordinator is in reach.
 	Queue deferred.Queue
+	// Own are the placements that this node holds, as they are now; nil for none.
+	Own func() []*sitev1.PlacementReport
 	// Granted leases; nil when this is not the coordinator.
 	Granted func() Granted
 	Clock   env.Clock

@@ -56,6 +56,8 @@ type apiSite struct {
 	refusals  *counts.Counts
 	reads     *counts.Counts
 	execs     execLog
+	// own are the placements that the node holds.
+	own []*sitev1.PlacementReport
 }
 
 // stamped is the log as the API sees it.
@@ -133,8 +135,8 @@ func newAPISite(t *testing.T) *apiSite {
 		Transport:  func(string) http.RoundTripper { return stamped{s} },
 		Waiting:    func() string { return "" }, Reported: func() []string { return []string{"n1"} },
 		Leaves: leaves, Refused: s.refusals, Reads: s.reads, Execs: &s.execs,
-		SiteTime: &s.clocks,
-		Clock:    system.Clock, Rand: system.Rand, Logger: logger,
+		SiteTime: &s.clocks, Own: func() []*sitev1.PlacementReport { return s.own },
+		Clock: system.Clock, Rand: system.Rand, Logger: logger,
 	})
 	s.open(system)
 	return s
