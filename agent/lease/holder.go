@@ -110,6 +110,19 @@ func (h *Holder) Decide(guarded []guard.Entry) {
 			hold.over = true
 		}
 	}
+	h.ended(guarded)
+}
+
+// ended at the guard, which lets nothing of it run any more: it is over, also what
+// never began, so that another placement takes its place. It tells whether any is.
+func (h *Holder) ended(guarded []guard.Entry) bool {
+	some := false
+	for _, g := range guarded {
+		if hold := h.held[g.ID]; hold != nil && g.Ended && !hold.over {
+			hold.over, some = true, true
+		}
+	}
+	return some
 }
 
 // Trouble tells that there is no guard, and why; empty when there is one.
@@ -202,8 +215,9 @@ func (h *Holder) Told(id string, until, kill time.Duration) {
 }
 
 // Knows tells what the guard holds now. What it does not hold, because it is
-// another one, it is told again; until then the leases end when they would have.
-func (h *Holder) Knows(guarded []guard.Entry) {
+// another one, it is told again; until then the leases end when they would have. It
+// tells whether something is over by that.
+func (h *Holder) Knows(guarded []guard.Entry) bool {
 	until := map[string]time.Duration{}
 	for _, e := range guarded {
 		until[e.ID] = e.Until
@@ -211,6 +225,7 @@ func (h *Holder) Knows(guarded []guard.Entry) {
 	for id, hold := range h.held {
 		hold.told = min(hold.told, until[id])
 	}
+	return h.ended(guarded)
 }
 
 // stop is when a placement is stopped unless its lease is prolonged, so that it

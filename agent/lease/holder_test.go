@@ -178,3 +178,36 @@ func TestWhatBegunBeforeAndNobodyGuardsIsOver(t *testing.T) {
 		})
 	}
 }
+
+// The guard takes nothing back: what it has ended is over, also when it never began.
+func TestWhatTheGuardHasEndedIsOver(t *testing.T) {
+	core := &guard.Core{}
+	first := NewHolder(nil)
+	first.Want([]*skerryv1.Placement{placement()})
+	first.Decide(nil)
+	asks, _ := first.Ask(time.Minute)
+	first.Answered(time.Minute, asks, granted(1))
+	for _, arm := range first.Untold() {
+		kill, err := core.Arm(arm.ID, "target", arm.Until, arm.Lease, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Told(arm.ID, arm.Until, kill)
+	}
+	now := time.Minute + 2*term // it is fetched meanwhile, and nobody answers
+	core.Step(now)
+	next := NewHolder(nil) // of the next agent
+	next.Want([]*skerryv1.Placement{placement()})
+	next.Decide(core.Entries())
+	if !first.Knows(core.Entries()) || first.Knows(core.Entries()) {
+		t.Error("that it is over is not told once")
+	}
+	for who, h := range map[string]*Holder{"the same agent": first, "the next one": next} {
+		if permits, _ := h.Permits(now); !permits[db].Over {
+			t.Errorf("%s: it is %+v", who, permits[db])
+		}
+		if asks, _ := h.Ask(now); len(asks) != 0 {
+			t.Errorf("%s: it asks for a lease that nobody can guard", who)
+		}
+	}
+}

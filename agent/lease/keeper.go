@@ -303,7 +303,9 @@ func (k *Keeper) keepGuard(ctx context.Context) {
 	for _, e := range entries {
 		k.guarded[e.ID] = true
 	}
-	k.holder.Knows(entries)
+	if k.holder.Knows(entries) {
+		k.announceChange()
+	}
 	arms := k.holder.Untold()
 	gone := k.leftOver()
 	k.mu.Unlock()

@@ -40,6 +40,7 @@ func (l *leases) want() {
 }
 
 func (l *leases) permit() time.Duration {
+	l.holder.Knows(l.host.guard.entries())
 	permits, wake := l.holder.Permits(l.now())
 	l.core.Permit(permits)
 	return wake
