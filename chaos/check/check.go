@@ -104,6 +104,13 @@ const (
 	OneTemplate Rule = "never two templates of what is recreated"
 	// WrongRefused: an apply that the site could not live with changes nothing.
 	WrongRefused Rule = "what is wrong is refused whole"
+	// OneWriter: a volume is never written by two machines at the same moment.
+	OneWriter Rule = "a volume has one writer"
+	// NewestKept: what a guest wrote last is where the site knows, or where it will
+	// hear of it.
+	NewestKept Rule = "what a guest wrote last is kept"
+	// CopyStays: no copy of a volume is deleted while it may be the newest.
+	CopyStays Rule = "the newest copy is never deleted"
 	// Anew: a site that was recovered or restored takes in what its nodes run, gives
 	// no name twice, and leaves alone what may run where it hears nobody.
 	Anew Rule = "a site that begins anew keeps what runs"

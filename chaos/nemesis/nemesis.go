@@ -100,6 +100,9 @@ type Fault struct {
 	Leader bool
 	// Exclusive also strikes the host on which what is exclusive runs when it begins.
 	Exclusive bool
+	// Moving strikes one of the two hosts between which a virtual machine moves, the next
+	// time that one gets to some point of it.
+	Moving bool
 	// Seed for what is chosen when it is carried out.
 	Seed uint64
 }
@@ -114,6 +117,9 @@ func (f Fault) String() string {
 	}
 	if f.Exclusive {
 		targets = append(targets, "what is exclusive")
+	}
+	if f.Moving {
+		targets = append(targets, "a machine that moves")
 	}
 	return fmt.Sprintf("%s of %s for %s", f.Kind, strings.Join(targets, ", "), f.For.Round(time.Millisecond))
 }
@@ -140,6 +146,17 @@ func Schedule(rng *rand.Rand, site Site, begin, end, interval time.Duration, lon
 		faults = append(faults, Fault{At: at, For: LongCut, Kind: Split, Hosts: zone(rng, site), Seed: rng.Uint64()})
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return int(a.At - b.At) })
+	return faults
+}
+
+// Moves are faults in the middle of moves of virtual machines, from begin to end, about
+// one in each interval, sorted by time.
+func Moves(rng *rand.Rand, begin, end, interval time.Duration) []Fault {
+	kinds := []Kind{Crash, PowerOff, Split, Deaf, Mute, Pause}
+	var faults []Fault
+	for at := begin + spread(rng, interval); at < end; at += spread(rng, interval) {
+		faults = append(faults, Fault{At: at, For: lasting(rng), Kind: kinds[rng.IntN(len(kinds))], Moving: true, Seed: rng.Uint64()})
+	}
 	return faults
 }
 

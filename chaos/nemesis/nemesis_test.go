@@ -40,6 +40,27 @@ func TestFaultsStrikeKnownHostsWithinTheirTime(t *testing.T) {
 	}
 }
 
+func TestFaultsInTheMiddleOfMovesAreOfManyKinds(t *testing.T) {
+	seen := map[Kind]bool{}
+	for seed := range uint64(10) {
+		faults := Moves(rand.New(rand.NewPCG(seed, 0)), time.Minute, 20*time.Minute, 45*time.Second)
+		if len(faults) < 10 || len(faults) > 60 {
+			t.Errorf("seed %d: there are %d", seed, len(faults))
+		}
+		for _, f := range faults {
+			seen[f.Kind] = true
+			if !f.Moving || len(f.Hosts) > 0 || f.For <= 0 || f.At < time.Minute || f.At >= 20*time.Minute {
+				t.Errorf("seed %d: %v begins at %v", seed, f, f.At)
+			}
+		}
+	}
+	for _, kind := range []Kind{Crash, PowerOff, Split, Deaf, Mute, Pause} {
+		if !seen[kind] {
+			t.Errorf("%v is never drawn", kind)
+		}
+	}
+}
+
 func TestEveryKindIsDrawnAndOneCutIsLong(t *testing.T) {
 	seen := map[Kind]int{}
 	for seed := range uint64(20) {

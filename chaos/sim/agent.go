@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/agent"
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -44,10 +45,13 @@ type node struct {
 	// keeping are the copies on their way.
 	keeping map[string]bool
 	leases  *leases
+	mover   *mover
+	// deleting are the volumes that are being deleted.
+	deleting map[string]bool
 }
 
 func newNode(p *process) *node {
-	a := &node{process: p, core: reconcile.New(), keeping: map[string]bool{}}
+	a := &node{process: p, core: reconcile.New(), keeping: map[string]bool{}, deleting: map[string]bool{}}
 	if p.world.has(StopAll) {
 		for _, id := range slices.Sorted(maps.Keys(p.host.machine.running)) {
 			_ = p.host.machine.stop(id, 0) // planted: whether it works does not matter
@@ -59,7 +63,7 @@ func newNode(p *process) *node {
 		}
 	}
 	p.agent = a
-	a.leases = newLeases(a)
+	a.leases, a.mover = newLeases(a), newMover(a)
 	a.obey()
 	a.look()
 	p.every(lookEvery, a.look)
@@ -67,6 +71,7 @@ func newNode(p *process) *node {
 		a.session = newSession(a)
 	}
 	p.every(keepEvery, a.keepCopies)
+	p.every(deleteEvery, a.deleteVolumes)
 	p.every(identityEvery, a.askForIdentities)
 	return a
 }
@@ -81,6 +86,8 @@ func (a *node) accept(orders *sitev1.Assignments) error {
 	a.followAuthorities(orders)
 	a.obey()
 	a.keepCopies()
+	a.deleteVolumes()
+	a.mover.next()
 	return nil
 }
 
@@ -159,7 +166,7 @@ func (a *node) step() {
 // durations of actions, at most.
 var durations = map[reconcile.Kind]time.Duration{
 	reconcile.Fetch: 400 * time.Millisecond, reconcile.Prepare: 150 * time.Millisecond, reconcile.Start: 150 * time.Millisecond,
-	reconcile.Stop: 2 * time.Second, reconcile.Remove: 100 * time.Millisecond, reconcile.Check: 20 * time.Millisecond,
+	reconcile.Resume: 150 * time.Millisecond, reconcile.Stop: 2 * time.Second, reconcile.Remove: 100 * time.Millisecond, reconcile.Check: 20 * time.Millisecond,
 }
 
 // perform carries out one action. When the process dies before it is done,
@@ -207,9 +214,12 @@ func (a *node) act(action reconcile.Action) error {
 	case reconcile.Fetch:
 		return a.fetch(action.Spec.ImageDigest)
 	case reconcile.Prepare:
+		action.Spec.Volumes = reconcile.VolumesOf(action.Spec, a.ledger.Current().GetVolumes())
 		return m.prepare(action.Spec)
 	case reconcile.Start:
 		return m.start(action.ID)
+	case reconcile.Resume:
+		return m.driver.Resume(context.Background(), action.ID)
 	case reconcile.Stop:
 		return m.stop(action.ID, action.Grace)
 	case reconcile.Remove:
@@ -291,7 +301,12 @@ func (a *node) facts() *sitev1.NodeFacts {
 		facts.Capacity.CpuMilli *= 4
 		facts.Capacity.MemoryBytes *= 4
 	}
-	facts.Images = a.host.machine.digests()
+	facts.Images, facts.Vms = a.host.machine.digests(), vmFacts
+	held, err := a.host.machine.driver.HeldVolumes()
+	if err != nil {
+		panic("the driver in memory cannot list its volumes: " + err.Error())
+	}
+	facts.Volumes = agent.ToldVolumes(held, a.ledger.Current().GetVolumes())
 	facts.SealingKey = a.host.recipient.Public()
 	return facts
 }

@@ -66,6 +66,7 @@ func (a *availability) look() {
 	w.revoked.look()
 	w.checkRoom()
 	w.lookAtDrains()
+	w.lookAtVolumes()
 	w.kernel.after(availableEvery, a.look)
 }
 

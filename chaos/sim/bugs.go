@@ -107,6 +107,14 @@ const (
 	EagerCoordinator Bug = "eager-coordinator"
 	// ForgetfulGuard: the guard kills nothing.
 	ForgetfulGuard Bug = "forgetful-guard"
+	// ImpatientSource: a node takes a machine back as soon as the one to which it handed
+	// it over does not answer. LoseSync: what comes with a machine is not brought to the
+	// disk before its guest goes on. HastyDelete: a node deletes its copy of a volume when
+	// it has handed it over. KeepCopies: no node deletes an old copy.
+	ImpatientSource Bug = "impatient-source"
+	LoseSync        Bug = "lose-sync"
+	HastyDelete     Bug = "hasty-delete"
+	KeepCopies      Bug = "keep-copies"
 	// ForgetHoldings: a site that begins anew takes nodes in without what they run.
 	// AssumeGone: it takes those that it has not heard for empty.
 	ForgetHoldings Bug = "forget-holdings"

@@ -28,7 +28,7 @@ func newWorld(options Options) *world {
 		log: check.NewLog(), history: check.NewHistory(), leaders: check.NewLeaders(), orders: check.NewOrders(), decisions: check.NewDecisions(), leaves: check.NewLeaves(), truth: check.NewHosts(),
 		asked: map[string]*sitev1.Entry{}, wishes: map[string]*skerryv1.Workload{}, rollouts: check.NewRollouts(), runs: check.NewRuns(),
 		prints: map[*x509.Certificate][]byte{}, needs: map[*skerryv1.Workload]check.Needs{},
-		turns: check.NewInTurn(after), exits: map[string]int32{}, tidying: map[string]bool{},
+		turns: check.NewInTurn(after), exits: map[string]int32{}, volumes: map[string]*data{}, tidying: map[string]bool{},
 		proven: map[string]uint64{}, awayAt: map[string]uint64{}, besides: map[[2]string]bool{}, wrong: map[string]string{},
 		logger: slog.New(slog.DiscardHandler), operators: map[int]*operator{}, outOfService: map[string]bool{}, busy: map[string]bool{}, time: &check.SiteTime{},
 	}
@@ -38,7 +38,7 @@ func newWorld(options Options) *world {
 	}
 	w.trace = newTrace(w.kernel)
 	w.hostRng, w.netRng, w.faultRng, w.clientRng = w.rngFor(1), w.rngFor(2), w.rngFor(3), w.rngFor(4)
-	w.secretRng, w.keyRng, w.peopleRng = w.rngFor(5), w.rngFor(6), w.rngFor(7)
+	w.secretRng, w.keyRng, w.peopleRng, w.wanderRng = w.rngFor(5), w.rngFor(6), w.rngFor(7), w.rngFor(9)
 	count := 3 + w.hostRng.IntN(5)
 	w.stats.Hosts = count
 	w.net = newNetwork(w.kernel, w.trace, w.netRng, count)
@@ -136,6 +136,7 @@ func (w *world) found() error {
 	for _, name := range images {
 		h.machine.addImage(imageDigest(name))
 	}
+	h.machine.addImage(imageDigest(guest))
 	for _, h := range w.hosts {
 		h.start(startTime)
 	}
@@ -150,6 +151,9 @@ func (w *world) opening() []*sitev1.Entry {
 			Image: &skerryv1.Image{Kind: "Image", Name: name, Digest: imageDigest(name), Size: 1 << 20, Nodes: []string{w.hosts[0].name}},
 		}}})
 	}
+	entries = append(entries, &sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{
+		Image: &skerryv1.Image{Kind: "Image", Name: guest, Digest: imageDigest(guest), Size: 1 << 20, DiskBytes: guestBytes, Nodes: []string{w.hosts[0].name}},
+	}}})
 	for _, h := range w.hosts[1:] {
 		entries = append(entries, h.token())
 	}
@@ -160,7 +164,7 @@ func (w *world) opening() []*sitev1.Entry {
 	for _, name := range staying {
 		entries = append(entries, applyEntry(stay(name, 1)))
 	}
-	entries = append(entries, applyEntry(exclusive(lone)))
+	entries = append(entries, applyEntry(exclusive(lone)), applyEntry(vm(scada)))
 	for i, entry := range entries {
 		entry.RequestId, entry.Principal = fmt.Sprintf("opening-%d", i), "init"
 	}
@@ -198,7 +202,8 @@ func imageDigest(name string) string {
 
 // imageName of a digest of one of the images.
 func imageName(digest string) string {
-	return images[slices.IndexFunc(images, func(name string) bool { return imageDigest(name) == digest })]
+	all := append(slices.Clone(images), guest)
+	return all[slices.IndexFunc(all, func(name string) bool { return imageDigest(name) == digest })]
 }
 
 // capacities are what the hosts really have, whatever they say.

@@ -22,6 +22,8 @@ func describe(entry *sitev1.Entry) string {
 		return fmt.Sprintf("start the site, power on %v", change.StartSite.GetPowerOn())
 	case *sitev1.Entry_DeleteResource:
 		return "delete " + change.DeleteResource.GetName()
+	case *sitev1.Entry_SetPower:
+		return fmt.Sprintf("move %s to %q", change.SetPower.GetPlacement(), change.SetPower.GetTo())
 	case *sitev1.Entry_Plan:
 		return describePlan(change.Plan)
 	case *sitev1.Entry_StatusBatch:
@@ -50,6 +52,9 @@ func describePlan(plan *sitev1.Plan) string {
 		if part.GetBind() != "" {
 			b.WriteString(" on " + part.GetBind())
 		}
+	}
+	for _, part := range plan.GetMigrate() {
+		fmt.Fprintf(&b, ", move %s away", part.GetPlacement())
 	}
 	for _, part := range plan.GetAssign() {
 		fmt.Fprintf(&b, ", %s on %s", part.GetPlacement(), part.GetNode())

@@ -20,6 +20,8 @@ type injector struct {
 	world *world
 	// active counts the faults that last.
 	active int
+	// waiting are those that strike in the middle of the next move.
+	waiting []nemesis.Fault
 }
 
 // plan schedules all faults of a run.
@@ -31,6 +33,10 @@ func (in *injector) plan(faults []nemesis.Fault) {
 
 func (in *injector) begin(f nemesis.Fault) {
 	w := in.world
+	if f.Moving {
+		in.await(f)
+		return
+	}
 	hosts := slices.Clone(f.Hosts)
 	if leader := w.coordinatorHost(); f.Leader && leader >= 0 && !slices.Contains(hosts, leader) {
 		hosts = append(hosts, leader)

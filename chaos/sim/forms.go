@@ -91,10 +91,12 @@ func (c *client) job(w *skerryv1.Workload) {
 }
 
 // formsOfAll are the workloads whose rollouts the rules follow.
-func formsOfAll() []string { return slices.Concat(changing, formed, staying) }
+func formsOfAll() []string { return append(slices.Concat(changing, formed, staying), scada) }
 
 // stays on its node, whatever happens.
-func stays(workload string) bool { return workload == collector || slices.Contains(staying, workload) }
+func stays(workload string) bool {
+	return workload == collector || workload == scada || slices.Contains(staying, workload)
+}
 
 func isSick(w *skerryv1.Workload) bool { return w.GetContainer().GetEnv()[sick] != "" }
 

@@ -182,6 +182,7 @@ func (h *host) powerOff() {
 	if h.unpowered == 1 {
 		h.guard.begin()
 		h.machine.driver.PowerCut()
+		h.world.judgeKept()
 	}
 }
 

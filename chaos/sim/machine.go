@@ -27,6 +27,8 @@ type machine struct {
 	// running instances; workloads of all that were ever prepared.
 	running   map[string]bool
 	workloads map[string]string
+	// uses are the volumes of the virtual machines among them.
+	uses map[string][]string
 	// changed hints that something changed by itself.
 	changed func()
 	// sick instances never become healthy.
@@ -38,10 +40,10 @@ type machine struct {
 func newMachine(h *host) *machine {
 	m := &machine{
 		host: h, driver: model.New(hostClock{h}), rng: h.world.rngFor(500 + uint64(h.index)),
-		running: map[string]bool{}, workloads: map[string]string{}, changed: func() {},
+		running: map[string]bool{}, workloads: map[string]string{}, uses: map[string][]string{}, changed: func() {},
 		sick: map[string]bool{},
 	}
-	m.driver.Changed, m.driver.Fail = m.follow, m.fail
+	m.driver.Changed, m.driver.Fail, m.driver.Careless = m.follow, m.fail, h.world.has(LoseSync)
 	return m
 }
 
@@ -69,6 +71,7 @@ func (m *machine) follow(id string, state runtime.State) {
 	case state == runtime.Running:
 		m.running[id] = true
 		w.trace.note(m.host.name, "%s runs", id)
+		w.judgeWriters(m, id)
 		if workload == project+"."+vault || workload == vault {
 			w.violate(check.Kept(id, m.host.zone, vaultZones))
 		}
@@ -94,9 +97,21 @@ func (m *machine) follow(id string, state runtime.State) {
 func (m *machine) runs(id string) bool { return m.running[id] }
 
 func (m *machine) prepare(spec runtime.Spec) error {
-	m.workloads[spec.ID] = spec.Workload
+	m.know(spec)
 	m.sick[spec.ID] = spec.Container.GetEnv()[sick] != ""
 	return m.driver.Prepare(context.Background(), spec)
+}
+
+// know what an instance is, before it is here.
+func (m *machine) know(spec runtime.Spec) {
+	m.workloads[spec.ID] = spec.Workload
+	if spec.VM == nil {
+		return
+	}
+	m.uses[spec.ID] = nil
+	for _, disk := range spec.VM.GetDisks() {
+		m.uses[spec.ID] = append(m.uses[spec.ID], disk.GetVolume())
+	}
 }
 
 // start an instance, unless its group is frozen because its lease has ended.
@@ -150,7 +165,11 @@ func (m *machine) exitOne(rng *rand.Rand) {
 
 func (m *machine) addImage(digest string) {
 	m.images = nil
-	m.driver.AddImage(runtime.StoredImage{Name: imageName(digest), Digest: digest, Size: 1 << 20})
+	image := runtime.StoredImage{Name: imageName(digest), Digest: digest, Size: 1 << 20}
+	if image.Name == guest {
+		image.DiskBytes = guestBytes
+	}
+	m.driver.AddImage(image)
 }
 
 // digests of the images that are wholly present, sorted. They must not be changed.
@@ -174,7 +193,7 @@ func (m *machine) holds(digest string) bool { return slices.Contains(m.digests()
 // the whole site, or of this node; 0 for all others.
 func (m *machine) limit(workload string) (of string, most int) {
 	switch {
-	case slices.Contains(staying, workload):
+	case slices.Contains(staying, workload) || workload == scada:
 		return workload, 1
 	case workload == collector:
 		return workload + " on " + m.host.name, 1

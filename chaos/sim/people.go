@@ -92,8 +92,7 @@ func (w *world) askAll(id string, entries []*sitev1.Entry, done func()) {
 	w.ask(fmt.Sprintf("%s-%d", id, len(entries)), entries[0], func(*sitev1.Outcome) { w.askAll(id, entries[1:], done) })
 }
 
-// mayEvict: the site goes on without the node, and nobody is being evicted. With
-// it no image is lost.
+// mayEvict: the site goes on without the node. With it no image is lost.
 func (w *world) mayEvict(h *host) bool {
 	up, votes, members := 0, 0, 0
 	for _, n := range w.newest.Nodes() {
@@ -121,14 +120,14 @@ func (w *world) mayEvict(h *host) bool {
 			return false
 		}
 	}
-	return w.evicting == 0 && !w.stopping && h.joined() && members > 3 && 2*up > votes
+	return !w.stopping && h.joined() && members > 3 && 2*up > votes
 }
 
 // evict a node. At the end its machine is switched off, made anew, and joins
 // again.
 func (in *injector) evict(h *host, rng *rand.Rand) func() {
 	w := in.world
-	if w.busy[h.name] || !w.mayEvict(h) {
+	if w.busy[h.name] || w.evicting > 0 || !w.mayEvict(h) {
 		return nil
 	}
 	w.evicting++
@@ -136,8 +135,13 @@ func (in *injector) evict(h *host, rng *rand.Rand) func() {
 	id := fmt.Sprintf("evict-%s-%d", h.name, w.kernel.now)
 	evicted := false
 	refused := false
-	w.ask(id, &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: h.name}}}, func(outcome *sitev1.Outcome) {
-		evicted, refused = outcome.GetErrorKind() == "", outcome.GetErrorKind() != ""
+	w.emptied(h, id, func(empty bool) {
+		if refused = !empty || !w.mayEvict(h); refused {
+			return
+		}
+		w.ask(id, &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: h.name}}}, func(outcome *sitev1.Outcome) {
+			evicted, refused = outcome.GetErrorKind() == "", outcome.GetErrorKind() != ""
+		})
 	})
 	in.active++
 	var rejoin func()
@@ -161,6 +165,7 @@ func (in *injector) remake(h *host, id string) {
 	w := in.world
 	h.powerOff()
 	w.ask(id+"-off", &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: h.name, Off: true}}}, func(*sitev1.Outcome) {
+		w.giveUp(h)
 		h.wipe()
 		w.ask(id+"-token", h.token(), func(*sitev1.Outcome) {
 			h.powerOn()
@@ -171,9 +176,11 @@ func (in *injector) remake(h *host, id string) {
 					w.kernel.after(time.Second, wait)
 					return
 				}
-				in.active--
-				w.evicting--
-				delete(w.busy, h.name)
+				w.renewVolumes(id, func() {
+					in.active--
+					w.evicting--
+					delete(w.busy, h.name)
+				})
 			}
 			wait()
 		})

@@ -53,7 +53,7 @@ func (w *world) priorityOf(workload string) uint32 {
 }
 
 // placementsQuota of the project.
-func (w *world) placementsQuota() int { return 4*len(w.hosts) + 9 }
+func (w *world) placementsQuota() int { return 4*len(w.hosts) + 10 }
 
 // quota is the entry that sets it.
 func (w *world) quota() *sitev1.Entry {

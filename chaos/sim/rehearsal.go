@@ -241,8 +241,13 @@ func (s *rehearsed) hear(h *host) {
 		return
 	}
 	holds := &sitev1.AdoptNode{Node: h.name}
+	isHere := func(moving *skerryv1.Placement) bool {
+		return moving.GetMigration() == nil || p.agent.core.IsHere(idOf(moving))
+	} // agent/again.go
 	for _, placement := range p.ledger.Current().GetPlacements() {
-		holds.Placements = append(holds.Placements, proto.CloneOf(placement))
+		if isHere(placement) {
+			holds.Placements = append(holds.Placements, proto.CloneOf(placement))
+		}
 	}
 	if s.world.has(ForgetHoldings) {
 		holds.Placements = nil
@@ -251,7 +256,7 @@ func (s *rehearsed) hear(h *host) {
 	s.adopted[h.name] = true
 	after := s.View()
 	for _, placement := range p.ledger.Current().GetPlacements() {
-		if !h.machine.runs(reconcile.InstanceID(placement.GetProject(), placement.GetName())) {
+		if !isHere(placement) || !h.machine.runs(reconcile.InstanceID(placement.GetProject(), placement.GetName())) {
 			continue
 		}
 		known := before.Placement(placement.GetProject(), placement.GetName())
@@ -268,7 +273,7 @@ func (s *rehearsed) leftAlone(silent []*host, first string) map[string]string {
 			continue
 		}
 		for _, p := range s.View().PlacementsOn(h.name) {
-			if (slices.Contains(staying, p.GetWorkload()) || p.GetWorkload() == lone) && p.GetEnded() == nil && p.GetLapsed() == nil {
+			if (slices.Contains(staying, p.GetWorkload()) || p.GetWorkload() == lone || p.GetWorkload() == scada) && p.GetEnded() == nil && p.GetLapsed() == nil {
 				left[p.GetWorkload()] = p.GetName()
 			}
 		}

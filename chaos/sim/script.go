@@ -71,6 +71,9 @@ func scripted(f nemesis.Fault) string {
 	if f.Exclusive {
 		words = append(words, "exclusive")
 	}
+	if f.Moving {
+		words = append(words, "moving")
+	}
 	return strings.Join(words, " ")
 }
 
@@ -138,6 +141,8 @@ func parseFault(words []string) (f nemesis.Fault, err error) {
 			f.Leader = true
 		case word == "exclusive":
 			f.Exclusive = true
+		case word == "moving":
+			f.Moving = true
 		case err != nil || host < 1:
 			return f, fmt.Errorf("no such host: %q", word)
 		default:

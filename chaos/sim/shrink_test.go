@@ -44,6 +44,7 @@ func TestAScriptReadsAsItIsWritten(t *testing.T) {
 		Plan: []nemesis.Fault{
 			{At: time.Second, For: 300 * time.Millisecond, Kind: nemesis.PowerOff, Hosts: []int{0, 2}, Seed: 1 << 63},
 			{At: 2 * time.Second, For: time.Second, Kind: nemesis.Split, Leader: true, Exclusive: true, Seed: 3},
+			{At: 3 * time.Second, For: time.Second, Kind: nemesis.PowerOff, Moving: true, Seed: 4},
 		},
 	}
 	got, err := ParseScript("# by hand\n\n" + want.String())

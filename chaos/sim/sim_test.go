@@ -174,6 +174,21 @@ func TestSitesWithAWitness(t *testing.T) {
 	}
 }
 
+// TestMachinesMove, and are cut in the middle of it, so that the rules about them have
+// something to judge.
+func TestMachinesMove(t *testing.T) {
+	plan := append(strikes(nemesis.Split, hands), strikes(nemesis.Crash, takes)...)
+	result := simulate(t, Options{Seed: 2, Faults: 3 * time.Minute, Plan: plan})
+	t.Log(result)
+	if result.Violation != nil {
+		keep(t, result)
+		t.Fatal(result.Violation)
+	}
+	if result.Stats.Moves == 0 || result.Stats.Doubts == 0 {
+		t.Errorf("%d machines moved, of %d it was not known", result.Stats.Moves, result.Stats.Doubts)
+	}
+}
+
 // TestSitesThatBeginAnew are recovered and restored on the side, again and again.
 func TestSitesThatBeginAnew(t *testing.T) {
 	run, faults := []uint64{1, 2, 3}, faultTime
@@ -225,7 +240,7 @@ var (
 	// beginAt these seeds, where others take long to notice a bug.
 	beginAt = map[Bug]uint64{SkipSync: 2}
 	// lastFor so long, where a bug shows when all is over.
-	lastFor = map[Bug]time.Duration{NoRejoin: 2 * time.Minute, KeepAuthorities: 2 * time.Minute, NoPower: 2 * time.Minute, OldValues: time.Minute}
+	lastFor = map[Bug]time.Duration{NoRejoin: 2 * time.Minute, KeepAuthorities: 2 * time.Minute, NoPower: 2 * time.Minute, OldValues: time.Minute, KeepCopies: 2 * time.Minute}
 )
 
 // TestPlantedBugs: the rules can fail. Each bug makes the product break one
@@ -287,6 +302,10 @@ func TestPlantedBugs(t *testing.T) {
 		{StrayMoves, rebalances(), []check.Rule{check.Moves}},
 		{HurryMoves, rebalances(), []check.Rule{check.Moves}},
 		{NoPower, darkStops(), []check.Rule{check.Stopped}},
+		{ImpatientSource, strikes(nemesis.Split, hands), []check.Rule{check.OneWriter}},
+		{LoseSync, strikes(nemesis.PowerOff, arrives), []check.Rule{check.NewestKept}},
+		{HastyDelete, exits(), []check.Rule{check.CopyStays}},
+		{KeepCopies, exits(), []check.Rule{check.Converges}},
 		{ForgetHoldings, exits(), []check.Rule{check.Anew}},
 		{AssumeGone, exits(), []check.Rule{check.Anew}},
 	} {
@@ -406,6 +425,17 @@ func cutsOfWhatIsExclusive() []nemesis.Fault {
 	var plan []nemesis.Fault
 	for at := time.Second; at < faultTime; at += time.Minute {
 		plan = append(plan, nemesis.Fault{At: at, For: 30 * time.Second, Kind: nemesis.Split, Exclusive: true})
+	}
+	return plan
+}
+
+// strikes in the middle of moves, at one point of them.
+func strikes(kind nemesis.Kind, at point) []nemesis.Fault {
+	var plan []nemesis.Fault
+	for i := range uint64(20) {
+		plan = append(plan, nemesis.Fault{
+			At: time.Duration(30*i) * time.Second, For: 5 * time.Second, Kind: kind, Moving: true, Seed: i*uint64(points) + uint64(at),
+		})
 	}
 	return plan
 }

@@ -27,9 +27,33 @@ const (
 	registerThink, calmRegisterThink = time.Second, 4 * time.Second
 )
 
+// isCalm, so long after the opening.
+func (t Tide) isCalm(since time.Duration) bool { return t.period() > 0 && since%t.period() >= t.Wave }
+
+// wanders is the mean pause between two wishes that a machine moves, so long after the
+// opening.
+func (t Tide) wanders(since time.Duration) time.Duration {
+	if t.isCalm(since) {
+		return calmWander
+	}
+	return waveWander
+}
+
+// moveFaults from begin to end: in the waves.
+func (t Tide) moveFaults(rng *rand.Rand, begin, end time.Duration) []nemesis.Fault {
+	if t.period() == 0 {
+		return nemesis.Moves(rng, begin, end, moveFaultEvery)
+	}
+	var faults []nemesis.Fault
+	for at := begin; at < end; at += t.period() {
+		faults = append(faults, nemesis.Moves(rng, at, min(at+t.Wave, end), moveFaultEvery)...)
+	}
+	return faults
+}
+
 // think is the mean pause between two requests, so long after the opening.
 func (t Tide) think(registers bool, since time.Duration) time.Duration {
-	calm := t.period() > 0 && since%t.period() >= t.Wave
+	calm := t.isCalm(since)
 	switch {
 	case registers && calm:
 		return calmRegisterThink

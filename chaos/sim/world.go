@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ type Options struct {
 // Stats counts what happened in a run.
 type Stats struct {
 	Hosts, Faults, Events, Elections int
+	// Moves of virtual machines that came to their end, and Doubts: for a while nobody
+	// knew which of two nodes had one.
+	Moves, Doubts int
 	// Writes and Reads that were answered; Unknown ones never were.
 	Writes, Reads, Unknown int
 	Applied                uint64
@@ -82,8 +86,8 @@ func (r Result) String() string {
 	if r.Violation != nil {
 		verdict = fmt.Sprintf("VIOLATION at %s: %v", stamp(r.At), r.Violation)
 	}
-	return fmt.Sprintf("hash %016x: %s; %d hosts, %v simulated, %d events, %d faults, %d elections, %d writes, %d reads, %d unknown, %d entries, settled in %v",
-		r.Hash, verdict, s.Hosts, s.Simulated.Round(time.Second), s.Events, s.Faults, s.Elections, s.Writes, s.Reads, s.Unknown,
+	return fmt.Sprintf("hash %016x: %s; %d hosts, %v simulated, %d events, %d faults, %d elections, %d moves, %d in doubt, %d writes, %d reads, %d unknown, %d entries, settled in %v",
+		r.Hash, verdict, s.Hosts, s.Simulated.Round(time.Second), s.Events, s.Faults, s.Elections, s.Moves, s.Doubts, s.Writes, s.Reads, s.Unknown,
 		s.Applied, s.Settled.Round(100*time.Millisecond))
 }
 
@@ -99,7 +103,7 @@ type world struct {
 
 	// One stream of chance for each concern, so that more draws of one do not
 	// change the others.
-	secretRng, keyRng, peopleRng, hostRng, netRng, faultRng, clientRng *rand.Rand
+	secretRng, keyRng, peopleRng, wanderRng, hostRng, netRng, faultRng, clientRng *rand.Rand
 
 	log       *check.Log
 	history   *check.History
@@ -157,6 +161,11 @@ type world struct {
 	wrong map[string]string
 	// exits of instances that have really ended by themselves.
 	exits map[string]int32
+	// volumes by name, and the last of all that guests wrote.
+	volumes map[string]*data
+	written uint64
+	// wandering counts what people have asked for about a virtual machine.
+	wandering int
 	// halt is nil unless people have stopped the site; stopping: somebody is at it.
 	halt     *halt
 	stopping bool
@@ -246,9 +255,10 @@ func (w *world) run() {
 	for i := range registrars {
 		(&client{world: w, rng: w.rngFor(200 + uint64(i)), number: clients + i + 1, registers: true}).run()
 	}
+	w.wander(1)
 	w.advanceTo(end)
 	w.quiet = true
-	for w.injector.active > 0 && !w.stopped() {
+	for (w.injector.active > 0 || w.wandering > 0) && !w.stopped() {
 		w.advanceTo(w.kernel.now + time.Second)
 	}
 	w.settle()
@@ -268,7 +278,10 @@ func (w *world) schedule(end time.Duration) []nemesis.Fault {
 	for i := range zones {
 		zones[i] = i % 3
 	}
-	return w.options.Tide.schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, w.options.Seed%3 == 0)
+	faults := w.options.Tide.schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, w.options.Seed%3 == 0)
+	faults = append(faults, w.options.Tide.moveFaults(w.wanderRng, w.kernel.now, end)...)
+	slices.SortStableFunc(faults, func(a, b nemesis.Fault) int { return cmp.Compare(a.At, b.At) })
+	return faults
 }
 
 func (w *world) advanceTo(end time.Duration) {
@@ -302,7 +315,8 @@ func (w *world) unsettled() []string {
 	}
 	site := check.Site{
 		May: func(n *skerryv1.Node, p *skerryv1.Placement) bool {
-			return state.WhyNoWork(n, p.GetSpec()) == "" && state.MeetsRequirements(n, p.GetSpec())
+			return state.WhyNoWork(n, p.GetSpec()) == "" && state.MeetsRequirements(n, p.GetSpec()) &&
+				state.WhyNoVolume(n.GetName(), p.GetSpec(), func(name string) *skerryv1.Volume { return w.newest.Volume(project, name) }) == ""
 		},
 		Nodes: w.newest.Nodes(), Workloads: w.newest.Workloads(), Placements: w.newest.Placements(), Needs: needsOf,
 		Starts: w.truth.Starts, Running: map[string][]string{}, Members: map[string][]string{},
@@ -325,5 +339,5 @@ func (w *world) unsettled() []string {
 			}
 		}
 	}
-	return slices.Concat(check.Unsettled(site), w.unsettledSecrets(), w.withoutIdentity(), w.unsettledTrust())
+	return slices.Concat(check.Unsettled(site), w.unsettledSecrets(), w.withoutIdentity(), w.unsettledTrust(), w.unsettledVolumes())
 }
