@@ -43,6 +43,12 @@ func KeepAgain(files env.FS, stateDir string, again *sitev1.BeginAgain, known *s
 	return files.WriteFile(filepath.Join(dir, againFile), encoded, 0o600)
 }
 
+// BeginsAgain tells whether KeepAgain has stored what begins this site epoch.
+func BeginsAgain(files env.FS, stateDir string, epoch uint64) bool {
+	again, err := loadAgain(files, stateDir)
+	return err == nil && again.GetRecover().GetFrom().GetSiteEpoch() == epoch
+}
+
 func loadAgain(files env.FS, stateDir string) (*sitev1.BeginAgain, error) {
 	path := filepath.Join(stateDir, replicaDir, againFile)
 	encoded, err := files.ReadFile(path)

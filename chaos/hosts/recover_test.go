@@ -235,6 +235,9 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	if err != nil || !strings.Contains(out, "node-1 (voter") || !strings.Contains(out, "is lost") {
 		t.Fatal(out)
 	}
+	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, "has recovered the site already") || strings.Contains(out, "restore a backup") {
+		t.Errorf("a second time it said %s", out)
+	}
 	if err := left.StartAgent(); err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,9 @@ func (s *survivor) open() error {
 		return no("it was evicted from the site")
 	case s.raftID == 0:
 		return no("it holds no replica of the log")
+	case kept.Current().GetOrder().GetSiteEpoch() < node.Bundle().SiteEpoch() && agent.BeginsAgain(s.system.FS, s.stateDir, node.Bundle().SiteEpoch()):
+		return problem.New(problem.Conflict, "Node/"+node.Name(), "it has recovered the site already: site epoch %d begins when its agent starts", node.Bundle().SiteEpoch()).
+			WithHint("systemctl start skerry, then: skerry site report")
 	case kept.Current().GetOrder().GetSiteEpoch() < node.Bundle().SiteEpoch():
 		return no("the site was recovered without it: it is in site epoch %d", node.Bundle().SiteEpoch())
 	}
@@ -130,8 +133,11 @@ func (s *survivor) open() error {
 	if s.found, err = coordinator.Salvage(dir, s.raftID, s.logger); err != nil {
 		return no("its replica of the log cannot be read: %w", err)
 	}
-	if s.found.View.Node(node.Name()).GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER {
+	switch known := s.found.View.Node(node.Name()); {
+	case known.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_VOTER:
 		return no("it does not vote")
+	case known.GetWitness():
+		return no("it is a witness: it holds no CA, and cannot sign that the site begins anew")
 	}
 	return nil
 }
