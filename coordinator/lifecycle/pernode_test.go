@@ -80,7 +80,7 @@ func TestASuccessorOnANodeWaitsUntilTheOtherIsGone(t *testing.T) {
 	s.delete("Placement", "agent-1")
 	s.pass(time.Second)
 	s.want("agent-1 on n1, stops, replaced by agent-3", "agent-2 on n2",
-		"agent-3 pending: it stays on its node, and its predecessor may still run: it waits until that is gone")
+		"agent-3 pending: its predecessor may still run on its node: it waits until that is gone")
 	s.nodes["n1"].deaf = false
 	s.pass(time.Second)
 	s.want("agent-2 on n2", "agent-3 on n1")

@@ -196,7 +196,7 @@ func TestWhatStaysIsUpdatedOnItsNode(t *testing.T) {
 	s.applyWorkload(testWorkload("db", 1, stays, args("new")))
 	s.pass(time.Second)
 	s.want("db-1 on n1, stops, replaced by db-2",
-		"db-2 pending: it stays on its node, and its predecessor may still run: it waits until that is gone")
+		"db-2 pending: its predecessor may still run on its node: it waits until that is gone")
 	s.nodes["n1"].deaf = false
 	s.pass(time.Second)
 	s.want("db-2 on n1")

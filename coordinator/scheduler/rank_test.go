@@ -77,7 +77,7 @@ func TestWhatStaysWaitsForItsPredecessor(t *testing.T) {
 	db := template("db", 2, stays)
 	in := with(siteOf(machine("n1", "a"), machine("n2", "b")), db,
 		placement(db, 1, "n1"), stopping(placement(db, 2, "n2")), placement(db, 3, ""))
-	const waits = ": it stays on its node, and its predecessor may still run: it waits until that is gone"
+	const waits = ": its predecessor may still run on its node: it waits until that is gone"
 	if got, want := say(in), "db-3"+waits; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

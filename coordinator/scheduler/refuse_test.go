@@ -78,7 +78,7 @@ func TestWhyNothingCanBegin(t *testing.T) {
 			"web-1: what it asks for makes no sense: "},
 		{"the workload was deleted", Input{Nodes: siteOf(machine("n1", "a")).Nodes, Images: siteOf(machine("n1", "a")).Images,
 			Placements: []*skerryv1.Placement{placement(web, 1, "")}},
-			"web-1: it stays on its node, and its predecessor may still run"},
+			"web-1: its predecessor may still run on its node"},
 		{"each kind of reason is counted", pending(siteOf(
 			machine("n1", "a", isLost), machine("n2", "a", isLost), machine("n3", "a", hasCPU(100)), machine("n4", "b", hasCondition("DiskFull"))), web, 1),
 			"web-1: no node fits: 2 nodes lost, 1 node in need of attention, 1 node without 500m CPU free"},

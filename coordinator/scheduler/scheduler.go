@@ -191,7 +191,7 @@ func (s *site) cannotBegin(c *class) string {
 		return "image " + image + " is one of a " + map[bool]string{true: "disk, not of a container", false: "container, not of a disk"}[disk]
 	}
 	if c.free <= c.workload.bound {
-		return "it stays on its node, and its predecessor may still run: it waits until that is gone"
+		return "its predecessor may still run on its node: it waits until that is gone"
 	}
 	if c.unclear != nil {
 		return "what it asks for makes no sense: " + c.unclear.Error()

@@ -190,11 +190,15 @@ func (s *screen) lastNumber(such *skerryv1.Placement) int {
 // gone is a placement on a node that is lost, of which another one has taken the
 // place.
 func gone(p *skerryv1.Placement, now *timestamppb.Timestamp) *skerryv1.Placement {
-	return &skerryv1.Placement{
+	without := &skerryv1.Placement{
 		Project: p.GetProject(), Name: p.GetName(), Workload: p.GetWorkload(), Node: p.GetNode(), Spec: p.GetSpec(),
 		Generation: p.GetGeneration(), Desired: p.GetDesired(), Created: p.GetCreated(), Status: p.GetStatus(),
 		LostSince: now, ReplacedBy: "another",
 	}
+	if state.IsExclusive(p.GetSpec()) {
+		without.Lapsed = now // its lease ends, and then it is replaced
+	}
+	return without
 }
 
 // lostNode as the scheduler sees it.

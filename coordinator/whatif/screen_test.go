@@ -10,6 +10,7 @@ import (
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // TestTheShortWayTellsTheSame as the controllers, where it is certain: of any
@@ -42,6 +43,8 @@ func TestTheShortWayTellsTheSame(t *testing.T) {
 					w.Priority = uint32(rapid.IntRange(1, 3).Draw(r, "priority"))
 				case 6:
 					waits(w)
+				case 7:
+					w.Replicas, w.Partition = proto.Uint32(min(1, w.GetReplicas())), &skerryv1.Partition{Mode: manifest.Exclusive, Lease: "10s"}
 				}
 			}))
 		}
