@@ -101,6 +101,25 @@ func (h *history) firstWrite(after time.Duration) (time.Duration, bool) {
 	return first, found
 }
 
+// standstill is the longest time between two times in which no write was
+// acknowledged.
+func (h *history) standstill(from, to time.Duration) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ends := []time.Duration{to}
+	for _, o := range h.all {
+		if o.Kind != reads && o.Outcome == done && o.Return >= from && o.Return < to {
+			ends = append(ends, o.Return)
+		}
+	}
+	slices.Sort(ends)
+	longest := time.Duration(0)
+	for _, end := range ends {
+		longest, from = max(longest, end-from), end
+	}
+	return longest
+}
+
 // of are the operations of a window, in the order of their beginnings.
 func (h *history) of(window int) []operation {
 	h.mu.Lock()

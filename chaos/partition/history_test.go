@@ -41,3 +41,36 @@ func TestHistoriesAreJudged(t *testing.T) {
 		})
 	}
 }
+
+func TestAWriteIsWaitedForFromWhereItIsPromised(t *testing.T) {
+	const begun, ended = 100 * time.Second, 160 * time.Second
+	acknowledged := func(at ...time.Duration) *history {
+		h := &history{}
+		for _, end := range at {
+			h.add(operation{Kind: writes, Outcome: done, Call: end - time.Second, Return: end})
+		}
+		// Neither a read nor a write that nobody heard of is one.
+		h.add(operation{Kind: reads, Outcome: done, Return: 130 * time.Second})
+		h.add(operation{Kind: writes, Outcome: unknown, Return: 131 * time.Second})
+		return h
+	}
+	for name, test := range map[string]struct {
+		at         []time.Duration
+		from, want time.Duration
+		late       bool
+	}{
+		"a minute in which nothing is written": {at: []time.Duration{99 * time.Second}, from: begun, want: 62 * time.Second, late: true},
+		"the same, counted from its end":       {at: []time.Duration{99 * time.Second}, from: ended, want: 2 * time.Second},
+		"a gap while it goes on and off":       {at: []time.Duration{101 * time.Second, 141 * time.Second, 142 * time.Second}, from: begun, want: 40 * time.Second, late: true},
+		"now and then a write": {
+			at: []time.Duration{110 * time.Second, 125 * time.Second, 139 * time.Second, 150 * time.Second}, from: begun, want: 15 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := acknowledged(test.at...).standstill(test.from, 162*time.Second)
+			if got != test.want || (len(late(got)) > 0) != test.late {
+				t.Errorf("%s and %q, it should be %s", got, late(got), test.want)
+			}
+		})
+	}
+}

@@ -25,7 +25,7 @@ func report(all []injection, o options) string {
 	fmt.Fprintf(&b, "# What partitions did\n\nWritten by `make chaos-report`; not by hand.\n\n%s\n", conditions(all, o))
 	fmt.Fprintf(&b, "**%d injections: %d passed, %d failed, %d void.**\n\n", counted, counted-bad-voided, bad, voided)
 	b.WriteString(promises)
-	b.WriteString("| nemesis | what is done | times | passed | failed | void | a write again: median, max (s) | whole: median, max (s) |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| nemesis | what is done | times | passed | failed | void | without a write: median, max (s) | whole: median, max (s) |\n|---|---|---|---|---|---|---|---|\n")
 	for _, n := range nemeses {
 		of := slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return in.Nemesis != n.name })
 		b.WriteString(row(n, of))
@@ -38,11 +38,11 @@ func report(all []injection, o options) string {
 
 const promises = `Promised with each of them: no acknowledged write is lost, the history of every register is linearizable (porcupine; reads that are marked stale do not
 count as answers), what is exclusive never runs twice (an outside witness hears every process), no container is restarted and none is ended on a node
-that nothing happened to, a write is acknowledged again within 30 s and the site is whole within 2 min: every node ready and answering, as many voters as there should
+that nothing happened to, writes stand still for 30 s at most and the site is whole within 2 min: every node ready and answering, as many voters as there should
 be, every placement healthy.
 
-"A write again" counts from the beginning of the fault where a majority of the voters is left throughout, from its end (†) otherwise; "whole" from its
-end. An injection before which fewer than 100 operations a second were done is void: it counts neither as passed nor as failed.
+"Without a write" is the longest time in which none was acknowledged: from the beginning of the fault on where a majority of the voters is left throughout, from
+its end on (†) otherwise. "Whole" counts from its end. An injection before which fewer than 100 operations a second were done is void: it counts neither as passed nor as failed.
 
 `
 

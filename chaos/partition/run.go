@@ -47,9 +47,9 @@ type injection struct {
 	// Rate of operations a second before it, Ops that were judged after it.
 	Rate float64 `json:"rate"`
 	Ops  int     `json:"ops"`
-	// Lasted so long; seconds until a write was acknowledged again, counted from its
-	// beginning where a majority was left and from its end otherwise; and until the
-	// site was whole, from its end.
+	// Lasted so long, from before anything was done; the longest time without an
+	// acknowledged write, from its beginning on where a majority was left and from its
+	// end otherwise; and until the site was whole, from its end. All in seconds.
 	Lasted  float64  `json:"lasted"`
 	Write   float64  `json:"write"`
 	Whole   float64  `json:"whole"`
@@ -107,8 +107,9 @@ func (r *run) inject(ctx context.Context, n nemesis) injection {
 
 // strike, wait, end it, and wait until all is well.
 func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injection) (fault, error) {
-	f, err := n.begin(ctx, r.site, rng)
+	// Some strike for all of their time in here.
 	begun := r.load.now()
+	f, err := n.begin(ctx, r.site, rng)
 	if err != nil {
 		return f, err
 	}
@@ -120,26 +121,38 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	}
 	ended := r.load.now()
 	in.Lasted = (ended - begun).Seconds()
-	since := ended
-	if n.serves {
-		since = begun
-	}
+	var again time.Duration
 	err = r.Until(ctx, "a write", writeTime, func(context.Context) error {
-		at, found := r.load.past.firstWrite(since)
+		at, found := r.load.past.firstWrite(ended)
 		if !found {
 			return errors.New("none was acknowledged")
 		}
-		in.Write = (at - since).Seconds()
+		again = at
 		return nil
 	})
 	if err != nil {
 		return f, err
 	}
+	since := ended
+	if n.serves {
+		since = begun
+	}
+	stood := r.load.past.standstill(since, again)
+	in.Write = stood.Seconds()
+	in.Why = append(in.Why, late(stood)...)
 	if err := r.whole(ctx); err != nil {
 		return f, err
 	}
 	in.Whole = (r.load.now() - ended).Seconds()
 	return f, nil
+}
+
+// late says that no write was acknowledged for longer than is promised.
+func late(stood time.Duration) []string {
+	if stood <= writeTime {
+		return nil
+	}
+	return []string{fmt.Sprintf("no write was acknowledged for %.1f s, %s is promised", stood.Seconds(), writeTime)}
 }
 
 // calm waits until all is well and the load has new registers.
