@@ -8,15 +8,19 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"time"
 
 	"skerry.dev/chaos/hosts"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-// voterHalted is the condition of a node whose replica must never run again.
-const voterHalted = "VoterHalted"
+const (
+	// voterHalted is the condition of a node whose replica must never run again,
+	// diskFullCondition of one whose replica has stepped down until there is room.
+	voterHalted       = "VoterHalted"
+	diskFullCondition = "DiskFull"
+)
 
 // ofDisks are the nemeses for which all hosts have disks that can fail.
 var ofDisks = []string{"fsync-eio", "disk-full", "slow-disk", "lost-writes"}
@@ -62,7 +66,8 @@ func diskFull(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	if err != nil {
 		return fault{}, err
 	}
-	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 1, 8)}
+	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 2, 8)}
+	f.sign = &sign{h, diskFullCondition, saysCondition(diskFullCondition)}
 	f.end = func(ctx context.Context) error {
 		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
@@ -101,7 +106,12 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	if err != nil {
 		return fault{}, err
 	}
+	before, err := s.node(ctx, h)
+	if err != nil {
+		return fault{}, err
+	}
 	f := fault{on: h.Name, touched: []*hosts.Host{h}, ended: []*hosts.Host{h}, lasts: seconds(rng, 0, 2)}
+	f.sign = &sign{h, "that it had read a bit that had flipped", givesUp(filepath.Join(h.StateDir(), "raft", strconv.FormatUint(before.GetRaftId(), 10)))}
 	f.end = func(ctx context.Context) error {
 		return errors.Join(h.StartAgent(), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
@@ -209,7 +219,7 @@ func (s *site) mended(ctx context.Context, h *hosts.Host) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(node.GetConditions(), func(c *skerryv1.Condition) bool { return c.GetType() == voterHalted }) {
+	if !saysCondition(voterHalted)(node) {
 		return nil
 	}
 	s.log.Info("a voter has halted", "host", h.Name)

@@ -22,12 +22,14 @@ type nemesis struct {
 type fault struct {
 	// on says to whom.
 	on string
-	// touched hosts may be taken for lost: what runs there may be replaced.
+	// touched hosts may be taken for lost: what may run elsewhere may be replaced.
 	touched []*hosts.Host
 	// ended hosts had no power: nothing on them goes on.
 	ended []*hosts.Host
 	lasts time.Duration
 	end   func(ctx context.Context) error
+	// sign by which it shows that it was felt; nil where nobody can miss it.
+	sign *sign
 }
 
 // nemeses are all that there are, in the order of the report.
@@ -50,12 +52,12 @@ var nemeses = []nemesis{
 	{"power", "the power of one host goes", true, powerOne},
 	{"power-all", "the power of all hosts goes at once; they come back in any order", false, powerAll},
 	{"cpu", "an agent gets 1 to 8 % of a processor", true, starve},
-	{"older-binary", "an agent is updated to an older binary and back", true, older},
+	{"older-binary", "an agent is updated to an older binary, which its node must tell, and back", true, older},
 	{"fsync-eio", "fsync fails on a voter's disk, at times while its agent is started again and again; its replica must halt", true, syncFails},
-	{"disk-full", "a voter's disk is full, 1 to 8 s", true, diskFull},
+	{"disk-full", "a voter's disk is full, 2 to 8 s; its node must say so", true, diskFull},
 	{"slow-disk", "each fsync of a voter takes 20 ms to 1.5 s longer", true, slowDisk},
 	{"lost-writes", "the power of one host or of all goes, and with it all that no fsync had brought to the disk", false, lostWrites},
-	{"corruption", "bits flip in one to three files of a voter's log while its agent is down", true, corrupt},
+	{"corruption", "bits flip in one to three files of a voter's log while its agent is down; void when its replica did not find it", true, corrupt},
 	{"clock-jump", "the wall clock of an agent jumps by a minute to ten years", true, clockJump},
 	{"clock-drift", "the wall clock of an agent runs up to twice as fast, or stands still", true, clockDrift},
 	{"replace-voter", "a voter is evicted; its machine is made anew and joins again", true, replaceVoter},

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"skerry.dev/chaos/hosts"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // begin of a fault.
@@ -47,12 +49,47 @@ func zone(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 }
 
 func cutOff(ctx context.Context, s *site, rng *rand.Rand, few []*hosts.Host) (fault, error) {
-	// The coordinator may be on either side, so either may be taken for lost.
-	f := fault{on: names(few), touched: s.Hosts, lasts: seconds(rng, 1, 8), end: s.Heal}
-	return f, s.Cut(ctx, few, s.others(few...))
+	voters, err := s.voters(ctx)
+	if err != nil {
+		return fault{}, err
+	}
+	rest := s.others(few...)
+	f := fault{on: names(few), touched: fewerVotes(voters, few, rest), lasts: seconds(rng, 1, 8), end: s.Heal}
+	return f, s.Cut(ctx, few, rest)
 }
 
-// ring leaves each host its two neighbours.
+// fewerVotes is the side of a cut that has no majority of the voters: nobody there
+// can take anything for lost, and the other side takes it for lost.
+func fewerVotes(voters []string, a, b []*hosts.Host) []*hosts.Host {
+	of := func(side []*hosts.Host) int {
+		return len(slices.DeleteFunc(slices.Clone(side), func(h *hosts.Host) bool { return !slices.Contains(voters, h.Name) }))
+	}
+	if of(a) > of(b) {
+		return b
+	}
+	return a
+}
+
+// voters of the site, by their names.
+func (s *site) voters(ctx context.Context) (voters []string, err error) {
+	err = s.Until(ctx, "the voters", writeTime, func(ctx context.Context) error {
+		status, err := s.Status(ctx)
+		if err != nil {
+			return err
+		}
+		voters = nil
+		for _, node := range status.GetNodes() {
+			if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
+				voters = append(voters, node.GetName())
+			}
+		}
+		return nil
+	})
+	return voters, err
+}
+
+// ring leaves each host its two neighbours. Whoever coordinates may take the others
+// for lost.
 func ring(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	order, n := rng.Perm(len(s.Hosts)), len(s.Hosts)
 	f := fault{on: "all", touched: s.Hosts, lasts: seconds(rng, 1, 8), end: s.Heal}
@@ -67,7 +104,7 @@ func ring(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, nil
 }
 
-// bridge leaves one host that both halves reach.
+// bridge leaves one host that both halves reach: nobody may take it for lost.
 func bridge(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	order, half := rng.Perm(len(s.Hosts)), len(s.Hosts)/2
 	var a, b []*hosts.Host
@@ -78,17 +115,18 @@ func bridge(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 			b = append(b, s.Hosts[number])
 		}
 	}
-	f := fault{on: s.Hosts[order[0]].Name + " between", touched: s.Hosts, lasts: seconds(rng, 1, 8), end: s.Heal}
+	f := fault{on: s.Hosts[order[0]].Name + " between", touched: s.others(s.Hosts[order[0]]), lasts: seconds(rng, 1, 8), end: s.Heal}
 	return f, s.Cut(ctx, a, b)
 }
 
-// oneWayIn: a host hears nobody, oneWayOut: nobody hears it.
+// oneWayIn: a host hears nobody, oneWayOut: nobody hears it. When it coordinates it
+// cannot do so any more, and so takes nobody for lost.
 func oneWayIn(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	h, err := either(ctx, s, rng)
 	if err != nil {
 		return fault{}, err
 	}
-	f := fault{on: h.Name, touched: s.Hosts, lasts: seconds(rng, 1, 8), end: s.Heal}
+	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 1, 8), end: s.Heal}
 	for _, other := range s.others(h) {
 		err = errors.Join(err, h.Deafen(ctx, other))
 	}
@@ -100,7 +138,7 @@ func oneWayOut(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	if err != nil {
 		return fault{}, err
 	}
-	f := fault{on: h.Name, touched: s.Hosts, lasts: seconds(rng, 1, 8), end: s.Heal}
+	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 1, 8), end: s.Heal}
 	for _, other := range s.others(h) {
 		err = errors.Join(err, other.Deafen(ctx, h))
 	}
@@ -134,7 +172,14 @@ func impair(ctx context.Context, s *site, rng *rand.Rand, link hosts.Link, how s
 	if err != nil {
 		return fault{}, err
 	}
-	f := fault{on: h.Name + ", " + how, touched: s.Hosts, lasts: seconds(rng, 2, 8), end: s.Heal}
+	coordinator, err := leader(ctx, s, rng)
+	if err != nil {
+		return fault{}, err
+	}
+	f := fault{on: h.Name + ", " + how, touched: []*hosts.Host{h}, lasts: seconds(rng, 2, 8), end: s.Heal}
+	if h == coordinator {
+		f.touched = s.Hosts // through such a line it may take anybody for lost
+	}
 	return f, h.Impair(ctx, link)
 }
 
@@ -145,7 +190,7 @@ func flapping(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 		return fault{}, err
 	}
 	times := 3 + rng.IntN(6)
-	f := fault{on: fmt.Sprintf("%s, %d times", h.Name, times), touched: s.Hosts, end: s.Heal}
+	f := fault{on: fmt.Sprintf("%s, %d times", h.Name, times), touched: []*hosts.Host{h}, end: s.Heal}
 	for range times {
 		if err := s.Cut(ctx, []*hosts.Host{h}, s.others(h)); err != nil {
 			return f, err

@@ -57,6 +57,7 @@ func pair(chosen []nemesis, rng *rand.Rand) nemesis {
 			on:      line.on + "; " + other.on,
 			touched: s.Hosts,
 			ended:   slices.Concat(line.ended, other.ended),
+			sign:    other.sign,
 			lasts:   max(line.lasts, other.lasts),
 			// The line is mended first: what ends the other one may need it.
 			end: func(ctx context.Context) error { return errors.Join(line.end(ctx), other.end(ctx)) },

@@ -136,7 +136,12 @@ func older(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	if s.older == "" {
 		return fault{}, errors.New("there is no older binary: -older")
 	}
+	version, err := versionOf(ctx, s.older)
+	if err != nil {
+		return fault{}, err
+	}
 	f := fault{on: h.Name + ", " + s.olderCommit, touched: []*hosts.Host{h}, lasts: seconds(rng, 2, 6)}
+	f.sign = &sign{h, "the version " + version, saysVersion(version)}
 	change := func(binary string) error {
 		if err := h.StopAgent(); err != nil {
 			return err

@@ -38,11 +38,13 @@ func report(all []injection, o options) string {
 
 const promises = `Promised with each of them: no acknowledged write is lost, the history of every register is linearizable (porcupine; reads that are marked stale do not
 count as answers), what is exclusive never runs twice (an outside witness hears every process), no container is restarted and none is ended on a node
-that nothing happened to, writes stand still for 30 s at most and the site is whole within 2 min: every node ready and answering, as many voters as there should
+that nothing happened to (what belongs to each node on no node that kept its power; what is exclusive as long as its coordinator stays and writes stand still for
+no more than 1.5 s), writes stand still for 30 s at most and the site is whole within 2 min: every node ready and answering, as many voters as there should
 be, every placement healthy.
 
 "Without a write" is the longest time in which none was acknowledged: from the beginning of the fault on where a majority of the voters is left throughout, from
-its end on (†) otherwise. "Whole" counts from its end. An injection before which fewer than 100 operations a second were done is void: it counts neither as passed nor as failed.
+its end on (†) otherwise. "Whole" counts from its end. An injection before which fewer than 100 operations a second were done is void, and so is one that was not felt where that can be told: a disk that is full, an
+older binary, bits that have flipped. It counts neither as passed nor as failed.
 
 `
 

@@ -32,7 +32,7 @@ type verdict string
 const (
 	passed verdict = "passed"
 	failed verdict = "failed"
-	// void: there was too little load before it.
+	// void: there was too little load before it, or it was not felt.
 	void verdict = "void"
 )
 
@@ -55,6 +55,8 @@ type injection struct {
 	Whole   float64  `json:"whole"`
 	Verdict verdict  `json:"verdict"`
 	Why     []string `json:"why,omitempty"`
+	// missed: no sign that it was felt was seen.
+	missed bool
 }
 
 // run carries injections out, one after the other.
@@ -76,7 +78,7 @@ func (r *run) inject(ctx context.Context, n nemesis) injection {
 		return r.broken(ctx, in, fmt.Errorf("before it: %w", err))
 	}
 	in.At, in.Rate = time.Now(), r.rate(ctx)
-	before, err := r.containers()
+	before, epoch, err := r.look(ctx)
 	if err != nil {
 		return r.broken(ctx, in, err)
 	}
@@ -85,22 +87,33 @@ func (r *run) inject(ctx context.Context, n nemesis) injection {
 	if err != nil {
 		return r.broken(ctx, in, err)
 	}
-	after, err := r.containers()
+	after, last, err := r.look(ctx)
 	if err != nil {
 		return r.broken(ctx, in, err)
 	}
-	in.Why = append(in.Why, harmed(forget(before, f), after, f.names())...)
+	in.Why = append(in.Why, harmed(forget(before, f), after, f.names(), leases(n, in, epoch == last))...)
 	in.Why = append(in.Why, r.twice()...)
 	ops, err := r.load.next(ctx)
 	in.Ops = len(ops)
 	in.Why = append(in.Why, judge(ops)...)
-	switch {
-	case len(in.Why) > 0 || err != nil:
+	if len(in.Why) > 0 || err != nil {
 		return r.kept(in, ops, err)
-	case in.Rate < leastRate:
+	}
+	return in.unharmed(f)
+}
+
+// unharmed is an injection in which nothing was found: it has passed if it could have
+// failed.
+func (in injection) unharmed(f fault) injection {
+	if in.Rate < leastRate {
+		in.Why = append(in.Why, fmt.Sprintf("%.0f operations a second before it", in.Rate))
+	}
+	if in.missed {
+		in.Why = append(in.Why, f.sign.missed())
+	}
+	in.Verdict = passed
+	if len(in.Why) > 0 {
 		in.Verdict = void
-	default:
-		in.Verdict = passed
 	}
 	return in
 }
@@ -113,6 +126,8 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	if err != nil {
 		return f, err
 	}
+	felt := r.watch(ctx, f.sign)
+	defer func() { in.missed = !felt() }()
 	if err := hosts.Sleep(ctx, f.lasts); err != nil {
 		return f, err
 	}
@@ -145,6 +160,26 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	}
 	in.Whole = (r.load.now() - ended).Seconds()
 	return f, nil
+}
+
+// look at what runs, and at the epoch of the site.
+func (r *run) look(ctx context.Context) (all map[string]map[string]string, epoch string, err error) {
+	err = r.Until(ctx, "what runs where", writeTime, func(ctx context.Context) error {
+		status, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		epoch = status.GetFreshness().GetEpoch()
+		all, err = r.containers()
+		return err
+	})
+	return all, epoch, err
+}
+
+// leases were to be had all the time: from the same coordinator, since a node
+// notices only after two seconds that another one is to be asked.
+func leases(n nemesis, in injection, sameEpoch bool) bool {
+	return n.serves && sameEpoch && time.Duration(in.Write*float64(time.Second)) <= leaseGap
 }
 
 // late says that no write was acknowledged for longer than is promised.

@@ -256,24 +256,42 @@ func (s *site) containers() (map[string]map[string]string, error) {
 	return all, nil
 }
 
+// What runs on each node, and what is exclusive, by the names of their containers.
+const (
+	perNode   = "each-"
+	exclusive = "db-"
+)
+
 // harmed are containers that nothing happened to and that are no more, or others
-// than before. On hosts that were touched a container may have been replaced,
-// but none restarted.
-func harmed(before, after map[string]map[string]string, touched map[string]bool) []string {
+// than before. None is restarted on a host that kept its power. On one that was
+// touched, what may run elsewhere may have been replaced; what belongs to each node
+// has gone on there too. What is exclusive lives by its lease: it must have gone on
+// where its node was fine and leases were to be had, and otherwise is judged by
+// its witness.
+func harmed(before, after map[string]map[string]string, touched map[string]bool, leases bool) []string {
 	var found []string
 	for host, containers := range before {
 		for name, was := range containers {
 			is, there := after[host][name]
+			fine := !touched[host]
+			mayGo := !fine && !strings.Contains(name, perNode)
+			if strings.Contains(name, exclusive) {
+				mayGo = !fine || !leases
+			}
 			switch {
-			case strings.Contains(name, "db-"):
-				// It is judged by its witness.
-			case there && is != was:
+			case there && is != was && (!mayGo || !strings.Contains(name, exclusive)):
 				found = append(found, fmt.Sprintf("%s on %s was restarted (%s, now %s)", name, host, was, is))
-			case !there && !touched[host]:
+			case !there && !mayGo && fine:
 				found = append(found, fmt.Sprintf("%s on %s was ended, though its node was fine", name, host))
+			case !there && !mayGo:
+				found = append(found, fmt.Sprintf("%s on %s was ended, though it belongs there", name, host))
 			}
 		}
 	}
 	slices.Sort(found)
 	return found
 }
+
+// leaseGap is how long writes may stand still without a lease being lost: those of
+// the exclusive one, of 5 s, are renewed at a third, and end 1.1 s early.
+const leaseGap = 1500 * time.Millisecond
