@@ -87,6 +87,9 @@ func strikeAll(ctx context.Context, o options) (err error) {
 	if err == nil && o.pairs {
 		err = pairable(chosen)
 	}
+	if err == nil {
+		err = o.check(chosen)
+	}
 	if err != nil {
 		return err
 	}

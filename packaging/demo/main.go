@@ -24,6 +24,10 @@ func main() {
 	web := flag.String("web", "packaging/demo/web.yaml", "manifest to apply")
 	keep := flag.Bool("keep", false, "leave the site up")
 	flag.Parse()
+	if err := checkArguments(flag.Args(), *binary, *web); err != nil {
+		fmt.Fprintln(os.Stderr, "demo: "+err.Error())
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *binary, *web, *keep)
 	stop()
@@ -31,6 +35,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "\ndemo: "+err.Error())
 		os.Exit(1)
 	}
+}
+
+// checkArguments before anything is made, or what an earlier demo left is removed.
+func checkArguments(rest []string, binary, web string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is no flag, and what follows it was not read", rest[0])
+	}
+	if err := hosts.Program(binary); err != nil {
+		return fmt.Errorf("-binary: %w; make build makes bin/skerry", err)
+	}
+	text, err := os.Open(web)
+	if err != nil {
+		return fmt.Errorf("-web: the manifest cannot be read: %w", err)
+	}
+	return text.Close()
 }
 
 func run(ctx context.Context, binary, web string, keep bool) (err error) {
