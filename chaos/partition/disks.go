@@ -60,16 +60,18 @@ func syncFails(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, h.Disk("eio")
 }
 
-// diskFull: there is no room on a disk, for a while.
+// diskFull: from one write to the next there is no room on a disk, for a while. What
+// ends by that is started again, and its node must say what it lacks.
 func diskFull(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	h, err := aVoter(ctx, s, rng)
 	if err != nil {
 		return fault{}, err
 	}
-	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 2, 8)}
+	f := fault{on: h.Name, touched: []*hosts.Host{h}, lasts: seconds(rng, 0, 1)}
 	f.sign = &sign{h, diskFullCondition, saysCondition(diskFullCondition)}
+	full := seconds(rng, 4, 8) // conditions are told every two seconds
 	f.end = func(ctx context.Context) error {
-		return errors.Join(h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h))
+		return errors.Join(s.nursed(ctx, h, full), h.Disk("ok"), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
 	return f, h.Disk("full")
 }
@@ -111,14 +113,16 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 		return fault{}, err
 	}
 	f := fault{on: h.Name, touched: []*hosts.Host{h}, ended: []*hosts.Host{h}, lasts: seconds(rng, 0, 2)}
-	f.sign = &sign{h, "that it had read a bit that had flipped", givesUp(filepath.Join(h.StateDir(), "raft", strconv.FormatUint(before.GetRaftId(), 10)))}
+	// Beside it may lie what is left of replicas that nobody reads any more.
+	replica := filepath.Join(h.StateDir(), "raft", strconv.FormatUint(before.GetRaftId(), 10))
+	f.sign = &sign{h, "that it had read a bit that had flipped", givesUp(replica)}
 	f.end = func(ctx context.Context) error {
 		return errors.Join(h.StartAgent(), s.onItsFeet(ctx, h), s.mended(ctx, h))
 	}
 	if err := h.KillAgent(); err != nil {
 		return f, err
 	}
-	return f, flip(filepath.Join(h.StateDir(), "raft"), rng)
+	return f, flip(replica, rng)
 }
 
 // flip one bit in each of a few files below a directory.

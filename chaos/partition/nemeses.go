@@ -54,7 +54,7 @@ var nemeses = []nemesis{
 	{"cpu", "an agent gets 1 to 8 % of a processor", true, starve},
 	{"older-binary", "an agent is updated to an older binary, which its node must tell, and back", true, older},
 	{"fsync-eio", "fsync fails on a voter's disk, at times while its agent is started again and again; its replica must halt", true, syncFails},
-	{"disk-full", "a voter's disk is full, 2 to 8 s; its node must say so", true, diskFull},
+	{"disk-full", "a voter's disk is full from one write to the next, 4 to 9 s; its agent is started again, and its node must say so", true, diskFull},
 	{"slow-disk", "each fsync of a voter takes 20 ms to 1.5 s longer", true, slowDisk},
 	{"lost-writes", "the power of one host or of all goes, and with it all that no fsync had brought to the disk", false, lostWrites},
 	{"corruption", "bits flip in one to three files of a voter's log while its agent is down; void when its replica did not find it", true, corrupt},
