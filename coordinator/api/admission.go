@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -20,6 +21,11 @@ const (
 	maxWorking = 64
 	maxQueued  = 512
 	maxTurn    = time.Second
+	// When some have been waiting all the time for overdue, more come than can be
+	// worked on, and who waits long is answered when nobody listens any more: then
+	// each waits for shortTurn at most.
+	overdue   = 500 * time.Millisecond
+	shortTurn = 350 * time.Millisecond
 )
 
 // isFree tells whether a call waits for no turn: those by which people and programs
@@ -43,6 +49,11 @@ type admission struct {
 	clock   env.Clock
 	working chan struct{}
 	queued  chan struct{}
+
+	mu sync.Mutex
+	// waiting calls, and since when there have been some without a break.
+	waiting int
+	since   time.Duration
 }
 
 func newAdmission(clock env.Clock) *admission {
@@ -52,15 +63,15 @@ func newAdmission(clock env.Clock) *admission {
 // admitted bounds how much is worked on at a time, whoever asks.
 func (s *Server) admitted(next http.Handler) http.Handler {
 	admission := newAdmission(s.Clock)
+	tooMuch := newRefusal("1", problem.New(problem.Exhausted, "site "+s.Site, "%s has more to do than it can", s.Node).
+		WithHint("nothing was changed; try again in a second, and call less often"))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isFree(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
 		if !admission.enter(r) {
-			w.Header().Set("Retry-After", "1")
-			writeError(w, r, problem.New(problem.Exhausted, "site "+s.Site, "%s has more to do than it can", s.Node).
-				WithHint("nothing was changed; try again in a second, and call less often"))
+			tooMuch.write(w, r)
 			return
 		}
 		defer func() { <-admission.working }()
@@ -81,8 +92,9 @@ func (a *admission) enter(r *http.Request) bool {
 	default:
 		return false
 	}
-	timer := a.clock.NewTimer(maxTurn)
+	timer := a.clock.NewTimer(a.wait())
 	defer timer.Stop()
+	defer a.leave()
 	select {
 	case a.working <- struct{}{}:
 		return true
@@ -91,4 +103,26 @@ func (a *admission) enter(r *http.Request) bool {
 	case <-r.Context().Done():
 		return false
 	}
+}
+
+// wait in the queue, for how long at most.
+func (a *admission) wait() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.clock.Elapsed()
+	if a.waiting == 0 {
+		a.since = now
+	}
+	a.waiting++
+	if now-a.since >= overdue {
+		return shortTurn
+	}
+	return maxTurn
+}
+
+// leave the queue.
+func (a *admission) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting--
 }

@@ -7,9 +7,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/problem"
 )
 
 func TestTooMuchToDoIsRefusedAtOnceAndWhatWaitsGetsItsTurn(t *testing.T) {
@@ -82,6 +86,66 @@ func TestWhoseTurnDoesNotComeIsRefused(t *testing.T) {
 			t.Error("it still waits")
 		}
 	})
+}
+
+// TestWhereManyWaitAllTheTimeEachWaitsShortly: a burst is worked off, a flood is refused
+// before nobody listens any more.
+func TestWhereManyWaitAllTheTimeEachWaitsShortly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(bubbleClock{env.NewSystem().Clock, time.Now()})
+		for range maxWorking {
+			a.working <- struct{}{}
+		}
+		waited := func() time.Duration {
+			begun := time.Now()
+			if a.enter(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)) {
+				t.Error("it came in")
+			}
+			return time.Since(begun)
+		}
+		if took := waited(); took != maxTurn {
+			t.Errorf("the first one waited for %s", took)
+		}
+		var others sync.WaitGroup
+		others.Go(func() { waited() })
+		time.Sleep(overdue)
+		if took := waited(); took != shortTurn {
+			t.Errorf("one waited for %s while others did all the time", took)
+		}
+		others.Wait()
+		if took := waited(); took != maxTurn {
+			t.Errorf("one waited for %s after nobody had", took)
+		}
+	})
+}
+
+// bubbleClock has the elapsed time of a test's bubble; the machine's goes on in it.
+type bubbleClock struct {
+	env.Clock
+	begun time.Time
+}
+
+func (c bubbleClock) Elapsed() time.Duration { return time.Since(c.begun) }
+
+// TestARefusalIsMadeOnceAndReadsLikeAnyOther: in each form of the protocol.
+func TestARefusalIsMadeOnceAndReadsLikeAnyOther(t *testing.T) {
+	f := newRefusal("1", problem.New(problem.Exhausted, "site reef", "too much").WithHint("wait"))
+	for _, kind := range []string{"application/proto", "application/json", "application/grpc"} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://n1:7600/", nil)
+		request.Header.Set("Content-Type", kind)
+		got, want := httptest.NewRecorder(), httptest.NewRecorder()
+		f.write(got, request)
+		f.compose(want, request)
+		if got.Code != want.Code || got.Body.String() != want.Body.String() {
+			t.Errorf("%s: %d %q, not %d %q", kind, got.Code, got.Body, want.Code, want.Body)
+		}
+		for _, recorder := range []*httptest.ResponseRecorder{got, want} {
+			recorder.Header().Del("Trailer") // of gRPC, in any order
+		}
+		if diff := cmp.Diff(want.Header(), got.Header()); diff != "" || got.Header().Get("Retry-After") != "1" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
+		}
+	}
 }
 
 func TestWhatLastsAndWhatTellsOfTheSiteWaitsForNoTurn(t *testing.T) {
