@@ -133,7 +133,7 @@ sim: ## replay one simulated site: make sim SEED=n, of a campaign with PACE=camp
 
 .PHONY: sim-shrink
 sim-shrink: ## shrink a seed that fails to a script in chaos/sim/regress: make sim-shrink SEED=n NAME=name
-	SKERRY_SIM_SHRINK=$(NAME) SKERRY_SIM_SEED=$(SEED) SKERRY_SIM_PACE=$(PACE) SKERRY_SIM_BUG=$(BUG) $(GO) test $(FRESH) -v -timeout 0 -run '^TestShrink$$' ./chaos/sim
+	SKERRY_SIM_SHRINK=$(NAME) SKERRY_SIM_SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) SKERRY_SIM_PACE=$(PACE) SKERRY_SIM_BUG=$(BUG) $(GO) test $(FRESH) -v -timeout 0 -run '^TestShrink$$' ./chaos/sim
 
 SEEDS ?= 200
 .PHONY: sim-campaign

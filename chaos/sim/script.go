@@ -22,6 +22,9 @@ type Script struct {
 	Bug    Bug
 	Rule   check.Rule
 	Faults time.Duration
+	// As in Options.
+	Tide              Tide
+	Witness, Rehearse bool
 	// People are the requests that are made; Everybody makes all of the seed.
 	People    []string
 	Everybody bool
@@ -30,7 +33,9 @@ type Script struct {
 
 // Options to run it.
 func (s Script) Options() Options {
-	o := Options{Seed: s.Seed, Bug: s.Bug, Faults: s.Faults, Plan: append([]nemesis.Fault{}, s.Plan...)}
+	o := Options{
+		Seed: s.Seed, Bug: s.Bug, Faults: s.Faults, Plan: append([]nemesis.Fault{}, s.Plan...), Tide: s.Tide, Witness: s.Witness, Rehearse: s.Rehearse,
+	}
 	if !s.Everybody {
 		o.People = map[string]bool{}
 		for _, id := range s.People {
@@ -48,6 +53,15 @@ func (s Script) String() string {
 		fmt.Fprintf(&b, "bug %s\n", s.Bug)
 	}
 	fmt.Fprintf(&b, "for %v\n", s.Faults)
+	if s.Tide != (Tide{}) {
+		fmt.Fprintf(&b, "tide %v %v\n", s.Tide.Wave, s.Tide.Calm)
+	}
+	if s.Witness {
+		b.WriteString("witness\n")
+	}
+	if s.Rehearse {
+		b.WriteString("rehearse\n")
+	}
 	if s.Everybody {
 		b.WriteString("people everybody\n")
 	} else {
@@ -106,6 +120,15 @@ func (s *Script) set(key, rest string) (err error) {
 		s.Seed, err = strconv.ParseUint(rest, 10, 64)
 	case "for":
 		s.Faults, err = time.ParseDuration(rest)
+	case "tide":
+		wave, calm, _ := strings.Cut(rest, " ")
+		if s.Tide.Wave, err = time.ParseDuration(wave); err == nil {
+			s.Tide.Calm, err = time.ParseDuration(calm)
+		}
+	case "witness":
+		s.Witness = true
+	case "rehearse":
+		s.Rehearse = true
 	case "people":
 		s.People, s.Everybody = strings.Fields(rest), rest == "everybody"
 	case "fault":

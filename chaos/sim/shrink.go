@@ -21,7 +21,7 @@ func Shrink(options Options, failed Result, tries int, run func(Options) Result)
 	k := &shrinker{run: run, left: tries}
 	s := Script{
 		Found: failed.Violation.Message, Rule: failed.Violation.Rule, Seed: options.Seed, Bug: options.Bug,
-		Faults: options.Faults, Everybody: true, Plan: failed.plan, People: failed.acts,
+		Faults: options.Faults, Tide: options.Tide, Witness: options.Witness, Rehearse: options.Rehearse, Everybody: true, Plan: failed.plan, People: failed.acts,
 	}
 	if during := failed.At - openTime; during > 0 && during < s.Faults {
 		s.Faults = (during + time.Second).Truncate(time.Second)

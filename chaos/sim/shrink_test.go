@@ -1,9 +1,13 @@
 package sim
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +44,7 @@ func TestDropKeepsWhatIsNeededAlone(t *testing.T) {
 func TestAScriptReadsAsItIsWritten(t *testing.T) {
 	want := Script{
 		Found: "what was not synced was lost", Seed: 7, Bug: SkipSync, Rule: check.NothingLost, Faults: 90 * time.Second,
+		Tide: Tide{Wave: 3 * time.Minute, Calm: 57 * time.Minute}, Witness: true, Rehearse: true,
 		People: []string{"client-1-3", "client-5-2"},
 		Plan: []nemesis.Fault{
 			{At: time.Second, For: 300 * time.Millisecond, Kind: nemesis.PowerOff, Hosts: []int{0, 2}, Seed: 1 << 63},
@@ -53,7 +58,7 @@ func TestAScriptReadsAsItIsWritten(t *testing.T) {
 	}
 	for _, wrong := range []string{
 		"fault at 1s for 2s nonsense seed 1 of n1", "fault at 1s power-off", "fault at x for 2s crash seed 1 of n1",
-		"fault at 1s for 2s crash seed 1 of n0", "sed 1", "seed one", "for ever",
+		"fault at 1s for 2s crash seed 1 of n0", "sed 1", "seed one", "for ever", "tide 1s", "tide",
 	} {
 		if _, err := ParseScript(wrong); err == nil {
 			t.Errorf("%q is taken for a script", wrong)
@@ -109,21 +114,107 @@ func findsBug(t *testing.T, script Script) {
 	t.Errorf("no seed up to %d breaks %q: make it anew with make sim-shrink BUG=%s", script.Seed-1, script.Rule, script.Bug)
 }
 
-// TestShrink shrinks the seed of SKERRY_SIM_SHRINK, with the bug and at the pace that
-// are given, and writes the script.
+// TestWhatARunWasGivenIsKept: a script that leaves something out replays another run.
+func TestWhatARunWasGivenIsKept(t *testing.T) {
+	given := Options{
+		Seed: 9, Faults: time.Hour, Bug: SkipSync, Tide: Tide{Wave: time.Minute, Calm: 9 * time.Minute}, Witness: true, Rehearse: true,
+	}
+	failed := Result{Violation: &check.Violation{Rule: check.NothingLost}, At: openTime + time.Minute}
+	var tried []Options
+	script := Shrink(given, failed, 10, func(o Options) Result {
+		tried = append(tried, o)
+		return failed
+	})
+	read, err := ParseScript(script.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range append(tried, read.Options()) {
+		if o.Seed != given.Seed || o.Bug != given.Bug || o.Tide != given.Tide || o.Witness != given.Witness || o.Rehearse != given.Rehearse {
+			t.Errorf("%+v is another run than %+v", o, given)
+		}
+	}
+}
+
+// shrinking is what make sim-shrink was asked for.
+func shrinking(name, seed, pace, bug string) (Options, error) {
+	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+		return Options{}, fmt.Errorf("NAME=%q names no file in %s: make sim-shrink SEED=n NAME=name", name, regressDir)
+	}
+	options, known := paces[pace]
+	if !known {
+		return Options{}, fmt.Errorf("PACE=%q is none of %q", pace, slices.Sorted(maps.Keys(paces)))
+	}
+	if bug != "" && !slices.Contains(bugNames(), bug) {
+		return Options{}, fmt.Errorf("BUG=%q is no planted bug; these are: %s", bug, strings.Join(bugNames(), ", "))
+	}
+	number, err := strconv.ParseUint(seed, 10, 64)
+	if err != nil {
+		return Options{}, fmt.Errorf("SEED=%q is no number: make sim-shrink SEED=n NAME=name", seed)
+	}
+	options.Seed, options.Bug = number, Bug(bug)
+	return options, nil
+}
+
+// bugNames are all planted bugs, as their declarations name them.
+func bugNames() []string {
+	text, err := os.ReadFile("bugs.go")
+	if err != nil {
+		panic(err) // tests run where the package is
+	}
+	var names []string
+	for _, found := range regexp.MustCompile(`\sBug = "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1) {
+		names = append(names, found[1])
+	}
+	return names
+}
+
+func TestWhatIsToBeShrunkIsChecked(t *testing.T) {
+	if len(bugNames()) < 25 {
+		t.Errorf("only %q are known as bugs", bugNames())
+	}
+	for _, test := range []struct{ name, seed, pace, bug, says string }{
+		{name: "lost", seed: "7"},
+		{name: "lost", seed: "7", pace: "night", bug: string(SkipSync)},
+		{seed: "7", says: "NAME"},
+		{name: "../lost", seed: "7", says: "NAME"},
+		{name: "lost", says: "SEED"},
+		{name: "lost", seed: "seven", says: "SEED"},
+		{name: "lost", seed: "7", pace: "nightly", says: "PACE"},
+		{name: "lost", seed: "7", bug: "skip-syncs", says: "BUG"},
+	} {
+		_, err := shrinking(test.name, test.seed, test.pace, test.bug)
+		if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+			t.Errorf("%+v: it says %v", test, err)
+		}
+	}
+}
+
+// TestShrink shrinks the seed of SKERRY_SIM_SEED, with the bug and at the pace that
+// are given, and writes the script of the name SKERRY_SIM_SHRINK, if that breaks the
+// rule too.
 func TestShrink(t *testing.T) {
-	name := os.Getenv("SKERRY_SIM_SHRINK")
-	if name == "" {
+	name, asked := os.LookupEnv("SKERRY_SIM_SHRINK")
+	if !asked {
 		t.Skip("nothing to shrink: make sim-shrink SEED=n NAME=name")
 	}
-	options, seed := paces[os.Getenv("SKERRY_SIM_PACE")], seedOf(t)
-	options.Seed, options.Bug = seed, Bug(os.Getenv("SKERRY_SIM_BUG"))
+	options, err := shrinking(name, os.Getenv("SKERRY_SIM_SEED"), os.Getenv("SKERRY_SIM_PACE"), os.Getenv("SKERRY_SIM_BUG"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	result := simulate(t, options)
 	if result.Violation == nil {
-		t.Fatalf("seed %d breaks no rule: %v", seed, result)
+		t.Fatalf("seed %d breaks no rule: %v", options.Seed, result)
 	}
 	script := Shrink(options, result, shrinkTries, func(o Options) Result { return simulate(t, o) })
 	t.Logf("from %d faults and %d requests:\n%v", len(result.plan), len(result.acts), script)
+	read, err := ParseScript(script.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := simulate(t, read.Options()); again.Violation == nil || again.Violation.Rule != script.Rule {
+		t.Fatalf("the script does not break %q, so it is not written: %v", script.Rule, again)
+	}
 	if err := os.WriteFile(filepath.Join(regressDir, name+".txt"), []byte(script.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
