@@ -216,6 +216,7 @@ func (f *facts) workConditions() []*skerryv1.Condition {
 	for _, c := range []*skerryv1.Condition{
 		{Type: "ContainerdDown", Message: f.supervisor.Trouble()},
 		{Type: "GuardDown", Message: f.leases.Trouble()},
+		{Type: "GuardRefuses", Message: f.leases.Refused()},
 		{Type: "NamesDown", Message: names},
 		{Type: "VolumeOverSize", Message: f.overSize},
 	} {

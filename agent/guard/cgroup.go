@@ -52,30 +52,32 @@ func (c cgroups) dirOf(target string) (string, error) {
 	return filepath.Join(c.root, path), nil
 }
 
-// kill tells whether nothing is left. thawed: what is empty is not frozen.
-func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
+// kill tells whether something was found, and whether nothing is left. thawed: what
+// is empty is not frozen.
+func (c cgroups) kill(target string, thawed bool) (found, gone bool, err error) {
 	dir, err := c.dirOf(target)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	if thawed {
 		if len(c.pids(dir, 0)) == 0 {
 			_ = c.freeze(dir, false) // there may be none any more
-			return true, nil
+			return false, true, nil
 		}
 		defer func() { _ = c.freeze(dir, false) }()
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return false, err
+		return false, false, err
 	}
 	if err := c.freeze(dir, true); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return false, false, err
 	}
 	for range tries {
 		pids := c.pids(dir, 0)
 		if len(pids) == 0 {
-			return true, nil
+			return found, true, nil
 		}
+		found = true
 		for _, pid := range pids {
 			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone by now
 		}
@@ -88,7 +90,7 @@ func (c cgroups) kill(target string, thawed bool) (gone bool, err error) {
 			pause(shortly)
 		}
 	}
-	return len(c.pids(dir, 0)) == 0, nil
+	return found, len(c.pids(dir, 0)) == 0, nil
 }
 
 // release thaws and removes the group of something that is gone for good.

@@ -47,12 +47,25 @@ func (c *Client) Check(ctx context.Context) (old bool, err error) {
 // Arm guards an instance until its lease ends. It returns when it is killed
 // unless it is armed again.
 func (c *Client) Arm(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error) {
+	return c.arm(ctx, "arm", id, target, until, lease)
+}
+
+// Anew guards what the guard ended before it began. What the guard keeps frozen is
+// thawed first, so that it looks once more, and the runtime can start it.
+func (c *Client) Anew(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error) {
+	if err := c.Thaw(ctx, id); err != nil {
+		return 0, err
+	}
+	return c.arm(ctx, "anew", id, target, until, lease)
+}
+
+func (c *Client) arm(ctx context.Context, verb, id, target string, until, lease time.Duration) (time.Duration, error) {
 	for _, word := range []string{id, target} {
 		if err := checkWord(word); err != nil {
 			return 0, err
 		}
 	}
-	answer, err := c.ask(ctx, fmt.Sprintf("arm %s %s %d %d", id, target, until, lease))
+	answer, err := c.ask(ctx, fmt.Sprintf("%s %s %s %d %d", verb, id, target, until, lease))
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +134,7 @@ func (c *Client) ask(ctx context.Context, request string) (string, error) {
 			WithHint("skerry guard ends exclusive placements when their leases end; without it none is started here")
 	}
 	if refused, is := strings.CutPrefix(answer, "no "); is {
-		return "", problem.New(problem.Conflict, "guard", "the guard refuses: %s", refused)
+		return "", problem.New(problem.Conflict, "", "the guard refuses: %s", refused)
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(answer, "ok"), " "), nil
 }

@@ -27,6 +27,8 @@ type Entry struct {
 	Until, Kill time.Duration
 	// Ended: it was told to be killed; its lease is over for good.
 	Ended bool
+	// Ran: something of it was found when it was ended, or after.
+	Ran bool
 	// Thawed: the agent is at work and removes what is left, which the runtime cannot
 	// do while it is frozen. What comes late is still killed.
 	Thawed bool
@@ -66,11 +68,11 @@ func (c *Core) Arm(id, target string, until, lease, now time.Duration) (time.Dur
 	e := c.find(id)
 	switch {
 	case c.Watchdog > lease/2:
-		return 0, problem.New(problem.Conflict, id, "the machine's watchdog takes %s, which is too long for a lease of %s", c.Watchdog, lease)
+		return 0, problem.New(problem.Conflict, "", "the machine's watchdog takes %s, which is too long for a lease of %s", c.Watchdog, lease)
 	case e != nil && e.Ended, now >= kill:
-		return 0, problem.New(problem.Conflict, id, "its lease has ended")
+		return 0, problem.New(problem.Conflict, "", "its lease has ended")
 	case e == nil && len(c.entries) == maxGuarded:
-		return 0, problem.New(problem.Exhausted, id, "the guard holds %d placements, which is all it can", maxGuarded)
+		return 0, problem.New(problem.Exhausted, "", "the guard holds %d placements, which is all it can", maxGuarded)
 	case e == nil:
 		c.entries = append(c.entries, Entry{ID: id})
 		e = &c.entries[len(c.entries)-1]
@@ -79,6 +81,31 @@ func (c *Core) Arm(id, target string, until, lease, now time.Duration) (time.Dur
 	}
 	e.Target, e.Until, e.Kill = target, until, kill
 	return kill, nil
+}
+
+// Anew guards what was ended before it began, under a lease that was granted
+// after. The agent must know that it never let it begin. The guard itself must have
+// seen, since it was thawed, that nothing of it is there: what is still being killed
+// lives on for nobody. A request of an agent that is long dead changes nothing: its
+// lease is older than the one that ended.
+func (c *Core) Anew(id, target string, until, lease, now time.Duration) (time.Duration, error) {
+	e := c.find(id)
+	if e == nil || !e.Ended {
+		return c.Arm(id, target, until, lease, now)
+	}
+	if until <= e.Until {
+		return 0, problem.New(problem.Conflict, "", "its lease has ended")
+	}
+	if !e.Thawed || !e.gone || e.at == 0 {
+		return 0, problem.New(problem.Conflict, "", "its lease has ended, and something of it may be left")
+	}
+	ended := *e
+	*e = Entry{ID: id}
+	kill, err := c.Arm(id, target, until, lease, now)
+	if err != nil {
+		*e = ended
+	}
+	return kill, err
 }
 
 // Drop forgets a placement of which nothing is left.
@@ -130,9 +157,11 @@ func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Dur
 	return kill, reset, wake
 }
 
-// Killed tells whether nothing of a placement is left.
-func (c *Core) Killed(id string, gone bool, now time.Duration) {
+// Killed tells whether something of a placement was found, and whether nothing of
+// it is left.
+func (c *Core) Killed(id string, found, gone bool, now time.Duration) {
 	if e := c.find(id); e != nil {
+		e.Ran = e.Ran || found
 		e.gone, e.at = gone, now
 	}
 }

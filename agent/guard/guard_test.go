@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -111,7 +112,7 @@ func (b *bench) sleeper(group string) (alive func() bool) {
 	dead := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(dead) }()
 	b.t.Cleanup(func() {
-		_, _ = groups.kill(CgroupTarget("/"+group), false)
+		_, _, _ = groups.kill(CgroupTarget("/"+group), false)
 		_ = cmd.Process.Kill()
 		<-dead
 		groups.release(CgroupTarget("/" + group))
@@ -198,6 +199,85 @@ func TestGuardKillsBeforeTheLeaseEndsAndKeepsItSo(t *testing.T) {
 	})
 	if err := b.Drop(t.Context(), "p.db-1"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWhatNeverBeganMayBeginAfterItsLeaseHasEnded: its group was frozen, is not any
+// more, and what is started in it lives; once that has been ended it stays so. What
+// is dropped without ever having run leaves no group behind.
+func TestWhatNeverBeganMayBeginAfterItsLeaseHasEnded(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, "")
+	parent := "skerry-test-" + strconv.Itoa(os.Getpid())
+	b.sleeper(parent + "/probe") // skips where there are no control groups
+	t.Cleanup(func() { _ = os.Remove(filepath.Join(newCgroups().root, parent)) })
+	group, lease := parent+"/p.db-2", 5*time.Second
+	dir := filepath.Join(newCgroups().root, group)
+	b.arm("p.db-2", CgroupTarget("/"+group), b.now()+armTime, lease)
+	entry := func() Entry {
+		entries, err := b.List(t.Context())
+		if err != nil || len(entries) != 1 {
+			return Entry{}
+		}
+		return entries[0]
+	}
+	b.await("its end", func() error {
+		if _, err := os.Stat(dir); err != nil || !entry().Ended || entry().Ran {
+			return fmt.Errorf("%v, it is %+v", err, entry())
+		}
+		return nil
+	})
+	if _, err := b.Arm(t.Context(), "p.db-2", CgroupTarget("/"+group), b.now()+armTime, lease); err == nil {
+		t.Error("it is armed though nobody said that it never began")
+	}
+	b.await("to be guarded anew", func() error {
+		_, err := b.Anew(t.Context(), "p.db-2", CgroupTarget("/"+group), b.now()+armTime, lease)
+		return err
+	})
+	if state, err := os.ReadFile(filepath.Join(dir, "freezer.state")); err == nil && strings.TrimSpace(string(state)) != "THAWED" {
+		t.Errorf("it is guarded anew, and %s", state)
+	}
+	alive := b.sleeper(group)
+	b.await("its end", func() error {
+		if alive() || !entry().Ran {
+			return fmt.Errorf("it lives %v, and is %+v", alive(), entry())
+		}
+		return nil
+	})
+	b.stop()
+	b.run()
+	if e := entry(); !e.Ended || !e.Ran {
+		t.Errorf("the guard that comes after knows of %+v", e)
+	}
+	if err := b.Drop(t.Context(), "p.db-2"); err != nil {
+		t.Error(err)
+	}
+	unused := parent + "/p.db-3"
+	b.arm("p.db-3", CgroupTarget("/"+unused), b.now()+armTime, lease)
+	b.await("its end", func() error {
+		if !entry().Ended {
+			return errors.New("it is armed")
+		}
+		return nil
+	})
+	if err := b.Drop(t.Context(), "p.db-3"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(newCgroups().root, unused)); err == nil {
+		t.Error("its group is left")
+	}
+}
+
+// TestWhatCannotBeRememberedIsRefusedInWords: its state cannot be written.
+func TestWhatCannotBeRememberedIsRefusedInWords(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, "")
+	if err := os.Mkdir(filepath.Join(b.Dir, stateName+".next"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Arm(t.Context(), "p.db-1", "cgroup:/skerry-test/x", b.now()+time.Hour, time.Hour)
+	if err == nil || !strings.HasPrefix(err.Error(), "the guard refuses: there is no room to remember it: ") {
+		t.Errorf("it says: %v", err)
 	}
 }
 

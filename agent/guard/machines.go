@@ -38,28 +38,29 @@ func newMachines() *machines {
 	return &machines{proc: "/proc", dying: map[string][]int{}, line: make([]byte, maxCommandLine)}
 }
 
-// kill tells whether nothing is left.
-func (m *machines) kill(target string) (gone bool, err error) {
+// kill tells whether something was found, and whether nothing is left.
+func (m *machines) kill(target string) (found, gone bool, err error) {
 	uuid, is := strings.CutPrefix(target, machineScheme)
 	if !is || uuid == "" {
-		return false, errors.New("there is no way to kill " + strconv.Quote(target))
+		return false, false, errors.New("there is no way to kill " + strconv.Quote(target))
 	}
 	entries, err := os.ReadDir(m.proc)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	for _, entry := range entries {
 		if pid, err := strconv.Atoi(entry.Name()); err == nil && pid > 1 && m.runs(pid, uuid) {
 			m.add(target, pid, uuid)
 		}
 	}
+	found = len(m.dying[target]) > 0
 	for range tries {
 		if m.end(target) {
-			return true, nil
+			return found, true, nil
 		}
 		pause(shortly)
 	}
-	return m.end(target), nil
+	return found, m.end(target), nil
 }
 
 // add a process, unless its number means another one by now.

@@ -75,7 +75,7 @@ func TestWhatRunsUnderAnotherNumberIsNotKilled(t *testing.T) {
 			t.Errorf("%s is taken for it", name)
 		}
 	}
-	if _, err := m.kill("machine:"); err == nil {
+	if _, _, err := m.kill("machine:"); err == nil {
 		t.Error("every machine could be killed")
 	}
 }

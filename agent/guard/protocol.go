@@ -14,16 +14,17 @@ import (
 //
 //	hello                            ok VERSION RUN
 //	arm ID TARGET UNTIL LEASE        ok KILL
+//	anew ID TARGET UNTIL LEASE       ok KILL
 //	drop ID                          ok
 //	thaw ID                          ok
 //	list N                           ok ID TARGET UNTIL KILL ENDED, or end
 //	end                              ok, and the guard ends
 //
-// Times are nanoseconds of CLOCK_BOOTTIME. An answer that begins with `no` says
-// why not.
+// Times are nanoseconds of CLOCK_BOOTTIME. ENDED is true or false, or ran: it is
+// true, and something of it was found. An answer that begins with `no` says why not.
 const (
 	// Version of the protocol; an agent replaces a guard of another one.
-	version = "2"
+	version = "3"
 	// maxPacket in bytes, and maxWord in one.
 	maxPacket = 1024
 	maxWord   = 400
@@ -66,15 +67,22 @@ func numbers(words []string, into ...*time.Duration) bool {
 
 // text of an entry, as list tells it and the state file keeps it.
 func (e *Entry) text() string {
-	return fmt.Sprintf("%s %s %d %d %t", e.ID, e.Target, e.Until, e.Kill, e.Ended)
+	ended := strconv.FormatBool(e.Ended)
+	if e.Ended && e.Ran {
+		ended = endedAndRan
+	}
+	return fmt.Sprintf("%s %s %d %d %s", e.ID, e.Target, e.Until, e.Kill, ended)
 }
+
+// endedAndRan is no word to guards before version 3: they end it once more.
+const endedAndRan = "ran"
 
 func parseEntry(text string) (Entry, bool) {
 	words := strings.Fields(text)
 	if len(words) != 5 || checkWord(words[0]) != nil || checkWord(words[1]) != nil {
 		return Entry{}, false
 	}
-	e := Entry{ID: words[0], Target: words[1], Ended: words[4] == "true"}
+	e := Entry{ID: words[0], Target: words[1], Ended: words[4] == "true" || words[4] == endedAndRan, Ran: words[4] == endedAndRan}
 	return e, numbers(words[2:4], &e.Until, &e.Kill)
 }
 
@@ -89,8 +97,12 @@ func (c *Core) answer(request, run string, now time.Duration) (answer string, en
 	switch args := words[1:]; {
 	case words[0] == "hello" && len(args) == 0:
 		return "ok " + version + " " + run, false, false
-	case words[0] == "arm" && len(args) == 4 && numbers(args[2:], &until, &lease) && checkWord(args[0]) == nil && checkWord(args[1]) == nil:
-		kill, err := c.Arm(args[0], args[1], until, lease, now)
+	case (words[0] == "arm" || words[0] == "anew") && len(args) == 4 && numbers(args[2:], &until, &lease) && checkWord(args[0]) == nil && checkWord(args[1]) == nil:
+		arm := c.Arm
+		if words[0] == "anew" {
+			arm = c.Anew
+		}
+		kill, err := arm(args[0], args[1], until, lease, now)
 		if err != nil {
 			return "no " + err.Error(), false, false
 		}

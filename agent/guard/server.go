@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,11 +104,11 @@ func Run(ctx context.Context, config Config) error {
 // there is none.
 func (s *server) harden() {
 	probe := CgroupTarget("/skerry-guard")
-	if _, err := s.groups.kill(probe, false); err != nil { // also touches all that killing needs
+	if _, _, err := s.groups.kill(probe, false); err != nil { // also touches all that killing needs
 		s.Logger.Error("nothing could be killed here", "error", err)
 	}
 	s.groups.release(probe)
-	if _, err := s.machines.kill(MachineTarget("none")); err != nil { // likewise
+	if _, _, err := s.machines.kill(MachineTarget("none")); err != nil { // likewise
 		s.Logger.Error("no virtual machine could be killed here", "error", err)
 	}
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
@@ -219,19 +220,41 @@ func (s *server) loop(ctx context.Context) error {
 		select {
 		case <-timer.C():
 		case r := <-s.requests:
-			answer, end, changed := s.core.answer(r.text, s.Config.Run, s.Env.Clock.Elapsed())
-			if changed {
-				if err := s.keep(); err != nil {
-					answer = "no room to remember it: " + err.Error()
-				}
-			}
-			r.answer <- reply{text: answer, ends: end}
-			if strings.HasPrefix(r.text, "arm") {
+			r.answer <- s.answer(r.text)
+			if strings.HasPrefix(r.text, "a") { // armed
 				last = s.Env.Clock.Elapsed()
 			}
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// answer a request, and remember what it changes.
+func (s *server) answer(request string) reply {
+	before := slices.Clone(s.core.entries)
+	answer, end, changed := s.core.answer(request, s.Config.Run, s.Env.Clock.Elapsed())
+	if !changed {
+		return reply{text: answer, ends: end}
+	}
+	if err := s.keep(); err != nil {
+		answer = "no there is no room to remember it: " + err.Error()
+	}
+	for i := range before {
+		s.forget(&before[i])
+	}
+	return reply{text: answer, ends: end}
+}
+
+// forget what was told of an entry that is no longer, or is guarded anew. The group
+// of one of which nothing ever ran was made to freeze it, and goes with it.
+func (s *server) forget(before *Entry) {
+	after := s.core.find(before.ID)
+	if before.Ended && (after == nil || !after.Ended) {
+		delete(s.stuck, before.ID)
+	}
+	if before.Ended && !before.Ran && after == nil && strings.HasPrefix(before.Target, cgroupScheme) {
+		s.groups.release(before.Target)
 	}
 }
 
@@ -241,24 +264,26 @@ func (s *server) step() time.Duration {
 	if !reset {
 		s.watchdog.feed()
 	}
-	first := false
+	changed := false
 	for _, id := range kill {
 		e := s.core.find(id)
-		gone, err := s.kill(e)
-		s.core.Killed(id, gone, s.Env.Clock.Elapsed())
+		ran := e.Ran
+		found, gone, err := s.kill(e)
+		s.core.Killed(id, found, gone, s.Env.Clock.Elapsed())
+		changed = changed || e.Ran != ran
 		if gone == s.stuck[id] || !s.known(id) {
 			s.tell(id, gone, err)
-			first = true
+			changed = true
 		}
 	}
-	if first {
+	if changed {
 		_ = s.keep() // a guard that comes after this one kills it again
 	}
 	return wake
 }
 
 // kill what an entry names.
-func (s *server) kill(e *Entry) (gone bool, err error) {
+func (s *server) kill(e *Entry) (found, gone bool, err error) {
 	if strings.HasPrefix(e.Target, machineScheme) {
 		return s.machines.kill(e.Target)
 	}

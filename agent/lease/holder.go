@@ -42,6 +42,12 @@ type hold struct {
 	over bool
 	// why it has no lease, for people.
 	why string
+	// ended: the guard has ended it.
+	ended bool
+	// refused is why the guard does not take its lease over, for people, since when,
+	// and until when it is not told again.
+	refused      string
+	since, again time.Duration
 }
 
 // Holder is what a node holds. It is pure: no clock, no I/O. Its times are those
@@ -97,12 +103,17 @@ func (h *Holder) Want(placements []*skerryv1.Placement) bool {
 }
 
 // Decide what becomes of placements that ran here before this agent did: those
-// that the guard still holds a lease of run on, all others are over.
+// that the guard still holds a lease of run on, all others are over. What the guard
+// has found running it knows, even if this node's disk does not.
 func (h *Holder) Decide(guarded []guard.Entry) {
 	h.decided = true
 	for _, g := range guarded {
-		if hold := h.held[g.ID]; hold != nil && !g.Ended {
+		switch hold := h.held[g.ID]; {
+		case hold == nil:
+		case !g.Ended:
 			hold.begun, hold.from, hold.until, hold.told, hold.kill = true, g.Until-hold.lease, g.Until, g.Until, g.Kill
+		case g.Ran:
+			hold.begun = true
 		}
 	}
 	for _, hold := range h.held {
@@ -110,19 +121,6 @@ func (h *Holder) Decide(guarded []guard.Entry) {
 			hold.over = true
 		}
 	}
-	h.ended(guarded)
-}
-
-// ended at the guard, which lets nothing of it run any more: it is over, also what
-// never began, so that another placement takes its place. It tells whether any is.
-func (h *Holder) ended(guarded []guard.Entry) bool {
-	some := false
-	for _, g := range guarded {
-		if hold := h.held[g.ID]; hold != nil && g.Ended && !hold.over {
-			hold.over, some = true, true
-		}
-	}
-	return some
 }
 
 // Trouble tells that there is no guard, and why; empty when there is one.
@@ -189,45 +187,6 @@ func (h *Holder) Answered(sent time.Duration, asks []*sitev1.LeaseAsk, answers [
 	}
 }
 
-// Arm is what a guard is to be told.
-type Arm struct {
-	ID           string
-	Machine      bool
-	Until, Lease time.Duration
-}
-
-// Untold are the leases that the guard does not know of yet.
-func (h *Holder) Untold() []Arm {
-	var arms []Arm
-	for _, id := range slices.Sorted(maps.Keys(h.held)) {
-		if hold := h.held[id]; !hold.over && hold.until > hold.told {
-			arms = append(arms, Arm{ID: id, Machine: hold.machine, Until: hold.until, Lease: hold.lease})
-		}
-	}
-	return arms
-}
-
-// Told that the guard knows of a lease, and when it kills.
-func (h *Holder) Told(id string, until, kill time.Duration) {
-	if hold := h.held[id]; hold != nil && until <= hold.until && until > hold.told {
-		hold.told, hold.kill = until, kill
-	}
-}
-
-// Knows tells what the guard holds now. What it does not hold, because it is
-// another one, it is told again; until then the leases end when they would have. It
-// tells whether something is over by that.
-func (h *Holder) Knows(guarded []guard.Entry) bool {
-	until := map[string]time.Duration{}
-	for _, e := range guarded {
-		until[e.ID] = e.Until
-	}
-	for id, hold := range h.held {
-		hold.told = min(hold.told, until[id])
-	}
-	return h.ended(guarded)
-}
-
 // stop is when a placement is stopped unless its lease is prolonged, so that it
 // can end by itself before it is killed.
 func (hold *hold) stop() time.Duration { return hold.kill - min(hold.grace, hold.lease/maxStop) }
@@ -246,7 +205,7 @@ func (h *Holder) Permits(now time.Duration) (map[string]reconcile.Permit, time.D
 		case hold.over:
 			permits[id] = reconcile.Permit{Over: true, Left: max(0, hold.kill-now)}
 		case hold.kill == 0:
-			permits[id] = reconcile.Permit{Unknown: !h.decided, Why: h.why(hold)}
+			permits[id] = reconcile.Permit{Unknown: !h.decided, Why: h.why(hold, now)}
 		default:
 			permits[id] = reconcile.Permit{Run: true}
 			wake = sooner(wake, hold.stop()-now)
@@ -265,7 +224,10 @@ func (hold *hold) end() {
 	hold.until, hold.told, hold.kill, hold.asked, hold.from = 0, 0, 0, 0, 0
 }
 
-func (h *Holder) why(hold *hold) string {
+func (h *Holder) why(hold *hold, now time.Duration) string {
+	if hold.until > now {
+		return cmp.Or(h.trouble, hold.refused, "the guard of this machine has not taken it over yet")
+	}
 	return cmp.Or(h.trouble, hold.why, "the coordinator has not answered yet")
 }
 
@@ -310,7 +272,7 @@ func (h *Holder) Lease(id string, now time.Duration) (left time.Duration, why st
 	case hold.over:
 		return 0, "its lease has ended"
 	case hold.until <= now:
-		return 0, h.why(hold)
+		return 0, h.why(hold, now)
 	default:
 		return hold.until - now, ""
 	}

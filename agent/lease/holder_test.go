@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,21 @@ func granted(n int) []*sitev1.LeaseAnswer {
 		answers = append(answers, &sitev1.LeaseAnswer{Granted: true})
 	}
 	return answers
+}
+
+// tellCore tells a guard what it does not know, as the keeper does.
+func tellCore(h *Holder, core *guard.Core, now time.Duration) {
+	Tell(h.Untold(now), func(arm Arm) (time.Duration, error) {
+		if !arm.Anew {
+			return core.Arm(arm.ID, "cgroup:/a/b", arm.Until, arm.Lease, now)
+		}
+		core.Thaw(arm.ID)
+		kill, _, _ := core.Step(now)
+		for _, id := range kill {
+			core.Killed(id, false, true, now)
+		}
+		return core.Anew(arm.ID, "cgroup:/a/b", arm.Until, arm.Lease, now)
+	}, func(arm Arm, kill time.Duration, err error) { h.Took(arm, kill, err, now) })
 }
 
 // TestNothingRunsBeyondItsLease: however requests, answers, guards and restarts
@@ -70,11 +86,8 @@ func TestNothingRunsBeyondItsLease(t *testing.T) {
 					h.Answered(underWay[0].sent, underWay[0].asks, []*sitev1.LeaseAnswer{{Refused: "no"}})
 				}
 			case "guard":
-				for _, arm := range h.Untold() {
-					if kill, err := core.Arm(arm.ID, "cgroup:/a/b", arm.Until, arm.Lease, now); err == nil {
-						h.Told(arm.ID, arm.Until, kill)
-					}
-				}
+				h.Knows(core.Entries())
+				tellCore(h, core, now)
 			case "start":
 				if end, isNew, may := h.Begin(db, now); may {
 					if over || end > held || now >= end {
@@ -94,7 +107,7 @@ func TestNothingRunsBeyondItsLease(t *testing.T) {
 			}
 			kill, _, _ := core.Step(now)
 			for _, id := range kill {
-				core.Killed(id, true, now)
+				core.Killed(id, slices.Contains(begun, id), true, now)
 			}
 			permits, wake := h.Permits(now)
 			p := permits[db]
@@ -179,35 +192,51 @@ func TestWhatBegunBeforeAndNobodyGuardsIsOver(t *testing.T) {
 	}
 }
 
-// The guard takes nothing back: what it has ended is over, also when it never began.
+// TestWhatTheGuardHasEndedIsOver when it had begun, or when the guard found something
+// that the next agent does not know of; else it asks again.
 func TestWhatTheGuardHasEndedIsOver(t *testing.T) {
-	core := &guard.Core{}
-	first := NewHolder(nil)
-	first.Want([]*skerryv1.Placement{placement()})
-	first.Decide(nil)
-	asks, _ := first.Ask(time.Minute)
-	first.Answered(time.Minute, asks, granted(1))
-	for _, arm := range first.Untold() {
-		kill, err := core.Arm(arm.ID, "target", arm.Until, arm.Lease, time.Minute)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first.Told(arm.ID, arm.Until, kill)
-	}
-	now := time.Minute + 2*term // it is fetched meanwhile, and nobody answers
-	core.Step(now)
-	next := NewHolder(nil) // of the next agent
-	next.Want([]*skerryv1.Placement{placement()})
-	next.Decide(core.Entries())
-	if !first.Knows(core.Entries()) || first.Knows(core.Entries()) {
-		t.Error("that it is over is not told once")
-	}
-	for who, h := range map[string]*Holder{"the same agent": first, "the next one": next} {
-		if permits, _ := h.Permits(now); !permits[db].Over {
-			t.Errorf("%s: it is %+v", who, permits[db])
-		}
-		if asks, _ := h.Ask(now); len(asks) != 0 {
-			t.Errorf("%s: it asks for a lease that nobody can guard", who)
-		}
+	for _, test := range []struct {
+		name               string
+		began, found, over bool
+	}{
+		{"it had begun", true, true, true},
+		{"it had begun, and nothing was found", true, false, true},
+		{"it never began", false, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			core, now := &guard.Core{}, time.Minute
+			h := NewHolder(nil)
+			h.Want([]*skerryv1.Placement{placement()})
+			h.Decide(nil)
+			asks, _ := h.Ask(now)
+			h.Answered(now, asks, granted(1))
+			tellCore(h, core, now)
+			if test.began {
+				h.Begin(db, now)
+			}
+			now += 2 * term
+			core.Step(now)
+			core.Killed(db, test.found, true, now)
+			if told := h.Knows(core.Entries()); told != test.over || h.Knows(core.Entries()) {
+				t.Errorf("that it is over is told: %v", told)
+			}
+			next := NewHolder(h.Begun())
+			next.Want([]*skerryv1.Placement{placement()})
+			next.Decide(core.Entries())
+			forgetful := NewHolder(nil)
+			forgetful.Want([]*skerryv1.Placement{placement()})
+			forgetful.Decide(core.Entries())
+			for who, is := range map[string]struct {
+				*Holder
+				over bool
+			}{"the same agent": {h, test.over}, "the next one": {next, test.over}, "one whose disk has forgotten": {forgetful, test.found}} {
+				if permits, _ := is.Permits(now); permits[db].Over != is.over {
+					t.Errorf("%s: it is %+v", who, permits[db])
+				}
+				if asks, _ := is.Ask(now); (len(asks) == 0) != is.over {
+					t.Errorf("%s: it asks for %v", who, asks)
+				}
+			}
+		})
 	}
 }

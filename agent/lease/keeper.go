@@ -1,9 +1,12 @@
 package lease
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +31,11 @@ const (
 	// lookForGuard is how often one that was started is looked for.
 	lookForGuard = 20 * time.Millisecond
 	decideTime   = 3 * time.Second
+	// guardTime is how long a guard may be missing before people are told: it is being
+	// started.
+	guardTime = 3 * time.Second
+	// maxRefused placements are named to people.
+	maxRefused = 3
 )
 
 // Ledger keeps orders, and what began under a lease.
@@ -42,6 +50,8 @@ type Ledger interface {
 type Guard interface {
 	Check(ctx context.Context) (old bool, err error)
 	Arm(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error)
+	// Anew arms what the guard has ended, and what never began.
+	Anew(ctx context.Context, id, target string, until, lease time.Duration) (time.Duration, error)
 	Drop(ctx context.Context, id string) error
 	Thaw(ctx context.Context, id string) error
 	List(ctx context.Context) ([]guard.Entry, error)
@@ -73,12 +83,16 @@ type Keeper struct {
 	present map[string]bool
 	// wanted: there is something exclusive among the orders.
 	wanted bool
-	wake   chan struct{}
+	// missing is since when no guard answers though one is wanted; 0 while one does.
+	missing time.Duration
+	wake    chan struct{}
 	// guarded are the entries of the guard, as far as they are known here. They,
-	// started and began belong to guardLoop.
+	// started, began and failed belong to guardLoop.
 	guarded map[string]bool
 	started time.Duration
 	began   time.Duration
+	// failed is why the last start of a guard failed; nil when it did not.
+	failed error
 }
 
 // New returns a keeper; Run makes it act.
@@ -95,7 +109,10 @@ func New(config Config) *Keeper {
 func (k *Keeper) want() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.wanted = k.holder.Want(k.Ledger.Current().GetPlacements())
+	if k.wanted = k.holder.Want(k.Ledger.Current().GetPlacements()); !k.wanted {
+		k.missing = 0 // what is wrong with a guard that nobody needs is nothing to tell
+		k.holder.Trouble("")
+	}
 }
 
 // Permits implements supervisor.Leases.
@@ -167,15 +184,30 @@ func (k *Keeper) Lease(project, name string) (time.Duration, string) {
 	return k.holder.Lease(reconcile.InstanceID(project, name), k.Env.Clock.Elapsed())
 }
 
-// Trouble says why nothing exclusive can start here; empty when all is well or
-// there is nothing of the kind.
+// Trouble says why nothing exclusive can start here; empty when all is well, when
+// there is nothing of the kind, and while a guard is being started.
 func (k *Keeper) Trouble() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.wanted {
+	if k.holder.trouble == starting {
 		return ""
 	}
 	return k.holder.trouble
+}
+
+// Refused says what the guard does not take over, and why; empty for nothing.
+func (k *Keeper) Refused() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ids, whys := k.holder.Refused(k.Env.Clock.Elapsed())
+	var each []string
+	for i := range ids[:min(len(ids), maxRefused)] {
+		each = append(each, ids[i]+": "+whys[i])
+	}
+	if more := len(ids) - len(each); more > 0 {
+		each = append(each, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(each, "; ")
 }
 
 // Changed implements supervisor.Leases.
@@ -293,11 +325,10 @@ func (k *Keeper) needed() bool {
 func (k *Keeper) keepGuard(ctx context.Context) {
 	entries, err := k.look(ctx)
 	k.decide(entries, err)
+	k.trouble(err)
 	if err != nil {
-		k.trouble(err.Error())
 		return
 	}
-	k.trouble("")
 	k.mu.Lock()
 	clear(k.guarded)
 	for _, e := range entries {
@@ -306,22 +337,10 @@ func (k *Keeper) keepGuard(ctx context.Context) {
 	if k.holder.Knows(entries) {
 		k.announceChange()
 	}
-	arms := k.holder.Untold()
+	arms := k.holder.Untold(k.Env.Clock.Elapsed())
 	gone := k.leftOver()
 	k.mu.Unlock()
-	for _, arm := range arms {
-		kill, err := k.Guard.Arm(ctx, arm.ID, k.Target(arm.ID, arm.Machine), arm.Until, arm.Lease)
-		if err != nil {
-			k.Logger.Warn("the guard does not take a lease over", "instance", arm.ID, "error", err)
-			k.trouble(err.Error())
-			return
-		}
-		k.mu.Lock()
-		k.guarded[arm.ID] = true
-		k.holder.Told(arm.ID, arm.Until, kill)
-		k.announceChange()
-		k.mu.Unlock()
-	}
+	Tell(arms, func(arm Arm) (time.Duration, error) { return k.tell(ctx, arm) }, k.took)
 	for _, id := range gone {
 		if err := k.Guard.Drop(ctx, id); err != nil {
 			k.Logger.Debug("the guard still holds what is gone", "instance", id, "error", err)
@@ -331,6 +350,31 @@ func (k *Keeper) keepGuard(ctx context.Context) {
 		delete(k.guarded, id)
 		k.mu.Unlock()
 	}
+}
+
+// tell the guard of a lease.
+func (k *Keeper) tell(ctx context.Context, arm Arm) (kill time.Duration, err error) {
+	target := k.Target(arm.ID, arm.Machine)
+	if arm.Anew {
+		return k.Guard.Anew(ctx, arm.ID, target, arm.Until, arm.Lease)
+	}
+	return k.Guard.Arm(ctx, arm.ID, target, arm.Until, arm.Lease)
+}
+
+// took notes what came of telling it.
+func (k *Keeper) took(arm Arm, kill time.Duration, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.guarded[arm.ID] = true
+	}
+	if !k.holder.Took(arm, kill, err, k.Env.Clock.Elapsed()) {
+		return
+	}
+	if err != nil {
+		k.Logger.Warn("the guard does not take a lease over", "instance", arm.ID, "error", err)
+	}
+	k.announceChange()
 }
 
 // announceChange without waking this loop. It needs mu.
@@ -366,15 +410,20 @@ func (k *Keeper) look(ctx context.Context) ([]guard.Entry, error) {
 	}
 	k.mu.Lock()
 	wanted := k.wanted
+	if k.missing = cmp.Or(k.missing, k.Env.Clock.Elapsed()); !wanted {
+		k.missing = 0
+	}
 	k.mu.Unlock()
 	if now := k.Env.Clock.Elapsed(); wanted && (k.started == 0 || now-k.started >= startGuard) {
-		k.started = now
+		k.started, k.failed = now, nil
 		if failed := k.StartGuard(); failed != nil {
-			return nil, problem.New(problem.Internal, "guard", "it cannot be started: %w", failed)
-		}
-		if k.awaitGuard(ctx) {
+			k.failed = problem.New(problem.Internal, "guard", "it cannot be started: %w", failed)
+		} else if k.awaitGuard(ctx) {
 			return k.Guard.List(ctx)
 		}
+	}
+	if k.failed != nil {
+		return nil, k.failed // until another start went better
 	}
 	return nil, err
 }
@@ -400,17 +449,36 @@ func (k *Keeper) decide(entries []guard.Entry, err error) {
 		return
 	}
 	k.holder.Decide(entries)
-	k.announce()
+	k.announceChange()
 }
 
-func (k *Keeper) trouble(why string) {
+// starting is what people read of a placement while the guard is being started.
+const starting = "the guard of this machine is being started"
+
+// trouble takes in whether a guard answers: a change is told, and nobody is woken
+// who looks again anyhow.
+func (k *Keeper) trouble(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	why := ""
+	switch now := k.Env.Clock.Elapsed(); {
+	case err == nil || !k.wanted:
+		k.missing = 0
+	case k.missing > 0 && now-k.missing >= guardTime:
+		why = err.Error()
+	default:
+		why = starting
+		k.missing = cmp.Or(k.missing, now)
+	}
 	if k.holder.trouble == why {
 		return
 	}
-	if k.holder.trouble = why; why != "" {
+	switch k.holder.Trouble(why); why {
+	case "":
+	case starting:
+		k.Logger.Info(starting, "reason", err)
+	default:
 		k.Logger.Error("nothing exclusive can be started on this node", "reason", why)
 	}
-	k.announce()
+	k.announceChange()
 }

@@ -41,6 +41,8 @@ const (
 	// ExclusiveOnce: what is exclusive never runs twice at the same moment, whatever
 	// has become of the processes that should see to it.
 	ExclusiveOnce Rule = "exclusive never twice"
+	// ExclusiveRuns: what is exclusive runs again soon after the last fault.
+	ExclusiveRuns Rule = "what is exclusive runs again"
 	// HealthyStays: a healthy instance ends only when somebody asked for it.
 	HealthyStays Rule = "healthy work is left alone"
 	// Converges: soon after the last fault everything is as it should be.

@@ -1,6 +1,18 @@
 package check
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
+
+func TestWhatIsExclusiveRunsAgain(t *testing.T) {
+	if v := RunsAgain("db", time.Minute, time.Minute); v != nil {
+		t.Error(v)
+	}
+	if v := RunsAgain("db", 2*time.Minute, time.Minute); v == nil || v.Rule != ExclusiveRuns {
+		t.Errorf("not for two minutes: %v", v)
+	}
+}
 
 func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 	for _, running := range [][]string{nil, {"db-1 on n1"}} {

@@ -115,6 +115,10 @@ const (
 	LoseSync        Bug = "lose-sync"
 	HastyDelete     Bug = "hasty-delete"
 	KeepCopies      Bug = "keep-copies"
+	// EndedForEver: what the guard ended before it began is armed as if it had begun.
+	// OneForAll: and what the guard refuses ends the telling of all that comes after.
+	EndedForEver Bug = "ended-for-ever"
+	OneForAll    Bug = "one-for-all"
 	// ForgetHoldings: a site that begins anew takes nodes in without what they run.
 	// AssumeGone: it takes those that it has not heard for empty.
 	ForgetHoldings Bug = "forget-holdings"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skerry.dev/agent/guard"
+	"skerry.dev/agent/lease"
 	"skerry.dev/chaos/check"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -35,8 +36,14 @@ func (g *guardian) ended(id string) bool {
 	return slices.ContainsFunc(g.core.Entries(), func(e guard.Entry) bool { return e.ID == id && e.Ended })
 }
 
-func (g *guardian) arm(id string, until, lease time.Duration) (time.Duration, error) {
-	kill, err := g.core.Arm(id, "model:"+id, until, lease, g.host.leaseClock())
+func (g *guardian) arm(a lease.Arm) (time.Duration, error) {
+	arm := g.core.Arm
+	if a.Anew {
+		arm = g.core.Anew
+		g.core.Thaw(a.ID)
+		g.step()
+	}
+	kill, err := arm(a.ID, "model:"+a.ID, a.Until, a.Lease, g.host.leaseClock())
 	if !g.host.world.has(ForgetfulGuard) {
 		g.watch()
 	}
@@ -65,12 +72,13 @@ func (g *guardian) step() time.Duration {
 	now := g.host.leaseClock()
 	kill, _, wake := g.core.Step(now)
 	for _, id := range kill {
-		if g.host.machine.runs(id) {
+		found := g.host.machine.runs(id)
+		if found {
 			g.host.world.trace.note(g.host.name, "the guard ends %s", id)
 			g.host.machine.driver.End(id, &skerryv1.Exit{Code: 137})
 			g.host.machine.changed()
 		}
-		g.core.Killed(id, true, now)
+		g.core.Killed(id, found, true, now)
 	}
 	return wake
 }

@@ -38,10 +38,9 @@ func (r *leaseRun) replace(n *leaseNode) {
 // standStill as by SIGSTOP; what came due is done after, in order.
 func (r *leaseRun) standStill(n *leaseNode, hold time.Duration) {
 	n.pauses++
-	life := n.life
 	r.replace(n)
 	r.kernel.after(hold, func() {
-		if n.pauses--; n.pauses > 0 || life != n.life {
+		if n.pauses--; n.pauses > 0 || n.down || n.off > 0 {
 			return
 		}
 		due := n.due
@@ -59,10 +58,9 @@ func (r *leaseRun) die(n *leaseNode, hold time.Duration) {
 	}
 	n.down = true
 	r.replace(n)
-	boots := n.boots
 	r.kernel.after(hold, func() {
 		n.down = false
-		if boots == n.boots && n.off == 0 {
+		if n.off == 0 { // also when the machine was started anew meanwhile
 			n.startAgent()
 			n.look()
 		}
@@ -87,15 +85,17 @@ func (r *leaseRun) wrongClock(n *leaseNode, hold time.Duration) {
 	r.cutOff(n, hold)
 }
 
-// lateAnswer: it stands still, often between a request and its answer, and is cut
-// off when it goes on.
+// lateAnswer: it stands still between a request and its answer, and is cut off when
+// it goes on.
 func (r *leaseRun) lateAnswer(n *leaseNode, hold time.Duration) {
 	still := min(hold, askTime-time.Millisecond)
 	if r.rng.IntN(2) == 0 {
 		still = hold
 	}
-	r.standStill(n, still)
-	r.kernel.after(still+time.Millisecond, func() { r.cutOff(n, 12*time.Second) })
+	n.inAsk = func() {
+		r.standStill(n, still)
+		r.kernel.after(still+time.Millisecond, func() { r.cutOff(n, 12*time.Second) })
+	}
 }
 
 // follow one coordinator by another, twice.

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"skerry.dev/agent/reconcile"
 	grants "skerry.dev/coordinator/leases"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -103,20 +104,31 @@ func (l *leaseLead) renew(from *leaseNode, asks []*sitev1.LeaseAsk, reply func(*
 // its right.
 func (l *leaseLead) decide(boots int) {
 	r := l.run
-	if r.lead != l || boots != l.host.boots || l.host.off > 0 || l.host.down {
+	if r.lead != l {
+		return
+	}
+	if boots != l.host.boots || l.host.off > 0 || l.host.down {
+		r.replace(l.host) // its process is no more
 		return
 	}
 	r.kernel.after(r.between(100*time.Millisecond, 300*time.Millisecond), func() { l.decide(boots) })
 	if l.host.pauses > 0 || l.host.cut > 0 {
 		return
 	}
+	for _, workload := range []string{idle, lone} {
+		l.decideOn(workload)
+	}
+}
+
+func (l *leaseLead) decideOn(workload string) {
+	r := l.run
 	view := r.store.View()
-	for _, p := range view.PlacementsOf(project, lone) {
+	for _, p := range view.PlacementsOf(project, workload) {
 		if !state.MayRun(p) {
 			continue
 		}
 		n := r.nodes[p.GetNode()[1]-'1']
-		lost := n.cut > 0 || n.off > 0 || n.down || n.pauses > 0
+		lost := n.cut > 0 || n.off > 0 || n.down || n.pauses > 0 || n.permits[reconcile.InstanceID(project, p.GetName())].Over
 		if !lost && r.rng.IntN(100) > 0 {
 			return // all is well
 		}
@@ -127,9 +139,9 @@ func (l *leaseLead) decide(boots int) {
 		l.plan(&sitev1.Plan{Lapse: []*sitev1.LeaseLapse{{Project: project, Placement: p.GetName()}}})
 		return
 	}
-	w := view.Workload(project, lone)
+	w := view.Workload(project, workload)
 	l.plan(&sitev1.Plan{Create: []*sitev1.NewPlacement{{
-		Project: project, Workload: lone, Generation: w.GetGeneration(), Bind: r.nodes[r.rng.IntN(leaseHosts)].name,
+		Project: project, Workload: workload, Generation: w.GetGeneration(), Bind: r.nodes[r.rng.IntN(leaseHosts)].name,
 	}}})
 }
 

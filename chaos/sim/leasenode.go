@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -32,6 +33,11 @@ type leaseNode struct {
 	due          []func()
 	holder       *lease.Holder
 	asking, busy bool
+	permits      map[string]reconcile.Permit
+	// inAsk is what befalls it after the next request.
+	inAsk func()
+	// ready is when all is prepared that an instance needs to begin.
+	ready map[string]time.Duration
 
 	// On its disk: the newest orders, the term they came from, and what has begun.
 	orders []*skerryv1.Placement
@@ -40,7 +46,7 @@ type leaseNode struct {
 }
 
 func newLeaseNode(r *leaseRun, index int) *leaseNode {
-	n := &leaseNode{run: r, name: hostName(index), rate: 1 + (r.rng.Float64()-0.5)/100}
+	n := &leaseNode{run: r, name: hostName(index), ready: map[string]time.Duration{}, rate: 1 + (r.rng.Float64()-0.5)/100}
 	n.boot()
 	return n
 }
@@ -55,7 +61,7 @@ func (n *leaseNode) boot() {
 
 func (n *leaseNode) startAgent() {
 	n.life++
-	n.due, n.asking, n.busy = nil, false, false
+	n.due, n.asking, n.busy, n.permits = nil, false, false, nil
 	n.holder = lease.NewHolder(n.begun)
 	n.holder.Want(n.orders)
 	n.holder.Decide(n.guard.Entries())
@@ -88,25 +94,34 @@ func (n *leaseNode) watch(boots int) {
 	if boots != n.boots || n.off > 0 {
 		return
 	}
-	now := n.now()
-	kill, _, wake := n.guard.Step(now)
-	for _, id := range kill {
-		if n.running == id && n.run.bug != ForgetfulGuard {
-			n.running = ""
-		}
-		n.guard.Killed(id, true, now)
-	}
+	wake := n.step()
 	if wake == 0 || wake > 100*time.Millisecond {
 		wake = 100 * time.Millisecond
 	}
 	n.run.kernel.after(wake, func() { n.watch(boots) })
 }
 
-// look is what the agent does again and again: follow orders, ask, start and stop.
+// step of the guard: it ends what is due.
+func (n *leaseNode) step() time.Duration {
+	now := n.now()
+	kill, _, wake := n.guard.Step(now)
+	for _, id := range kill {
+		found := n.running == id
+		if found && n.run.bug != ForgetfulGuard {
+			n.running = ""
+		}
+		n.guard.Killed(id, found, true, now)
+	}
+	return wake
+}
+
+// look is what the agent does again and again: follow orders, ask, tell the guard,
+// start and stop.
 func (n *leaseNode) look() {
 	n.later(n.run.between(50*time.Millisecond, 150*time.Millisecond), n.look)
 	n.followOrders()
 	n.ask()
+	n.tell()
 	n.act()
 }
 
@@ -147,6 +162,10 @@ func (n *leaseNode) ask() {
 	if lead == nil {
 		return
 	}
+	if then := n.inAsk; then != nil {
+		n.inAsk = nil
+		n.run.kernel.after(n.run.between(0, 400*time.Millisecond), then)
+	}
 	life := n.life
 	lead.renew(n, asks, func(response *sitev1.RenewLeasesResponse) {
 		if life != n.life {
@@ -170,16 +189,55 @@ func (n *leaseNode) take(sent time.Duration, asks []*sitev1.LeaseAsk, response *
 		sent = n.now()
 	}
 	n.holder.Answered(sent, asks, response.GetAnswers())
-	for _, arm := range n.holder.Untold() {
-		if kill, err := n.guard.Arm(arm.ID, arm.ID, arm.Until, arm.Lease, n.now()); err == nil {
-			n.holder.Told(arm.ID, arm.Until, kill)
-		}
+	n.tell()
+}
+
+// tell the guard what it does not know, as lease.Keeper does.
+func (n *leaseNode) tell() {
+	n.holder.Knows(n.guard.Entries())
+	arms := n.holder.Untold(n.now())
+	took := func(arm lease.Arm, kill time.Duration, err error) { n.holder.Took(arm, kill, err, n.now()) }
+	if n.run.bug != OneForAll {
+		lease.Tell(arms, n.arm, took)
+		return
 	}
+	slices.SortFunc(arms, func(a, b lease.Arm) int { return cmp.Compare(a.ID, b.ID) })
+	for _, arm := range arms {
+		kill, err := n.arm(arm)
+		if err != nil {
+			return
+		}
+		took(arm, kill, nil)
+	}
+}
+
+func (n *leaseNode) arm(arm lease.Arm) (time.Duration, error) {
+	if !arm.Anew || n.run.bug == OneForAll || n.run.bug == EndedForEver {
+		return n.guard.Arm(arm.ID, arm.ID, arm.Until, arm.Lease, n.now())
+	}
+	n.guard.Thaw(arm.ID)
+	n.step()
+	return n.guard.Anew(arm.ID, arm.ID, arm.Until, arm.Lease, n.now())
+}
+
+// isReady: what an instance needs to begin is there at once, or takes its time, or,
+// of one workload, never comes.
+func (n *leaseNode) isReady(p *skerryv1.Placement, id string) bool {
+	at, known := n.ready[id]
+	if !known {
+		at = n.run.kernel.now
+		if n.run.rng.IntN(4) == 0 {
+			at += n.run.between(0, 12*time.Second)
+		}
+		n.ready[id] = at
+	}
+	return p.GetWorkload() == lone && n.run.kernel.now >= at
 }
 
 // act on what may run now.
 func (n *leaseNode) act() {
 	permits, _ := n.holder.Permits(n.now())
+	n.permits = permits
 	if permit := permits[n.running]; n.running != "" && permit != (reconcile.Permit{Run: true}) && !permit.Unknown {
 		n.running = ""
 	}
@@ -191,7 +249,7 @@ func (n *leaseNode) act() {
 			n.running = ""
 		case stop:
 			n.run.tellGone(n, p)
-		case permits[id].Run && n.running == "" && !n.busy:
+		case n.isReady(p, id) && permits[id].Run && n.running == "" && !n.busy:
 			n.begin(id)
 		}
 	}

@@ -34,12 +34,23 @@ type leaseRun struct {
 	// starts of what is exclusive, and lapses: that its lease was said to have ended
 	// while its node may have run it.
 	starts, lapses int
-	violation      *check.Violation
-	at             time.Duration
+	// ran is when it last ran, or when all was last not well.
+	ran       time.Duration
+	violation *check.Violation
+	at        time.Duration
 }
 
-// leaseHosts are all voters and nodes.
-const leaseHosts = 3
+const (
+	// leaseHosts are all voters and nodes.
+	leaseHosts = 3
+	// idle is exclusive too, and never begins: what it needs is missing.
+	idle = "idle"
+	// calmEvery so many episodes nothing happens for a calm, and what is exclusive must
+	// not be idle for longer than calmIdle when all is well.
+	calmEvery = 20
+	calm      = 80 * time.Second
+	calmIdle  = 45 * time.Second
+)
 
 // newLeaseRun is a site whose exclusive workload has no placement yet.
 func newLeaseRun(seed uint64, bug Bug) *leaseRun {
@@ -52,7 +63,28 @@ func newLeaseRun(seed uint64, bug Bug) *leaseRun {
 	for _, n := range r.nodes {
 		n.look()
 	}
+	r.watch()
 	return r
+}
+
+// watch that it runs again when all is well.
+func (r *leaseRun) watch() {
+	r.kernel.after(500*time.Millisecond, r.watch)
+	if r.holder() != nil || !r.isCalm() {
+		r.ran = r.kernel.now
+	}
+	if v := check.RunsAgain(lone, r.kernel.now-r.ran, calmIdle); v != nil && r.violation == nil {
+		r.violation, r.at = v, r.kernel.now
+	}
+}
+
+func (r *leaseRun) isCalm() bool {
+	for _, n := range r.nodes {
+		if n.cut > 0 || n.off > 0 || n.pauses > 0 || n.down {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *leaseRun) stopped() bool { return r.violation != nil }
@@ -109,7 +141,9 @@ func (r *leaseRun) openLog() {
 	}}})
 	w := exclusive(lone)
 	w.Partition.Lease, w.Identity = "5s", false
-	r.must(applyEntry(w))
+	waits := exclusive(idle)
+	waits.Partition.Lease, waits.Identity = "5s", false
+	r.must(applyEntry(w, waits))
 }
 
 // judge how often it runs, now, on all machines.
@@ -127,7 +161,10 @@ func (r *leaseRun) judge() {
 
 // run so many episodes: each strikes where it runs, and lets all be well again.
 func (r *leaseRun) run(episodes int) {
-	for range episodes {
+	for episode := range episodes {
+		if episode%calmEvery == calmEvery-1 {
+			r.kernel.runUntil(r.kernel.now+calm, r.stopped)
+		}
 		for range 60 { // until it runs somewhere, 15 seconds at most
 			if r.holder() != nil {
 				break

@@ -47,7 +47,10 @@ func TestLeasesAloneAreTheSameAgain(t *testing.T) {
 
 // TestPlantedBugsOfLeasesAlone are found within a few runs.
 func TestPlantedBugsOfLeasesAlone(t *testing.T) {
-	for _, bug := range []Bug{LeaseWallClock, LeaseFromReceipt, EagerCoordinator, ForgetfulGuard} {
+	for bug, rule := range map[Bug]check.Rule{
+		LeaseWallClock: check.ExclusiveOnce, LeaseFromReceipt: check.ExclusiveOnce, EagerCoordinator: check.ExclusiveOnce, ForgetfulGuard: check.ExclusiveOnce,
+		EndedForEver: check.ExclusiveRuns, OneForAll: check.ExclusiveRuns,
+	} {
 		t.Run(fmt.Sprint(bug), func(t *testing.T) {
 			for seed := uint64(1); seed <= 20; seed++ {
 				r := newLeaseRun(seed, bug)
@@ -56,8 +59,8 @@ func TestPlantedBugsOfLeasesAlone(t *testing.T) {
 					continue
 				}
 				t.Logf("seed %d at %s: %v", seed, stamp(r.at), r.violation)
-				if r.violation.Rule != check.ExclusiveOnce {
-					t.Errorf("want a violation of %q", check.ExclusiveOnce)
+				if r.violation.Rule != rule {
+					t.Errorf("want a violation of %q", rule)
 				}
 				return
 			}

@@ -133,11 +133,10 @@ func (l *leases) answered(sent time.Duration, asks []*sitev1.LeaseAsk, response 
 		sent = l.now()
 	}
 	l.holder.Answered(sent, asks, response.GetAnswers())
-	for _, arm := range l.holder.Untold() {
-		if kill, err := l.host.guard.arm(arm.ID, arm.Until, arm.Lease); err == nil {
-			l.holder.Told(arm.ID, arm.Until, kill)
-		}
-	}
+	l.holder.Knows(l.host.guard.core.Entries())
+	lease.Tell(l.holder.Untold(l.now()), l.host.guard.arm, func(arm lease.Arm, kill time.Duration, err error) {
+		l.holder.Took(arm, kill, err, l.now())
+	})
 	l.step()
 }
 
