@@ -167,7 +167,7 @@ func (a *Agent) build() error {
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return a.dialer.Dial(ctx, address, mtls.Stream, mtls.ExpectNode(""))
 		},
-		Refused:  a.askWhy,
+		Refused: a.askWhy, Lead: a.replicas.lead,
 		SiteTime: a.identity.SiteTime(),
 	})
 	if err := a.openExecs(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,12 +36,24 @@ func (a *Agent) newLeases() (*lease.Keeper, error) {
 	}), nil
 }
 
-// askForLeases asks the coordinator that this node has contact with.
+// askForLeases asks the coordinator that this node has contact with, for as long as it
+// has: the next request goes to the one after it.
 func (a *Agent) askForLeases(ctx context.Context, asks []*sitev1.LeaseAsk) (*sitev1.RenewLeasesResponse, error) {
-	address := a.session.Coordinator()
+	address, moved := a.session.Contact()
 	if address == "" {
 		return nil, problem.New(problem.Unavailable, "leases", "no coordinator is in reach")
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		select {
+		case <-moved:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	client := sitev1connect.NewLeaseServiceClient(a.toVoters, "https://"+address, connect.WithReadMaxBytes(maxLeaseAnswer))
 	response, err := client.RenewLeases(ctx, connect.NewRequest(&sitev1.RenewLeasesRequest{Node: a.identity.Name(), Asks: asks}))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/runtime"
+	"skerry.dev/agent/session"
 	"skerry.dev/certs"
 	"skerry.dev/certs/mtls"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -48,6 +49,9 @@ type Voter interface {
 	AuditTrouble() (kind, message string)
 	// Position is the last entry of its log, and whether it knows of a quorum.
 	Position(ctx context.Context) (term, index uint64, quorum bool)
+	// Lead is the term and the address of the coordinator that it follows, or is;
+	// empty when it knows of none. changed is closed when that may have changed.
+	Lead() (term uint64, address string, changed <-chan struct{})
 	// OnRecord tells whether the state has this key on record for this ID.
 	OnRecord(peer certs.Peer) bool
 	// PoolChanged tells what gossip sees of a node; it does not block.
@@ -135,6 +139,18 @@ func (r *replicas) voter() Voter {
 		return active
 	}
 	return nil
+}
+
+// lead is what the replica here knows of the coordinator. One that ends knows of none
+// any more, and says so.
+func (r *replicas) lead() (session.Lead, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current == nil {
+		return session.Lead{}, r.changed
+	}
+	term, address, changed := r.current.Lead()
+	return session.Lead{Term: term, Address: address}, changed
 }
 
 // trouble says why there is no replica where there should be one; empty when

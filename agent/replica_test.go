@@ -42,6 +42,7 @@ func (fakeVoter) ServeRaft(context.Context, net.Conn, certs.Peer) {}
 func (fakeVoter) AuditTrouble() (string, string)                  { return "", "" }
 func (fakeVoter) Votes() bool                                     { return true }
 func (fakeVoter) Position(context.Context) (uint64, uint64, bool) { return 0, 0, false }
+func (fakeVoter) Lead() (uint64, string, <-chan struct{})         { return 0, "", nil }
 func (fakeVoter) OnRecord(certs.Peer) bool                        { return false }
 func (fakeVoter) PoolChanged(string, bool)                        {}
 

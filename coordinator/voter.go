@@ -320,6 +320,14 @@ func (v *Voter) Votes() bool {
 	return node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetRaftId() == v.RaftID
 }
 
+// Lead is the term and the address of the coordinator that this replica follows, or
+// is; empty when it knows of none.
+func (v *Voter) Lead() (term uint64, address string, changed <-chan struct{}) {
+	changed = v.node.Changed() // before the status that it is about
+	status := v.node.Status()
+	return status.Term, v.store.View().NodeOfReplica(status.Leader).GetAddress(), changed
+}
+
 // Run takes part until ctx ends. Any other end is an error: this replica must
 // halt.
 func (v *Voter) Run(ctx context.Context) error {

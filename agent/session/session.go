@@ -38,7 +38,20 @@ const (
 	MaxMessage = 64 << 20
 	// askEvery is how often a voter is asked why there is no stream, at most.
 	askEvery = time.Second
+	// doubtPaces of silence are the time after which other voters are asked whether
+	// there is another coordinator, one at each pace.
+	doubtPaces = 3
+	// lookTimeout bounds the question to one of them.
+	lookTimeout = 500 * time.Millisecond
 )
+
+// Lead is what the replica of this node knows of the coordinator.
+type Lead struct {
+	// Term in which it was elected, Address where it is; empty when there is none, or
+	// no replica here.
+	Term    uint64
+	Address string
+}
 
 // Ledger keeps the orders.
 type Ledger interface {
@@ -81,22 +94,31 @@ type Config struct {
 	// Refused is told of voters with which there is no stream: they may say why.
 	// It is bounded by itself.
 	Refused func(ctx context.Context, address string)
-	Env     env.System
-	Logger  *slog.Logger
+	// Lead is what the replica here knows; changed is closed when that has changed.
+	Lead   func() (lead Lead, changed <-chan struct{})
+	Env    env.System
+	Logger *slog.Logger
 }
 
 // Session keeps a stream to the coordinator.
 type Session struct {
 	Config
 	targets Targets
-	// asked is when Refused was called last; it belongs to Run.
-	asked time.Duration
+	// asked is when Refused was called last; it belongs to Run. asking is taken while it
+	// is under way.
+	asked  time.Duration
+	asking chan struct{}
+	// turned is what the replica here said last of what was acted upon. It belongs to
+	// Run and the attempt that it makes.
+	turned Lead
 	// ordered is closed with the first orders.
 	once    sync.Once
 	ordered chan struct{}
 
 	mu          sync.Mutex
 	coordinator string
+	// moves is closed when coordinator changes.
+	moves chan struct{}
 	// told is where a coordinator says that it is, to be tried next.
 	told        string
 	lastContact time.Duration
@@ -105,7 +127,10 @@ type Session struct {
 
 // New returns a session; Run makes it look for the coordinator.
 func New(config Config) *Session {
-	return &Session{Config: config, ordered: make(chan struct{}), lastContact: config.Env.Clock.Elapsed(), pace: heartbeatEvery}
+	return &Session{
+		Config: config, ordered: make(chan struct{}), asking: make(chan struct{}, 1), moves: make(chan struct{}),
+		lastContact: config.Env.Clock.Elapsed(), pace: heartbeatEvery,
+	}
 }
 
 // Ordered is closed when the first orders of this process are in the ledger.
@@ -117,6 +142,13 @@ func (s *Session) Coordinator() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.coordinator
+}
+
+// Contact is Coordinator, and what is closed when that changes.
+func (s *Session) Contact() (address string, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.coordinator, s.moves
 }
 
 // LastContact is when the coordinator was last heard, on elapsed time; before
@@ -153,13 +185,24 @@ func (s *Session) pointed() string {
 func (s *Session) contact(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.coordinator, s.lastContact = address, s.Env.Clock.Elapsed()
+	s.lastContact = s.Env.Clock.Elapsed()
+	s.setCoordinator(address)
 }
 
 func (s *Session) lost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.coordinator = ""
+	s.setCoordinator("")
+}
+
+// setCoordinator needs mu.
+func (s *Session) setCoordinator(address string) {
+	if s.coordinator == address {
+		return
+	}
+	s.coordinator = address
+	close(s.moves)
+	s.moves = make(chan struct{})
 }
 
 // setPace takes over how long either side may be silent.
@@ -177,32 +220,77 @@ func (s *Session) getPace() time.Duration {
 
 // Run tries voter after voter, for ever, until ctx ends.
 func (s *Session) Run(ctx context.Context) error {
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	for {
-		address := s.pointed()
-		if address == "" {
-			address = s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
+		if to := s.pointed(); to != "" {
+			s.targets.Told(to)
 		}
+		lead, changed := s.Lead()
+		if s.isNews(lead) {
+			s.turned = lead
+			s.targets.Told(lead.Address)
+		}
+		address := s.targets.Next(s.Ledger.Current().GetPeers(), s.Name)
 		began := s.Env.Clock.Elapsed()
 		if address != "" {
 			err := s.sync(ctx, address)
 			s.lost()
 			if ctx.Err() == nil {
 				s.Logger.Debug("the stream to a voter ended", "address", address, "reason", err)
-				s.refused(ctx, address, err)
+				s.refused(ctx, &asking, address, err)
 			}
+			lead, changed = s.Lead()
 		}
-		if err := env.Sleep(ctx, s.Env.Clock, s.targets.Pause(s.Env.Rand.Uint64(), s.Env.Clock.Elapsed()-began)); err != nil {
+		pause := s.targets.Pause(s.Env.Rand.Uint64(), s.Env.Clock.Elapsed()-began)
+		if err := s.wait(ctx, pause, lead, changed); err != nil {
 			return err
 		}
 	}
 }
 
-// refused passes on who ended a stream, now and then.
-func (s *Session) refused(ctx context.Context, address string, reason error) {
-	if now := s.Env.Clock.Elapsed(); !errors.Is(reason, errRedirected) && now-s.asked >= askEvery {
-		s.asked = now
-		s.Refused(ctx, address)
+// isNews: the replica here knows of another coordinator than before, which is not
+// behind the orders of this node.
+func (s *Session) isNews(lead Lead) bool {
+	return lead.Address != "" && lead != s.turned && lead.Term >= s.Ledger.Current().GetOrder().GetTerm()
+}
+
+// wait before the next attempt, but no longer than until the replica here knows whom to
+// turn to.
+func (s *Session) wait(ctx context.Context, pause time.Duration, lead Lead, changed <-chan struct{}) error {
+	timer := s.Env.Clock.NewTimer(pause)
+	defer timer.Stop()
+	for !s.isNews(lead) {
+		select {
+		case <-changed:
+			lead, changed = s.Lead()
+		case <-timer.C():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return ctx.Err()
+}
+
+// refused passes on who ended a stream, now and then. The next attempt does not wait
+// for what comes of that. A node that is silent does not say why, and is not asked: it
+// would keep those who do from their turn.
+func (s *Session) refused(ctx context.Context, asking *sync.WaitGroup, address string, reason error) {
+	now := s.Env.Clock.Elapsed()
+	if errors.Is(reason, errRedirected) || errors.Is(reason, errElsewhere) || errors.Is(reason, errSilent) || now-s.asked < askEvery {
+		return
+	}
+	select {
+	case s.asking <- struct{}{}:
+	default:
+		return // the last question is not answered yet
+	}
+	s.asked = now
+	asking.Go(func() {
+		defer func() { <-s.asking }()
+		s.Refused(ctx, address)
+	})
 }
 
 // errRedirected ends a stream to a voter that is not the coordinator.
@@ -211,10 +299,58 @@ var errRedirected = errors.New("the voter is not the coordinator")
 // errMoved ends a stream to a coordinator whose site epoch is over.
 var errMoved = errors.New("the site was recovered, and its coordinator is elsewhere")
 
-// sync keeps one stream until it ends.
+// errSilent ends a stream, or an attempt, because nothing came.
+var errSilent = errors.New("nothing was heard from it")
+
+// errElsewhere ends a stream, or an attempt, because another one was elected.
+var errElsewhere = errors.New("another voter coordinates by now")
+
+// sync keeps one stream until it ends, or until the replica here knows of another
+// coordinator.
 func (s *Session) sync(ctx context.Context, address string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if s.watchLead(ctx, address) {
+			cancel(errElsewhere)
+		}
+	})
+	err := s.stream(ctx, address)
+	if errors.Is(context.Cause(ctx), errElsewhere) {
+		err = errElsewhere
+	}
+	cancel(nil)
+	watching.Wait()
+	return err
+}
+
+// watchLead returns true as soon as the replica here knows of a coordinator that is not
+// at the address.
+func (s *Session) watchLead(ctx context.Context, address string) bool {
+	for {
+		lead, changed := s.Lead()
+		if s.isNews(lead) {
+			if lead.Address != address {
+				return true
+			}
+			s.turned = lead
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// stream keeps one until it ends.
+func (s *Session) stream(ctx context.Context, address string) error {
 	dialCtx, dialed := context.WithTimeout(ctx, helloTimeout)
 	conn, err := s.Dial(dialCtx, address)
+	if err != nil && dialCtx.Err() != nil {
+		err = errors.Join(errSilent, err)
+	}
 	if dialed(); err != nil {
 		return err
 	}
@@ -237,26 +373,82 @@ func (s *Session) sync(ctx context.Context, address string) error {
 	})
 	group.Go(func() error {
 		defer cancel()
-		return s.watchSilence(streamCtx, heard)
+		return s.watchSilence(streamCtx, address, heard)
 	})
 	return group.Wait()
 }
 
-// watchSilence ends a stream that nothing comes from any more.
-func (s *Session) watchSilence(ctx context.Context, heard <-chan struct{}) error {
+// watchSilence ends a stream that nothing comes from any more. Before that it asks
+// around whether another one coordinates.
+func (s *Session) watchSilence(ctx context.Context, address string, heard <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer cancel()
 	limit := helloTimeout
-	timer := s.Env.Clock.NewTimer(limit)
+	timer, doubt := s.Env.Clock.NewTimer(limit), s.Env.Clock.NewTimer(limit)
 	defer timer.Stop()
+	defer doubt.Stop()
+	found := make(chan string, 1)
+	turn, underWay, inDoubt := s.Env.Rand.Uint64(), false, false
 	for {
 		select {
 		case <-heard:
+			inDoubt = false
 			limit = max(silence, silencePaces*s.getPace())
 			timer.Reset(limit)
+			doubt.Reset(doubtPaces * s.getPace())
+		case <-doubt.C():
+			inDoubt = true
+			others := Others(s.Ledger.Current().GetPeers(), s.Name, address)
+			if underWay || len(others) == 0 {
+				continue
+			}
+			underWay, turn = true, turn+1
+			looking.Go(func() { found <- s.whoCoordinates(ctx, others[turn%uint64(len(others))]) })
+		case elsewhere := <-found:
+			underWay = false
+			if !inDoubt {
+				continue
+			}
+			if elsewhere != "" && elsewhere != address {
+				s.Try(elsewhere)
+				return errElsewhere
+			}
+			doubt.Reset(s.getPace())
 		case <-timer.C():
-			return errors.New("nothing was heard from it")
+			return errSilent
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// whoCoordinates asks one voter where the coordinator is; empty when it does not tell.
+func (s *Session) whoCoordinates(ctx context.Context, voter string) string {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	conn, err := s.Dial(ctx, voter)
+	if err != nil {
+		return ""
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // nobody waits for its answer any more
+	defer func() {
+		if stop() {
+			_ = conn.Close() // it has answered
+		}
+	}()
+	answer := &sitev1.SyncResponse{}
+	if err := mtls.NewMessages(conn, MaxMessage, 0).Receive(answer); err != nil {
+		return ""
+	}
+	switch m := answer.GetMessage().(type) {
+	case *sitev1.SyncResponse_Redirect:
+		return m.Redirect.GetAddress()
+	case *sitev1.SyncResponse_End:
+		return ""
+	default:
+		return voter // it takes nodes itself
 	}
 }
 

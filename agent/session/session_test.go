@@ -59,7 +59,21 @@ func TestRedirectIsFollowedAtOnceAndOnce(t *testing.T) {
 	if pause := targets.Pause(1<<62, 0); pause != 0 {
 		t.Errorf("the redirect is followed after %s", pause)
 	}
-	want(t, nextOf(targets, 2, "n9", peers...), "n3:7600", "n1:7600")
+	want(t, nextOf(targets, 2, "n9", peers...), "n3:7600", "n2:7600")
+}
+
+// TestVotersThatPointToADeadOneKeepNobodyFromItsTurn: the last one may know more.
+func TestVotersThatPointToADeadOneKeepNobodyFromItsTurn(t *testing.T) {
+	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3")}
+	var tried []string
+	for range 3 {
+		tried = append(tried, nextOf(targets, 1, "n9", peers...)...)
+		if tried[len(tried)-1] != "n1:7600" {
+			targets.Redirected("n1:7600")
+			tried = append(tried, nextOf(targets, 1, "n9", peers...)...)
+		}
+	}
+	want(t, tried, "n1:7600", "n2:7600", "n1:7600", "n3:7600", "n1:7600")
 }
 
 func TestRedirectToNowhereIsNotFollowed(t *testing.T) {
@@ -94,11 +108,49 @@ func TestVotersThatPointAtEachOtherAreNotRunAfterForEver(t *testing.T) {
 	}
 }
 
-func TestCoordinatorThatAnsweredIsTriedFirst(t *testing.T) {
-	targets := &Targets{}
-	nextOf(targets, 5, "n9", voter("n1"), voter("n2"), voter("n3"))
+// TestWhereAStreamEndedIsTriedLast: what coordinated there may be gone, which nobody
+// finds out quickly.
+func TestWhereAStreamEndedIsTriedLast(t *testing.T) {
+	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3")}
+	nextOf(targets, 5, "n9", peers...)
 	targets.Worked("n3:7600")
-	want(t, nextOf(targets, 2, "n9", voter("n1"), voter("n2"), voter("n3")), "n3:7600", "n1:7600")
+	want(t, nextOf(targets, 4, "n9", peers...), "n1:7600", "n2:7600", "n3:7600", "n1:7600")
+}
+
+func TestTheOnlyVoterIsTriedAgain(t *testing.T) {
+	targets := &Targets{}
+	targets.Worked("n1:7600")
+	want(t, nextOf(targets, 2, "n9", voter("n1")), "n1:7600", "n1:7600")
+}
+
+func TestWhatTheReplicaHereKnowsIsTriedFirst(t *testing.T) {
+	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3")}
+	targets.Worked("n1:7600")
+	targets.Told("n3:7600")
+	want(t, nextOf(targets, 2, "n9", peers...), "n3:7600", "n2:7600")
+}
+
+// TestOneVoterAloneSendsNobodyBack: the first to point to where a stream has just ended
+// may not know yet; a second one is believed.
+func TestOneVoterAloneSendsNobodyBack(t *testing.T) {
+	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3")}
+	targets.Worked("n1:7600")
+	want(t, nextOf(targets, 1, "n9", peers...), "n2:7600")
+	targets.Redirected("n1:7600")
+	if targets.Pause(0, 0) == 0 {
+		t.Error("it goes back at once")
+	}
+	want(t, nextOf(targets, 1, "n9", peers...), "n3:7600")
+	targets.Redirected("n1:7600")
+	want(t, nextOf(targets, 1, "n9", peers...), "n1:7600")
+	targets.Redirected("n2:7600") // it was tried: whoever points to it is believed
+	want(t, nextOf(targets, 1, "n9", peers...), "n2:7600")
+	targets.Redirected("n1:7600")
+	want(t, nextOf(targets, 1, "n9", peers...), "n1:7600")
+}
+
+func TestOthersAreVotersThatAreNeitherHereNorInDoubt(t *testing.T) {
+	want(t, Others([]*sitev1.Peer{voter("n1"), plain("n2"), voter("n3"), voter("n4")}, "n4", "n1:7600"), "n3:7600")
 }
 
 // TestPausesAreBounded: never so short that a node that is alone spins, never

@@ -22,6 +22,7 @@ func (quiet) Reports() []*sitev1.PlacementReport { return nil }
 func (quiet) Facts() *sitev1.NodeFacts           { return nil }
 func (quiet) Changed() <-chan struct{}           { return nil }
 func (quiet) refused(context.Context, string)    {}
+func (quiet) lead() (Lead, <-chan struct{})      { return Lead{}, nil }
 
 func (quiet) Digest() uint64                       { return 0 }
 func (quiet) Take(*sitev1.EndpointsResponse) error { return nil }
@@ -36,7 +37,7 @@ func TestSilentCoordinatorIsLeft(t *testing.T) {
 	defer func() { _ = listener.Close() }()
 	system := env.NewSystem()
 	s := New(Config{
-		Name: "n1", Ledger: quiet{}, Node: quiet{}, Names: quiet{}, Env: system, Logger: slog.New(slog.DiscardHandler), Refused: quiet{}.refused,
+		Name: "n1", Ledger: quiet{}, Node: quiet{}, Names: quiet{}, Env: system, Logger: slog.New(slog.DiscardHandler), Refused: quiet{}.refused, Lead: quiet{}.lead,
 		SiteTime: sitetime.NewKeeper(system.Clock, sitetime.Stamp{}, time.Time{}),
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)

@@ -22,17 +22,31 @@ type Targets struct {
 	// pointed is where the last voter said the coordinator is.
 	pointed string
 	last    string
-	failed  int
-	hops    int
+	// turn is who was asked last without being pointed to: who is pointed to, again and
+	// again, keeps nobody from its turn.
+	turn   string
+	failed int
+	hops   int
+	// left is where a stream ended that had worked; empty once that has been tried
+	// again, or a voter has pointed there.
+	left string
 }
 
 // Next returns an address: where a voter pointed to, else the next voter after
 // the last one, else the next node.
 func (t *Targets) Next(peers []*sitev1.Peer, self string) string {
 	t.failed++
-	if t.pointed != "" {
-		t.last, t.pointed = t.pointed, ""
-		return t.last
+	t.last = t.next(peers, self)
+	if t.last == t.left {
+		t.left = ""
+	}
+	return t.last
+}
+
+func (t *Targets) next(peers []*sitev1.Peer, self string) string {
+	if to := t.pointed; to != "" {
+		t.pointed = ""
+		return to
 	}
 	var addresses []string
 	for _, voters := range []bool{true, false} {
@@ -48,22 +62,44 @@ func (t *Targets) Next(peers []*sitev1.Peer, self string) string {
 	if len(addresses) == 0 {
 		return ""
 	}
-	t.last = addresses[(slices.Index(addresses, t.last)+1)%len(addresses)]
-	return t.last
+	t.turn = addresses[(slices.Index(addresses, t.turn)+1)%len(addresses)]
+	return t.turn
+}
+
+// Others are the voters to ask who coordinates, when it is in doubt whether the one at
+// an address still does: all but that one and this node.
+func Others(peers []*sitev1.Peer, self, address string) []string {
+	var others []string
+	for _, peer := range peers {
+		if peer.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && peer.GetName() != self && peer.GetAddress() != address {
+			others = append(others, peer.GetAddress())
+		}
+	}
+	return others
 }
 
 // Redirected tells where a voter says that the coordinator is; empty when it does
-// not know.
+// not know. The first one to point to where a stream has just ended may not have
+// noticed yet what this node has: that is not followed.
 func (t *Targets) Redirected(address string) {
 	t.hops++
+	if address != "" && address == t.left {
+		t.left = ""
+		return
+	}
 	if address != t.last {
 		t.pointed = address
 	}
 }
 
-// Worked tells that the coordinator answers at an address.
+// Told tells where another one coordinates, by somebody who knows more than a voter
+// that is asked.
+func (t *Targets) Told(address string) { t.pointed = address }
+
+// Worked tells that the coordinator answers at an address. When that ends, the others
+// are asked first: it may be lost, and find that out only after a while.
 func (t *Targets) Worked(address string) {
-	t.last, t.failed, t.hops, t.pointed = address, 0, 0, address
+	t.last, t.turn, t.failed, t.hops, t.pointed, t.left = address, address, 0, 0, "", address
 }
 
 // Pause before the next attempt, with jitter from a random number, after one that

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,7 +17,9 @@ import (
 
 	"connectrpc.com/connect"
 
+	"skerry.dev/agent/ledger"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
 )
 
 const (
@@ -287,4 +292,126 @@ func TestWhatIsExclusiveRunsOnce(t *testing.T) {
 		h.must(h.Heal(t.Context()))
 	})
 	t.Logf("the lives of db:\n%s", h.witness.Tell())
+}
+
+// maxFollow is how long after an election the last agent may take to follow, here where
+// many hosts share two processors.
+const maxFollow = 2 * time.Second
+
+// TestTheLossOfTheCoordinatorEndsNoLease: what is exclusive on nodes that nothing has
+// happened to keeps its process when another coordinator is elected.
+func TestTheLossOfTheCoordinatorEndsNoLease(t *testing.T) {
+	h := watched(t, newSite(t, 4, 0)) // one of them is no voter
+	path, err := h.BuildBeater(t.Context())
+	h.must(err)
+	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
+	for _, host := range h.Hosts {
+		apply(t, h.Rig, fmt.Sprintf(`
+kind: Workload
+name: db-of-%s
+container:
+  image: %s
+  command: [beater, "%s"]
+  network: host
+  resources: {cpu: 50m, memory: 128Mi}
+stopGrace: 500ms
+place: {require: [{label: name, in: [%s]}]}
+partition: {mode: exclusive, lease: %s}
+`, host.Name, beaterImage, h.witness.Address, host.Name, lease))
+	}
+	rounds := 1
+	if os.Getenv("SKERRY_CHAOS") == "long" {
+		rounds = 5
+	}
+	for range rounds {
+		h.loseCoordinator("its agent is stopped", (*Host).PauseAgent, (*Host).ResumeAgent)
+		h.loseCoordinator("its host is cut off", func(lost *Host) error {
+			return h.Cut(t.Context(), []*Host{lost}, h.others(lost))
+		}, func(*Host) error { return h.Heal(t.Context()) })
+	}
+}
+
+// loseCoordinator for longer than a lease, and looks what that did to the others.
+func (h *harness) loseCoordinator(name string, lose, find func(*Host) error) {
+	h.t.Helper()
+	var coordinator *Host
+	before := map[*Host]map[string]string{}
+	await(h.t, h.Rig, "everything to run", 3*time.Minute, func(ctx context.Context) (err error) {
+		if err = h.Settled(ctx); err != nil {
+			return err
+		}
+		for _, host := range h.Hosts {
+			if before[host], err = host.Containers(); err == nil && len(before[host]) != 1 {
+				err = fmt.Errorf("on %s runs %v", host.Name, before[host])
+			}
+			if err != nil {
+				return err
+			}
+		}
+		coordinator, _, err = h.Coordinator(ctx)
+		return err
+	})
+	terms := map[*Host]uint64{}
+	for _, host := range h.others(coordinator) {
+		terms[host], _ = h.ordered(host)
+	}
+	lost := time.Now()
+	h.must(lose(coordinator))
+	followed := map[*Host]time.Time{}
+	await(h.t, h.Rig, "all others to follow", time.Minute, func(context.Context) error {
+		for host, before := range terms {
+			if term, at := h.ordered(host); term > before && followed[host].IsZero() {
+				followed[host] = at
+			}
+		}
+		if len(followed) < len(terms) {
+			return fmt.Errorf("%d of %d have orders of another one", len(followed), len(terms))
+		}
+		return nil
+	})
+	h.pause(time.Until(lost.Add(lease + time.Second)))
+	elected := h.elected(lost)
+	for host, at := range followed {
+		h.t.Logf("%s: elected after %s, %s follows %s later", name, elected.Sub(lost), host.Name, at.Sub(elected))
+		if at.Sub(elected) > maxFollow {
+			h.t.Errorf("%s: %s follows the new coordinator only %s after its election", name, host.Name, at.Sub(elected))
+		}
+		after, err := host.Containers()
+		h.must(err)
+		if !maps.Equal(before[host], after) {
+			h.t.Errorf("%s: on %s, which is healthy, ran %v, and runs %v", name, host.Name, before[host], after)
+		}
+	}
+	h.must(find(coordinator))
+}
+
+// ordered is the term of the orders that the agent of a host has kept, and when it has.
+func (h *harness) ordered(host *Host) (term uint64, at time.Time) {
+	h.t.Helper()
+	kept, err := ledger.Open(env.NewSystem().FS, host.StateDir())
+	h.must(err)
+	info, err := os.Stat(filepath.Join(host.StateDir(), "ledger", "assignments.pb"))
+	h.must(err)
+	return kept.Current().GetOrder().GetTerm(), info.ModTime()
+}
+
+// elected is when an agent last wrote that it coordinates, after a moment.
+func (h *harness) elected(after time.Time) time.Time {
+	h.t.Helper()
+	var last time.Time
+	for _, host := range h.Hosts {
+		text, err := os.ReadFile(host.AgentLog())
+		h.must(err)
+		for line := range strings.Lines(string(text)) {
+			stamp, rest, _ := strings.Cut(line, " ")
+			at, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(stamp, "time="))
+			if err == nil && strings.Contains(rest, "this node is the coordinator\"") && at.After(after) && at.After(last) {
+				last = at
+			}
+		}
+	}
+	if last.IsZero() {
+		h.t.Fatal("no agent says that it coordinates")
+	}
+	return last
 }
