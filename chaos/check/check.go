@@ -50,6 +50,8 @@ const (
 	// Available: a majority of voters that are up and connected has a coordinator
 	// before long.
 	Available Rule = "a majority has a coordinator"
+	// Followed: a node that reaches the coordinator follows it before long.
+	Followed Rule = "the coordinator is followed"
 	// SecretsStay: a node holds the secrets that its placements name, no others,
 	// and what it holds is what the site was given.
 	SecretsStay Rule = "secrets stay where they are named"

@@ -63,6 +63,7 @@ func (a *availability) look() {
 		w.violate(&check.Violation{Rule: check.Available, Message: fmt.Sprintf(
 			"nobody coordinates for %v, though %s can", now-a.served, hostNames(majority))})
 	}
+	w.checkFollowing()
 	w.revoked.look()
 	w.checkRoom()
 	w.lookAtDrains()

@@ -123,6 +123,9 @@ const (
 	// AssumeGone: it takes those that it has not heard for empty.
 	ForgetHoldings Bug = "forget-holdings"
 	AssumeGone     Bug = "assume-gone"
+	// SlowToFollow: an agent waits until it has missed its coordinator, then for the
+	// reason, then goes back there.
+	SlowToFollow Bug = "slow-to-follow"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

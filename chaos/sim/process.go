@@ -56,7 +56,9 @@ type process struct {
 	// askedWhy is when somebody was asked why this node is refused; renewing: its
 	// SVID is being renewed; left: the site has evicted it; ordered: orders have
 	// come; full: there is no room for a log.
-	askedWhy                      time.Duration
+	askedWhy time.Duration
+	// asking: that question is under way.
+	asking                        bool
 	renewing, left, ordered, full bool
 	agent                         *node
 	// paused counts the faults that let it stand still; due is what it does after, and

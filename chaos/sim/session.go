@@ -15,6 +15,8 @@ import (
 const (
 	silence      = 2 * time.Second
 	helloTimeout = time.Second
+	lookTimeout  = 500 * time.Millisecond
+	doubt        = 3 * heartbeatEvery
 )
 
 // session keeps a stream to the coordinator: the shell around the pure parts
@@ -29,11 +31,24 @@ type session struct {
 	to      *served
 	number  uint64
 	address string
+	// attempt counts the attempts, and the pauses between them; only the last one
+	// counts. waiting: it is a pause.
+	attempt int
+	waiting bool
+	// turned is what the replica here said last of what was acted upon, told where a
+	// voter said that another one coordinates.
+	turned realsession.Lead
+	told   string
+	// looking: a voter is asked who coordinates. turn is whose turn it is.
+	looking bool
+	turn    int
 	// began is when this voter was tried.
 	began time.Duration
 	heard time.Duration
-	limit time.Duration
-	due   bool
+	// contact is when a coordinator was last heard.
+	contact time.Duration
+	limit   time.Duration
+	due     bool
 }
 
 func newSession(a *node) *session {
@@ -45,6 +60,17 @@ func newSession(a *node) *session {
 // connect tries the next voter.
 func (s *session) connect() {
 	s.began = s.host.elapsed()
+	s.attempt++
+	s.waiting = false
+	attempt := s.attempt
+	if s.told != "" {
+		s.targets.Told(s.told)
+		s.told = ""
+	}
+	if lead := s.lead(); s.isNews(lead) {
+		s.turned = lead
+		s.targets.Told(lead.Address)
+	}
 	s.address = s.targets.Next(s.peers(), s.host.name)
 	to := s.world.hostByAddress(s.address)
 	if s.left {
@@ -61,10 +87,13 @@ func (s *session) connect() {
 		return far.end
 	}
 	s.world.net.dial(s.host.index, to, accept, func(opened *stream) {
-		if s.dead || s.left {
+		if s.dead || s.left || attempt != s.attempt {
+			if opened != nil {
+				opened.close(0)
+			}
 			return
 		}
-		if opened == nil {
+		if opened == nil { // it is silent, and says no reason
 			s.pause()
 			return
 		}
@@ -83,7 +112,84 @@ func (s *session) pause() {
 	if s.left {
 		return
 	}
-	s.after(s.targets.Pause(s.rng.Uint64(), s.host.elapsed()-s.began), s.connect)
+	s.attempt++
+	s.waiting = true
+	attempt := s.attempt
+	var next func()
+	next = func() {
+		switch {
+		case attempt != s.attempt:
+		case s.world.has(SlowToFollow) && s.asking:
+			s.after(time.Millisecond, next)
+		default:
+			s.connect()
+		}
+	}
+	s.after(s.targets.Pause(s.rng.Uint64(), s.host.elapsed()-s.began), next)
+}
+
+// lead is what the replica here knows of the coordinator.
+func (p *process) lead() realsession.Lead {
+	if p.voter == nil || p.voter.halted {
+		return realsession.Lead{}
+	}
+	return realsession.Lead{Term: p.voter.last.Term, Address: p.voter.store.View().NodeOfReplica(p.voter.last.Leader).GetAddress()}
+}
+
+func (s *session) isNews(lead realsession.Lead) bool {
+	return lead.Address != "" && lead != s.turned && lead.Term >= s.ledger.Current().GetOrder().GetTerm() && !s.world.has(SlowToFollow)
+}
+
+// leadChanged turns to whom the replica here knows of.
+func (s *session) leadChanged() {
+	lead := s.lead()
+	if s.left || !s.isNews(lead) {
+		return
+	}
+	if lead.Address == s.address && !s.waiting {
+		s.turned = lead
+		return
+	}
+	if s.stream != nil {
+		s.stream.close(0)
+		s.stream, s.to = nil, nil
+	}
+	s.connect()
+}
+
+// lookAround asks another voter who coordinates.
+func (s *session) lookAround(opened *stream) {
+	others := realsession.Others(s.peers(), s.host.name, s.address)
+	if s.looking || len(others) == 0 || s.world.has(SlowToFollow) {
+		return
+	}
+	s.looking = true
+	s.turn++
+	answered := false
+	done := func(address string) {
+		if answered || s.dead || s.stream != opened {
+			return
+		}
+		answered, s.looking = true, false
+		if address != "" && address != s.address && s.world.kernel.now-s.heard >= doubt {
+			s.told = address
+			s.hangUp()
+		}
+	}
+	s.after(lookTimeout, func() { done("") })
+	to := s.world.hostByAddress(others[s.turn%len(others)])
+	if to < 0 {
+		return
+	}
+	net := s.world.net
+	net.datagram(s.host.index, to, 'q', func() {
+		other := s.world.hosts[to].process
+		if !other.connects(s.process) {
+			return
+		}
+		known := other.lead().Address
+		net.datagram(to, s.host.index, 'Q', func() { done(known) })
+	})
 }
 
 // open begins with all that is known of this node.
@@ -92,7 +198,7 @@ func (s *session) open(opened *stream, far *served) {
 	opened.ends[0].onClose = func() { s.closed(opened) }
 	report := &sitev1.NodeReport{Node: s.host.name, Placements: s.reports(), Facts: s.facts()}
 	s.sent, s.reader = realsession.NewSent(report), orders.Reader{}
-	s.number = 1
+	s.number, s.looking = 1, false
 	s.heard, s.limit = s.world.kernel.now, helloTimeout
 	s.say(&sitev1.SyncRequest{ReportNumber: 1, Message: &sitev1.SyncRequest_Hello{Hello: &sitev1.SyncHello{
 		Node: s.host.name, Seen: s.ledger.Current().GetOrder(), Report: report,
@@ -107,8 +213,15 @@ func (s *session) beat(opened *stream) {
 			return
 		}
 		if s.world.kernel.now-s.heard > s.limit {
+			if s.world.has(SlowToFollow) {
+				s.askWhy(s.to.process.host.index)
+				s.told = s.address
+			}
 			s.hangUp()
 			return
+		}
+		if s.world.kernel.now-s.heard >= doubt {
+			s.lookAround(opened)
 		}
 		s.say(&sitev1.SyncRequest{Message: &sitev1.SyncRequest_Heartbeat{
 			Heartbeat: &sitev1.SyncHeartbeat{Clock: timestamppb.New(s.host.now())},
@@ -189,6 +302,7 @@ func (s *session) receive(from *served, response *sitev1.SyncResponse) {
 			return
 		}
 	}
+	s.contact = s.world.kernel.now
 	s.targets.Worked(s.address)
 }
 

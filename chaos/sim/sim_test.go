@@ -274,6 +274,7 @@ func TestPlantedBugs(t *testing.T) {
 		{OldTrust, evictions(), []check.Rule{check.RevokedOut}},
 		{KeepAuthorities, evictions()[:1], []check.Rule{check.Converges}},
 		{MuteIssuers, rotations(), []check.Rule{check.NobodyOut}},
+		{SlowToFollow, splits(), []check.Rule{check.Followed}},
 		{OwnClock, wrongClocks(), []check.Rule{check.TimeRuns}},
 		{MixPriorities, exits(), []check.Rule{check.Priority}},
 		{LoseKeepIn, exits(), []check.Rule{check.Residency}},

@@ -23,6 +23,8 @@ const (
 	judgedFor, refusedFor = 20 * time.Second, 200 * time.Millisecond
 	// askWhyEvery is how often a node asks why it was refused (agent/session).
 	askWhyEvery = time.Second
+	// learnTime bounds that question (agent/membership.go).
+	learnTime = 2 * time.Second
 	// keepTimeEvery is how often site time is looked at (agent/sitetime.go).
 	lookAtTime, keepTimeEvery = 10 * time.Second, 5 * time.Minute
 )
@@ -241,13 +243,18 @@ func (p *process) leaveIfEvicted() {
 }
 
 // askWhy learns the chain of trust from a node that refuses this one: any node
-// gives it to anybody.
+// gives it to anybody. One that is silent is waited for, as by the dialer.
 func (p *process) askWhy(to int) {
 	now := p.world.kernel.now
-	if p.left || to == p.host.index || (p.askedWhy != 0 && now-p.askedWhy < askWhyEvery) {
+	if p.left || p.asking || to == p.host.index || (p.askedWhy != 0 && now-p.askedWhy < askWhyEvery) {
 		return
 	}
-	p.askedWhy = now
+	p.askedWhy, p.asking = now, true
+	p.after(learnTime, func() {
+		if p.askedWhy == now {
+			p.asking = false
+		}
+	})
 	p.renew()
 	net := p.world.net
 	net.datagram(p.host.index, to, 'w', func() {
@@ -261,6 +268,7 @@ func (p *process) askWhy(to int) {
 		}
 		net.datagram(to, p.host.index, 'W', func() {
 			if !p.dead {
+				p.asking = p.asking && p.askedWhy != now
 				p.updateTrust(chain)
 			}
 		})

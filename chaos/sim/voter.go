@@ -187,6 +187,9 @@ func (v *voter) observe() {
 	if v.lead != nil && (now.Applied != before.Applied || !before.Serving) {
 		v.lead.changed()
 	}
+	if agent := v.process.agent; agent != nil && agent.session != nil && (now.Term != before.Term || now.Leader != before.Leader) {
+		v.process.after(0, agent.session.leadChanged)
+	}
 }
 
 // send gives messages to the network.

@@ -143,6 +143,7 @@ type world struct {
 	acts          []string
 	// available is nil until faults begin.
 	available *availability
+	following *check.Following
 
 	// asked are the entries that people have asked for, by their request IDs; wishes
 	// the workloads as they last did.
@@ -237,7 +238,7 @@ func (w *world) run() {
 	}
 	w.trace.note("site", "is up, faults begin")
 	w.injector = &injector{world: w}
-	w.available = newAvailability(w)
+	w.available, w.following = newAvailability(w), check.NewFollowing(heardRecently, followedWithin)
 	w.available.look()
 	if w.options.Rehearse {
 		w.rehearse()
