@@ -120,11 +120,13 @@ func (s *survivor) open() error {
 		return no("it was evicted from the site")
 	case s.raftID == 0:
 		return no("it holds no replica of the log")
-	case kept.Current().GetOrder().GetSiteEpoch() < node.Bundle().SiteEpoch() && agent.BeginsAgain(s.system.FS, s.stateDir, node.Bundle().SiteEpoch()):
-		return problem.New(problem.Conflict, "Node/"+node.Name(), "it has recovered the site already: site epoch %d begins when its agent starts", node.Bundle().SiteEpoch()).
-			WithHint("systemctl start skerry, then: skerry site report")
 	case kept.Current().GetOrder().GetSiteEpoch() < node.Bundle().SiteEpoch():
-		return no("the site was recovered without it: it is in site epoch %d", node.Bundle().SiteEpoch())
+		epoch := node.Bundle().SiteEpoch()
+		if !agent.BeginsAgain(s.system.FS, s.stateDir, epoch) {
+			return no("the site was recovered without it: it is in site epoch %d", epoch)
+		}
+		return problem.New(problem.Conflict, "Node/"+node.Name(), "it has recovered the site already: site epoch %d begins when its agent starts", epoch).
+			WithHint("systemctl start skerry, then: skerry site report")
 	}
 	dir := filepath.Join(s.stateDir, "raft", strconv.FormatUint(s.raftID, 10))
 	if reason, err := s.system.FS.ReadFile(filepath.Join(dir, "halted")); err == nil {
