@@ -10,8 +10,9 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"skerry.dev/agent/runtime/standstill"
 )
 
 // fakeClock takes the place of the kernel's clock_gettime in a process: it asks
@@ -126,19 +127,16 @@ func clockIn(memory *os.File, begin, end int64) (int64, error) {
 	return 0, errors.New("the kernel offers no clock_gettime")
 }
 
-const (
-	// standTries is how often a process is stopped to find it outside of the kernel's
-	// functions, standTime how long each of its threads has to stand still.
-	standTries = 100
-	standTime  = 200 * time.Millisecond
-)
+// standTries is how often a process is stopped to find it outside of the kernel's
+// functions.
+const standTries = 100
 
 // standing changes a process while it stands still, outside of the kernel's
 // functions.
 func standing(pid int, begin, end int64, resume, change func() error) error {
 	for range standTries {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			return err
+		if err := standstill.Stop(pid); err != nil {
+			return errors.Join(err, resume())
 		}
 		outside, err := standsOutside(pid, begin, end)
 		if err == nil && outside {
@@ -152,37 +150,24 @@ func standing(pid int, begin, end int64, resume, change func() error) error {
 	return fmt.Errorf("process %d is always looking at its clock", pid)
 }
 
-// standsOutside waits until a stopped process stands still, and tells whether none
-// of its threads is within some addresses.
+// standsOutside tells whether no thread of a process that stands still is within
+// some addresses.
 func standsOutside(pid int, begin, end int64) (bool, error) {
-	for deadline := time.Now().Add(standTime); ; time.Sleep(time.Millisecond) {
-		moving, inside, err := threadsIn(pid, begin, end)
-		if err != nil || moving == 0 || time.Now().After(deadline) {
-			return moving == 0 && inside == 0, err
-		}
-	}
-}
-
-// threadsIn counts the threads of a process that have not stopped yet, and those
-// that have within some addresses.
-func threadsIn(pid int, begin, end int64) (moving, inside int, err error) {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
-		return 0, 0, err
+		return false, err
 	}
 	for _, thread := range threads {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/syscall", pid, thread.Name()))
 		if err != nil {
-			return 0, 0, err
+			return false, err
 		}
 		fields := strings.Fields(string(text))
 		at, err := strconv.ParseInt(strings.TrimPrefix(fields[len(fields)-1], "0x"), 16, 64)
-		switch {
-		case err != nil: // `running` is no address
-			moving++
-		case at >= begin && at < end:
-			inside++
+		// `running` is no address: one that waited for a disk moves within the kernel.
+		if err != nil || at >= begin && at < end {
+			return false, nil
 		}
 	}
-	return moving, inside, nil
+	return true, nil
 }

@@ -198,20 +198,13 @@ func (h *Host) KillAgent() error {
 	return h.agent.await()
 }
 
-// PauseAgent freezes the agent's process, ResumeAgent lets it go on.
-func (h *Host) PauseAgent() error { return h.signalAgent(syscall.SIGSTOP) }
+// PauseAgent freezes the agent's process, and returns when it stands still;
+// ResumeAgent lets it go on.
+func (h *Host) PauseAgent() error { return h.agent.pause() }
 
 // ResumeAgent lets a paused agent go on.
 func (h *Host) ResumeAgent() error {
-	return errors.Join(h.signalAgent(syscall.SIGCONT), h.agent.wake())
-}
-
-func (h *Host) signalAgent(signal syscall.Signal) error {
-	pid, err := h.AgentPID()
-	if err != nil {
-		return err
-	}
-	return syscall.Kill(pid, signal)
+	return h.agent.resume()
 }
 
 // AgentPID is the agent's process in the machine's own numbers.

@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -68,13 +67,12 @@ func (h *Host) StartLibvirt() error {
 // KillLibvirt ends the host's libvirtd at once; its machines go on.
 func (h *Host) KillLibvirt() error { return h.libvirt.end(syscall.SIGKILL) }
 
-// PauseLibvirt freezes libvirtd, ResumeLibvirt lets it go on.
-func (h *Host) PauseLibvirt() error { return h.libvirt.signal(syscall.SIGSTOP) }
+// PauseLibvirt freezes libvirtd, and returns when it stands still; ResumeLibvirt lets
+// it go on.
+func (h *Host) PauseLibvirt() error { return h.libvirt.pause() }
 
 // ResumeLibvirt lets a libvirtd that was paused go on.
-func (h *Host) ResumeLibvirt() error {
-	return errors.Join(h.libvirt.signal(syscall.SIGCONT), h.libvirt.wake())
-}
+func (h *Host) ResumeLibvirt() error { return h.libvirt.resume() }
 
 // Processes of the host whose arguments begin with these words, by their numbers
 // there.

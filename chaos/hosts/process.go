@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"skerry.dev/agent/runtime/standstill"
 	"skerry.dev/shared/env"
 )
 
@@ -83,13 +84,22 @@ func (p *process) end(signal syscall.Signal) error {
 	return p.await()
 }
 
-// signal the child.
-func (p *process) signal(signal syscall.Signal) error {
+// pause the child, until it stands still.
+func (p *process) pause() error {
 	pid, err := p.child()
 	if err != nil {
 		return err
 	}
-	return syscall.Kill(pid, signal)
+	return standstill.Stop(pid)
+}
+
+// resume the child.
+func (p *process) resume() error {
+	pid, err := p.child()
+	if err != nil {
+		return err
+	}
+	return errors.Join(syscall.Kill(pid, syscall.SIGCONT), p.wake())
 }
 
 // await waits for the end of a process that was told to end, or killed.

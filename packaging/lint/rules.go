@@ -118,6 +118,7 @@ var shells = []struct{ path, reason string }{
 	{"agent/runtime/snapshot/", "the shell around copies of files of disks"},
 	{"agent/runtime/directory/", "the shell around directories of the node that containers mount"},
 	{"agent/runtime/conformance/", "drives real runtimes in tests"},
+	{"agent/runtime/standstill/", "stops real processes in tests"},
 	{"agent/runtime/testimage/", "makes images for tests out of the machine's busybox"},
 	{"agent/guard/", "control groups, the watchdog and what must be fast and not on a disk are its business"},
 	{"agent/identity/workloadapi/", "the kernel tells who is at the other end of a socket"},

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"skerry.dev/agent/runtime/standstill"
 	"skerry.dev/shared/problem"
 )
 
@@ -16,7 +17,7 @@ func TestAFrozenContainerdIsATimeout(t *testing.T) {
 	daemon := ownDaemon(t, "p")
 	d := newHost(t, daemon).open(t)
 	load(t, d)
-	must(t, daemon.cmd.Process.Signal(unix.SIGSTOP))
+	must(t, standstill.Stop(daemon.cmd.Process.Pid))
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	begin := time.Now()

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"skerry.dev/agent/runtime/standstill"
 )
 
 //go:embed host.sh
@@ -189,7 +191,7 @@ func (d *Daemon) end(signal syscall.Signal) {
 // Freeze makes libvirtd silent, or lets it speak again.
 func (d *Daemon) Freeze(frozen bool) error {
 	if frozen {
-		return d.cmd.Process.Signal(unix.SIGSTOP)
+		return standstill.Stop(d.cmd.Process.Pid)
 	}
 	return d.cmd.Process.Signal(unix.SIGCONT)
 }
