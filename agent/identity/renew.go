@@ -162,7 +162,7 @@ func (n *Node) Renewed(svid [][]byte) error {
 	return n.gate.Take(authority, func() error {
 		n.writing.Lock()
 		defer n.writing.Unlock()
-		cert, err := storeSVID(n.fs, n.dir, *n.Certificate(), svid)
+		cert, err := storeSVID(n.fs, n.dir, *n.Certificate(), svid, leaf)
 		if err == nil {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -175,9 +175,13 @@ func (n *Node) Renewed(svid [][]byte) error {
 // Renewed implements Renewable. Several commands may do it at once: each file is
 // written whole, the key stays the same, and any of the SVIDs does.
 func (o *Operator) Renewed(svid [][]byte) error {
+	leaf, err := x509.ParseCertificate(svid[0])
+	if err != nil {
+		return err
+	}
 	o.writing.Lock()
 	defer o.writing.Unlock()
-	cert, err := storeSVID(o.files, o.dir, *o.Certificate(), svid)
+	cert, err := storeSVID(o.files, o.dir, *o.Certificate(), svid, leaf)
 	if err == nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -200,11 +204,7 @@ func (o *Operator) Due() bool {
 	return now.Known() && (certs.Due(leaf, now.Time) || leaf.NotBefore.After(now.Time))
 }
 
-func storeSVID(files env.FS, dir string, present tls.Certificate, svid [][]byte) (tls.Certificate, error) {
-	leaf, err := x509.ParseCertificate(svid[0])
-	if err != nil {
-		return tls.Certificate{}, err
-	}
+func storeSVID(files env.FS, dir string, present tls.Certificate, svid [][]byte, leaf *x509.Certificate) (tls.Certificate, error) {
 	if err := files.WriteFile(filepath.Join(dir, svidFile), encodeCerts(svid...), filePerm); err != nil {
 		return tls.Certificate{}, err
 	}

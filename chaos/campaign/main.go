@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"skerry.dev/chaos/flags"
 	"skerry.dev/chaos/seeds"
 )
 
@@ -49,9 +50,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&plan.Procs, "procs", runtime.NumCPU(), "seeds at the same time")
 	flag.DurationVar(&plan.Timeout, "timeout", time.Hour, "for one seed")
 	flag.StringVar(&pace, "pace", "campaign", "campaign, night or core; empty for that of make test-sim")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag, and what follows it was not read", flag.Arg(0))
+	if err := flags.Parse(); err != nil {
+		return err
 	}
 	plan.Env = []string{"SKERRY_SIM_PACE=" + pace}
 	sum := total{Campaign: pace, Violations: []seeds.Sum{}}

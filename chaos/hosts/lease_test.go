@@ -51,13 +51,29 @@ type harness struct {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := watched(t, newSite(t, 3, 0))
+	h := beating(t, 3)
+	h.apply("db", "")
+	return h
+}
+
+// beating is a site of so many nodes, watched, that has what tells the witness that it
+// lives.
+func beating(t *testing.T, nodes int) *harness {
+	t.Helper()
+	h := watched(t, newSite(t, nodes, 0))
 	path, err := h.BuildBeater(t.Context())
 	h.must(err)
 	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
-	apply(t, h.Rig, fmt.Sprintf(`
+	return h
+}
+
+// apply an exclusive workload that tells the witness that it lives; place is a line of
+// its manifest, or empty.
+func (h *harness) apply(name, place string) {
+	h.t.Helper()
+	apply(h.t, h.Rig, fmt.Sprintf(`
 kind: Workload
-name: db
+name: %s
 container:
   image: %s
   command: [beater, "%s"]
@@ -65,8 +81,8 @@ container:
   resources: {cpu: 50m, memory: 128Mi}
 stopGrace: 500ms
 partition: {mode: exclusive, lease: %s}
-`, beaterImage, h.witness.Address, lease))
-	return h
+%s
+`, name, beaterImage, h.witness.Address, lease, place))
 }
 
 // running is where db runs now, once the site and the witness agree that it does.
@@ -301,23 +317,9 @@ const maxFollow = 2 * time.Second
 // TestTheLossOfTheCoordinatorEndsNoLease: what is exclusive on nodes that nothing has
 // happened to keeps its process when another coordinator is elected.
 func TestTheLossOfTheCoordinatorEndsNoLease(t *testing.T) {
-	h := watched(t, newSite(t, 4, 0)) // one of them is no voter
-	path, err := h.BuildBeater(t.Context())
-	h.must(err)
-	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
+	h := beating(t, 4) // one of them is no voter
 	for _, host := range h.Hosts {
-		apply(t, h.Rig, fmt.Sprintf(`
-kind: Workload
-name: db-of-%s
-container:
-  image: %s
-  command: [beater, "%s"]
-  network: host
-  resources: {cpu: 50m, memory: 128Mi}
-stopGrace: 500ms
-place: {require: [{label: name, in: [%s]}]}
-partition: {mode: exclusive, lease: %s}
-`, host.Name, beaterImage, h.witness.Address, host.Name, lease))
+		h.apply("db-of-"+host.Name, fmt.Sprintf("place: {require: [{label: name, in: [%s]}]}", host.Name))
 	}
 	rounds := 1
 	if os.Getenv("SKERRY_CHAOS") == "long" {

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"skerry.dev/chaos/flags"
 )
 
 // options of a run.
@@ -53,10 +55,12 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 200, "operations a second that are tried")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "of all that is drawn")
 	flag.BoolVar(&o.pairs, "pairs", false, "two nemeses at once: one of the network, one of the hosts")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := carryOut(ctx, o)
-	stop()
+	err := flags.Parse()
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = carryOut(ctx, o)
+		stop()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "partition:", err)
 		os.Exit(1)
@@ -64,9 +68,6 @@ func main() {
 }
 
 func carryOut(ctx context.Context, o options) error {
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag, and what follows it was not read", flag.Arg(0))
-	}
 	var err error
 	if o.length > 0 {
 		err = strikeAll(ctx, o)

@@ -15,6 +15,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
@@ -45,21 +46,10 @@ func keepFile(name string, write func(fileWriter) error) (err error) {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return problem.New(problem.Internal, name, "it cannot be written: %w", err)
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return problem.New(problem.Internal, name, "it cannot be written: %w", err)
-	}
-	return keepName(name)
-}
-
-// keepName makes the name of a file last over a power cut: its entries may be
-// deleted elsewhere the moment after.
-func keepName(name string) error {
-	dir, err := os.Open(filepath.Dir(name))
-	if err == nil {
-		err = errors.Join(dir.Sync(), dir.Close())
-	}
-	if err != nil {
-		return problem.New(problem.Internal, name, "whether it outlives a power cut is not known: %w", err).WithHint("write it to another disk")
+	// The name too must last over a power cut: the entries may be deleted elsewhere the
+	// moment after.
+	if err := env.NewSystem().FS.Rename(f.Name(), name); err != nil {
+		return problem.New(problem.Internal, name, "it cannot be written so that it outlives a power cut: %w", err).WithHint("write it to another disk")
 	}
 	return nil
 }

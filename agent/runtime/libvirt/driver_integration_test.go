@@ -15,7 +15,6 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 
 	"skerry.dev/agent/runtime"
-	"skerry.dev/agent/runtime/libvirt/libvirttest"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
 )
@@ -153,9 +152,7 @@ func TestDomainsOfOthersAreLeftAlone(t *testing.T) {
 // libvirtd that is killed, or silent, takes nothing along: its guests are unknown
 // until it answers, and then as they were.
 func TestLibvirtdMayEnd(t *testing.T) {
-	own, err := libvirttest.Start(filepath.Join(testDir, "k"))
-	must(t, err)
-	t.Cleanup(own.Stop)
+	own := startDaemon(t, "k")
 	d := newNode(t, own).open(t)
 	spec := machineSpec(t, d, "vm-1")
 	run(t, d, spec)

@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"skerry.dev/agent/runtime"
-	"skerry.dev/agent/runtime/libvirt/libvirttest"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
 )
@@ -25,9 +24,7 @@ import (
 // understands, or was done; made again, it comes to its end, and nothing is left of
 // the first attempt.
 func TestLibvirtdIsKilledInTheMiddle(t *testing.T) {
-	own, err := libvirttest.Start(filepath.Join(testDir, "m"))
-	must(t, err)
-	t.Cleanup(own.Stop)
+	own := startDaemon(t, "m")
 	d := newNode(t, own).open(t)
 	spec := withVolume(t, d, "vm-1")
 	more := spec

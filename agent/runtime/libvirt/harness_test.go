@@ -60,6 +60,15 @@ func begin(dir string) (err error) {
 	return err
 }
 
+// startDaemon starts a libvirtd of a test's own, which ends with it.
+func startDaemon(t *testing.T, name string) *libvirttest.Daemon {
+	t.Helper()
+	daemon, err := libvirttest.Start(filepath.Join(testDir, name))
+	must(t, err)
+	t.Cleanup(daemon.Stop)
+	return daemon
+}
+
 // node is one simulated node.
 type node struct{ config Config }
 

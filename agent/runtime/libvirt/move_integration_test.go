@@ -65,16 +65,19 @@ func stateOf(t *testing.T, d *Driver, id string) runtime.Instance {
 	return runtime.Instance{}
 }
 
+// pair of drivers of one site, each of another libvirtd.
+func pair(t *testing.T, from, to *libvirttest.Daemon) (source, target *Driver) {
+	t.Helper()
+	source, target = newNode(t, from).open(t), newNode(t, to).open(t)
+	source.Belong("harbour")
+	target.Belong("harbour")
+	return source, target
+}
+
 // TestAMachineMoves from one libvirtd to another with its memory, its disk and its
 // volume; what fails on the way leaves it where it was.
 func TestAMachineMoves(t *testing.T) {
-	other, err := libvirttest.Start(filepath.Join(testDir, "m"))
-	must(t, err)
-	t.Cleanup(other.Stop)
-	source, target := newNode(t, theOne).open(t), newNode(t, other).open(t)
-	for _, d := range []*Driver{source, target} {
-		d.Belong("harbour")
-	}
+	source, target := pair(t, theOne, startDaemon(t, "m"))
 	spec := withVolume(t, source, "vm-1")
 	machineSpec(t, target, "vm-1") // its image
 	run(t, source, spec)
@@ -278,17 +281,8 @@ func TestANodeEndsInTheMiddleOfASwitch(t *testing.T) {
 // When the libvirtd of either end is killed while a machine is copied, it goes on
 // where it was, and nothing is left at the other end.
 func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
-	daemons := []*libvirttest.Daemon{}
-	drivers := []*Driver{}
-	for _, name := range []string{"from", "to"} {
-		daemon, err := libvirttest.Start(filepath.Join(testDir, name))
-		must(t, err)
-		t.Cleanup(daemon.Stop)
-		d := newNode(t, daemon).open(t)
-		d.Belong("harbour")
-		daemons, drivers = append(daemons, daemon), append(drivers, d)
-	}
-	source, target := drivers[0], drivers[1]
+	daemons := []*libvirttest.Daemon{startDaemon(t, "from"), startDaemon(t, "to")}
+	source, target := pair(t, daemons[0], daemons[1])
 	spec := machineSpec(t, source, "vm-1")
 	machineSpec(t, target, "vm-1") // its image
 	run(t, source, spec)
@@ -334,13 +328,7 @@ func TestLibvirtdIsKilledInTheMiddleOfAMove(t *testing.T) {
 // An agent ends after the copy, before it noted that it hands over: the machine stands
 // still, and the next agent sees that.
 func TestWhatAnAgentLeftStandingStillGoesOn(t *testing.T) {
-	other, err := libvirttest.Start(filepath.Join(testDir, "still"))
-	must(t, err)
-	t.Cleanup(other.Stop)
-	source, target := newNode(t, theOne).open(t), newNode(t, other).open(t)
-	for _, d := range []*Driver{source, target} {
-		d.Belong("harbour")
-	}
+	source, target := pair(t, theOne, startDaemon(t, "still"))
 	spec := machineSpec(t, source, "vm-1")
 	machineSpec(t, target, "vm-1") // its image
 	run(t, source, spec)
