@@ -33,6 +33,8 @@ type lightAgent struct {
 	name  string
 	cert  *tls.Certificate
 	trust *certs.Bundle
+	// peers are the nodes that the site told of when it joined.
+	peers []*sitev1.Peer
 
 	fleet  *fleet
 	index  int
@@ -146,7 +148,7 @@ func (f *fleet) joined(bundle *certs.Bundle, answer *sitev1.JoinResponse, key *e
 		return nil, err
 	}
 	a := &lightAgent{
-		name: answer.GetName(), trust: bundle, fleet: f, index: number, running: map[string]*sitev1.PlacementReport{},
+		name: answer.GetName(), trust: bundle, peers: answer.GetPeers(), fleet: f, index: number, running: map[string]*sitev1.PlacementReport{},
 		cert: &tls.Certificate{Certificate: answer.GetSvid(), PrivateKey: key, Leaf: leaf},
 	}
 	a.dialer = &mtls.Dialer{Net: f.net, Source: a}
@@ -189,11 +191,7 @@ func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
 		return nil, err
 	}
 	stream := mtls.NewMessages(conn, 64<<20, 0)
-	node := lightNode(a.name, a.index)
-	report := &sitev1.NodeReport{Node: a.name, Facts: &sitev1.NodeFacts{
-		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(), Version: node.GetVersion(),
-		SvidExpires: timestamppb.New(a.cert.Leaf.NotAfter),
-	}}
+	report := &sitev1.NodeReport{Node: a.name, Facts: a.facts()}
 	for _, running := range a.running {
 		report.Placements = append(report.Placements, running)
 	}
@@ -212,6 +210,15 @@ func (a *lightAgent) dial(ctx context.Context) (*sitev1.SyncResponse, error) {
 	defer a.mu.Unlock()
 	a.conn, a.stream, a.number, a.told = conn, stream, 1, 1
 	return first, nil
+}
+
+// facts of the node.
+func (a *lightAgent) facts() *sitev1.NodeFacts {
+	node := lightNode(a.name, a.index)
+	return &sitev1.NodeFacts{
+		Address: node.GetAddress(), GossipAddress: node.GetGossipAddress(), Capacity: node.GetCapacity(), Version: node.GetVersion(),
+		SvidExpires: timestamppb.New(a.cert.Leaf.NotAfter),
+	}
 }
 
 // receive a message, or why there is none.

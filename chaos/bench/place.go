@@ -85,7 +85,7 @@ func placeOn(ctx context.Context, binary, dir string, voters, nodes int, withSpr
 	if err != nil {
 		return plain, spread, err
 	}
-	if plain.register, err = s.register(ctx, nodes); err != nil {
+	if plain.register, err = s.register(ctx, nodes, placeZones); err != nil {
 		return plain, spread, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -162,15 +162,15 @@ func newPlacing(ctx context.Context, r *hosts.Rig) (*placing, error) {
 	return &placing{client: c, coordinator: coordinatorProcess(pid), fleet: newFleet(dialer.Net, leader.API()), numbers: map[string]int{}}, nil
 }
 
-// register lets the nodes join, each with a token of its own; the tokens are
-// there before. It returns nodes a second.
-func (s *placing) register(ctx context.Context, nodes int) (float64, error) {
+// register lets the nodes join, each with a token of its own, in the zones zone-1,
+// zone-2 and so on by turns; the tokens are there before. It returns nodes a second.
+func (s *placing) register(ctx context.Context, nodes, zones int) (float64, error) {
 	tokens := make([]string, nodes)
 	s.fleet.agents = make([]*lightAgent, nodes)
 	if err := each(ctx, placeJoiners, nodes, func(ctx context.Context, i int) error {
 		made, err := s.client.Site().CreateToken(ctx, connect.NewRequest(&skerryv1.CreateTokenRequest{
-			Role: "node", Ttl: durationpb.New(time.Hour), Name: fmt.Sprintf("light-%d", i+1), Zone: fmt.Sprintf("zone-%d", i%placeZones),
-			Labels: map[string]string{"light": "yes", "rack": fmt.Sprintf("rack-%d", i%(10*placeZones))}, MayVote: proto.Bool(false),
+			Role: "node", Ttl: durationpb.New(time.Hour), Name: fmt.Sprintf("light-%d", i+1), Zone: fmt.Sprintf("zone-%d", i%zones+1),
+			Labels: map[string]string{"light": "yes", "rack": fmt.Sprintf("rack-%d", i%(10*zones))}, MayVote: proto.Bool(false),
 		}))
 		if err == nil {
 			tokens[i] = made.Msg.GetToken()
