@@ -60,6 +60,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 3 && args[0] == callersName { // started by overload
+		return call(ctx, args[1:], os.Stdin, os.Stdout)
+	}
 	if len(args) != 2 || benchmarks[args[0]] == nil {
 		names := make([]string, 0, len(benchmarks))
 		for name := range benchmarks {

@@ -132,13 +132,13 @@ func TestAnswersHoldWhatTheCallerMayRead(t *testing.T) {
 		}
 		return string(encoded)
 	}
-	if got := text(list, `{"kind":"Workload"}`); !strings.Contains(got, `"till"`) || strings.Contains(got, `"web"`) {
+	if got := text(listAll, `{"kind":"Workload"}`); !strings.Contains(got, `"till"`) || strings.Contains(got, `"web"`) {
 		t.Errorf("workloads: %s", got)
 	}
-	if got := text(list, `{"kind":"Node"}`); strings.Contains(got, "n1:7600") {
+	if got := text(listAll, `{"kind":"Node"}`); strings.Contains(got, "n1:7600") {
 		t.Errorf("nodes: %s", got)
 	}
-	if got := text(list, `{"kind":"Project"}`); !strings.Contains(got, `"shop"`) || strings.Contains(got, `"default"`) {
+	if got := text(listAll, `{"kind":"Project"}`); !strings.Contains(got, `"shop"`) || strings.Contains(got, `"default"`) {
 		t.Errorf("projects: %s", got)
 	}
 	if got := s.call(&vic, status, `{}`).body; got["nodes"] != nil || got["workloads"] != float64(1) {

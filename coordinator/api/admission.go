@@ -1,6 +1,8 @@
 package api
 
 import (
+	"container/list"
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,15 +19,13 @@ import (
 const (
 	// maxWorking calls of operators and workloads are worked on at a time: enough to
 	// fill the log's batches, too few to keep a processor from the coordinator's own
-	// work. maxQueued more wait for their turn, each for maxTurn at most.
+	// work.
 	maxWorking = 64
-	maxQueued  = 512
+	// maxWaiting more wait for their turn, each for maxTurn at most.
+	maxWaiting = 4096
 	maxTurn    = time.Second
-	// When some have been waiting all the time for overdue, more come than can be
-	// worked on, and who waits long is answered when nobody listens any more: then
-	// each waits for shortTurn at most.
-	overdue   = 500 * time.Millisecond
-	shortTurn = 350 * time.Millisecond
+	// When the oldest has waited for overdue, more come than can be worked on.
+	overdue = 350 * time.Millisecond
 )
 
 // isFree tells whether a call waits for no turn: those by which people and programs
@@ -42,87 +42,109 @@ func isFree(procedure string) bool {
 	return err == nil && is && (method.IsStreamingClient() || method.IsStreamingServer())
 }
 
-// admission lets so many calls through at a time. Who comes when too many wait is
-// refused at once: a call that nobody waits for any more would only delay others.
+// admission lets so many calls through at a time; the others wait. As long as all get
+// their turn soon, who came first is first. When more come than can be worked on, in that
+// order each would get its turn when nobody listens any more; so then the newest is
+// first, and the oldest are refused at the end of their time ("Fail at Scale", Maurer
+// 2015, adaptive LIFO). A refusal costs nearly what a small call does: that it comes late
+// slows those down who call again at once.
+//
 // The agents' calls and streams, leases and the log itself never come here.
 type admission struct {
-	clock   env.Clock
-	working chan struct{}
-	queued  chan struct{}
+	clock env.Clock
 
-	mu sync.Mutex
-	// waiting calls, and since when there have been some without a break.
-	waiting int
-	since   time.Duration
+	mu      sync.Mutex
+	working int
+	waiting list.List // of *turn, the oldest first; empty while fewer than maxWorking work
 }
 
-func newAdmission(clock env.Clock) *admission {
-	return &admission{clock: clock, working: make(chan struct{}, maxWorking), queued: make(chan struct{}, maxQueued)}
+// turn of a call that waits.
+type turn struct {
+	since time.Duration
+	// comes once: whether the call may be worked on.
+	comes chan bool
 }
+
+func newAdmission(clock env.Clock) *admission { return &admission{clock: clock} }
 
 // admitted bounds how much is worked on at a time, whoever asks.
 func (s *Server) admitted(next http.Handler) http.Handler {
 	admission := newAdmission(s.Clock)
-	tooMuch := newRefusal("1", problem.New(problem.Exhausted, "site "+s.Site, "%s has more to do than it can", s.Node).
-		WithHint("nothing was changed; try again in a second, and call less often"))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isFree(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if !admission.enter(r) {
-			tooMuch.write(w, r)
+		if !admission.enter(r.Context()) {
+			if r.Context().Err() != nil {
+				return // nobody listens
+			}
+			w.Header().Set("Retry-After", "1")
+			writeError(w, r, problem.New(problem.Exhausted, "site "+s.Site, "%s has more to do than it can", s.Node).
+				WithHint("nothing was changed; try again in a second, and call less often"))
 			return
 		}
-		defer func() { <-admission.working }()
+		defer admission.leave()
 		next.ServeHTTP(w, r)
 	})
 }
 
 // enter waits for the call's turn; false when it did not come.
-func (a *admission) enter(r *http.Request) bool {
-	select {
-	case a.working <- struct{}{}:
+func (a *admission) enter(ctx context.Context) bool {
+	waits := a.join()
+	if waits == nil {
 		return true
-	default:
 	}
-	select {
-	case a.queued <- struct{}{}:
-		defer func() { <-a.queued }()
-	default:
-		return false
-	}
-	timer := a.clock.NewTimer(a.wait())
+	mine := waits.Value.(*turn)
+	timer := a.clock.NewTimer(maxTurn)
 	defer timer.Stop()
-	defer a.leave()
 	select {
-	case a.working <- struct{}{}:
-		return true
+	case may := <-mine.comes:
+		return may
 	case <-timer.C():
-		return false
-	case <-r.Context().Done():
-		return false
+	case <-ctx.Done():
 	}
-}
-
-// wait in the queue, for how long at most.
-func (a *admission) wait() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.clock.Elapsed()
-	if a.waiting == 0 {
-		a.since = now
+	select {
+	case may := <-mine.comes: // in the same moment
+		return may
+	default:
+		a.waiting.Remove(waits)
+		return false
 	}
-	a.waiting++
-	if now-a.since >= overdue {
-		return shortTurn
-	}
-	return maxTurn
 }
 
-// leave the queue.
+// join those who work, or those who wait: then it returns the place among them.
+func (a *admission) join() *list.Element {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.working < maxWorking {
+		a.working++
+		return nil
+	}
+	if a.waiting.Len() == maxWaiting {
+		a.next(a.waiting.Front(), false)
+	}
+	return a.waiting.PushBack(&turn{since: a.clock.Elapsed(), comes: make(chan bool, 1)})
+}
+
+// leave those who work: one that waits takes the place.
 func (a *admission) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.waiting--
+	first := a.waiting.Front()
+	switch {
+	case first == nil:
+		a.working--
+	case a.clock.Elapsed()-first.Value.(*turn).since < overdue:
+		a.next(first, true)
+	default:
+		a.next(a.waiting.Back(), true)
+	}
+}
+
+// next is the one whose waiting ends; may it be worked on?
+func (a *admission) next(waits *list.Element, may bool) {
+	a.waiting.Remove(waits).(*turn).comes <- may
 }

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,12 +15,11 @@ import (
 
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
-	"skerry.dev/shared/problem"
 )
 
-func TestTooMuchToDoIsRefusedAtOnceAndWhatWaitsGetsItsTurn(t *testing.T) {
+func TestSoManyAreWorkedOnAtATimeAndWhatTellsOfTheSiteWaitsForNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{Config: Config{Node: "n1", Site: "reef", Clock: env.NewSystem().Clock}}
+		s := &Server{Config: Config{Node: "n1", Site: "reef", Clock: bubbleClock{env.NewSystem().Clock, time.Now()}}}
 		hold := make(chan struct{})
 		var working, most, status atomic.Int64
 		handler := s.admitted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,90 +34,153 @@ func TestTooMuchToDoIsRefusedAtOnceAndWhatWaitsGetsItsTurn(t *testing.T) {
 			}
 			<-hold
 		}))
-		call := func(path string) int {
+		call := func(path string) *httptest.ResponseRecorder {
 			recorder := httptest.NewRecorder()
 			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://n1:7600"+path, nil)
 			request.Header.Set("Content-Type", "application/json")
 			handler.ServeHTTP(recorder, request)
-			return recorder.Code
+			return recorder
 		}
+		const more = 100
 		var calls sync.WaitGroup
-		var done, refused atomic.Int64
-		try := func(n int) {
-			for range n {
-				calls.Go(func() {
-					if call(skerryv1connect.ResourceServiceApplyProcedure) == http.StatusOK {
-						done.Add(1)
-					} else {
-						refused.Add(1)
-					}
-				})
-			}
-			synctest.Wait()
+		var done atomic.Int64
+		for range maxWorking + more {
+			calls.Go(func() {
+				if call(skerryv1connect.ResourceServiceApplyProcedure).Code == http.StatusOK {
+					done.Add(1)
+				}
+			})
 		}
-		try(maxWorking + maxQueued)
-		if working.Load() != maxWorking || refused.Load() != 0 {
-			t.Fatalf("%d are worked on, %d were refused", working.Load(), refused.Load())
+		synctest.Wait()
+		if working.Load() != maxWorking {
+			t.Fatalf("%d are worked on", working.Load())
 		}
-		try(10)
-		if refused.Load() != 10 {
-			t.Errorf("%d of 10 too many were refused at once", refused.Load())
-		}
-		if call(skerryv1connect.SiteServiceStatusProcedure) != http.StatusOK || status.Load() != 1 {
+		if call(skerryv1connect.SiteServiceStatusProcedure).Code != http.StatusOK || status.Load() != 1 {
 			t.Error("how the site is had to wait")
+		}
+		refused := make(chan *httptest.ResponseRecorder, 1)
+		time.Sleep(maxTurn / 2)
+		calls.Go(func() { refused <- call(skerryv1connect.ResourceServiceListProcedure) })
+		time.Sleep(maxTurn)
+		got := <-refused
+		if got.Code != http.StatusTooManyRequests || got.Header().Get("Retry-After") != "1" || !strings.Contains(got.Body.String(), "n1 has more to do than it can") {
+			t.Errorf("who waited in vain was told %d %v %s", got.Code, got.Header(), got.Body)
 		}
 		close(hold) // each now takes no time
 		calls.Wait()
-		if done.Load() != maxWorking+maxQueued || most.Load() != maxWorking {
+		if done.Load() != maxWorking || most.Load() != maxWorking {
 			t.Errorf("%d were done, %d at a time", done.Load(), most.Load())
 		}
 	})
 }
 
+// TestWhoseTurnDoesNotComeIsRefused at the end of its time, or when it goes, and waits no
+// more.
 func TestWhoseTurnDoesNotComeIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAdmission(env.NewSystem().Clock)
-		for range maxWorking {
-			a.working <- struct{}{}
-		}
-		if a.enter(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)) {
+		a := busyAdmission(t)
+		begun := time.Now()
+		if a.enter(t.Context()) {
 			t.Error("it came in")
 		}
-		if len(a.queued) != 0 {
-			t.Error("it still waits")
+		if took := time.Since(begun); took != maxTurn {
+			t.Errorf("it was refused after %s", took)
+		}
+		gone, cancel := context.WithTimeout(t.Context(), maxTurn/2)
+		defer cancel()
+		begun = time.Now()
+		if a.enter(gone) || time.Since(begun) != maxTurn/2 {
+			t.Errorf("who went waited for %s", time.Since(begun))
+		}
+		a.leave()
+		if a.waiting.Len() != 0 || a.working != maxWorking-1 {
+			t.Errorf("%d wait, %d work", a.waiting.Len(), a.working)
 		}
 	})
 }
 
-// TestWhereManyWaitAllTheTimeEachWaitsShortly: a burst is worked off, a flood is refused
-// before nobody listens any more.
-func TestWhereManyWaitAllTheTimeEachWaitsShortly(t *testing.T) {
+// TestWhoIsFirst: a burst is worked off in its order; when more come than can be worked
+// on, the newest are done in time, and not all of them late.
+func TestWhoIsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAdmission(bubbleClock{env.NewSystem().Clock, time.Now()})
-		for range maxWorking {
-			a.working <- struct{}{}
+		a := busyAdmission(t)
+		var waiting sync.WaitGroup
+		var came []string
+		enter := func(name string) {
+			waiting.Go(func() {
+				if a.enter(t.Context()) {
+					came = append(came, name)
+				} else {
+					came = append(came, name+" refused")
+				}
+			})
+			synctest.Wait()
 		}
-		waited := func() time.Duration {
-			begun := time.Now()
-			if a.enter(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)) {
-				t.Error("it came in")
-			}
-			return time.Since(begun)
+		leave := func() {
+			a.leave()
+			synctest.Wait()
 		}
-		if took := waited(); took != maxTurn {
-			t.Errorf("the first one waited for %s", took)
-		}
-		var others sync.WaitGroup
-		others.Go(func() { waited() })
+		enter("a")
+		time.Sleep(overdue - time.Millisecond)
+		enter("b")
+		enter("c")
+		leave()
 		time.Sleep(overdue)
-		if took := waited(); took != shortTurn {
-			t.Errorf("one waited for %s while others did all the time", took)
+		enter("d")
+		leave()
+		leave()
+		time.Sleep(maxTurn - overdue)
+		enter("e")
+		leave()
+		waiting.Wait()
+		if diff := cmp.Diff([]string{"a", "d", "c", "b refused", "e"}, came); diff != "" {
+			t.Error(diff)
 		}
-		others.Wait()
-		if took := waited(); took != maxTurn {
-			t.Errorf("one waited for %s after nobody had", took)
+		if a.working != maxWorking {
+			t.Errorf("%d work", a.working)
 		}
 	})
+}
+
+// TestWhereTooManyWaitTheOldestIsRefused: it has the least time left.
+func TestWhereTooManyWaitTheOldestIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := busyAdmission(t)
+		var waiting sync.WaitGroup
+		oldest := make(chan bool, 1)
+		waiting.Go(func() { oldest <- a.enter(t.Context()) })
+		synctest.Wait()
+		var came atomic.Int64
+		for range maxWaiting {
+			waiting.Go(func() {
+				if a.enter(t.Context()) {
+					came.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if len(oldest) != 1 || <-oldest || a.waiting.Len() != maxWaiting {
+			t.Errorf("the oldest still waits, or came in; %d wait", a.waiting.Len())
+		}
+		for range maxWaiting {
+			a.leave()
+		}
+		waiting.Wait()
+		if came.Load() != maxWaiting {
+			t.Errorf("%d came in", came.Load())
+		}
+	})
+}
+
+// busyAdmission has as many that work as may.
+func busyAdmission(t *testing.T) *admission {
+	a := newAdmission(bubbleClock{env.NewSystem().Clock, time.Now()})
+	for range maxWorking {
+		if !a.enter(t.Context()) {
+			t.Fatal("refused")
+		}
+	}
+	return a
 }
 
 // bubbleClock has the elapsed time of a test's bubble; the machine's goes on in it.
@@ -126,27 +190,6 @@ type bubbleClock struct {
 }
 
 func (c bubbleClock) Elapsed() time.Duration { return time.Since(c.begun) }
-
-// TestARefusalIsMadeOnceAndReadsLikeAnyOther: in each form of the protocol.
-func TestARefusalIsMadeOnceAndReadsLikeAnyOther(t *testing.T) {
-	f := newRefusal("1", problem.New(problem.Exhausted, "site reef", "too much").WithHint("wait"))
-	for _, kind := range []string{"application/proto", "application/json", "application/grpc"} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://n1:7600/", nil)
-		request.Header.Set("Content-Type", kind)
-		got, want := httptest.NewRecorder(), httptest.NewRecorder()
-		f.write(got, request)
-		f.compose(want, request)
-		if got.Code != want.Code || got.Body.String() != want.Body.String() {
-			t.Errorf("%s: %d %q, not %d %q", kind, got.Code, got.Body, want.Code, want.Body)
-		}
-		for _, recorder := range []*httptest.ResponseRecorder{got, want} {
-			recorder.Header().Del("Trailer") // of gRPC, in any order
-		}
-		if diff := cmp.Diff(want.Header(), got.Header()); diff != "" || got.Header().Get("Retry-After") != "1" {
-			t.Errorf("%s (-want +got):\n%s", kind, diff)
-		}
-	}
-}
 
 func TestWhatLastsAndWhatTellsOfTheSiteWaitsForNoTurn(t *testing.T) {
 	for procedure, free := range map[string]bool{

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	list           = "ResourceService/List"
+	listAll        = "ResourceService/List"
 	remove         = "ResourceService/Delete"
 	reveal         = "SecretService/Reveal"
 	secretKeys     = "SecretService/SecretKeys"
@@ -129,7 +129,7 @@ func TestASecretIsKeptAndNeverShown(t *testing.T) {
 	if got := fmt.Sprint(s.must(apply, body).body); !strings.Contains(got, "unchanged") {
 		t.Errorf("the same again answered %s", got)
 	}
-	for method, body := range map[string]string{get: `{"kind":"Secret","name":"db"}`, list: `{"kind":"Secret"}`} {
+	for method, body := range map[string]string{get: `{"kind":"Secret","name":"db"}`, listAll: `{"kind":"Secret"}`} {
 		got := fmt.Sprint(s.must(method, body).body)
 		if strings.Contains(got, clear) || !strings.Contains(got, "password") || !strings.Contains(got, fmt.Sprint(len(clear))) {
 			t.Errorf("%s answered %s", method, got)
