@@ -93,7 +93,7 @@ begins with "!" on standard error.`,
 	)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.target.Site, "site", "", "`NAME` of the site to talk to; needed only with credentials for several")
-	flags.StringSliceVar(&a.target.Addresses, "address", nil, "node to ask first, `HOST:PORT`; may be repeated")
+	flags.StringSliceVar(&a.target.Addresses, "address", nil, "ask this node, `HOST:PORT`, and not whoever knows most; may be repeated")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "longest wait for an answer; logs, exec, events -f and image load go on")
 	for _, command := range []func(*app) *cobra.Command{
 		statusCommand, getCommand, describeCommand, whyCommand, historyCommand, planCommand, whatifCommand, driftCommand, endpointsCommand, leasesCommand, eventsCommand,

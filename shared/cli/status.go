@@ -46,8 +46,11 @@ func (o *statusOptions) run(cmd *cobra.Command, _ []string) error {
 		if o.output.isData() {
 			return o.output.write(o.Out, answer)
 		}
-		// Who has just found no quorum need not look for it twice more.
-		o.stale = o.stale || answer.GetFreshness().GetStale()
+		if answer.GetFreshness().GetStale() {
+			// Who has just found no quorum need not look for it twice more.
+			o.stale = true
+			c.Settle()
+		}
 		tallies, placements, err := o.tally(ctx, c)
 		return errors.Join(o.print(answer, tallies, placements), err)
 	})

@@ -5,9 +5,9 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -15,7 +15,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/problem"
 )
@@ -24,12 +23,8 @@ import (
 // looks for a node that knows better.
 const StaleHeader = "Skerry-Stale"
 
-const (
-	// locateTimeout bounds the question to one node.
-	locateTimeout = time.Second
-	// maxMessage bounds one answer: the lists of a large site.
-	maxMessage = 64 << 20
-)
+// maxMessage bounds one answer: the lists of a large site.
+const maxMessage = 64 << 20
 
 // Client calls one site. It is safe for concurrent use.
 type Client struct {
@@ -39,6 +34,11 @@ type Client struct {
 	// Refused, if set, is called when no node answers: they may have refused the
 	// caller's identity. It tells whether it is worth another try.
 	Refused func(ctx context.Context) bool
+	// Direct: the addresses are those of the nodes to ask, not of nodes that know
+	// whom to ask. A voter among them answers whether it has quorum or not; a node
+	// that does not vote still names the voters that it reaches. Set it before the
+	// first call.
+	Direct bool
 	// Patience, if set, bounds the question to one node in place of a second. Set
 	// it before the first call.
 	Patience time.Duration
@@ -72,8 +72,10 @@ type Client struct {
 	recovery   skerryv1connect.RecoveryServiceClient
 	queue      skerryv1connect.QueueServiceClient
 
-	mu   sync.Mutex
-	base string
+	mu sync.Mutex
+	// base is where requests go until it is forgotten, last where they went.
+	base, last string
+	settled    bool
 }
 
 // New returns a client that tries the nodes at the addresses, host:port, in
@@ -194,10 +196,12 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err == nil && response.StatusCode == http.StatusTemporaryRedirect {
 		_ = response.Body.Close() // nothing in it matters
-		err = errors.New("it is no voter any more")
+		err = fmt.Errorf("it does not vote, and leaves the call to %s", redirectedTo(response))
 	}
-	if err != nil || response.StatusCode == http.StatusServiceUnavailable || response.Header.Get(StaleHeader) != "" {
-		c.forget(base)
+	if err != nil || response.StatusCode == http.StatusServiceUnavailable {
+		c.forget(base, true)
+	} else if response.Header.Get(StaleHeader) != "" {
+		c.forget(base, false)
 	}
 	if err != nil && request.Context().Err() == nil {
 		return nil, problem.ToConnect(problem.New(problem.Unavailable, base, "the call did not get through: %w", err).
@@ -206,17 +210,33 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-func (c *Client) forget(base string) {
+func redirectedTo(response *http.Response) string {
+	if to, err := response.Location(); err == nil {
+		return to.Host
+	}
+	return "another node"
+}
+
+// Settle lets the next requests go where the last one went also if answers from there
+// are out of date, until it fails: who has just heard that nobody knows better need not wait for those
+// that are silent each time.
+func (c *Client) Settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.base == base {
-		c.base = ""
+	c.base, c.settled = c.last, true
+}
+
+// forget where requests went: the node there failed, or its answer is out of date.
+func (c *Client) forget(base string, failed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.base == base && (failed || !c.settled) {
+		c.base, c.settled = "", false
 	}
 }
 
-// locate returns the address to send requests to: a voter with quorum, the
-// coordinator if it is known; else a voter without, else a node that at least
-// answers for itself. Only the first kind is kept for the next request.
+// locate returns the address to send requests to. It is kept for the next request if
+// it is that of a voter with quorum.
 func (c *Client) locate(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,73 +251,24 @@ func (c *Client) locate(ctx context.Context) (string, error) {
 	return base, err
 }
 
-// search asks node after node; it needs mu.
+// search looks for whom to ask; it needs mu.
 func (c *Client) search(ctx context.Context) (string, error) {
-	search := search{client: c, asked: map[string]*skerryv1.LocateResponse{}}
-	for _, address := range c.addresses {
-		answer := search.ask(ctx, address)
-		if c.Learned != nil && len(answer.GetVoters()) > 0 {
-			c.Learned(answer.GetVoters())
-		}
-		if c.Told != nil && answer.GetSiteTime() != nil {
-			c.Told(answer.GetSiteTime().AsTime(), answer.GetTimeEra())
-		}
-		for _, voter := range append(answer.GetVoters(), address) {
-			if search.ask(ctx, voter).GetQuorum() {
-				c.base = voter
-				return voter, nil
-			}
-		}
+	search := newSearch(c)
+	found := search.run(ctx)
+	if found == nil {
+		return "", c.unreachable(ctx, search.failures())
 	}
-	if best := search.best(c.addresses); best != "" {
-		return best, nil
+	if c.Learned != nil && len(found.answer.GetVoters()) > 0 {
+		c.Learned(found.answer.GetVoters())
 	}
-	return "", c.unreachable(ctx, search.failures)
-}
-
-// search asks each node once.
-type search struct {
-	client   *Client
-	asked    map[string]*skerryv1.LocateResponse // nil for those that did not answer
-	order    []string
-	failures []error
-}
-
-func (s *search) ask(ctx context.Context, address string) *skerryv1.LocateResponse {
-	if answer, known := s.asked[address]; known {
-		return answer
+	if c.Told != nil && found.answer.GetSiteTime() != nil {
+		c.Told(found.answer.GetSiteTime().AsTime(), found.answer.GetTimeEra())
 	}
-	answer, err := s.client.ask(ctx, address)
-	if err != nil {
-		s.failures = append(s.failures, err)
+	c.last = found.address
+	if found.answer.GetQuorum() {
+		c.base = found.address
 	}
-	s.asked[address] = answer
-	s.order = append(s.order, address)
-	return answer
-}
-
-// best is who to ask when nobody has quorum: the node that was named first, a
-// voter if there is one.
-func (s *search) best(named []string) string {
-	for _, wanted := range []bool{true, false} {
-		for _, address := range append(named[:len(named):len(named)], s.order...) {
-			if answer := s.asked[address]; answer != nil && answer.GetVoter() == wanted {
-				return address
-			}
-		}
-	}
-	return ""
-}
-
-func (c *Client) ask(ctx context.Context, address string) (*skerryv1.LocateResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Patience, locateTimeout))
-	defer cancel()
-	response, err := skerryv1connect.NewSiteServiceClient(c.http, "https://"+address, options...).
-		Locate(ctx, connect.NewRequest(&skerryv1.LocateRequest{}))
-	if err != nil {
-		return nil, notLocated(err)
-	}
-	return response.Msg, nil
+	return found.address, nil
 }
 
 // notLocated is why a node did not say who coordinates. That it refused the

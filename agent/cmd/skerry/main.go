@@ -113,6 +113,7 @@ func dialSite(ctx context.Context, system env.System, target cli.Target) (*clien
 	}
 	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
 	c := client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses)
+	c.Direct = len(target.Addresses) > 0
 	c.Learned = func(voters []string) {
 		// It is for the next time; this command does not fail because of it.
 		_ = operator.Remember(voters)

@@ -1,0 +1,295 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+)
+
+// node answers after a while, or never, or not at all.
+type node struct {
+	skerryv1connect.UnimplementedSiteServiceHandler
+	voters        []string
+	voter, quorum bool
+	silent, off   bool
+	after         time.Duration
+
+	name    string
+	located atomic.Int32
+}
+
+func (n *node) Locate(ctx context.Context, _ *connect.Request[skerryv1.LocateRequest]) (*connect.Response[skerryv1.LocateResponse], error) {
+	n.located.Add(1)
+	waited, cancel := context.WithTimeout(ctx, n.after)
+	defer cancel()
+	<-waited.Done()
+	return connect.NewResponse(&skerryv1.LocateResponse{Node: n.name, Voter: n.voter, Quorum: n.quorum, Voters: n.voters}), nil
+}
+
+func (n *node) Status(context.Context, *connect.Request[skerryv1.StatusRequest]) (*connect.Response[skerryv1.StatusResponse], error) {
+	response := connect.NewResponse(&skerryv1.StatusResponse{Coordinator: n.name})
+	if !n.quorum {
+		response.Header().Set(StaleHeader, "true")
+	}
+	return response, nil
+}
+
+// nodes of a site that is served by this process, by their addresses.
+type nodes struct {
+	at map[string]string
+
+	mu      sync.Mutex
+	silent  int // connections to those that are silent
+	largest int // most of them at once
+	closed  chan struct{}
+}
+
+func serve(t *testing.T, serves map[string]*node) (*nodes, *http.Client) {
+	t.Helper()
+	n := &nodes{at: map[string]string{}, closed: make(chan struct{}, 1)}
+	var trusted *tls.Config
+	for address, of := range serves {
+		of.name = address
+		switch {
+		case of.silent:
+			n.at[address] = n.listen(t)
+		case !of.off:
+			mux := http.NewServeMux()
+			mux.Handle(skerryv1connect.NewSiteServiceHandler(of))
+			server := httptest.NewUnstartedServer(mux)
+			server.EnableHTTP2 = true
+			server.StartTLS()
+			t.Cleanup(func() {
+				server.CloseClientConnections()
+				server.Close()
+			})
+			n.at[address] = server.Listener.Addr().String()
+			trusted = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+			trusted.ServerName = "example.com"
+		}
+	}
+	// As certs/mtls does it: what is given up is not dialed any longer.
+	transport := &http2.Transport{DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+		if n.at[address] == "" {
+			return nil, errors.New("connection refused")
+		}
+		if trusted != nil {
+			config = trusted.Clone()
+			config.NextProtos = []string{"h2"}
+		}
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, n.at[address])
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return n, &http.Client{Transport: transport}
+}
+
+// listen and say nothing.
+func (n *nodes) listen(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n.count(1)
+			group.Go(func() {
+				_, _ = io.Copy(io.Discard, conn) // until the other side has closed it
+				n.count(-1)
+				_ = conn.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		group.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func (n *nodes) count(more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent += more
+	n.largest = max(n.largest, n.silent)
+	select {
+	case n.closed <- struct{}{}:
+	default: // somebody will look anyhow
+	}
+}
+
+const (
+	quick = 40 * time.Millisecond
+	// ample for whoever does not wait for the silent ones: each takes a second.
+	ample = 1500 * time.Millisecond
+)
+
+func TestWhoIsAsked(t *testing.T) {
+	silent := func() *node { return &node{silent: true} }
+	all := []string{"a:1", "b:1", "c:1", "d:1", "e:1"}
+	for name, test := range map[string]struct {
+		nodes  map[string]*node
+		given  []string
+		direct bool
+		want   string
+	}{
+		"a voter that is cut off from the four that it names": {
+			map[string]*node{"a:1": {voter: true, voters: all}, "b:1": silent(), "c:1": silent(), "d:1": silent(), "e:1": silent()},
+			[]string{"a:1"}, false, "a:1"},
+		"a voter without quorum, the last of five": {
+			map[string]*node{"a:1": silent(), "b:1": silent(), "c:1": silent(), "d:1": silent(), "e:1": {voter: true, voters: all}},
+			all, false, "e:1"},
+		"the coordinator, the last of five": {
+			map[string]*node{"a:1": silent(), "b:1": silent(), "c:1": silent(), "d:1": silent(), "e:1": {voter: true, quorum: true, voters: []string{"e:1", "a:1"}}},
+			all, false, "e:1"},
+		"a voter that has not noticed that the coordinator is gone": {
+			map[string]*node{"a:1": silent(), "b:1": {voter: true, quorum: true, voters: []string{"a:1", "b:1", "c:1"}}, "c:1": silent()},
+			[]string{"b:1", "c:1"}, false, "b:1"},
+		"the coordinator, whom another voter names": {
+			map[string]*node{"a:1": {voter: true, quorum: true, voters: []string{"b:1", "a:1"}}, "b:1": {voter: true, quorum: true, after: quick, voters: []string{"b:1", "a:1"}}},
+			[]string{"a:1"}, false, "b:1"},
+		"the coordinator, though one without quorum was faster": {
+			map[string]*node{"a:1": {voter: true, voters: []string{"a:1", "b:1", "c:1"}}, "b:1": silent(), "c:1": {voter: true, quorum: true, after: quick, voters: []string{"c:1", "a:1"}}},
+			[]string{"a:1"}, false, "c:1"},
+		"a voter with quorum that names nobody who answers": {
+			map[string]*node{"a:1": {voter: true, quorum: true, voters: []string{"b:1", "a:1"}}, "b:1": {off: true}},
+			[]string{"a:1"}, false, "a:1"},
+		"the voter that was given, not the one that it names": {
+			map[string]*node{"a:1": {voter: true, after: quick, voters: []string{"b:1", "a:1"}}, "b:1": {voter: true}},
+			[]string{"a:1"}, false, "a:1"},
+		"the first of those that were given": {
+			map[string]*node{"a:1": {voter: true, after: 2 * askNext}, "b:1": {voter: true}},
+			[]string{"a:1", "b:1"}, false, "a:1"},
+		"a voter without quorum rather than a node alone": {
+			map[string]*node{"a:1": {}, "b:1": {voter: true, after: quick}},
+			[]string{"a:1", "b:1"}, false, "b:1"},
+		"a node alone": {
+			map[string]*node{"a:1": {off: true}, "b:1": {}, "c:1": silent()},
+			[]string{"a:1", "b:1", "c:1"}, false, "b:1"},
+		"the voter that a node names": {
+			map[string]*node{"a:1": {voters: []string{"b:1"}}, "b:1": {voter: true, quorum: true, voters: []string{"b:1"}}},
+			[]string{"a:1"}, false, "b:1"},
+		"directly: a voter without quorum, though it names the coordinator": {
+			map[string]*node{"a:1": {voter: true, voters: []string{"b:1", "a:1"}}, "b:1": {voter: true, quorum: true, voters: []string{"b:1"}}},
+			[]string{"a:1"}, true, "a:1"},
+		"directly: a voter that does not coordinate": {
+			map[string]*node{"a:1": {voter: true, quorum: true, voters: []string{"b:1", "a:1"}}, "b:1": {voter: true, quorum: true, voters: []string{"b:1"}}},
+			[]string{"a:1"}, true, "a:1"},
+		"directly: the voter that a node names, and no further": {
+			map[string]*node{"a:1": {voters: []string{"b:1"}}, "b:1": {voter: true, voters: []string{"c:1", "b:1"}}, "c:1": {voter: true, quorum: true, voters: []string{"c:1"}}},
+			[]string{"a:1"}, true, "b:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, http := serve(t, test.nodes)
+			c := New(http, test.given)
+			c.Direct = test.direct
+			begun := time.Now()
+			response, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+			if took := time.Since(begun); err != nil || took > ample {
+				t.Fatalf("after %s it gave %v", took, err)
+			}
+			if got := response.Msg.GetCoordinator(); got != test.want {
+				t.Errorf("it asked %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// When a question is answered all others have been given up, and no more than
+// maxAsked were ever under way.
+func TestQuestionsAreBoundedAndEnd(t *testing.T) {
+	serves, given := map[string]*node{"a:1": {voter: true}}, []string{"a:1"}
+	for _, letter := range "bcdefghijklmnopq" {
+		address := string(letter) + ":1"
+		serves[address], given = &node{silent: true}, append(given, address)
+	}
+	n, http := serve(t, serves)
+	if base, err := New(http, given).locate(t.Context()); base != "a:1" || err != nil {
+		t.Fatal(base, err)
+	}
+	n.mu.Lock()
+	if n.largest != maxAsked {
+		t.Errorf("%d were asked at once, want %d", n.largest, maxAsked)
+	}
+	n.mu.Unlock()
+	for deadline := time.After(5 * time.Second); ; {
+		n.mu.Lock()
+		left := n.silent
+		n.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-n.closed:
+		case <-deadline:
+			t.Fatalf("%d questions are still under way", left)
+		}
+	}
+}
+
+// Nobody answers: that takes no longer than the last question, and all are told.
+func TestWhenNobodyAnswersAllAreNamed(t *testing.T) {
+	_, http := serve(t, map[string]*node{"a:1": {silent: true}, "b:1": {silent: true}, "c:1": {silent: true}})
+	begun := time.Now()
+	_, err := New(http, []string{"a:1", "b:1", "c:1"}).locate(t.Context())
+	if took := time.Since(begun); err == nil || took > 2*locateTimeout {
+		t.Fatalf("after %s it gave %v", took, err)
+	}
+	for _, want := range []string{"a:1: no answer within 1s", "b:1: no answer", "c:1: no answer"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("it does not say %q: %v", want, err)
+		}
+	}
+}
+
+// Who has heard that nobody knows better looks again only when asked to, or when
+// the node fails.
+func TestWhoSettlesLooksOnce(t *testing.T) {
+	serves := map[string]*node{"a:1": {voter: true, voters: []string{"a:1", "b:1"}}, "b:1": {silent: true}}
+	_, http := serve(t, serves)
+	c := New(http, []string{"a:1"})
+	ask := func() {
+		t.Helper()
+		if _, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	ask()
+	if looked := serves["a:1"].located.Load(); looked != 2 {
+		t.Errorf("it looked %d times for two answers that were out of date", looked)
+	}
+	c.Settle()
+	for range 3 {
+		ask()
+	}
+	if looked := serves["a:1"].located.Load(); looked != 2 {
+		t.Errorf("it looked %d times, want no more", looked)
+	}
+	c.forget("a:1", true)
+	ask()
+	ask()
+	if looked := serves["a:1"].located.Load(); looked != 4 {
+		t.Errorf("it looked %d times: a node that failed is left", looked)
+	}
+}
