@@ -168,6 +168,13 @@ func TestCutOffNodeKeepsRunningAndComesBack(t *testing.T) {
 	if out, err := cut.Command(t.Context(), nil, r.Binary, "exec", ran, "--address", cut.API(), "--", "echo", "alone"); err != nil || !strings.Contains(out, "alone") {
 		t.Fatalf("a command on the node that was cut off: %q %v", out, err)
 	}
+	// Who reaches both sides is told how to ask the other one, and gets its answer.
+	if out, err := r.Skerry(t.Context(), nil, "logs", ran); err == nil || !strings.Contains(err.Error(), "is lost") || !strings.Contains(err.Error(), "--address "+cut.API()) {
+		t.Errorf("the logs of a placement on the other side: %q %v", out, err)
+	}
+	if out, err := r.Skerry(t.Context(), nil, "exec", ran, "--address", cut.API(), "--", "echo", "asked"); err != nil || !strings.Contains(out, "asked") {
+		t.Errorf("a command on the other side: %q %v", out, err)
+	}
 	if during := containerPIDs(t, cut); !slices.Equal(before, during) {
 		t.Errorf("the node that was cut off ran %v, now %v", before, during)
 	}

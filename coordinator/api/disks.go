@@ -24,6 +24,10 @@ func (d disks) client(ctx context.Context, kind, project, name string, deed *sit
 	if err != nil {
 		return nil, err
 	}
+	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		return nil, problem.New(problem.Unavailable, kind+"/"+name, "its node %s is lost", node.GetName()).
+			WithHint("try again when it is back: skerry status")
+	}
 	deed.Kind, deed.Project, deed.Placement = kind, project, name
 	if err := d.recordDeed(ctx, deed); err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func (s *apiSite) runsTill(node string) {
 		return &skerryv1.Workload{Name: "till", Project: "shop", Container: &skerryv1.Container{Image: "site.local/web:1"}, Labels: labels}
 	}
 	s.commit(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{
-		{Node: node, Facts: &sitev1.NodeFacts{Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32}}},
+		{Node: node, Facts: &sitev1.NodeFacts{Address: node + ":7600", Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32}}},
 	}}}})
 	s.commit(&sitev1.Entry{Change: &sitev1.Entry_AddImage{AddImage: &sitev1.AddImage{Image: &skerryv1.Image{
 		Name: "site.local/web:1", Digest: fmt.Sprintf("sha256:%064d", 1), Size: 1, Nodes: []string{node},

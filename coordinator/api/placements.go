@@ -26,21 +26,50 @@ func (p placements) Logs(ctx context.Context, req *connect.Request[skerryv1.Logs
 }
 
 func (p placements) logs(ctx context.Context, req *connect.Request[skerryv1.LogsRequest], stream *connect.ServerStream[skerryv1.LogsResponse]) error {
-	client, err := p.nodeOf(ctx, projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
+	node, err := p.holder(ctx, "Placement", projectOr(req.Msg.GetProject(), defaultProject), req.Msg.GetPlacement())
 	if err != nil {
 		return err
 	}
 	p.countLogs(ctx, req.Msg)
-	from, err := client.Logs(ctx, connect.NewRequest(req.Msg))
+	from, err := p.client(node).Logs(ctx, connect.NewRequest(req.Msg))
 	if err != nil {
-		return fromNode(err)
+		return p.unreached(ctx, err, req.Msg.GetPlacement(), node)
 	}
 	for from.Receive() {
 		if err := stream.Send(from.Msg()); err != nil {
 			return errors.Join(err, from.Close())
 		}
 	}
-	return errors.Join(fromNode(from.Err()), from.Close())
+	return errors.Join(p.unreached(ctx, from.Err(), req.Msg.GetPlacement(), node), from.Close())
+}
+
+// unreached tells of a node that does not answer: it, or this one, may be on the
+// other side of a cut. What the node has said itself stays as it is.
+func (p placements) unreached(ctx context.Context, err error, placement string, node *skerryv1.Node) error {
+	code := connect.CodeOf(err)
+	silent := code == connect.CodeUnavailable || code == connect.CodeDeadlineExceeded && ctx.Err() == nil
+	if err == nil || connect.IsWireError(err) || !silent {
+		return fromNode(err)
+	}
+	lost, alone := "", ""
+	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
+		lost = " is lost, and"
+	}
+	if !p.Log.Status().HasQuorum {
+		alone = ", which has no quorum"
+	}
+	return problem.New(problem.Unavailable, "Placement/"+placement, "its node %s%s does not answer %s%s: %v", node.GetName(), lost, p.Node, alone, reasonOf(err)).
+		WithHint("if you can reach that node yourself, ask it: --address %s", node.GetAddress())
+}
+
+// reasonOf is what this end knows of a call that did not get through, without the
+// words for the call itself.
+func reasonOf(err error) error {
+	var here *problem.Error
+	if errors.As(err, &here) {
+		return errors.New(here.Message)
+	}
+	return err
 }
 
 // fromNode turns the end of a call to a node into a problem. A connection that
@@ -70,7 +99,7 @@ func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, strea
 	if start == nil {
 		return problem.New(problem.Invalid, "exec", "the first message must say what to run").WithField("start")
 	}
-	client, err := p.nodeOf(ctx, projectOr(start.GetProject(), defaultProject), start.GetPlacement())
+	node, err := p.holder(ctx, "Placement", projectOr(start.GetProject(), defaultProject), start.GetPlacement())
 	if err != nil {
 		return err
 	}
@@ -79,20 +108,21 @@ func (p placements) exec(ctx context.Context, first *skerryv1.ExecRequest, strea
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	to := client.Exec(ctx)
+	to := p.client(node).Exec(ctx)
 	// net/http looks at the context of a request only between two reads of its
 	// body: without this a command whose caller says nothing would run on.
 	defer context.AfterFunc(ctx, func() { _ = to.CloseRequest() })()
-	if err := to.Send(first); err != nil {
+	if err := to.Send(first); err != nil && !errors.Is(err, io.EOF) { // the answer tells why
 		return fromNode(err)
 	}
-	return pump(cancel, stream, to)
+	return pump(cancel, stream, to, func(err error) error { return p.unreached(ctx, err, start.GetPlacement(), node) })
 }
 
 // pump copies both directions until the node has sent everything. What the
-// caller sends after that is of no use to anybody.
+// caller sends after that is of no use to anybody. Failed words what the node, or the
+// way to it, ended the call with.
 func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecRequest, skerryv1.ExecResponse],
-	node *connect.BidiStreamForClient[skerryv1.ExecRequest, skerryv1.ExecResponse]) error {
+	node *connect.BidiStreamForClient[skerryv1.ExecRequest, skerryv1.ExecResponse], failed func(error) error) error {
 	var group errgroup.Group
 	group.Go(func() error {
 		for {
@@ -116,7 +146,7 @@ func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecReq
 			break
 		}
 		if err != nil {
-			result = fromNode(err)
+			result = failed(err)
 			break
 		}
 		if err := caller.Send(message); err != nil {
@@ -133,14 +163,11 @@ func pump(cancel context.CancelFunc, caller *connect.BidiStream[skerryv1.ExecReq
 	return result
 }
 
-// nodeOf returns a client to the node that runs a placement.
-func (p placements) nodeOf(ctx context.Context, project, name string) (skerryv1connect.PlacementServiceClient, error) {
-	node, err := p.holder(ctx, "Placement", project, name)
-	if err != nil {
-		return nil, err
-	}
+// client to the node that runs a placement, lost or not: it may be in reach of this
+// voter all the same.
+func (p placements) client(node *skerryv1.Node) skerryv1connect.PlacementServiceClient {
 	return skerryv1connect.NewPlacementServiceClient(p.NodeClient(node.GetName()),
-		"https://"+node.GetAddress(), connect.WithReadMaxBytes(maxMessage)), nil
+		"https://"+node.GetAddress(), connect.WithReadMaxBytes(maxMessage))
 }
 
 // holder is the node that has a placement or a volume.
@@ -158,16 +185,10 @@ func (s *Server) holder(ctx context.Context, kind, project, name string) (*skerr
 			return nil, s.absent(false, freshness, kind, name, project)
 		}
 	}
-	subject := kind + "/" + name
 	if on == "" {
-		return nil, problem.New(problem.Conflict, subject, "it has no node yet").WithHint("skerry why %s", name)
+		return nil, problem.New(problem.Conflict, kind+"/"+name, "it has no node yet").WithHint("skerry why %s", name)
 	}
-	node := view.Node(on)
-	if node.GetState() != skerryv1.NodeState_NODE_STATE_READY {
-		return nil, problem.New(problem.Unavailable, subject, "its node %s is lost", on).
-			WithHint("if you can reach the node itself, ask it directly: skerry --address %s", node.GetAddress())
-	}
-	return node, nil
+	return view.Node(on), nil
 }
 
 // placeOf is the node that a placement or volume is on, if it is there at all.
