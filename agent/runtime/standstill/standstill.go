@@ -17,10 +17,12 @@ const stopTime = 10 * time.Second
 // signal alone returns before. SIGCONT lets it go on. An error says which process
 // still moves after 10 s.
 func Stop(pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stop process %d: %w", pid, err)
-	}
 	for end := time.Now().Add(stopTime); ; time.Sleep(time.Millisecond) {
+		// Again each time: nsenter lets its child go on when it goes on itself, which may
+		// come late from a stop before this one.
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			return fmt.Errorf("stop process %d: %w", pid, err)
+		}
 		states, err := threads(pid)
 		switch {
 		case err != nil:
