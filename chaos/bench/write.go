@@ -87,6 +87,16 @@ func writeOn(ctx context.Context, binary, dir string, voters int) (writeFigures,
 // writeFor returns the latencies of all acknowledged writes in milliseconds,
 // sorted.
 func writeFor(ctx context.Context, r *hosts.Rig, length time.Duration, run int) ([]float64, error) {
+	return writeBy(ctx, r, length, func(ctx context.Context, c writer, client, n int) (time.Duration, error) {
+		begun := time.Now()
+		_, err := c.Apply(ctx, connect.NewRequest(smallWrite(fmt.Sprintf("w-%d", client), fmt.Sprintf("%d-%d", run, n))))
+		return time.Since(begun), err
+	})
+}
+
+// writeBy lets all clients write for so long, one write after the other, and returns
+// what each took in milliseconds, sorted.
+func writeBy(ctx context.Context, r *hosts.Rig, length time.Duration, write func(ctx context.Context, c writer, client, n int) (time.Duration, error)) ([]float64, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	perClient := make([][]float64, writeClients)
 	end := time.Now().Add(length)
@@ -97,12 +107,11 @@ func writeFor(ctx context.Context, r *hosts.Rig, length time.Duration, run int) 
 				return err
 			}
 			for n := 0; time.Now().Before(end); n++ {
-				begun := time.Now()
-				_, err := c.Resources().Apply(ctx, connect.NewRequest(smallWrite(fmt.Sprintf("w-%d", i), fmt.Sprintf("%d-%d", run, n))))
+				took, err := write(ctx, c.Resources(), i, n)
 				if err != nil {
 					return fmt.Errorf("write %d of client %d: %w", n, i, err)
 				}
-				perClient[i] = append(perClient[i], float64(time.Since(begun).Microseconds())/1000)
+				perClient[i] = append(perClient[i], float64(took.Microseconds())/1000)
 			}
 			return nil
 		})
@@ -110,7 +119,5 @@ func writeFor(ctx context.Context, r *hosts.Rig, length time.Duration, run int) 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	all := slices.Concat(perClient...)
-	slices.Sort(all)
-	return all, nil
+	return slices.Sorted(slices.Values(slices.Concat(perClient...))), nil
 }

@@ -203,8 +203,21 @@ func (h *Host) KillAgent() error {
 func (h *Host) PauseAgent() error { return h.agent.pause() }
 
 // ResumeAgent lets a paused agent go on.
-func (h *Host) ResumeAgent() error {
-	return h.agent.resume()
+func (h *Host) ResumeAgent() error { return h.agent.resume() }
+
+// Stutter freezes the agent's process and lets it work, by turns, until ctx ends.
+func (h *Host) Stutter(ctx context.Context, still, works time.Duration) error {
+	for ctx.Err() == nil {
+		if err := h.PauseAgent(); err != nil {
+			return err
+		}
+		_ = Sleep(ctx, still) // also when ctx ends it must go on
+		if err := h.ResumeAgent(); err != nil {
+			return err
+		}
+		_ = Sleep(ctx, works) // the loop looks
+	}
+	return nil
 }
 
 // AgentPID is the agent's process in the machine's own numbers.
