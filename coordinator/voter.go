@@ -349,6 +349,7 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.initialise(groupCtx) })
 	group.Go(func() error { return v.followTrust(groupCtx) })
 	group.Go(func() error { return v.keepSecrets(groupCtx) })
+	group.Go(func() error { return v.giveWay(groupCtx) })
 	group.Go(func() error { return v.rotateKeys(groupCtx) })
 	group.Go(func() error { return v.keepAudit(groupCtx) })
 	group.Go(func() error { return v.keepBackups(groupCtx) })

@@ -52,6 +52,8 @@ const (
 	Available Rule = "a majority has a coordinator"
 	// Followed: a node that reaches the coordinator follows it before long.
 	Followed Rule = "the coordinator is followed"
+	// GivesWay: a coordinator that stands still again and again does not stay.
+	GivesWay Rule = "who stands still again and again gives way"
 	// SecretsStay: a node holds the secrets that its placements name, no others,
 	// and what it holds is what the site was given.
 	SecretsStay Rule = "secrets stay where they are named"

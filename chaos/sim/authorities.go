@@ -5,6 +5,7 @@ import (
 
 	"skerry.dev/certs"
 	"skerry.dev/coordinator/authorities"
+	"skerry.dev/coordinator/lifecycle"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/ticket"
@@ -143,13 +144,32 @@ func (w *world) rotateImageKey() *sitev1.Entry {
 
 // handOver is coordinator.handOver: to those that could sign.
 func (c *coordinator) handOver(replicas []uint64) {
+	if sign := c.whoSign(replicas); len(sign) > 0 {
+		c.replica.TransferLeadership(sign...)
+		c.wake()
+	}
+}
+
+// giveWay is coordinator/giveway.go.
+func (c *coordinator) giveWay() {
+	seen := c.replica.Standstills()
+	to := c.replica.GiveWay(c.whoSign(lifecycle.MayLead(c.store.View(), c.host.name)))
+	c.world.trace.note(c.host.name, "stood still %d times, for %s: gives way to %d", seen.Count, seen.Lost, to)
+	if to != 0 {
+		c.world.stats.WaysGiven++
+	}
+	c.wake()
+}
+
+// whoSign is coordinator.whoSign.
+func (c *coordinator) whoSign(replicas []uint64) []uint64 {
 	if len(replicas) == 0 {
-		return
+		return nil
 	}
 	view := c.store.View()
 	bundle, err := c.bundle(view)
 	if err != nil {
-		return
+		return nil
 	}
 	var sign []uint64
 	for _, node := range view.Nodes() {
@@ -160,8 +180,5 @@ func (c *coordinator) handOver(replicas []uint64) {
 			}
 		}
 	}
-	if len(sign) > 0 {
-		c.replica.TransferLeadership(sign...)
-		c.wake()
-	}
+	return sign
 }

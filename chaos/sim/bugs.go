@@ -126,6 +126,8 @@ const (
 	// SlowToFollow: an agent waits until it has missed its coordinator, then for the
 	// reason, then goes back there.
 	SlowToFollow Bug = "slow-to-follow"
+	// Cling: a coordinator that stands still again and again stays in office.
+	Cling Bug = "cling"
 	// NoRejoin: nobody looks for nodes that gossip has forgotten.
 	NoRejoin Bug = "no-rejoin"
 )

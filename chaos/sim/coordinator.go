@@ -24,6 +24,7 @@ const (
 type coordinator struct {
 	*voter
 	term    uint64
+	began   time.Duration
 	stopped bool
 	core    *lifecycle.Core
 	// acting: proposals of the last step are on their way.
@@ -52,7 +53,7 @@ type coordinator struct {
 }
 
 func newCoordinator(v *voter, term uint64) *coordinator {
-	c := &coordinator{voter: v, term: term}
+	c := &coordinator{voter: v, term: term, began: v.world.kernel.now}
 	c.core = lifecycle.New(lifecycle.Defaults(v.host.name), v.host.elapsed())
 	c.core.KnowLeases(v.leaseTable(term))
 	v.world.trace.note(v.host.name, "serves term %d", term)

@@ -87,8 +87,13 @@ func (h *coreHost) start() {
 func (h *coreHost) name() string        { return hostName(h.index) }
 func (h *coreHost) tick() time.Duration { return time.Duration(float64(tickEvery) / h.rate) }
 
+// elapsed is the host's own monotonic clock.
+func (h *coreHost) elapsed() time.Duration {
+	return time.Duration(float64(h.core.kernel.now) * h.rate)
+}
+
 func (h *coreHost) onTick() {
-	h.replica.Tick()
+	h.replica.Tick(h.elapsed(), 0)
 	h.cycle()
 	if h.replica != nil {
 		h.later(h.tick(), h.onTick)
@@ -210,7 +215,7 @@ func (h *coreHost) receive(id uint64, m *raftpb.Message) {
 	life := h.life
 	h.awake(func() {
 		if h.life == life {
-			h.replica.Step(m)
+			h.replica.Step(m, h.elapsed())
 			h.cycle()
 		}
 	})

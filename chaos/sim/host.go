@@ -71,6 +71,8 @@ type host struct {
 	// member: it has joined the site. lives counts how often.
 	member bool
 	lives  int
+	// stops of its process, of a while.
+	stops []stop
 	// low: its disk is below the floor. lowSince when that began.
 	low      int
 	lowSince time.Duration

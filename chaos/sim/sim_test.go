@@ -189,6 +189,19 @@ func TestMachinesMove(t *testing.T) {
 	}
 }
 
+// TestWhoStandsStillAgainAndAgainGivesWay, and is not given the office back.
+func TestWhoStandsStillAgainAndAgainGivesWay(t *testing.T) {
+	result := simulate(t, Options{Seed: 2, Faults: 2 * time.Minute, Plan: stutters()})
+	t.Log(result)
+	if result.Violation != nil {
+		keep(t, result)
+		t.Fatal(result.Violation)
+	}
+	if result.Stats.WaysGiven == 0 {
+		t.Error("no coordinator gave way")
+	}
+}
+
 // TestSitesThatBeginAnew are recovered and restored on the side, again and again.
 func TestSitesThatBeginAnew(t *testing.T) {
 	run, faults := []uint64{1, 2, 3}, faultTime
@@ -275,6 +288,7 @@ func TestPlantedBugs(t *testing.T) {
 		{KeepAuthorities, evictions()[:1], []check.Rule{check.Converges}},
 		{MuteIssuers, rotations(), []check.Rule{check.NobodyOut}},
 		{SlowToFollow, splits(), []check.Rule{check.Followed}},
+		{Cling, stutters(), []check.Rule{check.GivesWay}},
 		{OwnClock, wrongClocks(), []check.Rule{check.TimeRuns}},
 		{MixPriorities, exits(), []check.Rule{check.Priority}},
 		{LoseKeepIn, exits(), []check.Rule{check.Residency}},
@@ -370,6 +384,16 @@ func splits() []nemesis.Fault {
 	var plan []nemesis.Fault
 	for at := 5 * time.Second; at < faultTime; at += 20 * time.Second {
 		plan = append(plan, nemesis.Fault{At: at, For: 10 * time.Second, Kind: nemesis.Split, Leader: true})
+	}
+	return plan
+}
+
+// stutters of one host after the other: it works for a fifth of the time.
+func stutters() []nemesis.Fault {
+	var plan []nemesis.Fault
+	for at := time.Second; at < faultTime; at += 250 * time.Millisecond {
+		host := int(at/(20*time.Second)) % 3
+		plan = append(plan, nemesis.Fault{At: at, For: 200 * time.Millisecond, Kind: nemesis.Pause, Hosts: []int{host}})
 	}
 	return plan
 }

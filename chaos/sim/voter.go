@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	tickEvery = 50 * time.Millisecond
+	tickEvery = consensus.TickEvery
 	// fsyncTime and fsyncJitter are what one cycle of a replica costs.
 	fsyncTime   = 200 * time.Microsecond
 	fsyncJitter = 2 * time.Millisecond
@@ -101,8 +101,11 @@ func (v *voter) tick() {
 	if v.gone() {
 		return
 	}
-	v.replica.Tick()
+	v.replica.Tick(v.host.elapsed(), 0)
 	v.wake()
+	if v.lead != nil && v.replica.Standstills().Due && !v.world.has(Cling) {
+		v.lead.giveWay()
+	}
 	v.process.later(time.Duration(float64(tickEvery)/v.host.rate), v.tick)
 }
 
@@ -247,7 +250,7 @@ func (p *process) receive(from *process, m *raftpb.Message) {
 	if m.GetTo() != p.host.raft.id || !p.isReplica(peer, m.GetFrom()) {
 		return // for a replica that was here before, or from one that is not of the site
 	}
-	p.voter.replica.Step(m)
+	p.voter.replica.Step(m, p.host.elapsed())
 	p.voter.wake()
 }
 

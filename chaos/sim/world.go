@@ -53,6 +53,8 @@ type Stats struct {
 	// Moves of virtual machines that came to their end, and Doubts: for a while nobody
 	// knew which of two nodes had one.
 	Moves, Doubts int
+	// WaysGiven by coordinators that stood still again and again.
+	WaysGiven int
 	// Writes and Reads that were answered; Unknown ones never were.
 	Writes, Reads, Unknown int
 	Applied                uint64

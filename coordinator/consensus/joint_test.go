@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
@@ -37,6 +38,12 @@ type pool struct {
 	// cut replicas neither send nor hear.
 	cut    map[uint64]bool
 	flying []*raftpb.Message
+	now    time.Duration
+	// still replicas get no ticks, and take nothing in: it waits.
+	still   []uint64
+	waiting []*raftpb.Message
+	// read is told of each read point, if it is set.
+	read func(consensus.Read)
 }
 
 func newPool(t *testing.T) *pool {
@@ -89,9 +96,10 @@ func (p *pool) reopen(id uint64) {
 func (p *pool) run(ticks int) {
 	p.t.Helper()
 	for range ticks {
+		p.now += consensus.TickEvery
 		for _, id := range []uint64{1, 2, 3, 4} {
-			if p.replicas[id] != nil {
-				p.replicas[id].Tick()
+			if p.replicas[id] != nil && !slices.Contains(p.still, id) {
+				p.replicas[id].Tick(p.now, 0)
 			}
 		}
 		p.settle()
@@ -104,16 +112,26 @@ func (p *pool) settle() {
 		busy = false
 		for _, id := range []uint64{1, 2, 3, 4} {
 			for r := p.replicas[id]; r != nil && r.HasReady(); busy = true {
-				if _, err := r.Process(); err != nil {
+				effects, err := r.Process()
+				if err != nil {
 					p.t.Fatal(err)
+				}
+				for _, read := range effects.Reads {
+					if p.read != nil {
+						p.read(read)
+					}
 				}
 			}
 		}
-		flying := p.flying
-		p.flying = nil
+		flying := append(p.waiting, p.flying...)
+		p.waiting, p.flying = nil, nil
 		for _, m := range flying {
+			if slices.Contains(p.still, m.GetTo()) {
+				p.waiting = append(p.waiting, m)
+				continue
+			}
 			if to := p.replicas[m.GetTo()]; to != nil && !p.cut[m.GetFrom()] && !p.cut[m.GetTo()] {
-				to.Step(m)
+				to.Step(m, p.now)
 				busy = true
 			}
 		}

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
@@ -17,7 +19,6 @@ import (
 )
 
 const (
-	tickEvery = 50 * time.Millisecond
 	// maxTicks are made up for after a pause; more would be an election for
 	// nothing.
 	maxTicks = 2
@@ -40,7 +41,7 @@ type Node struct {
 	clock   env.Clock
 	logger  *slog.Logger
 
-	inbox     chan *raftpb.Message
+	inbox     chan arrival
 	proposals chan proposal
 	readers   chan reader
 	commands  chan func()
@@ -57,6 +58,11 @@ type Node struct {
 	// Owned by the loop.
 	waiting map[string][]chan Completion
 	reads   readBatch
+}
+
+type arrival struct {
+	message *raftpb.Message
+	at      time.Duration
 }
 
 type proposal struct {
@@ -91,7 +97,7 @@ func NewNode(replica *Replica, clock env.Clock, logger *slog.Logger) *Node {
 		replica:   replica,
 		clock:     clock,
 		logger:    logger,
-		inbox:     make(chan *raftpb.Message, maxInbox),
+		inbox:     make(chan arrival, maxInbox),
 		proposals: make(chan proposal, maxProposals),
 		readers:   make(chan reader, maxReads),
 		commands:  make(chan func()),
@@ -137,7 +143,7 @@ func (n *Node) retire() {
 
 func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
 	for {
-		if err := env.Sleep(ctx, n.clock, tickEvery); err != nil {
+		if err := env.Sleep(ctx, n.clock, TickEvery); err != nil {
 			return err
 		}
 		select {
@@ -147,13 +153,23 @@ func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
 	}
 }
 
+// processorTime that this process has used so far.
+func processorTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		// The call cannot fail on a kernel that Go supports.
+		panic(fmt.Sprintf("getrusage: %v", err))
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 func (n *Node) loop(ctx context.Context, ticks <-chan struct{}) error {
 	for {
 		select {
 		case <-ticks:
 			n.onTick()
 		case m := <-n.inbox:
-			n.replica.Step(m)
+			n.replica.Step(m.message, m.at)
 		case p := <-n.proposals:
 			n.onProposal(p)
 		case r := <-n.readers:
@@ -163,19 +179,22 @@ func (n *Node) loop(ctx context.Context, ticks <-chan struct{}) error {
 		case <-ctx.Done():
 			return n.stop(ctx)
 		}
-		n.drain()
+		n.drain(ticks)
 		if err := n.cycle(); err != nil {
 			return err
 		}
 	}
 }
 
-// drain takes in what else is there, so that many proposals share one fsync.
-func (n *Node) drain() {
+// drain takes in what else is there, so that many proposals share one fsync, and no tick
+// waits for more than one.
+func (n *Node) drain(ticks <-chan struct{}) {
 	for range maxBatch {
 		select {
+		case <-ticks:
+			n.onTick()
 		case m := <-n.inbox:
-			n.replica.Step(m)
+			n.replica.Step(m.message, m.at)
 		case p := <-n.proposals:
 			n.onProposal(p)
 		case r := <-n.readers:
@@ -204,7 +223,7 @@ func (n *Node) cycle() error {
 }
 
 func (n *Node) onTick() {
-	n.replica.Tick()
+	n.replica.Tick(n.clock.Elapsed(), processorTime())
 	n.reads.next = slices.DeleteFunc(n.reads.next, func(r reader) bool { return r.ctx.Err() != nil })
 	if len(n.reads.inflight) > 0 {
 		if n.reads.age++; n.reads.age > readRetryTicks {
@@ -284,7 +303,8 @@ func (n *Node) announce(status Status) {
 	if status.HasQuorum || before.HasQuorum {
 		n.lastContact = n.clock.Elapsed()
 	}
-	if status.Term != before.Term || status.Leader != before.Leader || status.Serving != before.Serving {
+	if status.Term != before.Term || status.Leader != before.Leader || status.Serving != before.Serving ||
+		status.Standstills.Due != before.Standstills.Due {
 		close(n.changed)
 		n.changed = make(chan struct{})
 	}
@@ -297,7 +317,7 @@ func (n *Node) stop(ctx context.Context) error {
 		return err
 	}
 	deadline := n.clock.Elapsed() + transferTime
-	timer := n.clock.NewTimer(tickEvery)
+	timer := n.clock.NewTimer(TickEvery)
 	defer timer.Stop()
 	for n.replica.Status().IsLeader && n.clock.Elapsed() < deadline {
 		if cerr := n.cycle(); cerr != nil {
@@ -305,10 +325,10 @@ func (n *Node) stop(ctx context.Context) error {
 		}
 		select {
 		case m := <-n.inbox:
-			n.replica.Step(m)
+			n.replica.Step(m.message, m.at)
 		case <-timer.C():
-			n.replica.Tick()
-			timer.Reset(tickEvery)
+			n.replica.Tick(n.clock.Elapsed(), processorTime())
+			timer.Reset(TickEvery)
 		}
 	}
 	return err
@@ -326,7 +346,8 @@ func (n *Node) Status() Status {
 	return status
 }
 
-// Changed is closed at the next change of term, leader or serving.
+// Changed is closed at the next change of term, leader, serving, or whether way is to
+// be given.
 func (n *Node) Changed() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -337,7 +358,7 @@ func (n *Node) Changed() <-chan struct{} {
 // what gets lost.
 func (n *Node) Receive(message *raftpb.Message) {
 	select {
-	case n.inbox <- message:
+	case n.inbox <- arrival{message, n.clock.Elapsed()}:
 	default:
 	}
 }
@@ -407,6 +428,15 @@ func (n *Node) TransferLeadership(ctx context.Context, may ...uint64) error {
 		}
 		return nil
 	})
+}
+
+// GiveWay is Replica.GiveWay.
+func (n *Node) GiveWay(ctx context.Context, may []uint64) (to uint64, err error) {
+	err = n.do(ctx, func() error {
+		to = n.replica.GiveWay(may)
+		return nil
+	})
+	return to, err
 }
 
 // ReportUnreachable tells that messages to a replica were lost.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -135,6 +136,9 @@ type Replica struct {
 	// request IDs in it.
 	batch    []*raftpb.Entry
 	batchIDs []string
+	turns    turns
+	// pulses of the other replicas, while this one leads.
+	pulses map[uint64]pulse
 }
 
 // NewReplica continues from what the log holds: the state of its snapshot is
@@ -143,7 +147,7 @@ func NewReplica(config Config) (*Replica, error) {
 	if config.SnapshotEvery == 0 {
 		config.SnapshotEvery = snapshotEvery
 	}
-	r := &Replica{config: config, pending: map[string]bool{}, conf: &raftpb.ConfState{}}
+	r := &Replica{config: config, pending: map[string]bool{}, conf: &raftpb.ConfState{}, pulses: map[uint64]pulse{}}
 	snapshot, err := config.Log.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("the log's snapshot: %w", err)
@@ -173,16 +177,21 @@ func NewReplica(config Config) (*Replica, error) {
 	return r, err
 }
 
-// Tick advances raft's clock by one.
-func (r *Replica) Tick() { r.raw.Tick() }
+// Tick advances raft's clock by one, at a time of any clock that never goes back; used is
+// the processor time that the process has used so far.
+func (r *Replica) Tick(now, used time.Duration) {
+	r.turns.turn(now, used)
+	r.raw.Tick()
+}
 
 // Campaign starts an election now, without waiting for a timeout.
 func (r *Replica) Campaign() error { return r.raw.Campaign() }
 
-// Step takes in a message of another replica. Messages that raft refuses, such
-// as those of a removed replica, are no fault of this one.
-func (r *Replica) Step(message *raftpb.Message) {
-	if err := r.raw.Step(message); err != nil {
+// Step takes in a message of another replica, which came at a time of the clock of
+// Tick. Messages that raft refuses, such as those of a removed replica, are no fault of
+// this one.
+func (r *Replica) Step(message *raftpb.Message, at time.Duration) {
+	if err := r.raw.Step(r.unmark(message, at)); err != nil {
 		r.config.Logger.Debug("raft refused a message", "from", message.GetFrom(), "type", message.GetType(), "error", err)
 	}
 }
@@ -278,20 +287,22 @@ func (r *Replica) ChangeVoters(change *sitev1.VoterChange) error {
 // TransferLeadership asks the most caught-up other voter that may lead to take
 // over; false when there is none. Any may when none is named.
 func (r *Replica) TransferLeadership(may ...uint64) bool {
-	var to, match uint64
+	return r.transfer(func(peer Peer) bool {
+		return peer.RecentActive && (len(may) == 0 || slices.Contains(may, peer.ID))
+	}) != 0
+}
+
+func (r *Replica) transfer(may func(Peer) bool) (to uint64) {
+	var match uint64
 	for _, peer := range r.Status().Peers {
-		if len(may) > 0 && !slices.Contains(may, peer.ID) {
-			continue
-		}
-		if !peer.Learner && peer.RecentActive && (to == 0 || peer.Match > match) {
+		if !peer.Learner && may(peer) && (to == 0 || peer.Match > match) {
 			to, match = peer.ID, peer.Match
 		}
 	}
-	if to == 0 {
-		return false
+	if to != 0 {
+		r.raw.TransferLeader(to)
 	}
-	r.raw.TransferLeader(to)
-	return true
+	return to
 }
 
 // HasReady tells whether Process has something to do.
@@ -306,6 +317,7 @@ func (r *Replica) Process() (Effects, error) {
 		return effects, nil
 	}
 	ready := r.raw.Ready()
+	r.mark(ready.Messages)
 	leads := r.raw.BasicStatus().RaftState == raft.StateLeader
 	if leads {
 		// A leader may send before its own fsync: it counts its own log only
@@ -399,6 +411,7 @@ func (r *Replica) applyConf(entry *raftpb.Entry) error {
 		return fmt.Errorf("configuration change %d does not parse: %w", entry.GetIndex(), err)
 	}
 	r.conf = r.raw.ApplyConfChange(cc)
+	clear(r.pulses) // of whoever is not asked any more too
 	r.memberChanged = true
 	change := r.joint // raft itself proposes the end of a joint change
 	if len(cc.GetContext()) > 0 {

@@ -31,6 +31,8 @@ type Status struct {
 	// Joint: a change of the voters has begun and not ended; the voters before it
 	// must agree too.
 	Joint bool
+	// Standstills of this replica, whether it leads or not.
+	Standstills Standstills
 	// Peers are the other replicas, when this one leads, sorted by ID.
 	Peers []Peer
 }
@@ -46,6 +48,7 @@ type Peer struct {
 func (r *Replica) Status() Status {
 	status := r.Brief()
 	status.Voters, status.Learners = slices.Clone(r.conf.GetVoters()), slices.Clone(r.conf.GetLearners())
+	status.Standstills = r.Standstills()
 	if status.IsLeader {
 		r.raw.WithProgress(func(id uint64, kind raft.ProgressType, progress tracker.Progress) {
 			if id != status.ID {

@@ -73,6 +73,17 @@ func (s *step) handOver() {
 	}
 }
 
+// MayLead are the replicas of the other voters that would not hand the leadership on.
+func MayLead(view *state.View, self string) []uint64 {
+	var may []uint64
+	for _, node := range view.Voters() {
+		if node.GetName() != self && !node.GetWitness() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY && !state.Leaves(node) {
+			may = append(may, node.GetRaftId())
+		}
+	}
+	return may
+}
+
 // isUp: nothing puts the node in doubt.
 func (s *step) isUp(node *skerryv1.Node) bool {
 	w := s.nodes[node.GetName()]
