@@ -59,6 +59,27 @@ func TestTwoNodesAndAWitness(t *testing.T) {
 		return err
 	})
 	awaitHealthy(t, r, "web", 1)
+	wantNoRecoveryByTheWitness(t, r, witness)
+}
+
+// wantNoRecoveryByTheWitness: it has the log, and no CA to begin a site epoch with. It says
+// so before it asks anybody or writes anything.
+func wantNoRecoveryByTheWitness(t *testing.T, r *Rig, witness *Host) {
+	t.Helper()
+	for _, h := range r.Hosts {
+		if h != witness {
+			if err := h.PowerOff(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := witness.StopAgent(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := witness.Skerry(t.Context(), "site", "recover", "--yes", "--config", witness.Config())
+	if err == nil || !strings.Contains(fmt.Sprint(out, err), "it is a witness") || strings.Contains(out, "begins on") {
+		t.Errorf("the witness recovered the site, or said not why it does not: %s %v", out, err)
+	}
 }
 
 // wantNoNeedOfContainerd: when another node tells that its containerd is down, the
