@@ -20,6 +20,8 @@ const (
 	settle = 5 * time.Millisecond
 	// maxBatch reports go into one entry.
 	maxBatch = 256
+	// officeLook is how often it is looked whether who was elected is in office.
+	officeLook = 10 * time.Millisecond
 )
 
 // pendingReport waits for the log.
@@ -32,8 +34,10 @@ type pendingReport struct {
 // in production.
 type served struct {
 	process *process
-	// lead is nil on a voter that only redirects.
+	// lead is nil on a voter that only redirects, or until it takes office; early is what
+	// the agent said before.
 	lead         *coordinator
+	early        []*sitev1.SyncRequest
 	node         string
 	peer         certs.Peer
 	leaf         *x509.Certificate
@@ -66,14 +70,29 @@ func acceptSync(h *host, from *process, opened *stream) *served {
 		h.process.after(0, s.refuse)
 		return s
 	}
-	s.lead = v.lead
-	if s.lead == nil {
-		h.process.after(0, s.redirect)
-		return s
-	}
-	s.lead.served = append(s.lead.served, s)
-	s.beat()
+	s.begin(h.world.kernel.now + dispatcher.OfficeTime)
 	return s
+}
+
+// begin with the coordinator here, if there is one; one that is elected and not yet in
+// office is waited for, and what the agent says until then.
+func (s *served) begin(until time.Duration) {
+	v := s.process.voter
+	switch {
+	case s.closed || s.process.dead:
+	case v == nil || v.lead == nil && (!v.replica.Brief().IsLeader || s.process.world.kernel.now >= until):
+		s.process.after(0, s.redirect)
+	case v.lead == nil:
+		s.process.after(officeLook, func() { s.begin(until) })
+	default:
+		s.lead = v.lead
+		s.lead.served = append(s.lead.served, s)
+		s.beat()
+		for _, message := range s.early {
+			s.receive(message)
+		}
+		s.early = nil
+	}
 }
 
 func (s *served) over() bool { return s.closed || s.process.dead || s.lead == nil || s.lead.over() }
@@ -89,6 +108,9 @@ func (s *served) beat() {
 
 // receive takes in what the agent says.
 func (s *served) receive(message *sitev1.SyncRequest) {
+	if s.lead == nil && !s.closed {
+		s.early = append(s.early, message)
+	}
 	if s.over() {
 		return
 	}

@@ -10,9 +10,8 @@ import (
 
 const (
 	// followedWithin is how long a node may take to the coordinator that it reaches, when
-	// it has heard of one as recently as heardRecently: one that it asked a moment before
-	// that took office has its next turn when all others had theirs.
-	followedWithin = 5500 * time.Millisecond
+	// it has heard of one as recently as heardRecently.
+	followedWithin = 4 * time.Second
 	heardRecently  = 3 * time.Second
 )
 

@@ -42,6 +42,10 @@ const (
 	// memory while they are sent.
 	largeFrom = 32 << 10
 	maxLarge  = 32
+	// OfficeTime is how long a node waits here at most for a coordinator that was
+	// elected to take office, or that hands it over to have a successor. A redirect
+	// would send it around all voters.
+	OfficeTime = time.Second
 )
 
 // Log is what the dispatcher needs of the replicated log.
@@ -175,7 +179,7 @@ func (d *Dispatcher) begin(ctx context.Context, stream stream) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	status := d.log.Status()
+	status := d.inOffice(ctx)
 	if !status.Serving {
 		return nil, d.redirect(stream, status)
 	}
@@ -185,6 +189,26 @@ func (d *Dispatcher) begin(ctx context.Context, stream stream) (*session, error)
 	}
 	s.dirty.Store(true)
 	return s, nil
+}
+
+// inOffice is the status of the log once it is clear whether this voter coordinates.
+func (d *Dispatcher) inOffice(ctx context.Context) consensus.Status {
+	timer := d.clock.NewTimer(OfficeTime)
+	defer timer.Stop()
+	for {
+		changed := d.log.Changed() // before the status that it is about
+		status := d.log.Status()
+		if status.Serving || !status.IsLeader {
+			return status
+		}
+		select {
+		case <-changed:
+		case <-timer.C():
+			return status
+		case <-ctx.Done():
+			return status
+		}
+	}
 }
 
 // why a stream ends: because of what the node sent, if nothing else is wrong.

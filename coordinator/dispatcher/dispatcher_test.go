@@ -40,6 +40,9 @@ type testSite struct {
 	mu    sync.Mutex
 	index uint64
 	fails error
+	// status of the log, and what is closed when it changes.
+	status  consensus.Status
+	changed chan struct{}
 }
 
 func (s *testSite) Propose(_ context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error) {
@@ -53,8 +56,25 @@ func (s *testSite) Propose(_ context.Context, entry *sitev1.Entry) (*sitev1.Outc
 	return s.store.Apply(s.index, entry), nil
 }
 
-func (s *testSite) Status() consensus.Status { return consensus.Status{Term: 2, Serving: true} }
-func (s *testSite) Changed() <-chan struct{} { return nil }
+func (s *testSite) Status() consensus.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+func (s *testSite) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *testSite) change(status consensus.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status = status
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
 
 func (s *testSite) fail(err error) {
 	s.mu.Lock()
@@ -116,7 +136,7 @@ func key(of string) []byte {
 // newTestSite is a site of the voter n1 and the learner n2, which calls.
 func newTestSite(t *testing.T) *testSite {
 	t.Helper()
-	s := &testSite{t: t, store: state.New()}
+	s := &testSite{t: t, store: state.New(), status: consensus.Status{Term: 2, IsLeader: true, Serving: true}, changed: make(chan struct{})}
 	body, err := proto.Marshal(&sitev1.TrustBody{Site: "harbour", Version: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -224,6 +244,39 @@ func (s client) wantEnd(kind problem.Kind) {
 	s.t.Helper()
 	if orders, err := s.orders(); err == nil || problem.KindOf(err) != kind {
 		s.t.Fatalf("it goes on with %v, or ended for another reason: %v", orders, err)
+	}
+}
+
+// A coordinator that was elected a moment ago has not committed anything yet; one that
+// hands its office over has a successor soon.
+func TestANodeWaitsForWhoTakesOffice(t *testing.T) {
+	s := newTestSite(t)
+	s.change(consensus.Status{Term: 3, IsLeader: true, Leader: 1})
+	early := s.sync()
+	time.AfterFunc(OfficeTime/10, func() { s.change(consensus.Status{Term: 3, IsLeader: true, Leader: 1, Serving: true}) })
+	early.wantReplica(2)
+
+	s.change(consensus.Status{Term: 3, IsLeader: true, Leader: 1})
+	handed := s.sync()
+	time.AfterFunc(OfficeTime/10, func() { s.change(consensus.Status{Term: 4, Leader: 2}) })
+	handed.wantRedirect("n2")
+
+	s.change(consensus.Status{Term: 5, IsLeader: true, Leader: 1})
+	begun := time.Now()
+	s.sync().wantRedirect("n1")
+	if took := time.Since(begun); took < OfficeTime {
+		t.Errorf("it was sent away after %s", took)
+	}
+	s.change(consensus.Status{Term: 5, Leader: 2})
+	s.sync().wantRedirect("n2")
+}
+
+// wantRedirect to a coordinator.
+func (s client) wantRedirect(to string) {
+	s.t.Helper()
+	response := &sitev1.SyncResponse{}
+	if err := s.Receive(response); err != nil || response.GetRedirect() == nil || response.GetRedirect().GetCoordinator() != to {
+		s.t.Fatalf("%v, %v, not sent to %q", response, err, to)
 	}
 }
 
