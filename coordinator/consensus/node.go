@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -153,14 +154,14 @@ func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
 	}
 }
 
-// processorTime that this process has used so far.
+// processorTime that this process has used so far of each processor that it may use.
 func processorTime() time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		// The call cannot fail on a kernel that Go supports.
 		panic(fmt.Sprintf("getrusage: %v", err))
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	return time.Duration(usage.Utime.Nano()+usage.Stime.Nano()) / time.Duration(runtime.GOMAXPROCS(0))
 }
 
 func (n *Node) loop(ctx context.Context, ticks <-chan struct{}) error {

@@ -178,7 +178,7 @@ func NewReplica(config Config) (*Replica, error) {
 }
 
 // Tick advances raft's clock by one, at a time of any clock that never goes back; used is
-// the processor time that the process has used so far.
+// the processor time that the process has used so far of each processor.
 func (r *Replica) Tick(now, used time.Duration) {
 	r.turns.turn(now, used)
 	r.raw.Tick()

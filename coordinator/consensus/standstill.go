@@ -12,11 +12,11 @@ import (
 const (
 	// TickEvery is how often a replica is to be ticked.
 	TickEvery = 50 * time.Millisecond
-	// stillAfter: when a tick comes so much too late, and the process had the processor for
-	// less than one part in idleShare of that time, it did not have too much to do: it was
-	// stopped, or its disk does not answer.
+	// stillAfter: when a tick comes so much too late, and the process used less than it can
+	// have used before it was stopped, and one part in idleShare of the standstill, it did not
+	// have too much to do: it was stopped, or its disk does not answer.
 	stillAfter = 100 * time.Millisecond
-	idleShare  = 3
+	idleShare  = 16
 	// StillWindow is for how long a standstill counts. Who has fewer than stillCount, or
 	// less than stillTime of them without the longest, does not stand still again and again.
 	StillWindow = 2 * time.Second
@@ -28,9 +28,11 @@ const (
 	// more than mostBehind entries.
 	promptly   = 100 * time.Millisecond
 	mostBehind = 256
-	// The office is given away again after firstRest, and after twice as long each time
-	// that it is due as soon as that is over.
+	// The office is given away again after firstRest, or tried to after retryRest if
+	// nobody could take it, and after twice as long each time that it is due as soon as
+	// that is over.
 	firstRest = 5 * time.Second
+	retryRest = time.Second
 	mostRest  = 10 * time.Minute
 )
 
@@ -54,10 +56,10 @@ type turns struct {
 
 type standstill struct{ until, lost time.Duration }
 
-// turn notes a tick, and how much processor time the process has used so far.
+// turn notes a tick, and how much the process has used so far of each processor.
 func (t *turns) turn(now, used time.Duration) {
-	took, lost := now-t.last, now-t.last-TickEvery
-	if t.last != 0 && lost >= stillAfter && used-t.used < took/idleShare {
+	lost := now - t.last - TickEvery
+	if t.last != 0 && lost >= stillAfter && used-t.used < TickEvery+lost/idleShare {
 		t.stood = append(t.stood, standstill{now, lost})
 	}
 	t.last, t.used = now, used
@@ -78,12 +80,12 @@ func (t *turns) standstills() Standstills {
 // shaky: no office for this one.
 func (t *turns) shaky() bool { return len(t.stood) >= shakyCount }
 
-// tried to give the office away: not again for a while.
-func (t *turns) tried() {
+// tried to give the office away, at least for so long not again.
+func (t *turns) tried(least time.Duration) {
 	if t.last >= t.next+t.rest {
 		t.rest = 0 // it was in order for as long
 	}
-	t.rest = min(max(2*t.rest, firstRest), mostRest)
+	t.rest = min(max(2*t.rest, least), mostRest)
 	t.next = t.last + t.rest
 }
 
@@ -141,10 +143,15 @@ func (r *Replica) Standstills() Standstills { return r.turns.standstills() }
 // promptly and do not stand still themselves; 0 when there is none. In either case it is
 // not due again for a while.
 func (r *Replica) GiveWay(may []uint64) (to uint64) {
-	r.turns.tried()
 	commit := r.Brief().Commit
-	return r.transfer(func(peer Peer) bool {
+	to = r.transfer(func(peer Peer) bool {
 		p, known := r.pulses[peer.ID]
 		return slices.Contains(may, peer.ID) && known && !p.shaky && r.turns.last < p.prompt+StillWindow && peer.Match+mostBehind >= commit
 	})
+	if to == 0 {
+		r.turns.tried(retryRest)
+	} else {
+		r.turns.tried(firstRest)
+	}
+	return to
 }

@@ -50,15 +50,15 @@ func TestWhoIsStoppedAgainAndAgainIsToGiveWay(t *testing.T) {
 // A machine that has too much to do lets all wait for long; the processor is used.
 func TestWhoHasTooMuchToDoDoesNotStandStill(t *testing.T) {
 	for _, test := range []struct {
-		share time.Duration // of 100, of a processor
+		share time.Duration // of 100, of each processor
 		due   bool
-	}{{20, true}, {50, false}, {180, false}} {
+	}{{20, true}, {30, false}, {90, false}} {
 		turns := &turns{}
 		for now := time.Hour; now < time.Hour+3*time.Second; now += 250 * time.Millisecond {
 			turns.turn(now, now*test.share/100)
 		}
 		if got := turns.standstills(); got.Due != test.due {
-			t.Errorf("with %d %% of a processor: %+v", test.share, got)
+			t.Errorf("with %d %% of each processor: %+v", test.share, got)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func TestTheOfficeIsGivenAwayEverMoreSeldom(t *testing.T) {
 		for !turns.standstills().Due {
 			now = ticks(turns, now, 250*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond)
 		}
-		turns.tried()
+		turns.tried(firstRest)
 		if turns.standstills().Due {
 			t.Fatal("it is due at once again")
 		}
@@ -117,7 +117,7 @@ func TestTheOfficeIsGivenAwayEverMoreSeldom(t *testing.T) {
 		t.Errorf("in the end it rests for %s, want %s", rest, mostRest)
 	}
 	ticks(turns, now, 3*mostRest, time.Hour, 0)
-	turns.tried()
+	turns.tried(firstRest)
 	if turns.rest != firstRest {
 		t.Errorf("after long in order it rests for %s, want %s", turns.rest, firstRest)
 	}
