@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -301,6 +302,61 @@ func TestAGuardThatIsBeingStartedIsNoTrouble(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			if want := "guard: it cannot be started: no memory"; r.Trouble() != want {
 				t.Errorf("people read %q", r.Trouble())
+			}
+		})
+	})
+}
+
+// TestMoreThanTheGuardHolds: the rest waits and is named, and has its turn when there is
+// room.
+func TestMoreThanTheGuardHolds(t *testing.T) {
+	const room = 256
+	var names []string
+	for i := range room + 1 {
+		names = append(names, fmt.Sprintf("web-%03d", i))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, names...)
+		r.work(t, func() {
+			time.Sleep(10 * time.Second)
+			var waits []string
+			for id, may := range r.runs() {
+				if !may {
+					waits = append(waits, id)
+				}
+			}
+			if len(waits) != 1 {
+				t.Fatalf("%q wait", waits)
+			}
+			if want := waits[0] + ": the guard holds 256 placements, which is all it can"; r.Refused() != want {
+				t.Errorf("people read %q", r.Refused())
+			}
+			r.order(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return "default."+name != waits[0] && name > "web-200" })...)
+			r.Present(nil) // the runtime has none of them
+			time.Sleep(10 * time.Second)
+			if runs := r.runs(); !runs[waits[0]] || r.Refused() != "" {
+				t.Errorf("it runs: %t; people read %q", runs[waits[0]], r.Refused())
+			}
+		})
+	})
+}
+
+// TestAWatchdogThatIsTooSlowIsNamed for the first placements, with the number of the rest.
+func TestAWatchdogThatIsTooSlowIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "aa-1", "bb-1", "cc-1", "dd-1")
+		r.core.Watchdog = 4 * time.Second
+		r.work(t, func() {
+			time.Sleep(10 * time.Second)
+			for id, may := range r.runs() {
+				if may {
+					t.Errorf("%s may run", id)
+				}
+			}
+			const reason = ": the machine's watchdog takes 4s, which is too long for a lease of 5s"
+			want := "default.aa-1" + reason + "; default.bb-1" + reason + "; default.cc-1" + reason + "; and 1 more"
+			if got := r.Refused(); got != want {
+				t.Errorf("people read %q", got)
 			}
 		})
 	})
