@@ -2,10 +2,15 @@ package coordinator
 
 import (
 	"context"
+	"time"
 
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/lifecycle"
+	"skerry.dev/shared/env"
 )
+
+// giveWayAgain is the pause after an attempt that failed.
+const giveWayAgain = time.Second
 
 // giveWay hands the office over while this node stands still again and again: every
 // write waits for it, and it is never silent for long enough to be replaced.
@@ -15,6 +20,10 @@ func (v *Voter) giveWay(ctx context.Context) error {
 		if status := v.node.Status(); status.Serving && status.Standstills.Due {
 			if err := v.giveWayOnce(ctx, status.Standstills); err != nil && ctx.Err() == nil {
 				v.Logger.Warn("the office of a coordinator that stands still could not be given away", "error", err)
+				if err := env.Sleep(ctx, v.Env.Clock, giveWayAgain); err != nil {
+					return err
+				}
+				continue
 			}
 		}
 		select {
@@ -31,8 +40,8 @@ func (v *Voter) giveWayOnce(ctx context.Context, seen consensus.Standstills) err
 	if err != nil {
 		return err
 	}
-	to, err := v.node.GiveWay(ctx, may)
-	if err != nil {
+	to, tried, err := v.node.GiveWay(ctx, may)
+	if err != nil || !tried {
 		return err
 	}
 	told := v.Logger.With("standstills", seen.Count, "lost", seen.Lost, "of", consensus.StillWindow)

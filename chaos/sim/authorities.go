@@ -153,7 +153,10 @@ func (c *coordinator) handOver(replicas []uint64) {
 // giveWay is coordinator/giveway.go.
 func (c *coordinator) giveWay() {
 	seen := c.replica.Standstills()
-	to := c.replica.GiveWay(c.whoSign(lifecycle.MayLead(c.store.View(), c.host.name)))
+	to, tried := c.replica.GiveWay(c.whoSign(lifecycle.MayLead(c.store.View(), c.host.name)))
+	if !tried {
+		return
+	}
 	c.world.trace.note(c.host.name, "stood still %d times, for %s: gives way to %d", seen.Count, seen.Lost, to)
 	if to != 0 {
 		c.world.stats.WaysGiven++

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,6 +129,31 @@ func TestWritesAreForwardedInTheCallersName(t *testing.T) {
 	if got := s.call(&mia, get, `{"kind":"Node","name":"n1","stale":true}`); got.code() != "" || len(s.carried) != 1 {
 		t.Errorf("a read gave %v, %d calls were forwarded", got.body, len(s.carried))
 	}
+}
+
+// Calls that are passed on have their turns at the coordinator.
+func TestWhatWaitsAtTheCoordinatorKeepsNothingBackHere(t *testing.T) {
+	s := newAPISite(t)
+	s.voter("n2")
+	s.away.Store(&consensus.Status{ID: 1, Leader: 2, HasQuorum: true})
+	arrived, release := make(chan struct{}, maxWorking), make(chan struct{})
+	s.carry = func() {
+		arrived <- struct{}{}
+		<-release
+	}
+	mia := operator("mia")
+	var writing sync.WaitGroup
+	for range maxWorking {
+		writing.Go(func() { s.call(&mia, apply, resourcesOf(workload("web", ""))) })
+	}
+	for range maxWorking {
+		<-arrived
+	}
+	if got := s.call(&mia, get, `{"kind":"Node","name":"n1","stale":true}`); got.code() != "" {
+		t.Errorf("a read gave %v", got.body)
+	}
+	close(release)
+	writing.Wait()
 }
 
 func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {

@@ -126,7 +126,8 @@ func New(config Config) *Server {
 	mux.Handle(skerryv1connect.NewBackupServiceHandler(backups{s, make(chan struct{}, maxMaking)}, options...))
 	mux.Handle(skerryv1connect.NewRecoveryServiceHandler(recoveries{s}, options...))
 	mux.Handle(skerryv1connect.NewQueueServiceHandler(s.queueService(), options...))
-	s.handler = s.authenticate(s.throttled(s.admitted(s.forward(mux))))
+	// What is passed on waits at the coordinator, and takes no turn here.
+	s.handler = s.authenticate(s.throttled(s.forward(s.admitted(mux))))
 	return s
 }
 

@@ -432,12 +432,12 @@ func (n *Node) TransferLeadership(ctx context.Context, may ...uint64) error {
 }
 
 // GiveWay is Replica.GiveWay.
-func (n *Node) GiveWay(ctx context.Context, may []uint64) (to uint64, err error) {
+func (n *Node) GiveWay(ctx context.Context, may []uint64) (to uint64, tried bool, err error) {
 	err = n.do(ctx, func() error {
-		to = n.replica.GiveWay(may)
+		to, tried = n.replica.GiveWay(may)
 		return nil
 	})
-	return to, err
+	return to, tried, err
 }
 
 // ReportUnreachable tells that messages to a replica were lost.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -137,7 +138,9 @@ type Replica struct {
 	batch    []*raftpb.Entry
 	batchIDs []string
 	turns    turns
-	// pulses of the other replicas, while this one leads.
+	// led is since when this one leads, 0 while it does not, and pulses are those of the
+	// other replicas meanwhile.
+	led    time.Duration
 	pulses map[uint64]pulse
 }
 
@@ -181,6 +184,12 @@ func NewReplica(config Config) (*Replica, error) {
 // the processor time that the process has used so far of each processor.
 func (r *Replica) Tick(now, used time.Duration) {
 	r.turns.turn(now, used)
+	if r.raw.BasicStatus().RaftState != raft.StateLeader {
+		r.led = 0
+		clear(r.pulses)
+	} else if r.led == 0 {
+		r.led = now
+	}
 	r.raw.Tick()
 }
 
@@ -285,11 +294,14 @@ func (r *Replica) ChangeVoters(change *sitev1.VoterChange) error {
 }
 
 // TransferLeadership asks the most caught-up other voter that may lead to take
-// over; false when there is none. Any may when none is named.
+// over, one that does not stand still again and again if there is one; false when there
+// is none. Any may when none is named.
 func (r *Replica) TransferLeadership(may ...uint64) bool {
-	return r.transfer(func(peer Peer) bool {
+	able := func(peer Peer) bool {
 		return peer.RecentActive && (len(may) == 0 || slices.Contains(may, peer.ID))
-	}) != 0
+	}
+	steady := r.transfer(func(peer Peer) bool { return able(peer) && !r.pulses[peer.ID].shaky })
+	return steady != 0 || r.transfer(able) != 0
 }
 
 func (r *Replica) transfer(may func(Peer) bool) (to uint64) {
@@ -411,7 +423,8 @@ func (r *Replica) applyConf(entry *raftpb.Entry) error {
 		return fmt.Errorf("configuration change %d does not parse: %w", entry.GetIndex(), err)
 	}
 	r.conf = r.raw.ApplyConfChange(cc)
-	clear(r.pulses) // of whoever is not asked any more too
+	members := slices.Concat(r.conf.GetVoters(), r.conf.GetLearners())
+	maps.DeleteFunc(r.pulses, func(id uint64, _ pulse) bool { return !slices.Contains(members, id) })
 	r.memberChanged = true
 	change := r.joint // raft itself proposes the end of a joint change
 	if len(cc.GetContext()) > 0 {

@@ -25,9 +25,11 @@ const (
 	// shakyCount of standstills in the window keep the office from a voter.
 	shakyCount = 2
 	// promptly is how soon a voter answers that may be handed the office; it lacks no
-	// more than mostBehind entries.
+	// more than mostBehind entries. Who leads for less than settling has not heard yet who
+	// does.
 	promptly   = 100 * time.Millisecond
 	mostBehind = 256
+	settling   = 200 * time.Millisecond
 	// The office is given away again after firstRest, or tried to after retryRest if
 	// nobody could take it, and after twice as long each time that it is due as soon as
 	// that is over.
@@ -41,7 +43,7 @@ type Standstills struct {
 	Count int
 	// Lost is for how long it got no turn.
 	Lost time.Duration
-	// Due: it stands still again and again, and is to give its office away, if it has it.
+	// Due: it stands still again and again, and is to give its office away.
 	Due bool
 }
 
@@ -116,7 +118,7 @@ func (r *Replica) mark(messages []*raftpb.Message) {
 	}
 }
 
-func isMarked(echo []byte) bool { return len(echo)%8 == markSize%8 }
+func isMarked(echo []byte) bool { return len(echo) >= markSize && len(echo)%8 == markSize%8 }
 
 // unmark an answer, and note how it came.
 func (r *Replica) unmark(m *raftpb.Message, at time.Duration) *raftpb.Message {
@@ -137,12 +139,19 @@ func (r *Replica) unmark(m *raftpb.Message, at time.Duration) *raftpb.Message {
 }
 
 // Standstills of this replica.
-func (r *Replica) Standstills() Standstills { return r.turns.standstills() }
+func (r *Replica) Standstills() Standstills {
+	found := r.turns.standstills()
+	found.Due = found.Due && r.led != 0 && r.turns.last >= r.led+settling
+	return found
+}
 
 // GiveWay hands the leadership to the most caught-up of the voters named that answer
 // promptly and do not stand still themselves; 0 when there is none. In either case it is
-// not due again for a while.
-func (r *Replica) GiveWay(may []uint64) (to uint64) {
+// not due again for a while. Nothing is tried when it is not due.
+func (r *Replica) GiveWay(may []uint64) (to uint64, tried bool) {
+	if !r.Standstills().Due {
+		return 0, false
+	}
 	commit := r.Brief().Commit
 	to = r.transfer(func(peer Peer) bool {
 		p, known := r.pulses[peer.ID]
@@ -153,5 +162,5 @@ func (r *Replica) GiveWay(may []uint64) (to uint64) {
 	} else {
 		r.turns.tried(firstRest)
 	}
-	return to
+	return to, true
 }
