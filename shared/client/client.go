@@ -28,8 +28,9 @@ const maxMessage = 64 << 20
 
 // Client calls one site. It is safe for concurrent use.
 type Client struct {
-	// Learned, if set, is told the addresses of the site's voters whenever a
-	// node names them. Set it before the first call.
+	// Learned, if set, is told the addresses of the site's voters by each node that is
+	// chosen to send requests to. If Direct it is not: of a site that was recovered
+	// twice, those may be the other one's. Set it before the first call.
 	Learned func(voters []string)
 	// Refused, if set, is called when no node answers: they may have refused the
 	// caller's identity. It tells whether it is worth another try.
@@ -42,7 +43,8 @@ type Client struct {
 	// Patience, if set, bounds the question to one node in place of a second. Set
 	// it before the first call.
 	Patience time.Duration
-	// Told, if set, is told the site's time by the first node that answers.
+	// Told, if set, is told the site's time by each node that is chosen to send
+	// requests to. Set it before the first call.
 	Told func(now time.Time, era uint64)
 
 	http      *http.Client
@@ -204,8 +206,11 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 		c.forget(base, false)
 	}
 	if err != nil && request.Context().Err() == nil {
-		return nil, problem.ToConnect(problem.New(problem.Unavailable, base, "the call did not get through: %w", err).
-			WithHint("try again; another node will be asked"))
+		hint := "try again; another node will be asked"
+		if c.Direct {
+			hint = "try again, or ask another node: --address HOST:PORT"
+		}
+		return nil, problem.ToConnect(problem.New(problem.Unavailable, base, "the call did not get through: %w", err).WithHint("%s", hint))
 	}
 	return response, err
 }
@@ -258,7 +263,7 @@ func (c *Client) search(ctx context.Context) (string, error) {
 	if found == nil {
 		return "", c.unreachable(ctx, search.failures())
 	}
-	if c.Learned != nil && len(found.answer.GetVoters()) > 0 {
+	if c.Learned != nil && !c.Direct && len(found.answer.GetVoters()) > 0 {
 		c.Learned(found.answer.GetVoters())
 	}
 	if c.Told != nil && found.answer.GetSiteTime() != nil {

@@ -37,7 +37,10 @@ const (
 // order, after each of them the voters that it names. One that is silent for
 // askNext has the next one asked beside it, one that fails at once. As soon as there
 // is an answer all others are asked beside each other, or the coordinator alone if
-// one with quorum names it, and what is better has waitBetter to come.
+// one with quorum names it, and what is better has waitBetter to come: anew when
+// something better has come, or somebody was named who was not known. A node that
+// would only pass requests on to the voters that it names is taken when nobody
+// else answers.
 type search struct {
 	client *Client
 	queue  []*candidate // to be asked, in order
@@ -92,11 +95,12 @@ func (s *search) run(ctx context.Context) *candidate {
 				rest = pauseFor(ctx, askNext)
 			}
 		}
-		if underway == 0 || ctx.Err() != nil || best != nil && (rest.over() || s.decided()) {
+		final := best != nil && !best.passesOn()
+		if underway == 0 || ctx.Err() != nil || final && (rest.over() || s.decided()) {
 			return best
 		}
 		wake := rest.done
-		if best == nil && (len(s.queue) == 0 || underway == maxAsked) {
+		if !final && (len(s.queue) == 0 || underway == maxAsked) {
 			wake = ctx.Done() // nobody else can be asked meanwhile
 		}
 		select {
@@ -104,12 +108,12 @@ func (s *search) run(ctx context.Context) *candidate {
 		case o := <-outcomes:
 			underway--
 			o.of.done, o.of.answer, o.of.err = true, o.answer, o.err
-			if o.err != nil && best != nil {
-				continue
-			}
-			rest.end()
-			if o.err == nil {
-				s.follow(o.of)
+			switch {
+			case o.err != nil && best != nil:
+			case o.err != nil:
+				rest.end() // the next one is asked at once
+			case s.follow(o.of) || !final || s.best().rank() > best.rank():
+				rest.end()
 				rest = pauseFor(ctx, waitBetter)
 			}
 		}
@@ -136,13 +140,14 @@ func (p pause) over() bool {
 	}
 }
 
-// follow lets those be asked next whom a node names.
-func (s *search) follow(c *candidate) {
+// follow lets those be asked next whom a node names, and tells whether one of them
+// was not known.
+func (s *search) follow(c *candidate) (found bool) {
 	voters := c.answer.GetVoters()
 	voters = voters[:min(len(voters), maxAsked)]
 	switch quorum := c.answer.GetQuorum(); {
 	case s.client.Direct && c.answer.GetVoter(), !c.given && !quorum:
-		return
+		return false
 	case quorum:
 		s.queue, voters = nil, voters[:min(len(voters), 1)]
 	}
@@ -152,10 +157,11 @@ func (s *search) follow(c *candidate) {
 			continue
 		}
 		if next == nil {
-			next = &candidate{address: voter}
+			next, found = &candidate{address: voter}, true
 		}
 		s.queue = append([]*candidate{next}, slices.DeleteFunc(s.queue, func(c *candidate) bool { return c == next })...)
 	}
+	return found
 }
 
 func (s *search) find(address string) *candidate {
@@ -205,6 +211,11 @@ func (c *candidate) rank() int {
 		return 1
 	}
 	return 0
+}
+
+// passesOn: a node that does not vote answers for itself only if it reaches no voter.
+func (c *candidate) passesOn() bool {
+	return !c.answer.GetVoter() && len(c.answer.GetVoters()) > 0
 }
 
 // coordinator is whom a voter names first.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/problem"
 )
 
 // node answers after a while, or never, or not at all.
@@ -71,6 +73,9 @@ func serve(t *testing.T, serves map[string]*node) (*nodes, *http.Client) {
 		case !of.off:
 			mux := http.NewServeMux()
 			mux.Handle(skerryv1connect.NewSiteServiceHandler(of))
+			if !of.voter && len(of.voters) > 0 {
+				mux.Handle(skerryv1connect.SiteServiceStatusProcedure, http.RedirectHandler("https://"+of.voters[0], http.StatusTemporaryRedirect))
+			}
 			server := httptest.NewUnstartedServer(mux)
 			server.EnableHTTP2 = true
 			server.StartTLS()
@@ -83,7 +88,8 @@ func serve(t *testing.T, serves map[string]*node) (*nodes, *http.Client) {
 			trusted.ServerName = "example.com"
 		}
 	}
-	// As certs/mtls does it: what is given up is not dialed any longer.
+	// As certs/mtls does it.
+	//lint:ignore SA1019 http.Transport goes on dialing for a request that was given up
 	transport := &http2.Transport{DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 		if n.at[address] == "" {
 			return nil, errors.New("connection refused")
@@ -94,8 +100,9 @@ func serve(t *testing.T, serves map[string]*node) (*nodes, *http.Client) {
 		}
 		return (&tls.Dialer{Config: config}).DialContext(ctx, network, n.at[address])
 	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return n, &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	t.Cleanup(client.CloseIdleConnections)
+	return n, client
 }
 
 // listen and say nothing.
@@ -139,6 +146,8 @@ func (n *nodes) count(more int) {
 
 const (
 	quick = 40 * time.Millisecond
+	// A new connection takes three round trips, of 110 ms and of 150 ms.
+	far, farther = 330 * time.Millisecond, 450 * time.Millisecond
 	// ample for whoever does not wait for the silent ones: each takes a second.
 	ample = 1500 * time.Millisecond
 )
@@ -146,6 +155,14 @@ const (
 func TestWhoIsAsked(t *testing.T) {
 	silent := func() *node { return &node{silent: true} }
 	all := []string{"a:1", "b:1", "c:1", "d:1", "e:1"}
+	// a site that is far away: n:1 does not vote, a:1 is the coordinator.
+	away := func(after time.Duration) map[string]*node {
+		site := map[string]*node{"n:1": {after: after, voters: all[:3]}}
+		for _, voter := range all[:3] {
+			site[voter] = &node{after: after, voter: true, quorum: true, voters: all[:3]}
+		}
+		return site
+	}
 	for name, test := range map[string]struct {
 		nodes  map[string]*node
 		given  []string
@@ -197,6 +214,13 @@ func TestWhoIsAsked(t *testing.T) {
 		"directly: the voter that a node names, and no further": {
 			map[string]*node{"a:1": {voters: []string{"b:1"}}, "b:1": {voter: true, voters: []string{"c:1", "b:1"}}, "c:1": {voter: true, quorum: true, voters: []string{"c:1"}}},
 			[]string{"a:1"}, true, "b:1"},
+		"far away: the coordinator, whom a node names":               {away(far), []string{"n:1"}, false, "a:1"},
+		"farther away: the coordinator, whom a node names":           {away(farther), []string{"n:1"}, false, "a:1"},
+		"directly, far away: the coordinator, whom a node names":     {away(far), []string{"n:1"}, true, "a:1"},
+		"directly, farther away: the coordinator, whom a node names": {away(farther), []string{"n:1"}, true, "a:1"},
+		"far away: a voter without quorum, as soon as one of three answers": {
+			map[string]*node{"n:1": {after: far, voters: all[:3]}, "a:1": silent(), "b:1": {after: far, voter: true, voters: all[:3]}, "c:1": silent()},
+			[]string{"n:1"}, false, "b:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -212,6 +236,55 @@ func TestWhoIsAsked(t *testing.T) {
 				t.Errorf("it asked %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// What is no better than what there is does not make anybody wait longer.
+func TestAnswersThatAreNoBetterAreNotWaitedFor(t *testing.T) {
+	all := []string{"a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1", "h:1"}
+	serves := map[string]*node{"a:1": {voter: true, voters: all}, "h:1": {silent: true}}
+	for i, voter := range all[1:7] {
+		serves[voter] = &node{voter: true, voters: all, after: time.Duration(i+1) * waitBetter * 5 / 6}
+	}
+	_, http := serve(t, serves)
+	c := New(http, all[:1])
+	c.Patience = 2 * ample
+	begun := time.Now()
+	base, err := c.locate(t.Context())
+	if took := time.Since(begun); base != "a:1" || err != nil || took > ample {
+		t.Errorf("after %s it gave %q, %v", took, base, err)
+	}
+}
+
+// The addresses of one of two sites that had been recovered apart from each other
+// must not be remembered because somebody looked at it.
+func TestWhoIsAskedDirectlyIsNotRemembered(t *testing.T) {
+	voters := []string{"a:1", "b:1"}
+	_, http := serve(t, map[string]*node{"a:1": {voter: true, quorum: true, voters: voters}})
+	for _, direct := range []bool{false, true} {
+		var learned []string
+		c := New(http, voters[:1])
+		c.Direct, c.Learned = direct, func(voters []string) { learned = voters }
+		if _, err := c.locate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(learned, voters) == direct {
+			t.Errorf("directly: %t, it is told %q", direct, learned)
+		}
+	}
+}
+
+// Who named a node is not promised that another one will be asked.
+func TestWhatToDoWhenACallDoesNotGetThrough(t *testing.T) {
+	_, http := serve(t, map[string]*node{"n:1": {voters: []string{"a:1"}}, "a:1": {off: true}})
+	for direct, hint := range map[bool]string{false: "another node will be asked", true: "ask another node: --address HOST:PORT"} {
+		c := New(http, []string{"n:1"})
+		c.Direct = direct
+		_, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+		var p *problem.Error
+		if !errors.As(problem.FromConnect(err), &p) || !strings.Contains(p.Error(), "leaves the call to a:1") || !strings.Contains(p.Hint, hint) {
+			t.Errorf("directly: %t, it does not say %q: %#v", direct, hint, p)
+		}
 	}
 }
 
