@@ -209,7 +209,7 @@ func (h *Host) ResumeAgent() error { return h.agent.resume() }
 func (h *Host) Stutter(ctx context.Context, still, works time.Duration) error {
 	for ctx.Err() == nil {
 		if err := h.PauseAgent(); err != nil {
-			return err
+			return errors.Join(err, h.ResumeAgent()) // a part of it may stand still
 		}
 		_ = Sleep(ctx, still) // also when ctx ends it must go on
 		if err := h.ResumeAgent(); err != nil {
