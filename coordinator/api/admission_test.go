@@ -105,14 +105,16 @@ func TestWhoIsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := busyAdmission(t)
 		var waiting sync.WaitGroup
+		var mu sync.Mutex
 		var came []string
 		enter := func(name string) {
 			waiting.Go(func() {
-				if a.enter(t.Context()) {
-					came = append(came, name)
-				} else {
-					came = append(came, name+" refused")
+				if !a.enter(t.Context()) {
+					name += " refused"
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				came = append(came, name)
 			})
 			synctest.Wait()
 		}

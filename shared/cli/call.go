@@ -60,7 +60,7 @@ func fromCall(err error) error {
 	if connectionBroke(err) {
 		return &problem.Error{
 			Kind: problem.Unavailable, Subject: "site", Message: "the connection was lost", Err: err,
-			Hint: "look what has happened, then try again; another node will be asked",
+			Hint: "look what has happened, then try again",
 		}
 	}
 	err = problem.FromConnect(err)
