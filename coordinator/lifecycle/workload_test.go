@@ -173,6 +173,36 @@ func TestAPausedRecreateStartsNothingForWhatIsLost(t *testing.T) {
 	}
 }
 
+// TestAPausedRecreateThatGrowsGetsNothingNew, and all of it when it goes on.
+func TestAPausedRecreateThatGrowsGetsNothingNew(t *testing.T) {
+	s := newSite(t, 4)
+	s.applyWorkload(testWorkload("web", 2, recreates))
+	s.pass(3 * time.Second)
+	s.applyWorkload(testWorkload("web", 3, recreates, args("new")))
+	s.steer(skerryv1.SteerAction_STEER_ACTION_PAUSE)
+	before := s.view().PlacementsOf("default", "web")
+	s.applyWorkload(testWorkload("web", 4, recreates, args("new")))
+	s.pass(time.Minute)
+	newest := s.view().Workload("default", "web").GetGeneration()
+	for _, p := range s.view().PlacementsOf("default", "web") {
+		known := slices.ContainsFunc(before, func(old *skerryv1.Placement) bool { return old.GetName() == p.GetName() })
+		if !known && p.GetGeneration() == newest {
+			t.Errorf("%s was made while it was paused:\n%s", p.GetName(), s.describe())
+		}
+	}
+	s.steer(skerryv1.SteerAction_STEER_ACTION_RESUME)
+	s.pass(time.Minute)
+	running := 0
+	for _, p := range s.view().PlacementsOf("default", "web") {
+		if p.GetGeneration() == newest && p.GetNode() != "" {
+			running++
+		}
+	}
+	if running != 4 {
+		t.Errorf("%d of 4 run:\n%s", running, s.describe())
+	}
+}
+
 // Made anew under its name, it counts its generations from the beginning.
 func TestWhatIsRecreatedWaitsForWhatBoreItsNameBefore(t *testing.T) {
 	s := newSite(t, 2)

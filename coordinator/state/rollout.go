@@ -81,7 +81,7 @@ func (r Rollout) target(w *skerryv1.Workload) int {
 // them count as healthy.
 func (r Rollout) Ahead(w *skerryv1.Workload, all []*skerryv1.Placement, works func(*skerryv1.Placement) bool) int {
 	wanted := manifest.Wanted(w)
-	if r.Done() || IsStay(w) || w.GetUpdate().GetStrategy() == manifest.Recreate || (r.Goal() == nil && !r.Beside(w)) {
+	if r.Done() || IsStay(w) || (r.Goal() == nil && !r.Beside(w)) {
 		return wanted
 	}
 	present, working := 0, 0
@@ -96,6 +96,8 @@ func (r Rollout) Ahead(w *skerryv1.Workload, all []*skerryv1.Placement, works fu
 	switch {
 	case r.Paused():
 		return min(wanted, present)
+	case w.GetUpdate().GetStrategy() == manifest.Recreate:
+		return wanted
 	case r.Beside(w):
 		return r.target(w)
 	default:
