@@ -103,20 +103,19 @@ func (s *sheet) isOfAnother(p *skerryv1.Placement) bool {
 }
 
 // hold keeps new placements of a workload that is recreated from a node until
-// all old ones are gone.
+// all old ones are gone, and old ones while anything is there: it may be new.
 func (s *sheet) hold() {
 	if s.w.GetUpdate().GetStrategy() != manifest.Recreate {
 		return
 	}
-	left := slices.ContainsFunc(s.all, func(p *skerryv1.Placement) bool {
-		w := s.nodes[p.GetNode()]
-		return s.isOfAnother(p) && w != nil && !w.isLost()
-	})
-	if !left {
-		return
+	left, there := false, false
+	for _, p := range s.all {
+		if w := s.nodes[p.GetNode()]; w != nil && !w.isLost() {
+			left, there = left || s.isOfAnother(p), true
+		}
 	}
 	for _, p := range s.all {
-		if p.GetNode() == "" && p.GetName() != "" {
+		if p.GetNode() == "" && p.GetName() != "" && (left || there && !s.isCurrent(p)) {
 			s.held[placementKey(p)] = "all are replaced at once: it waits until the old ones are gone"
 		}
 	}
