@@ -146,11 +146,12 @@ func (p *pool) change(change *sitev1.VoterChange) {
 	p.run(3)
 }
 
-func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *testing.T) {
-	p := newPool(t)
+// four replicas, of which 1 leads, 1 to 3 vote and 4 learns.
+func (p *pool) four() {
+	p.t.Helper()
 	p.open(1, true)
 	if err := p.replicas[1].Campaign(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.settle()
 	for id := uint64(2); id <= 4; id++ {
@@ -160,6 +161,11 @@ func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *tes
 			p.change(&sitev1.VoterChange{AddRaftId: id, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER})
 		}
 	}
+}
+
+func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *testing.T) {
+	p := newPool(t)
+	p.four()
 	// 1 and 3 let the change begin; of the new voters 1, 2 and 4 only 1 is there
 	// to let it end.
 	p.cut[2], p.cut[4] = true, true
@@ -183,5 +189,32 @@ func TestAReplacedVoterIsNotDismissedBeforeTheOldVotersAreNotAskedAnyMore(t *tes
 		if !slices.Equal(p.machines[id].removed, []uint64{3}) {
 			t.Errorf("replica %d was told of the removal of %v, want of 3", id, p.machines[id].removed)
 		}
+	}
+}
+
+// The leader that began a change is cut off, and the one that the change removes is
+// elected and ends it. It can commit nothing any more, and as long as it led nobody
+// else could.
+func TestALeaderThatIsRemovedLeadsNoMore(t *testing.T) {
+	p := newPool(t)
+	p.four()
+	p.cut[2], p.cut[4] = true, true
+	p.change(&sitev1.VoterChange{AddRaftId: 4, Role: skerryv1.VoterRole_VOTER_ROLE_VOTER, RemoveRaftId: 3})
+	if status := p.replicas[3].Status(); !status.Joint {
+		t.Fatal("the change has not begun")
+	}
+	p.cut[1], p.cut[2], p.cut[4] = true, false, false // 3 alone knows of the change, and is elected
+	p.run(200)
+	lead := p.replicas[2].Status().Leader
+	if lead != 2 && lead != 4 {
+		t.Fatalf("replica %d leads, of the voters %v", lead, p.replicas[2].Status().Voters)
+	}
+	if err := p.replicas[lead].Propose(&sitev1.Entry{RequestId: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	applied := p.replicas[lead].Status().Applied
+	p.run(3)
+	if p.replicas[lead].Status().Applied == applied {
+		t.Error("nothing is committed")
 	}
 }

@@ -176,6 +176,9 @@ func NewReplica(config Config) (*Replica, error) {
 		ReadOnlyOption:            raft.ReadOnlySafe,
 		Logger:                    raftLogger{config.Logger},
 		DisableProposalForwarding: true,
+		// One that ends a change of somebody else that removes it could commit nothing, and
+		// would lead on.
+		StepDownOnRemoval: true,
 	})
 	return r, err
 }
