@@ -165,13 +165,13 @@ func (m *Mover) feed(ctx context.Context, conn net.Conn, from string, h hello) {
 // tell what became of an attempt.
 func (m *Mover) tell(ctx context.Context, from string, h hello) reply {
 	id := reconcile.InstanceID(h.Project, h.Placement)
-	if IsHere(m.now(h.Project, h.Placement), from) {
-		return reply{Here: true} // the log says so
-	}
 	if !m.Tasks.Hold(id) {
 		return reply{Why: "it is at it"}
 	}
 	defer m.Tasks.Release(id)
+	if err := MayTell(m.now(h.Project, h.Placement), h.Placement, from, h.Attempt); err != nil {
+		return reply{Why: err.Error()}
+	}
 	return m.found(ctx, id, "it had not arrived")
 }
 

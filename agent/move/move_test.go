@@ -32,6 +32,7 @@ type end struct {
 	mu      sync.Mutex
 	state   runtime.State
 	held    bool
+	holds   int
 	failed  uint64
 	why     string
 	order   *skerryv1.Placement
@@ -88,8 +89,10 @@ func (e *end) Hold(string) bool {
 	defer e.mu.Unlock()
 	was := e.held
 	e.held = true
+	e.holds++
 	return !was
 }
+func (e *end) asked() int          { e.mu.Lock(); defer e.mu.Unlock(); return e.holds }
 func (e *end) Release(string)      { e.mu.Lock(); e.held = false; e.mu.Unlock() }
 func (e *end) Tell(string, string) {}
 func (e *end) Failed(_ string, attempt uint64, why string) {
@@ -297,6 +300,28 @@ func TestWhatNeverArrivedGoesOn(t *testing.T) {
 	await(t, "it goes on here and is said to have failed", func() bool { return source.now() == runtime.Running && source.HasFailed("p.vm-1", 7) })
 	if target.now() != 0 {
 		t.Errorf("there it is in state %d", target.now())
+	}
+}
+
+// It came, the site heard of it and had it ended: that nothing of it is there does not say
+// that it never came.
+func TestWhatWasEndedThereIsNotTakenBack(t *testing.T) {
+	for name, order := range map[string]func(*skerryv1.Placement) *skerryv1.Placement{
+		"nothing is ordered there any more": func(*skerryv1.Placement) *skerryv1.Placement { return nil },
+		"it is to end there": func(p *skerryv1.Placement) *skerryv1.Placement {
+			p.Node, p.Migration, p.Desired = "n2", nil, skerryv1.DesiredState_DESIRED_STATE_STOP
+			return p
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, target := pair(t, func(source, target *end) {
+				source.state, target.order = runtime.Leaving, order(target.order)
+			})
+			await(t, "it is asked", func() bool { return target.asked() > 1 })
+			if source.now() != runtime.Leaving {
+				t.Errorf("here it is in state %d", source.now())
+			}
+		})
 	}
 }
 

@@ -73,16 +73,29 @@ func StepOf(p *skerryv1.Placement, state runtime.State) Step {
 // MayTake returns an error unless an order of this node, nil for none, lets it take
 // an attempt in from another node.
 func MayTake(p *skerryv1.Placement, placement, from string, attempt uint64) error {
-	if p == nil || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || !Copying(p) || !p.GetMigration().GetIncoming() ||
-		p.GetNode() != from || p.GetMigration().GetAttempt() != attempt {
+	if !comes(p, from, attempt) || p.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN {
 		return problem.New(problem.Conflict, placement, "this node has no order to take it from %s", from)
 	}
 	return nil
 }
 
-// IsHere: by its order, nil for none, what another node has sent is this node's.
-func IsHere(p *skerryv1.Placement, from string) bool {
-	return p != nil && p.GetNode() != from && !p.GetMigration().GetIncoming() && p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
+// MayTell returns an error unless what is on this node says what became of an attempt
+// of another node to hand over p, nil for no order. It does while this node is to take it
+// in: what came in is not ended then, or ended only where nothing of it is lost. After
+// that the site knows what became of it; who asks hears it from there, and nothing is left
+// here that may be believed.
+func MayTell(p *skerryv1.Placement, placement, from string, attempt uint64) error {
+	kept := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN || len(p.GetSpec().GetVm().GetDisks()) > 0
+	if !comes(p, from, attempt) || !kept {
+		return problem.New(problem.Conflict, placement, "the site knows what became of it")
+	}
+	return nil
+}
+
+// comes: an order of this node, nil for none, is to take an attempt in from another node,
+// and the site does not know yet what came of it.
+func comes(p *skerryv1.Placement, from string, attempt uint64) bool {
+	return Copying(p) && p.GetMigration().GetIncoming() && p.GetNode() == from && p.GetMigration().GetAttempt() == attempt
 }
 
 // Fate of an attempt.

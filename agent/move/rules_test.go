@@ -96,19 +96,27 @@ func TestWhatMayBeTakenIn(t *testing.T) {
 	}
 }
 
-func TestWhoseItIsByTheLog(t *testing.T) {
+// What came with a machine stays where it came as long as the site does not know of it;
+// after that nothing that is missing here says that it never came.
+func TestWhoMaySayWhatBecameOfAnAttempt(t *testing.T) {
 	for name, test := range map[string]struct {
 		p    *skerryv1.Placement
 		want bool
 	}{
-		"it moved here":             {ordered(false, hasMoved), true},
-		"it moved here and is over": {ordered(false, hasMoved, isToEnd), false},
-		"it comes":                  {ordered(true), false},
-		"there is no order":         {nil, false},
+		"it comes":                                {ordered(true), true},
+		"it comes, is to end, and has a volume":   {ordered(true, isToEnd, hasVolume), true},
+		"it comes, is to end, and has none":       {ordered(true, isToEnd), false},
+		"it came, as the site knows":              {ordered(false, hasMoved), false},
+		"it came, and is to end":                  {ordered(false, hasMoved, isToEnd, hasVolume), false},
+		"it is not to move any more":              {ordered(true, isOver), false},
+		"it came, was ended, and nothing is left": {nil, false},
 	} {
-		if got := IsHere(test.p, "n1"); got != test.want {
-			t.Errorf("%s: it is here: %v", name, got)
+		if err := MayTell(test.p, "vm-1", "n1", 7); (err == nil) != test.want {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if MayTell(ordered(true), "vm-1", "n1", 6) == nil || MayTell(ordered(true), "vm-1", "n3", 7) == nil {
+		t.Error("it says what became of another attempt")
 	}
 }
 

@@ -129,14 +129,16 @@ func (r *reception) say(fate move.Fate, why string) {
 // tell what became of an attempt.
 func (r *reception) tell() {
 	id := idOf(r.p)
-	switch {
-	case move.IsHere(r.order(r.p), r.from):
-		r.say(move.Here, "the log says so")
-	case !r.core.Hold(id):
+	if !r.core.Hold(id) {
 		r.say(move.Unclear, "it is at it")
-	default:
-		r.found("it had not arrived", func() { r.letGo(id) })
+		return
 	}
+	if err := move.MayTell(r.order(r.p), r.p.GetName(), r.from, r.p.GetMigration().GetAttempt()); err != nil && !r.world.has(ForgetfulTarget) {
+		r.letGo(id)
+		r.say(move.Unclear, err.Error())
+		return
+	}
+	r.found("it had not arrived", func() { r.letGo(id) })
 }
 
 // found is what is here of an instance that nobody is taking in now. What has not
