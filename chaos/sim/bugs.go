@@ -110,13 +110,11 @@ const (
 	// ImpatientSource: a node takes a machine back as soon as the one to which it handed
 	// it over does not answer. LoseSync: what comes with a machine is not brought to the
 	// disk before its guest goes on. HastyDelete: a node deletes its copy of a volume when
-	// it has handed it over. KeepCopies: no node deletes an old copy. ForgetfulTarget: a node
-	// to which a machine came says that it never did when the machine has been ended since.
+	// it has handed it over. KeepCopies: no node deletes an old copy.
 	ImpatientSource Bug = "impatient-source"
 	LoseSync        Bug = "lose-sync"
 	HastyDelete     Bug = "hasty-delete"
 	KeepCopies      Bug = "keep-copies"
-	ForgetfulTarget Bug = "forgetful-target"
 	// EndedForEver: what the guard ended before it began is armed as if it had begun.
 	// OneForAll: and what the guard refuses ends the telling of all that comes after.
 	EndedForEver Bug = "ended-for-ever"

@@ -133,7 +133,7 @@ func (r *reception) tell() {
 		r.say(move.Unclear, "it is at it")
 		return
 	}
-	if err := move.MayTell(r.order(r.p), r.p.GetName(), r.from, r.p.GetMigration().GetAttempt()); err != nil && !r.world.has(ForgetfulTarget) {
+	if err := move.MayTell(r.order(r.p), r.p.GetName(), r.from, r.p.GetMigration().GetAttempt()); err != nil {
 		r.letGo(id)
 		r.say(move.Unclear, err.Error())
 		return

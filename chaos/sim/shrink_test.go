@@ -136,6 +136,17 @@ func TestWhatARunWasGivenIsKept(t *testing.T) {
 	}
 }
 
+// TestARunIsTheSameByItsPlan: nothing else depends on whether the faults are drawn or given,
+// else no script would replay what was found.
+func TestARunIsTheSameByItsPlan(t *testing.T) {
+	options := Options{Seed: 2, Faults: briefTime}
+	drawn := simulate(t, options)
+	options.Plan = drawn.plan
+	if given := simulate(t, options); given.Hash != drawn.Hash {
+		t.Errorf("drawn: %v\ngiven: %v", drawn, given)
+	}
+}
+
 // shrinking is what make sim-shrink was asked for.
 func shrinking(name, seed, pace, bug string) (Options, error) {
 	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {

@@ -282,7 +282,7 @@ func (w *world) schedule(end time.Duration) []nemesis.Fault {
 		zones[i] = i % 3
 	}
 	faults := w.options.Tide.schedule(w.faultRng, nemesis.Site{Zones: zones}, w.kernel.now, end, w.options.Seed%3 == 0)
-	faults = append(faults, w.options.Tide.moveFaults(w.wanderRng, w.kernel.now, end)...)
+	faults = append(faults, w.options.Tide.moveFaults(w.rngFor(10), w.kernel.now, end)...)
 	slices.SortStableFunc(faults, func(a, b nemesis.Fault) int { return cmp.Compare(a.At, b.At) })
 	return faults
 }
