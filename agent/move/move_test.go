@@ -317,7 +317,7 @@ func TestWhatWasEndedThereIsNotTakenBack(t *testing.T) {
 			source, target := pair(t, func(source, target *end) {
 				source.state, target.order = runtime.Leaving, order(target.order)
 			})
-			await(t, "it is asked", func() bool { return target.asked() > 1 })
+			await(t, "it is asked", func() bool { return target.asked() > 1 || source.now() != runtime.Leaving })
 			if source.now() != runtime.Leaving {
 				t.Errorf("here it is in state %d", source.now())
 			}
