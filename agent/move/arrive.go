@@ -8,7 +8,6 @@ import (
 
 	"skerry.dev/agent/reconcile"
 	"skerry.dev/agent/runtime"
-	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
@@ -36,25 +35,24 @@ func (m *Mover) Serve(ctx context.Context, conn net.Conn, from string) {
 }
 
 // order of what comes from another node; an error when nothing of the kind is to.
-func (m *Mover) order(from string, h hello) (*skerryv1.Placement, error) {
-	p := m.now(h.Project, h.Placement)
-	return p, MayTake(p, h.Placement, from, h.Attempt)
+func (m *Mover) order(from string, h hello) error {
+	return MayTake(m.now(h.Project, h.Placement), h.Placement, from, h.Attempt)
 }
 
 // await the order, which may be on its way.
-func (m *Mover) await(ctx context.Context, from string, h hello) (*skerryv1.Placement, error) {
+func (m *Mover) await(ctx context.Context, from string, h hello) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	for {
 		changed := m.Ledger.Changed()
-		p, err := m.order(from, h)
+		err := m.order(from, h)
 		if err == nil {
-			return p, nil
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, err
+			return err
 		}
 	}
 }
@@ -62,7 +60,7 @@ func (m *Mover) await(ctx context.Context, from string, h hello) (*skerryv1.Plac
 // take a machine in.
 func (m *Mover) take(ctx context.Context, conn net.Conn, from string, h hello) {
 	id := reconcile.InstanceID(h.Project, h.Placement)
-	p, err := m.await(ctx, from, h)
+	err := m.await(ctx, from, h)
 	if err == nil && !m.hold(ctx, id) {
 		err = problem.New(problem.Conflict, id, "something else is done with it")
 	}
@@ -71,7 +69,7 @@ func (m *Mover) take(ctx context.Context, conn net.Conn, from string, h hello) {
 		return
 	}
 	defer m.Tasks.Release(id)
-	arrival, err := m.arrive(ctx, p, h)
+	arrival, err := m.arrive(ctx, from, h)
 	if err != nil {
 		m.Logger.Warn("a machine could not be taken in", "instance", id, "from", from, "error", err)
 		_ = send(conn, reply{Why: err.Error(), Gone: true})
@@ -85,7 +83,7 @@ func (m *Mover) take(ctx context.Context, conn net.Conn, from string, h hello) {
 		return
 	}
 	err = arrival.Finish(ctx, asked.Rest, func() error {
-		if _, err := m.order(from, h); err != nil {
+		if err := m.order(from, h); err != nil {
 			return err
 		}
 		return m.Begin(id)
@@ -114,10 +112,19 @@ func (m *Mover) hold(ctx context.Context, id string) bool {
 }
 
 // arrive once the image is there. What holds the instance meanwhile fetches
-// nothing, so it is let go in between.
-func (m *Mover) arrive(ctx context.Context, p *skerryv1.Placement, h hello) (runtime.Arrival, error) {
-	id := idOf(p)
+// nothing, so it is let go in between: whatever happens then is seen, since what is
+// there is removed.
+func (m *Mover) arrive(ctx context.Context, from string, h hello) (runtime.Arrival, error) {
+	id := reconcile.InstanceID(h.Project, h.Placement)
 	for end := m.Env.Clock.Elapsed() + imageTime; ; {
+		p := m.now(h.Project, h.Placement)
+		state, err := m.state(ctx, id)
+		if err == nil {
+			err = MayBegin(p, h.Placement, from, h.Attempt, state)
+		}
+		if err != nil {
+			return nil, err
+		}
 		arrival, err := m.Driver.Arrive(ctx, reconcile.SpecOf(p), h.Offer)
 		if problem.KindOf(err) != problem.NotFound || m.Env.Clock.Elapsed() > end {
 			return arrival, err

@@ -344,17 +344,46 @@ func TestWhatIsToEndIsAskedForWithItsVolumes(t *testing.T) {
 	}
 }
 
+// An attempt that was begun, and waits for its turn while the source begins it once more and
+// hands the machine over, must not remove what has come.
+func TestABeginThatComesLateLeavesWhatHasComeAlone(t *testing.T) {
+	_, target := pair(t, func(source, target *end) {
+		source.state = runtime.Exited // it sends nothing by itself
+		target.held = true
+	})
+	here, there := net.Pipe()
+	begun := make(chan struct{})
+	go func() {
+		defer close(begun)
+		target.Serve(t.Context(), there, "n1")
+	}()
+	defer func() { _, _ = here.Close(), there.Close(); <-begun }()
+	if err := send(here, hello{Kind: begin, Project: "p", Placement: "vm-1", Attempt: 7}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it waits for its turn", func() bool { return target.asked() > 1 })
+	target.set(runtime.Running) // by the second one
+	target.Release("p.vm-1")
+	var said reply
+	if err := receive(here, &said); err != nil || said.Why == "" {
+		t.Errorf("it says %+v, %v", said, err)
+	}
+	if state := target.now(); state != runtime.Running {
+		t.Errorf("what has come is in state %d", state)
+	}
+}
+
 func TestStreamsOfOthersAreNotTaken(t *testing.T) {
 	_, target := pair(t, nil)
 	for name, greeting := range map[string]hello{
 		"another attempt":   {Kind: begin, Project: "p", Placement: "vm-1", Attempt: 6},
 		"another placement": {Kind: begin, Project: "p", Placement: "vm-2", Attempt: 7},
 	} {
-		if _, err := target.Mover.order("n1", greeting); err == nil {
+		if err := target.Mover.order("n1", greeting); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	if _, err := target.Mover.order("n3", hello{Kind: begin, Project: "p", Placement: "vm-1", Attempt: 7}); err == nil {
+	if err := target.Mover.order("n3", hello{Kind: begin, Project: "p", Placement: "vm-1", Attempt: 7}); err == nil {
 		t.Error("it is taken from any node")
 	}
 }

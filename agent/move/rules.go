@@ -79,15 +79,28 @@ func MayTake(p *skerryv1.Placement, placement, from string, attempt uint64) erro
 	return nil
 }
 
+// MayBegin returns an error unless nothing that has come is lost when an attempt is taken
+// in now; state is that of the instance on this node, 0 for none. An attempt may have been
+// begun more than once.
+func MayBegin(p *skerryv1.Placement, placement, from string, attempt uint64, state runtime.State) error {
+	if err := MayTake(p, placement, from, attempt); err != nil {
+		return err
+	}
+	if fate := FateOf(state); fate != Gone && fate != Half {
+		return problem.New(problem.Conflict, placement, "there is one on this node already")
+	}
+	return nil
+}
+
 // MayTell returns an error unless what is on this node says what became of an attempt
 // of another node to hand over p, nil for no order. It does while this node is to take it
-// in: what came in is not ended then, or ended only where nothing of it is lost. After
-// that the site knows what became of it; who asks hears it from there, and nothing is left
-// here that may be believed.
+// in: what came in is not removed then. After that the site knows what became of it; who
+// asks hears it from there, and nothing is left here that may be believed. Where there are
+// no volumes to lose, what is to end is removed at once, and nobody is told.
 func MayTell(p *skerryv1.Placement, placement, from string, attempt uint64) error {
 	kept := p.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN || len(p.GetSpec().GetVm().GetDisks()) > 0
 	if !comes(p, from, attempt) || !kept {
-		return problem.New(problem.Conflict, placement, "the site knows what became of it")
+		return problem.New(problem.Conflict, placement, "this node is not to take it in any more; the site says what became of it")
 	}
 	return nil
 }

@@ -96,6 +96,19 @@ func TestWhatMayBeTakenIn(t *testing.T) {
 	}
 }
 
+func TestWhatIsThereIsNotTakenInOnceMore(t *testing.T) {
+	for state, want := range map[runtime.State]bool{
+		0: true, runtime.Broken: true, runtime.Running: false, runtime.Exited: false, runtime.Unknown: false, runtime.Leaving: false,
+	} {
+		if err := MayBegin(ordered(true), "vm-1", "n1", 7, state); (err == nil) != want {
+			t.Errorf("in state %d: %v", state, err)
+		}
+	}
+	if MayBegin(ordered(true, isOver), "vm-1", "n1", 7, 0) == nil {
+		t.Error("it is taken in without an order")
+	}
+}
+
 // What came with a machine stays where it came as long as the site does not know of it;
 // after that nothing that is missing here says that it never came.
 func TestWhoMaySayWhatBecameOfAnAttempt(t *testing.T) {

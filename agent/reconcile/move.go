@@ -85,13 +85,18 @@ func (t *task) hasCome() bool {
 	return t.incoming() && t.observed != nil && (t.observed.State == runtime.Running || t.observed.State == runtime.Exited)
 }
 
-// undecidedMove: it and its volumes are on two nodes, and the site does not know yet
-// whose they are. Ended now, what its guest wrote last could be lost.
+// undecidedMove: it is on two nodes, and the site does not know yet whose it is. Ended
+// now, what its guest wrote last to its volumes could be lost; removed because its lease
+// has ended here, it would be said never to have come, and go on at its old node as it was
+// when it left.
 func (t *task) undecidedMove() bool {
-	if t.observed == nil || t.desired.GetMigration().GetState() != skerryv1.MigrationState_MIGRATION_STATE_COPYING || len(manifest.VolumesOf(t.desired.GetSpec())) == 0 {
+	if t.observed == nil || t.desired.GetMigration().GetState() != skerryv1.MigrationState_MIGRATION_STATE_COPYING {
 		return false
 	}
-	return t.leaves() || t.hasCome()
+	if len(manifest.VolumesOf(t.desired.GetSpec())) > 0 {
+		return t.leaves() || t.hasCome()
+	}
+	return t.hasCome() && !t.running() && t.lapsed() && t.desired.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN
 }
 
 // migration is what there is to say of a move; nil for nothing.

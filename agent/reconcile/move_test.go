@@ -1,10 +1,13 @@
 package reconcile
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"skerry.dev/agent/runtime"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/manifest"
 )
 
 // What is to end in the middle of a move is ended when the site knows which node
@@ -182,5 +185,26 @@ func TestWhatCameUnseenIsNotGone(t *testing.T) {
 	v.core.Release("p.vm-1")
 	if v.core.tasks["p.vm-1"].gone() {
 		t.Error("it is said to be gone before anybody has looked")
+	}
+}
+
+// What has come and lost its lease before the site knows that it came is stopped, and kept:
+// were it removed, it would be said never to have come.
+func TestWhatHasComeAndLostItsLeaseIsStoppedAndKept(t *testing.T) {
+	v := newVM(t)
+	v.order.Spec.Partition = &skerryv1.Partition{Mode: manifest.Exclusive}
+	v.order.Migration = &skerryv1.Migration{State: skerryv1.MigrationState_MIGRATION_STATE_COPYING, Other: "n2", Attempt: 7, Incoming: true}
+	v.truth = &runtime.Instance{ID: "p.vm-1", State: runtime.Running}
+	v.core.Permit(map[string]Permit{"p.vm-1": {Over: true, Left: time.Minute}})
+	if did := v.settle(); !slices.Equal(did, []Kind{Stop}) {
+		t.Errorf("it does %v", did)
+	}
+	task := v.core.tasks["p.vm-1"]
+	if !task.migration().GetArrived() || task.gone() {
+		t.Errorf("it says that it has come: %v, and that it is gone: %v", task.migration().GetArrived(), task.gone())
+	}
+	v.order.Node, v.order.Migration = "n2", nil // the site knows
+	if did := v.settle(); !slices.Equal(did, []Kind{Remove}) {
+		t.Errorf("when the site knows it does %v", did)
 	}
 }

@@ -63,7 +63,14 @@ func (r *reception) arrive(end time.Duration) {
 	r.after(r.takes(durations[reconcile.Prepare]), func() {
 		spec := reconcile.SpecOf(r.p)
 		r.host.machine.know(spec)
-		arrival, err := r.host.machine.driver.Arrive(context.Background(), spec, nil)
+		state, err := r.state(id)
+		if err == nil {
+			err = move.MayBegin(r.order(r.p), r.p.GetName(), r.from, r.p.GetMigration().GetAttempt(), state)
+		}
+		var arrival runtime.Arrival
+		if err == nil {
+			arrival, err = r.host.machine.driver.Arrive(context.Background(), spec, nil)
+		}
 		if problem.KindOf(err) == problem.NotFound && r.host.elapsed() < end {
 			r.letGo(id)
 			r.after(lookAtMoves, func() {
