@@ -55,6 +55,27 @@ func TestDatagramsOfAPoorLinkAreLostDoubledAndReordered(t *testing.T) {
 	}
 }
 
+// Who opens a stream that the other end refuses hears what it says, and that it has ended.
+func TestAStreamIsOpenBeforeAnythingComesThroughIt(t *testing.T) {
+	k, n := twoHosts()
+	for range 50 {
+		var got []string
+		accept := func(s *stream) func() {
+			s.send(1, 0, func() { got = append(got, "heard") })
+			s.close(1)
+			return nil
+		}
+		n.dial(0, 1, accept, func(s *stream) {
+			got = append(got, "open")
+			s.ends[0].onClose = func() { got = append(got, "closed") }
+		})
+		k.runUntil(k.now+time.Minute, never)
+		if want := []string{"open", "heard", "closed"}; !slices.Equal(got, want) {
+			t.Fatalf("it saw %v, want %v", got, want)
+		}
+	}
+}
+
 func TestADatagramOnItsWayIsStoppedByACut(t *testing.T) {
 	k, n := twoHosts()
 	n.datagram(0, 1, 0, func() { t.Error("it arrived") })

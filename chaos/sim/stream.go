@@ -57,10 +57,12 @@ func (n *network) dial(from, to int, accept func(*stream) (onClose func()), done
 		s.ends[1] = end{host: to, heard: n.kernel.now}
 		n.streams[from] = append(n.streams[from], s)
 		n.streams[to] = append(n.streams[to], s)
+		// Whatever the other end says or does, this one hears of it when it is open.
+		s.ends[0].last = n.kernel.now + back
+		n.kernel.after(back, func() { done(s) })
 		s.ends[1].onClose = accept(s)
 		s.watch(0)
 		s.watch(1)
-		n.kernel.after(back, func() { done(s) })
 	})
 }
 
