@@ -59,6 +59,14 @@ func (d *Decisions) Observe(nodes []*skerryv1.Node, workloads []*skerryv1.Worklo
 func (d *Decisions) ended(before map[object]*skerryv1.Placement, ready map[string]bool,
 	wanted map[object]*skerryv1.Workload, healthy map[object]int,
 ) *Violation {
+	// What goes for a reason that other rules judge was there when the others were counted.
+	for _, was := range before {
+		name := object{was.GetProject(), was.GetWorkload()}
+		if d.excused[was.GetName()] && runs(was) && ready[was.GetNode()] && was.GetGeneration() == wanted[name].GetGeneration() {
+			healthy[name]++
+		}
+	}
+	var first *skerryv1.Placement
 	for key, was := range before {
 		now := d.placements[key]
 		if was.GetRun() != 0 || d.excused[was.GetName()] || was.GetDesired() != skerryv1.DesiredState_DESIRED_STATE_RUN || now.GetDesired() == skerryv1.DesiredState_DESIRED_STATE_RUN {
@@ -72,12 +80,16 @@ func (d *Decisions) ended(before map[object]*skerryv1.Placement, ready map[strin
 		if w == nil || was.GetGeneration() != w.GetGeneration() {
 			continue
 		}
-		if runs(was) && ready[was.GetNode()] && healthy[name] < manifest.Wanted(w) {
-			return violated(HealthyStays, "%s on %s was healthy and is ended, though only %d of %d are healthy without it",
-				was.GetName(), was.GetNode(), healthy[name], manifest.Wanted(w))
+		if runs(was) && ready[was.GetNode()] && healthy[name] < manifest.Wanted(w) && (first == nil || was.GetName() < first.GetName()) {
+			first = was
 		}
 	}
-	return nil
+	if first == nil {
+		return nil
+	}
+	name := object{first.GetProject(), first.GetWorkload()}
+	return violated(HealthyStays, "%s on %s was healthy and is ended, though only %d of %d are healthy without it",
+		first.GetName(), first.GetNode(), healthy[name], manifest.Wanted(wanted[name]))
 }
 
 func runs(p *skerryv1.Placement) bool {

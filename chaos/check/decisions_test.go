@@ -51,6 +51,27 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// What gives way to something more important was there when the surplus was found.
+func TestWhatIsExcusedCountsForTheOthers(t *testing.T) {
+	var all []*skerryv1.Placement
+	for _, name := range []string{"web-1", "web-2", "web-3"} {
+		all = append(all, &skerryv1.Placement{
+			Name: name, Project: "default", Workload: "web", Generation: 1, Node: "n1", Desired: skerryv1.DesiredState_DESIRED_STATE_RUN,
+			Status: &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_RUNNING, Readiness: skerryv1.Readiness_READINESS_HEALTHY},
+		})
+	}
+	nodes := []*skerryv1.Node{{Name: "n1", State: skerryv1.NodeState_NODE_STATE_READY}}
+	for replicas, want := range map[uint32]Rule{2: "", 3: HealthyStays} {
+		web := []*skerryv1.Workload{{Name: "web", Project: "default", Generation: 1, Replicas: proto.Uint32(replicas)}}
+		d := NewDecisions()
+		before := d.Observe(nodes, web, all)
+		d.Excuse(map[string]bool{"web-1": true})
+		if got := first(before, d.Observe(nodes, web, all[1:2])); got != want {
+			t.Errorf("with %d replicas it broke %q, want %q", replicas, got, want)
+		}
+	}
+}
+
 func TestHosts(t *testing.T) {
 	h := NewHosts()
 	ok := first(h.Started("n1", "default.web-1", "web", 0), h.Started("n2", "default.edge-1", "edge", 1),

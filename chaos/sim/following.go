@@ -12,7 +12,7 @@ const (
 	// followedWithin is how long a node may take to the coordinator that it reaches, when
 	// it has heard of one as recently as heardRecently: one that asked a moment before
 	// somebody was elected has its next turn there when all others had theirs.
-	followedWithin = 3 * time.Second
+	followedWithin = 4 * time.Second
 	heardRecently  = 3 * time.Second
 )
 
