@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -105,6 +106,29 @@ func TestVotersThatPointAtEachOtherAreNotRunAfterForEver(t *testing.T) {
 	}
 	if follows != maxHops {
 		t.Errorf("%d redirects were followed at once, want %d", follows, maxHops)
+	}
+}
+
+// TestSomebodyNewIsFollowedAtOnce, however often voters that knew no better pointed to one
+// that was gone.
+func TestSomebodyNewIsFollowedAtOnce(t *testing.T) {
+	targets, peers := &Targets{}, []*sitev1.Peer{voter("n1"), voter("n2"), voter("n3"), voter("n4")}
+	for range 2 * maxHops {
+		nextOf(targets, 1, "n9", peers...)
+		targets.Redirected("n8:7600")
+		nextOf(targets, 1, "n9", peers...)
+	}
+	if targets.Redirected("n8:7600"); targets.Pause(0, 0) == 0 {
+		t.Error("one that is gone is tried again at once")
+	}
+	if targets.Redirected("n3:7600"); targets.Pause(0, 0) != 0 {
+		t.Error("somebody new is not followed at once")
+	}
+	for i := range 2 * maxHints {
+		targets.Redirected(fmt.Sprintf("n%d:7600", 10+i))
+	}
+	if targets.Pause(0, 0) == 0 {
+		t.Error("ever new addresses are followed without a pause")
 	}
 }
 

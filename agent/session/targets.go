@@ -13,8 +13,9 @@ const (
 	// new coordinator is there within a second, then up to a second.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
-	// hops after which a redirect is not followed at once any more.
-	maxHops = 3
+	// hops after which a redirect is not followed at once any more, unless nobody has
+	// pointed there yet; maxHints are remembered for that, more than there are voters.
+	maxHops, maxHints = 3, 16
 )
 
 // Targets chooses whom to try next. It is pure.
@@ -27,6 +28,9 @@ type Targets struct {
 	turn   string
 	failed int
 	hops   int
+	// hints are where voters have pointed since it worked; fresh: pointed was none of them.
+	hints []string
+	fresh bool
 	// left is where a stream ended that had worked; empty once that has been tried
 	// again, or a voter has pointed there.
 	left string
@@ -87,19 +91,23 @@ func (t *Targets) Redirected(address string) {
 		t.left = ""
 		return
 	}
-	if address != t.last {
-		t.pointed = address
+	if address == t.last {
+		return
+	}
+	t.pointed, t.fresh = address, false
+	if address != "" && !slices.Contains(t.hints, address) && len(t.hints) < maxHints {
+		t.hints, t.fresh = append(t.hints, address), true
 	}
 }
 
 // Told tells where another one coordinates, by somebody who knows more than a voter
 // that is asked.
-func (t *Targets) Told(address string) { t.pointed = address }
+func (t *Targets) Told(address string) { t.pointed, t.fresh = address, false }
 
 // Worked tells that the coordinator answers at an address. When that ends, the others
 // are asked first: it may be lost, and find that out only after a while.
 func (t *Targets) Worked(address string) {
-	t.last, t.turn, t.failed, t.hops, t.pointed, t.left = address, address, 0, 0, "", address
+	*t = Targets{last: address, turn: address, left: address}
 }
 
 // Pause before the next attempt, with jitter from a random number, after one that
@@ -107,7 +115,7 @@ func (t *Targets) Worked(address string) {
 // vain counts as a pause: after a power cut most voters do not answer, and the one
 // that coordinates may be the last to be tried.
 func (t *Targets) Pause(random uint64, took time.Duration) time.Duration {
-	if t.pointed != "" && t.hops > 0 && t.hops <= maxHops {
+	if t.pointed != "" && (t.fresh || t.hops > 0 && t.hops <= maxHops) {
 		return 0
 	}
 	base := min(lastPause, firstPause<<min(t.failed, 8))
