@@ -188,7 +188,7 @@ func TestWhatARevokedOperatorHasOpenIsCut(t *testing.T) {
 	begun := time.Now()
 	for name := range open {
 		// Either its connection is cut, or it is asked first whether he still may.
-		await(t, r, name+" to be cut", cutWithin-time.Since(begun), says(name, "connection was lost", "trying again", "mara may not exec"))
+		await(t, r, name+" to be cut", cutWithin-time.Since(begun), says(name, "connection was lost", "trying again", "mara may not"))
 		t.Logf("%s was cut after %s at most", name, time.Since(begun))
 	}
 	if text, err := output(r.as(t.Context(), "status"), nil, home); err == nil {
