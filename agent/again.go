@@ -65,10 +65,10 @@ func loadAgain(files env.FS, stateDir string) (*sitev1.BeginAgain, error) {
 	return again, nil
 }
 
-// setAuditAside moves the audit log of an earlier site epoch out of the way: it
+// setEpochAside moves the audit log of an earlier site epoch out of the way: it
 // may go further than the point at which the present one began. On the node that
-// began it, it goes on.
-func (r *replicas) setAuditAside(id uint64) error {
+// began it, it goes on. What the last replica of that time has left is kept.
+func (r *replicas) setEpochAside(id uint64) error {
 	epoch, kept := r.identity.Bundle().SiteEpoch(), uint64(1)
 	path := filepath.Join(r.Config.StateDir, "ledger", epochFile)
 	encoded, err := r.Env.FS.ReadFile(path)
@@ -90,6 +90,9 @@ func (r *replicas) setAuditAside(id uint64) error {
 		if err := r.Env.FS.Rename(dir, fmt.Sprintf("%s-of-epoch-%d", dir, kept)); err != nil {
 			return err
 		}
+	}
+	if err := r.setReplicaAside(id, kept); err != nil {
+		return err
 	}
 	return r.Env.FS.WriteFile(path, []byte(strconv.FormatUint(epoch, 10)), 0o600)
 }

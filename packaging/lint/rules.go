@@ -112,6 +112,7 @@ var shells = []struct{ path, reason string }{
 	{"agent/cmd/skerry/", "main: it wires the real world in"},
 	{"agent/config/", "reads this machine's file and host name before anything else is there"},
 	{"agent/probe/", "looks at the machine"},
+	{"agent/former.go", "removes directories that Pebble wrote, past env.FS"},
 	{"agent/runtime/containerd/", "the shell around containerd, CNI and log files"},
 	{"agent/runtime/runlog/", "the shell around log files of what runs"},
 	{"agent/runtime/libvirt/", "the shell around libvirt, qemu-img and files of disks"},

@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+)
+
+// former are the IDs of the replicas before one that have left something on this disk,
+// in their order. Those of an earlier site epoch are not among them.
+func (r *replicas) former(id uint64) ([]uint64, error) {
+	names, err := r.Env.FS.ReadDir(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	var before []uint64
+	for _, name := range names {
+		if other, err := strconv.ParseUint(name, 10, 64); err == nil && other < id {
+			before = append(before, other)
+		}
+	}
+	slices.Sort(before)
+	return before, nil
+}
+
+// removeFormer removes what the replicas before one have left but for the last of them,
+// and what they began with: none may ever run again, and a node that often loses its
+// replica would fill its disk with them.
+func (r *replicas) removeFormer(id uint64, init *sitev1.InitSite) error {
+	before, err := r.former(id)
+	if err != nil {
+		return err
+	}
+	kept := []uint64{id}
+	if last := len(before) - 1; last >= 0 {
+		kept, before = append(kept, before[last]), before[:last]
+	}
+	// First: without its log a replica must not find what it began with.
+	for name, began := range map[string]*skerryv1.Node{initFile: init.GetNode(), againFile: r.again.GetRecover().GetNode()} {
+		if began != nil && began.GetRaftId() < id && !slices.Contains(kept, began.GetRaftId()) {
+			if err := r.Env.FS.Remove(filepath.Join(r.dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, other := range before {
+		if err := os.RemoveAll(filepath.Join(r.dir, strconv.FormatUint(other, 10))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setReplicaAside keeps what the last replica of an earlier site epoch has left: it may
+// hold what the site went on without.
+func (r *replicas) setReplicaAside(id, epoch uint64) error {
+	before, err := r.former(id)
+	if err != nil || len(before) == 0 {
+		return err
+	}
+	dir := filepath.Join(r.dir, strconv.FormatUint(before[len(before)-1], 10))
+	err = r.Env.FS.Rename(dir, fmt.Sprintf("%s-of-epoch-%d", dir, epoch))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"skerry.dev/agent/ledger"
+	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/env"
+)
+
+// runReplica gives this node another replica, and runs it.
+func (m *machine) runReplica(id uint64) {
+	m.t.Helper()
+	l, err := ledger.Open(env.NewSystem().FS, m.state)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2, Index: id}, RaftId: id}); err != nil {
+		m.t.Fatal(err)
+	}
+	m.wantRunning()
+}
+
+func (m *machine) wantLeft(want ...string) {
+	m.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(m.state, replicaDir))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var left []string
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	if !slices.Equal(left, want) {
+		m.t.Errorf("left are %q, want %q", left, want)
+	}
+}
+
+// A node that loses its replica again and again must not fill its disk.
+func TestOfFormerReplicasTheLastIsKept(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	m.wantLeft("1", initFile)
+	m.runReplica(7)
+	m.wantLeft("1", "7", initFile)
+	m.runReplica(11)
+	// Without its log the first one must not find what the site began with.
+	m.wantLeft("11", "7")
+	m.runReplica(12)
+	m.wantLeft("11", "12")
+	m.wantRunning()
+	m.wantLeft("11", "12")
+}
+
+// What a replica that does not run could still tell is all there is.
+func TestFormerReplicasAreKeptWhileTheNextCannotBeOpened(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	m.runReplica(7)
+	l, err := ledger.Open(env.NewSystem().FS, m.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 8}); err != nil {
+		t.Fatal(err)
+	}
+	m.spoiled = os.ErrPermission
+	_, stop := m.start()
+	if err := stop(); err == nil {
+		t.Error("a replica that cannot be opened runs")
+	}
+	m.wantLeft("1", "7", initFile)
+}
+
+func TestTheLastReplicaOfAnEarlierSiteEpochIsKept(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	if err := os.WriteFile(filepath.Join(m.state, "ledger", epochFile), []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []uint64{7, 8, 9} {
+		m.runReplica(id)
+	}
+	m.wantLeft("1-of-epoch-0", "8", "9")
+}
