@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -125,11 +126,17 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, flip(replica, rng)
 }
 
-// flip one bit in each of a few files below a directory.
+// flip one bit in each of a few files below a directory, one of which is the newest that
+// the log is written ahead to: it is read when the log is opened. Of the others much is
+// of entries that are no longer wanted.
 func flip(dir string, rng *rand.Rand) error {
 	var files []string
+	newest := -1
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if info, infoErr := entry.Info(); err == nil && infoErr == nil && entry.Type().IsRegular() && info.Size() > 0 {
+			if filepath.Ext(path) == ".log" {
+				newest = len(files) // they are numbered
+			}
 			files = append(files, path)
 		}
 		return err
@@ -137,7 +144,11 @@ func flip(dir string, rng *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range rng.Perm(len(files))[:min(len(files), 1+rng.IntN(3))] {
+	chosen := rng.Perm(len(files))[:min(len(files), rng.IntN(3))]
+	if newest >= 0 && !slices.Contains(chosen, newest) {
+		chosen = append(chosen, newest)
+	}
+	for _, i := range chosen {
 		content, err := os.ReadFile(files[i])
 		if err != nil {
 			return err
