@@ -197,9 +197,9 @@ func moveVoter(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 }
 
 // evict a node, again and again until the site has taken it.
-func (s *site) evict(ctx context.Context, h *hosts.Host) error {
+func (s *site) evict(ctx context.Context, h *hosts.Host, flags ...string) error {
 	return s.Until(ctx, "the eviction", writeTime, func(ctx context.Context) error {
-		_, err := s.Rig.Skerry(ctx, nil, "node", "evict", h.Name, "--off", "--yes")
+		_, err := s.Rig.Skerry(ctx, nil, append([]string{"node", "evict", h.Name, "--yes"}, flags...)...)
 		if err != nil && strings.Contains(err.Error(), "evicted") {
 			err = nil
 		}
@@ -210,6 +210,10 @@ func (s *site) evict(ctx context.Context, h *hosts.Host) error {
 // anew wipes the machine of a node that was evicted, and lets it join.
 func (s *site) anew(ctx context.Context, h *hosts.Host) error {
 	if err := h.PowerOff(); err != nil {
+		return err
+	}
+	// Not before it is so: what is exclusive starts elsewhere at once.
+	if err := s.evict(ctx, h, "--off"); err != nil {
 		return err
 	}
 	if err := h.Boot(ctx); err != nil {
