@@ -160,6 +160,9 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "extend-trust", "Site")
 	case *sitev1.Entry_EvictNode:
 		about(leaf, "evict", "Node/"+change.EvictNode.GetNode())
+		if change.EvictNode.GetOff() {
+			leaf.Message = "its machine is off for good"
+		}
 	case *sitev1.Entry_CreateLocalOperator:
 		local := change.CreateLocalOperator
 		about(leaf, "create-operator-locally", "Operator/"+local.GetName(), "Node/"+local.GetNode())

@@ -53,12 +53,15 @@ func TestWhatAnEntryAskedForStaysInItsLeafUnlessItWasRefused(t *testing.T) {
 	}{
 		"a reason that was given":         {stopEntry("shore power goes"), "shore power goes"},
 		"no reason":                       {stopEntry(""), ""},
+		"a word that a machine is off":    {evict("n2", true), "its machine is off for good"},
+		"no such word":                    {evict("n2", false), ""},
 		"labels":                          {relabelEntry("n1", "disk", "ssd"), "disk=ssd"},
 		"labels of a node there is not":   {relabelEntry("n9", "disk", "ssd"), "there is no"},
 		"what came of it, where it asked": {applyEntry(testWorkload("web", 1)), "created"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, 1)
+			s := newSite(t, 2)
+			s.lose("n2")
 			var last *skerryv1.AuditEntry
 			s.store.OnLeaf(func(leaf audit.Leaf) {
 				entry, err := audit.Decode(leaf.Number, leaf.Data)

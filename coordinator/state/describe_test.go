@@ -40,9 +40,9 @@ func TestEveryKindOfChangeIsDescribed(t *testing.T) {
 		"reveal Secret/shop/db key password": {Change: &sitev1.Entry_RevealSecret{RevealSecret: &sitev1.RevealSecret{
 			Project: "shop", Name: "db", Key: "password",
 		}}},
-		"evict Node/n2":        evict("n2", true),
-		"revoke Operator/mara": revokeOperator("mara"),
-		"rotate SecretKey/3":   {Change: &sitev1.Entry_AddSecretKey{AddSecretKey: &sitev1.AddSecretKey{Key: &sitev1.SecretKey{Version: 3}}}},
+		"evict Node/n2 its machine is off for good": evict("n2", true),
+		"revoke Operator/mara":                      revokeOperator("mara"),
+		"rotate SecretKey/3":                        {Change: &sitev1.Entry_AddSecretKey{AddSecretKey: &sitev1.AddSecretKey{Key: &sitev1.SecretKey{Version: 3}}}},
 		"wrap SecretKey/3 Node/a RecoveryKey/b no more: c": {Change: &sitev1.Entry_WrapSecretKey{WrapSecretKey: &sitev1.WrapSecretKey{
 			Version: 3, Add: []*sitev1.KeyWrap{{Node: "a"}, {Recovery: "b"}}, Drop: []string{"c"},
 		}}},

@@ -71,6 +71,7 @@ func TestAVolumeStaysWhenItsMachineDoes(t *testing.T) {
 	s.ok(migrateEntry("n2"))
 	s.moves("n2", nil, true)
 	s.movesData("on n1, coming to n2") // it has lost what it should run, and gets it again
+	s.lose("n2")
 	s.ok(evict("n2", true))
 	s.movesData("on n1")
 }
@@ -80,6 +81,7 @@ func TestAVolumeStaysWhenItsMachineDoes(t *testing.T) {
 func TestAVolumeIsWhereItsMachineRuns(t *testing.T) {
 	s := newVoters(t)
 	s.ok(migrateEntry("n2"))
+	s.lose("n1")
 	s.ok(evict("n1", true))
 	s.movesData("on n1, coming to n2")
 	s.report("n2", "vm-1", &skerryv1.PlacementStatus{Phase: skerryv1.Phase_PHASE_BACKOFF, Revision: 10}, false)

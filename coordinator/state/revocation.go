@@ -68,13 +68,27 @@ func (x *tx) evictNode(change *sitev1.EvictNode) (*sitev1.Outcome, error) {
 		return nil, missing("Node", change.GetNode())
 	}
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-		if !change.GetOff() {
-			return &sitev1.Outcome{}, nil
+		if change.GetOff() {
+			x.forgetPlacements(node.GetName(), true)
+			x.confirmedOff(node.GetName())
 		}
-		x.forgetPlacements(node.GetName(), true)
 		return &sitev1.Outcome{}, nil
 	}
-	return x.expel(node, change.GetOff())
+	if change.GetOff() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+		return nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "it is not off: it was heard a moment ago").
+			WithHint("switch it off first, or leave --off away: it is evicted all the same, and what stays on it or is exclusive there starts nowhere else yet")
+	}
+	outcome, err := x.expel(node, change.GetOff())
+	if err == nil && change.GetOff() {
+		x.confirmedOff(node.GetName())
+	}
+	return outcome, err
+}
+
+// confirmedOff tells everybody of an operator's word that an evicted machine is off
+// (SAFETY, rule 3).
+func (x *tx) confirmedOff(node string) {
+	x.warn(aboutNode(node), "NodeConfirmedOff", "an operator states that it is off for good: what stays on it or is exclusive there may start elsewhere")
 }
 
 // expel is how every node leaves the site.

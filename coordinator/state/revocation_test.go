@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,38 @@ func TestEvictedNodeLeavesWhatStaysAndLosesTheRest(t *testing.T) {
 	if p := s.store.View().Placement("default", "db-1"); p != nil {
 		t.Errorf("the machine is off, and %v is still bound to it", p)
 	}
+	s.wantWord("n2")
+}
+
+// wantWord: everybody may see that an operator has said that a machine is off.
+func (s *site) wantWord(node string) {
+	s.t.Helper()
+	if !slices.ContainsFunc(s.store.View().Events(s.index-1, 0), func(e *skerryv1.Event) bool {
+		return e.GetReason() == "NodeConfirmedOff" && e.GetName() == node
+	}) {
+		s.t.Errorf("no event tells that %s is said to be off", node)
+	}
+}
+
+// A word that is known to be false would let what is exclusive run twice.
+func TestANodeThatIsHeardIsNotOff(t *testing.T) {
+	s := newSite(t, 3)
+	s.ok(applyEntry(testWorkload("db", 1, stays)))
+	s.plan(creates(create("db", 1)))
+	s.plan(assigns(assign("db-1", "n2")))
+	outcome := s.refused("conflict", evict("n2", true))
+	if !strings.Contains(outcome.GetError(), "it was heard a moment ago") {
+		t.Errorf("it is refused by %q", outcome.GetError())
+	}
+	if state := s.store.View().Node("n2").GetState(); state != skerryv1.NodeState_NODE_STATE_READY || s.store.View().Placement("default", "db-1") == nil {
+		t.Errorf("half of it was done: the node is %v", state)
+	}
+	s.lose("n2")
+	s.ok(evict("n2", true))
+	if p := s.store.View().Placement("default", "db-1"); p != nil {
+		t.Errorf("the machine is off, and %v is still bound to it", p)
+	}
+	s.wantWord("n2")
 }
 
 func TestEvictionsThatAreRefused(t *testing.T) {

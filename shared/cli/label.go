@@ -60,9 +60,10 @@ func confirmOffCommand(a *app) *cobra.Command {
 		Use:   "confirm-off NODE",
 		Short: "State that the machine of a lost node is off",
 		Long: `Confirm-off states that the machine of a lost node is off, so that what stays on it
-(partition.mode: stay) may start elsewhere: without its data, if that is on the
-machine. If the machine runs after all, it runs twice. The statement is in the
-audit log. To take the node out of the site for good there is skerry node evict.`,
+(partition.mode: stay) or is exclusive there may start elsewhere: without its data,
+if that is on the machine. If the machine runs after all, it runs twice. The
+statement is in the audit log. To take the node out of the site for good there is
+skerry node evict.`,
 		Example: "  skerry node confirm-off node-3",
 		Args:    Args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -75,9 +75,12 @@ other workloads do until it expires. skerry ca rotate ends that within seconds
 of the last node that has taken part.
 
 Its replicas start elsewhere. What stays on it (partition.mode: stay) is started
-nowhere else, because it may still run there; when the machine is off for good,
-say so with --off. If it votes, the site puts another voter in its place; what
-would leave the site without a quorum is refused.
+nowhere else, because it may still run there, and what is exclusive not before its
+lease has ended. When the machine is off for good, say so with --off: then both
+start elsewhere at once, and run twice if it is not off. That is refused for a
+node that is ready; the statement is in the audit log. If the node votes, the site
+puts another voter in its place; what would leave the site without a quorum is
+refused.
 
 To use the machine again, join it with a new token.`,
 		Example: "  skerry node evict node-3\n  skerry node evict node-3 --off --yes",
@@ -86,7 +89,11 @@ To use the machine again, join it with a new token.`,
 			if args[0] == "" {
 				return usage(cmd, "name the node: skerry node list shows them")
 			}
-			return o.run(cmd, "node "+args[0]+" will be out of the site for good", func(ctx context.Context, c *client.Client, id string) error {
+			what := "node " + args[0] + " will be out of the site for good"
+			if off {
+				what += ", and what stays on it or is exclusive there starts elsewhere: it runs twice if the machine is not off"
+			}
+			return o.run(cmd, what, func(ctx context.Context, c *client.Client, id string) error {
 				answer, err := call(ctx, a, c.Identity().EvictNode, &skerryv1.EvictNodeRequest{Node: args[0], Off: off, RequestId: id})
 				if err != nil {
 					return err
@@ -96,7 +103,7 @@ To use the machine again, join it with a new token.`,
 		},
 	}
 	o.add(cmd)
-	cmd.Flags().BoolVar(&off, "off", false, "the machine is off for good: what stays on it may start elsewhere")
+	cmd.Flags().BoolVar(&off, "off", false, "the machine is off for good: what stays on it or is exclusive there may start elsewhere")
 	return cmd
 }
 

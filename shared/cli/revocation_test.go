@@ -29,6 +29,21 @@ func TestWhatTheCommandLineDoesNotSend(t *testing.T) {
 	}
 }
 
+func TestWhoSaysThatAMachineIsOffIsToldWhatComesOfIt(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"node", "evict", "n2", "--off"}, true},
+		{[]string{"node", "evict", "n2"}, false},
+	} {
+		r := &run{in: strings.NewReader("no\n")}
+		if code := r.main(t, harbour(), test.args...); code == 0 || strings.Contains(r.err.String(), "it runs twice if the machine is not off") != test.want {
+			t.Errorf("skerry %q: exit code %d, says %s", test.args, code, r.err.String())
+		}
+	}
+}
+
 // revokes is a site that revokes operators.
 type revokes struct {
 	skerryv1connect.UnimplementedIdentityServiceHandler

@@ -27,8 +27,8 @@ const (
 type EvictNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// The machine is off, for good: what stays on it is forgotten, and may start
-	// elsewhere.
+	// The machine is off, for good: what stays on it or is exclusive there is forgotten, and
+	// may start elsewhere. Refused while the node is ready.
 	Off           bool   `protobuf:"varint,2,opt,name=off,proto3" json:"off,omitempty"`
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
