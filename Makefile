@@ -32,6 +32,7 @@ UNINLINED := connectrpc.com/connect go.opentelemetry.io/... github.com/getsentry
 	skerry.dev/agent/identity/... skerry.dev/agent/guard skerry.dev/agent/lease skerry.dev/agent/ledger skerry.dev/agent/queue skerry.dev/agent/gossip \
 	skerry.dev/agent/naming skerry.dev/agent/runtime/snapshot skerry.dev/agent/runtime/diskimage skerry.dev/coordinator skerry.dev/coordinator/backup \
 	skerry.dev/coordinator/authorities skerry.dev/coordinator/issuer skerry.dev/certs/... skerry.dev/shared/client skerry.dev/shared/manifest skerry.dev/shared/redact \
+	github.com/cedar-policy/cedar-go/x/... github.com/kr/... github.com/pkg/errors github.com/cockroachdb/logtags github.com/beorn7/... skerry.dev/coordinator/secrets skerry.dev/coordinator/naming skerry.dev/coordinator/consensus/voters skerry.dev/agent/runtime/runlog \
 	skerry.dev/coordinator/whatif skerry.dev/agent/probe skerry.dev/agent/secrets skerry.dev/agent/seal skerry.dev/agent/runtime/directory
 # grpcnotrace leaves out pages for browsers that no one could reach. Functions begin
 # at 8 bytes, and not at 32: 0.55 MB.
