@@ -68,8 +68,9 @@ func loadAgain(files env.FS, stateDir string) (*sitev1.BeginAgain, error) {
 // setEpochAside moves the audit log of an earlier site epoch out of the way: it
 // may go further than the point at which the present one began. On the node that
 // began it, it goes on. What the last replica of that time has left is kept.
-func (r *replicas) setEpochAside(id uint64) error {
-	epoch, kept := r.identity.Bundle().SiteEpoch(), uint64(1)
+func (r *replicas) setEpochAside(id uint64, init *sitev1.InitSite) error {
+	// Orders of an epoch may be here before its version of the chain of trust.
+	epoch, kept := max(r.identity.Bundle().SiteEpoch(), r.ledger.Current().GetOrder().GetSiteEpoch()), uint64(1)
 	path := filepath.Join(r.Config.StateDir, "ledger", epochFile)
 	encoded, err := r.Env.FS.ReadFile(path)
 	if err == nil {
@@ -91,8 +92,8 @@ func (r *replicas) setEpochAside(id uint64) error {
 			return err
 		}
 	}
-	if err := r.setReplicaAside(id, kept); err != nil {
-		return err
+	if err := r.setReplicaAside(id, kept, init); err != nil {
+		r.Logger.Warn("what the last replica of an earlier site epoch has left could not be set aside", "epoch", kept, "error", err)
 	}
 	return r.Env.FS.WriteFile(path, []byte(strconv.FormatUint(epoch, 10)), 0o600)
 }

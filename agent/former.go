@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,13 +40,8 @@ func (r *replicas) removeFormer(id uint64, init *sitev1.InitSite) error {
 	if last := len(before) - 1; last >= 0 {
 		kept, before = append(kept, before[last]), before[:last]
 	}
-	// First: without its log a replica must not find what it began with.
-	for name, began := range map[string]*skerryv1.Node{initFile: init.GetNode(), againFile: r.again.GetRecover().GetNode()} {
-		if began != nil && began.GetRaftId() < id && !slices.Contains(kept, began.GetRaftId()) {
-			if err := r.Env.FS.Remove(filepath.Join(r.dir, name)); err != nil {
-				return err
-			}
-		}
+	if err := r.forgetBeginnings(init, kept...); err != nil {
+		return err
 	}
 	for _, other := range before {
 		if err := os.RemoveAll(filepath.Join(r.dir, strconv.FormatUint(other, 10))); err != nil {
@@ -58,17 +51,29 @@ func (r *replicas) removeFormer(id uint64, init *sitev1.InitSite) error {
 	return nil
 }
 
+// forgetBeginnings removes what replicas began with, but for some and for later ones. It
+// goes before their logs do: a replica that finds it, and no log, begins the site anew.
+func (r *replicas) forgetBeginnings(init *sitev1.InitSite, kept ...uint64) error {
+	for name, began := range map[string]*skerryv1.Node{initFile: init.GetNode(), againFile: r.again.GetRecover().GetNode()} {
+		if began != nil && began.GetRaftId() < kept[0] && !slices.Contains(kept, began.GetRaftId()) {
+			if err := r.Env.FS.Remove(filepath.Join(r.dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // setReplicaAside keeps what the last replica of an earlier site epoch has left: it may
 // hold what the site went on without.
-func (r *replicas) setReplicaAside(id, epoch uint64) error {
+func (r *replicas) setReplicaAside(id, epoch uint64, init *sitev1.InitSite) error {
 	before, err := r.former(id)
 	if err != nil || len(before) == 0 {
 		return err
 	}
-	dir := filepath.Join(r.dir, strconv.FormatUint(before[len(before)-1], 10))
-	err = r.Env.FS.Rename(dir, fmt.Sprintf("%s-of-epoch-%d", dir, epoch))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := r.forgetBeginnings(init, id); err != nil {
+		return err
 	}
-	return err
+	dir := filepath.Join(r.dir, strconv.FormatUint(before[len(before)-1], 10))
+	return r.Env.FS.Rename(dir, fmt.Sprintf("%s-of-epoch-%d", dir, epoch))
 }

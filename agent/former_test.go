@@ -75,6 +75,28 @@ func TestFormerReplicasAreKeptWhileTheNextCannotBeOpened(t *testing.T) {
 	m.wantLeft("1", "7", initFile)
 }
 
+// Without its log and its ledger the first replica would begin the site anew.
+func TestWhatAReplicaBeganWithGoesBeforeItsLogIsSetAside(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	if err := os.WriteFile(filepath.Join(m.state, "ledger", epochFile), []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(env.NewSystem().FS, m.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 8}); err != nil {
+		t.Fatal(err)
+	}
+	m.spoiled = os.ErrPermission
+	_, stop := m.start()
+	if err := stop(); err == nil {
+		t.Error("a replica that cannot be opened runs")
+	}
+	m.wantLeft("1-of-epoch-0")
+}
+
 func TestTheLastReplicaOfAnEarlierSiteEpochIsKept(t *testing.T) {
 	m := newMachine(t)
 	m.wantRunning()
@@ -85,4 +107,19 @@ func TestTheLastReplicaOfAnEarlierSiteEpochIsKept(t *testing.T) {
 		m.runReplica(id)
 	}
 	m.wantLeft("1-of-epoch-0", "8", "9")
+}
+
+// Else the first replica of the new epoch would be taken for the last one of the old.
+func TestOrdersOfANewSiteEpochMayComeBeforeItsTrust(t *testing.T) {
+	m := newMachine(t)
+	m.wantRunning()
+	l, err := ledger.Open(env.NewSystem().FS, m.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 2, Term: 1}, RaftId: 1009}); err != nil {
+		t.Fatal(err)
+	}
+	m.wantRunning()
+	m.wantLeft("1-of-epoch-1", "1009")
 }

@@ -272,7 +272,7 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if err := r.identity.EnsureAuthority(r.ledger.Current().GetAuthorityLifetime().AsDuration()); err != nil {
 		return fmt.Errorf("this node's CA could not be made: %w", err)
 	}
-	if err := r.setEpochAside(id); err != nil {
+	if err := r.setEpochAside(id, init); err != nil {
 		return fmt.Errorf("the logs of an earlier site epoch could not be set aside: %w", err)
 	}
 	auditKey, err := identity.AuditKey(r.Env.FS, r.Env.Rand, identity.Dir(r.Config.StateDir))
@@ -303,9 +303,6 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 	if err := r.Env.FS.WriteFile(r.begunPath(), []byte(strconv.FormatUint(id, 10)), 0o600); err != nil {
 		return fmt.Errorf("replica %d could not be begun: %w", id, err)
 	}
-	if err := r.removeFormer(id, init); err != nil {
-		r.Logger.Warn("what earlier replicas have left on this disk could not be removed; it is tried again at the next start", "directory", r.dir, "error", err)
-	}
 	r.set(voter, id, "")
 	defer r.set(nil, 0, "")
 	runCtx, stop := context.WithCancel(ctx)
@@ -317,6 +314,9 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		defer close(other)
 		r.untilOtherOrLack(runCtx, id, init)
 	}()
+	if err := r.removeFormer(id, init); err != nil {
+		r.Logger.Warn("what earlier replicas have left on this disk could not be removed; it is tried again at the next start", "directory", r.dir, "error", err)
+	}
 	select {
 	case err := <-ended:
 		told := ctx.Err() != nil

@@ -144,9 +144,9 @@ func flip(dir string, rng *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	chosen := rng.Perm(len(files))[:min(len(files), rng.IntN(3))]
+	chosen := rng.Perm(len(files))[:min(len(files), 1+rng.IntN(3))]
 	if newest >= 0 && !slices.Contains(chosen, newest) {
-		chosen = append(chosen, newest)
+		chosen[0] = newest
 	}
 	for _, i := range chosen {
 		content, err := os.ReadFile(files[i])

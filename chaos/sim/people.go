@@ -164,7 +164,7 @@ func (in *injector) evict(h *host, rng *rand.Rand) func() {
 func (in *injector) remake(h *host, id string) {
 	w := in.world
 	h.powerOff()
-	w.ask(id+"-off", &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: h.name, Off: true}}}, func(*sitev1.Outcome) {
+	w.ask(id+"-off", &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: h.name, Off: true, Weighed: true}}}, func(*sitev1.Outcome) {
 		w.giveUp(h)
 		h.wipe()
 		w.ask(id+"-token", h.token(), func(*sitev1.Outcome) {

@@ -25,7 +25,7 @@ func (i identities) EvictNode(ctx context.Context, req *connect.Request[skerryv1
 		return nil, err
 	}
 	_, err := i.commit(ctx, req.Msg.GetRequestId(), &sitev1.Entry{Change: &sitev1.Entry_EvictNode{
-		EvictNode: &sitev1.EvictNode{Node: name, Off: req.Msg.GetOff()},
+		EvictNode: &sitev1.EvictNode{Node: name, Off: req.Msg.GetOff(), Weighed: req.Msg.GetOff()},
 	}})
 	if err != nil {
 		return nil, err

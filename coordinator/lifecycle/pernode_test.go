@@ -56,7 +56,7 @@ func TestOneOnEachNodeThatMeetsTheConditions(t *testing.T) {
 	// A node that leaves takes its own along.
 	s.nodes["n4"].off = true
 	s.pass(5 * time.Second)
-	s.apply(&sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: "n4", Off: true}}})
+	s.apply(&sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: "n4", Off: true, Weighed: true}}})
 	s.pass(time.Second)
 	s.want("agent-3 on n2")
 	if got := manifest.Wanted(s.view().Workload("default", "agent")); got != 1 {

@@ -160,7 +160,7 @@ func describe(leaf *skerryv1.AuditEntry, entry *sitev1.Entry) {
 		about(leaf, "extend-trust", "Site")
 	case *sitev1.Entry_EvictNode:
 		about(leaf, "evict", "Node/"+change.EvictNode.GetNode())
-		if change.EvictNode.GetOff() {
+		if change.EvictNode.GetOff() && change.EvictNode.GetWeighed() {
 			leaf.Message = "its machine is off for good"
 		}
 	case *sitev1.Entry_CreateLocalOperator:

@@ -103,6 +103,6 @@ func (x *tx) confirmOff(change *sitev1.ConfirmOff) (*sitev1.Outcome, error) {
 		next.SiteEpoch = x.siteEpoch
 		x.putNode(next)
 	}
-	x.warn(aboutNode(node.GetName()), "NodeConfirmedOff", "%s", fmt.Sprintf("an operator states that it is off: %d placements that stay on it or are exclusive there may start elsewhere", freed))
+	x.warn(aboutNode(node.GetName()), "NodeConfirmedOff", "%s", fmt.Sprintf("an operator states that it is off: %d placements that stay on it may start elsewhere", freed))
 	return &sitev1.Outcome{}, nil
 }

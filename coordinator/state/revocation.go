@@ -70,25 +70,27 @@ func (x *tx) evictNode(change *sitev1.EvictNode) (*sitev1.Outcome, error) {
 	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
 		if change.GetOff() {
 			x.forgetPlacements(node.GetName(), true)
-			x.confirmedOff(node.GetName())
+			x.tellOff(change)
 		}
 		return &sitev1.Outcome{}, nil
 	}
-	if change.GetOff() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+	if change.GetOff() && change.GetWeighed() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
 		return nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "it is not off: it was heard a moment ago").
-			WithHint("switch it off first, or leave --off away: it is evicted all the same, and what stays on it or is exclusive there starts nowhere else yet")
+			WithHint("switch it off and wait until it is lost; without --off it leaves the site at once, and what stays on it starts nowhere else yet")
 	}
 	outcome, err := x.expel(node, change.GetOff())
 	if err == nil && change.GetOff() {
-		x.confirmedOff(node.GetName())
+		x.tellOff(change)
 	}
 	return outcome, err
 }
 
-// confirmedOff tells everybody of an operator's word that an evicted machine is off
+// tellOff tells everybody of an operator's word that an evicted machine is off
 // (SAFETY, rule 3).
-func (x *tx) confirmedOff(node string) {
-	x.warn(aboutNode(node), "NodeConfirmedOff", "an operator states that it is off for good: what stays on it or is exclusive there may start elsewhere")
+func (x *tx) tellOff(change *sitev1.EvictNode) {
+	if change.GetWeighed() {
+		x.warn(aboutNode(change.GetNode()), "NodeConfirmedOff", "an operator states that it is off for good: what stays on it or is exclusive there may start elsewhere")
+	}
 }
 
 // expel is how every node leaves the site.

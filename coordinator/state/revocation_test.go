@@ -8,12 +8,13 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 func evict(node string, off bool) *sitev1.Entry {
-	return &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: node, Off: off}}}
+	return &sitev1.Entry{Change: &sitev1.Entry_EvictNode{EvictNode: &sitev1.EvictNode{Node: node, Off: off, Weighed: off}}}
 }
 
 func revokeOperator(name string) *sitev1.Entry {
@@ -80,6 +81,26 @@ func TestEvictedNodeLeavesWhatStaysAndLosesTheRest(t *testing.T) {
 		t.Errorf("the machine is off, and %v is still bound to it", p)
 	}
 	s.wantWord("n2")
+}
+
+// Replicas agree on what older entries did, and on the leaves of the audit log.
+func TestAnOlderWordThatAMachineIsOffStaysWhatItWas(t *testing.T) {
+	s := newSite(t, 3)
+	var last *skerryv1.AuditEntry
+	s.store.OnLeaf(func(leaf audit.Leaf) {
+		entry, err := audit.Decode(leaf.Number, leaf.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = entry
+	})
+	older := evict("n2", true)
+	older.GetEvictNode().Weighed = false
+	s.ok(older)
+	events := s.store.View().Events(s.index-1, 0)
+	if slices.ContainsFunc(events, func(e *skerryv1.Event) bool { return e.GetReason() == "NodeConfirmedOff" }) || last.GetMessage() != "" {
+		t.Errorf("it told %v, and its leaf says %q", events, last.GetMessage())
+	}
 }
 
 // wantWord: everybody may see that an operator has said that a machine is off.

@@ -112,7 +112,7 @@ func (a *app) printEvicted(node string, answer *skerryv1.EvictNodeResponse) erro
 		return err
 	}
 	if staying := answer.GetStaying(); len(staying) > 0 {
-		_, err := fmt.Fprintf(a.Out, "these stay on it and are started nowhere else: %s\nif it is off for good: skerry node evict %s --off\n",
+		_, err := fmt.Fprintf(a.Out, "these stay on it and are started nowhere else: %s\nwhen it is switched off for good: skerry node evict %s --off\n",
 			oneLine(strings.Join(staying, ", ")), oneLine(node))
 		return err
 	}

@@ -27,9 +27,12 @@ const (
 type EvictNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// The operator states that the machine is off: what stays on it is forgotten
-	// and may start elsewhere.
-	Off           bool `protobuf:"varint,2,opt,name=off,proto3" json:"off,omitempty"`
+	// The operator states that the machine is off: what stays on it or is exclusive there is
+	// forgotten and may start elsewhere.
+	Off bool `protobuf:"varint,2,opt,name=off,proto3" json:"off,omitempty"`
+	// The statement is refused while the node is ready, and told by an event and in the audit
+	// log. Entries of older coordinators go without, so that they stay what they were.
+	Weighed       bool `protobuf:"varint,3,opt,name=weighed,proto3" json:"weighed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +77,13 @@ func (x *EvictNode) GetNode() string {
 func (x *EvictNode) GetOff() bool {
 	if x != nil {
 		return x.Off
+	}
+	return false
+}
+
+func (x *EvictNode) GetWeighed() bool {
+	if x != nil {
+		return x.Weighed
 	}
 	return false
 }
@@ -421,10 +431,11 @@ var File_skerry_site_v1_revocation_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_revocation_proto_rawDesc = "" +
 	"\n" +
-	"\x1fskerry/site/v1/revocation.proto\x12\x0eskerry.site.v1\"1\n" +
+	"\x1fskerry/site/v1/revocation.proto\x12\x0eskerry.site.v1\"K\n" +
 	"\tEvictNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03off\x18\x02 \x01(\bR\x03off\"$\n" +
+	"\x03off\x18\x02 \x01(\bR\x03off\x12\x18\n" +
+	"\aweighed\x18\x03 \x01(\bR\aweighed\"$\n" +
 	"\x0eRevokeOperator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
