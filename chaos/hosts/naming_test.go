@@ -134,7 +134,11 @@ func TestNodeAloneStillAnswersForTheSite(t *testing.T) {
 	awaitHealthyOff(t, r, "web", 3, cut)
 	wantAlone(t, r, cut, own, addressesOf(r, running)...)
 
-	// Now without power, and nobody else is there when it comes back.
+	// Now without power, and nobody else is there when it comes back. What it knows is on
+	// its disk at the latest five seconds after it has changed.
+	if err := Sleep(t.Context(), 6*time.Second); err != nil {
+		t.Fatal(err)
+	}
 	for _, h := range r.Hosts {
 		if err := h.PowerOff(); err != nil {
 			t.Fatal(err)
