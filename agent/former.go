@@ -36,11 +36,11 @@ func (r *replicas) removeFormer(id uint64, init *sitev1.InitSite) error {
 	if err != nil {
 		return err
 	}
-	kept := []uint64{id}
-	if last := len(before) - 1; last >= 0 {
-		kept, before = append(kept, before[last]), before[:last]
+	var last uint64
+	if n := len(before); n > 0 {
+		last, before = before[n-1], before[:n-1]
 	}
-	if err := r.forgetBeginnings(init, kept...); err != nil {
+	if err := r.forgetBeginnings(init, id, last); err != nil {
 		return err
 	}
 	for _, other := range before {
@@ -51,11 +51,12 @@ func (r *replicas) removeFormer(id uint64, init *sitev1.InitSite) error {
 	return nil
 }
 
-// forgetBeginnings removes what replicas began with, but for some and for later ones. It
-// goes before their logs do: a replica that finds it, and no log, begins the site anew.
-func (r *replicas) forgetBeginnings(init *sitev1.InitSite, kept ...uint64) error {
-	for name, began := range map[string]*skerryv1.Node{initFile: init.GetNode(), againFile: r.again.GetRecover().GetNode()} {
-		if began != nil && began.GetRaftId() < kept[0] && !slices.Contains(kept, began.GetRaftId()) {
+// forgetBeginnings removes what the replicas before one began with, but for another one, 0
+// for none. It goes before their logs do: a replica that finds it, and no log, begins the
+// site anew.
+func (r *replicas) forgetBeginnings(init *sitev1.InitSite, id, but uint64) error {
+	for name, node := range map[string]*skerryv1.Node{initFile: init.GetNode(), againFile: r.again.GetRecover().GetNode()} {
+		if began := node.GetRaftId(); began != 0 && began < id && began != but {
 			if err := r.Env.FS.Remove(filepath.Join(r.dir, name)); err != nil {
 				return err
 			}
@@ -71,7 +72,7 @@ func (r *replicas) setReplicaAside(id, epoch uint64, init *sitev1.InitSite) erro
 	if err != nil || len(before) == 0 {
 		return err
 	}
-	if err := r.forgetBeginnings(init, id); err != nil {
+	if err := r.forgetBeginnings(init, id, 0); err != nil {
 		return err
 	}
 	dir := filepath.Join(r.dir, strconv.FormatUint(before[len(before)-1], 10))

@@ -11,17 +11,42 @@ import (
 	"skerry.dev/shared/env"
 )
 
-// runReplica gives this node another replica, and runs it.
-func (m *machine) runReplica(id uint64) {
+// giveReplica has orders name a replica for this node.
+func (m *machine) giveReplica(epoch, id uint64) {
 	m.t.Helper()
 	l, err := ledger.Open(env.NewSystem().FS, m.state)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2, Index: id}, RaftId: id}); err != nil {
+	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: epoch, Term: 2, Index: id}, RaftId: id}); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// runReplica gives this node another replica, and runs it.
+func (m *machine) runReplica(id uint64) {
+	m.t.Helper()
+	m.giveReplica(1, id)
 	m.wantRunning()
+}
+
+// wantUnopened gives this node a replica that cannot be opened.
+func (m *machine) wantUnopened(id uint64) {
+	m.t.Helper()
+	m.giveReplica(1, id)
+	m.spoiled = os.ErrPermission
+	_, stop := m.start()
+	if err := stop(); err == nil {
+		m.t.Error("a replica that cannot be opened runs")
+	}
+}
+
+// wasOfAnEarlierEpoch: what is on its disk is of a site epoch before the present one.
+func (m *machine) wasOfAnEarlierEpoch() {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.state, "ledger", epochFile), []byte("0"), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 func (m *machine) wantLeft(want ...string) {
@@ -60,18 +85,7 @@ func TestFormerReplicasAreKeptWhileTheNextCannotBeOpened(t *testing.T) {
 	m := newMachine(t)
 	m.wantRunning()
 	m.runReplica(7)
-	l, err := ledger.Open(env.NewSystem().FS, m.state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 8}); err != nil {
-		t.Fatal(err)
-	}
-	m.spoiled = os.ErrPermission
-	_, stop := m.start()
-	if err := stop(); err == nil {
-		t.Error("a replica that cannot be opened runs")
-	}
+	m.wantUnopened(8)
 	m.wantLeft("1", "7", initFile)
 }
 
@@ -79,30 +93,15 @@ func TestFormerReplicasAreKeptWhileTheNextCannotBeOpened(t *testing.T) {
 func TestWhatAReplicaBeganWithGoesBeforeItsLogIsSetAside(t *testing.T) {
 	m := newMachine(t)
 	m.wantRunning()
-	if err := os.WriteFile(filepath.Join(m.state, "ledger", epochFile), []byte("0"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := ledger.Open(env.NewSystem().FS, m.state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 8}); err != nil {
-		t.Fatal(err)
-	}
-	m.spoiled = os.ErrPermission
-	_, stop := m.start()
-	if err := stop(); err == nil {
-		t.Error("a replica that cannot be opened runs")
-	}
+	m.wasOfAnEarlierEpoch()
+	m.wantUnopened(8)
 	m.wantLeft("1-of-epoch-0")
 }
 
 func TestTheLastReplicaOfAnEarlierSiteEpochIsKept(t *testing.T) {
 	m := newMachine(t)
 	m.wantRunning()
-	if err := os.WriteFile(filepath.Join(m.state, "ledger", epochFile), []byte("0"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	m.wasOfAnEarlierEpoch()
 	for _, id := range []uint64{7, 8, 9} {
 		m.runReplica(id)
 	}
@@ -113,13 +112,7 @@ func TestTheLastReplicaOfAnEarlierSiteEpochIsKept(t *testing.T) {
 func TestOrdersOfANewSiteEpochMayComeBeforeItsTrust(t *testing.T) {
 	m := newMachine(t)
 	m.wantRunning()
-	l, err := ledger.Open(env.NewSystem().FS, m.state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 2, Term: 1}, RaftId: 1009}); err != nil {
-		t.Fatal(err)
-	}
+	m.giveReplica(2, 1009)
 	m.wantRunning()
 	m.wantLeft("1-of-epoch-1", "1009")
 }

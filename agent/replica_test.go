@@ -207,23 +207,14 @@ func TestAReplicaWhoseLogIsGoneNeverRunsAgain(t *testing.T) {
 			if err := os.RemoveAll(filepath.Join(m.state, gone)); err != nil {
 				t.Fatal(err)
 			}
-			l, err := ledger.Open(env.NewSystem().FS, m.state)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2, Index: 9}, RaftId: 1}); err != nil {
-				t.Fatal(err)
-			}
+			m.giveReplica(1, 1)
 			opened := m.opened
 			if _, stop := m.start(); !errors.Is(stop(), ErrUntrusted) || m.opened != opened {
 				t.Error("a replica that has forgotten everything runs under its old ID")
 			}
 			m.wantHalted()
 			// Another one may.
-			if err := l.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 7}); err != nil {
-				t.Fatal(err)
-			}
-			m.wantRunning()
+			m.runReplica(7)
 			if gone == "raft" {
 				return
 			}

@@ -9,16 +9,30 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
-func TestEveryChangeAndRefusalIsALeafAndReportsAreNone(t *testing.T) {
-	s := newSite(t, 1)
+// leaves are those that the audit log gets from now on.
+func (s *site) leaves() *[]*skerryv1.AuditEntry {
 	var leaves []*skerryv1.AuditEntry
 	s.store.OnLeaf(func(leaf audit.Leaf) {
 		entry, err := audit.Decode(leaf.Number, leaf.Data)
 		if err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 		leaves = append(leaves, entry)
 	})
+	return &leaves
+}
+
+// last of some leaves, nil when there is none.
+func last(leaves *[]*skerryv1.AuditEntry) *skerryv1.AuditEntry {
+	if n := len(*leaves); n > 0 {
+		return (*leaves)[n-1]
+	}
+	return nil
+}
+
+func TestEveryChangeAndRefusalIsALeafAndReportsAreNone(t *testing.T) {
+	s := newSite(t, 1)
+	added := s.leaves()
 	entry := applyEntry(testWorkload("web", 1))
 	entry.Principal, entry.From, entry.RequestId = "spiffe://reef/operator/mara", "10.0.0.7", "r-1"
 	s.ok(entry)
@@ -30,6 +44,7 @@ func TestEveryChangeAndRefusalIsALeafAndReportsAreNone(t *testing.T) {
 	s.ok(&sitev1.Entry{Change: &sitev1.Entry_Plan{Plan: &sitev1.Plan{}}})
 	s.index++
 	s.store.ApplyVoterChange(s.index, &sitev1.VoterChange{AddNode: "n1", AddRaftId: 9, Role: skerryv1.VoterRole_VOTER_ROLE_LEARNER})
+	leaves := *added
 	if len(leaves) != 3 {
 		t.Fatalf("%d leaves: %v", len(leaves), leaves)
 	}
@@ -62,16 +77,9 @@ func TestWhatAnEntryAskedForStaysInItsLeafUnlessItWasRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, 2)
 			s.lose("n2")
-			var last *skerryv1.AuditEntry
-			s.store.OnLeaf(func(leaf audit.Leaf) {
-				entry, err := audit.Decode(leaf.Number, leaf.Data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				last = entry
-			})
+			leaves := s.leaves()
 			s.apply(test.entry)
-			if got := last.GetMessage(); !strings.Contains(got, test.want) || test.want == "" && got != "" {
+			if got := last(leaves).GetMessage(); !strings.Contains(got, test.want) || test.want == "" && got != "" {
 				t.Errorf("the leaf says %q", got)
 			}
 		})

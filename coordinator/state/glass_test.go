@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -22,22 +21,15 @@ func createLocally(name, key, node string) *sitev1.Entry {
 
 func TestRootOnAVoterMakesAnOperatorAndEverybodySeesIt(t *testing.T) {
 	s := newSite(t, 2)
-	var last *skerryv1.AuditEntry
-	s.store.OnLeaf(func(leaf audit.Leaf) {
-		entry, err := audit.Decode(leaf.Number, leaf.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = entry
-	})
+	leaves := s.leaves()
 	s.refused("forbidden", createLocally("rescue", "rescue", "n2"))
 	s.refused("forbidden", createLocally("rescue", "rescue", "n9"))
 	s.refused("conflict", createLocally("admin", "rescue", "n1"))
 	s.refused("invalid", createLocally("../x", "rescue", "n1"))
 	s.ok(createLocally("rescue", "rescue", "n1"))
-	if last.GetPrincipal() != "spiffe://reef/node/n1" || last.GetFrom() != "local root on n1" || last.GetVerb() != "create-operator-locally" ||
-		!slices.Equal(last.GetResources(), []string{"Operator/rescue", "Node/n1"}) || last.GetResult() != "ok" {
-		t.Errorf("the audit log says %v", last)
+	if leaf := last(leaves); leaf.GetPrincipal() != "spiffe://reef/node/n1" || leaf.GetFrom() != "local root on n1" || leaf.GetVerb() != "create-operator-locally" ||
+		!slices.Equal(leaf.GetResources(), []string{"Operator/rescue", "Node/n1"}) || leaf.GetResult() != "ok" {
+		t.Errorf("the audit log says %v", leaf)
 	}
 	view := s.store.View()
 	if got := view.Operator("rescue"); got.GetGrants()[0].GetRole() != "admin" {

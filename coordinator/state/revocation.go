@@ -60,37 +60,30 @@ func (v *View) OnRecord(peer certs.Peer) bool {
 
 // evictNode takes a node out of the site, whatever it runs. What may run
 // anywhere is forgotten, so that it starts elsewhere; what stays on the node
-// keeps its record until an operator states that the machine is off: nothing
-// says that it has ended.
+// keeps its record until an operator states that the machine is off (SAFETY, rule 3):
+// nothing says that it has ended.
 func (x *tx) evictNode(change *sitev1.EvictNode) (*sitev1.Outcome, error) {
 	node := nodes.get(x.rows, change.GetNode())
 	if node == nil {
 		return nil, missing("Node", change.GetNode())
 	}
-	if node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-		if change.GetOff() {
-			x.forgetPlacements(node.GetName(), true)
-			x.tellOff(change)
-		}
-		return &sitev1.Outcome{}, nil
-	}
-	if change.GetOff() && change.GetWeighed() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
+	off := change.GetOff()
+	if off && change.GetWeighed() && node.GetState() == skerryv1.NodeState_NODE_STATE_READY {
 		return nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "it is not off: it was heard a moment ago").
 			WithHint("switch it off and wait until it is lost; without --off it leaves the site at once, and what stays on it starts nowhere else yet")
 	}
-	outcome, err := x.expel(node, change.GetOff())
-	if err == nil && change.GetOff() {
-		x.tellOff(change)
+	switch {
+	case node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED:
+		if _, err := x.expel(node, off); err != nil {
+			return nil, err
+		}
+	case off:
+		x.forgetPlacements(node.GetName(), true)
 	}
-	return outcome, err
-}
-
-// tellOff tells everybody of an operator's word that an evicted machine is off
-// (SAFETY, rule 3).
-func (x *tx) tellOff(change *sitev1.EvictNode) {
-	if change.GetWeighed() {
-		x.warn(aboutNode(change.GetNode()), "NodeConfirmedOff", "an operator states that it is off for good: what stays on it or is exclusive there may start elsewhere")
+	if off && change.GetWeighed() {
+		x.warn(aboutNode(node.GetName()), "NodeConfirmedOff", "an operator states that it is off for good: what stays on it or is exclusive there may start elsewhere")
 	}
+	return &sitev1.Outcome{}, nil
 }
 
 // expel is how every node leaves the site.

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
-	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
@@ -80,36 +79,30 @@ func TestEvictedNodeLeavesWhatStaysAndLosesTheRest(t *testing.T) {
 	if p := s.store.View().Placement("default", "db-1"); p != nil {
 		t.Errorf("the machine is off, and %v is still bound to it", p)
 	}
-	s.wantWord("n2")
+	s.wantWord("n2", true)
 }
 
 // Replicas agree on what older entries did, and on the leaves of the audit log.
 func TestAnOlderWordThatAMachineIsOffStaysWhatItWas(t *testing.T) {
 	s := newSite(t, 3)
-	var last *skerryv1.AuditEntry
-	s.store.OnLeaf(func(leaf audit.Leaf) {
-		entry, err := audit.Decode(leaf.Number, leaf.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = entry
-	})
+	leaves := s.leaves()
 	older := evict("n2", true)
 	older.GetEvictNode().Weighed = false
 	s.ok(older)
-	events := s.store.View().Events(s.index-1, 0)
-	if slices.ContainsFunc(events, func(e *skerryv1.Event) bool { return e.GetReason() == "NodeConfirmedOff" }) || last.GetMessage() != "" {
-		t.Errorf("it told %v, and its leaf says %q", events, last.GetMessage())
+	s.wantWord("n2", false)
+	if leaf := last(leaves); leaf.GetVerb() != "evict" || leaf.GetMessage() != "" {
+		t.Errorf("its leaf is %v", leaf)
 	}
 }
 
-// wantWord: everybody may see that an operator has said that a machine is off.
-func (s *site) wantWord(node string) {
+// wantWord: whether everybody may see that an operator has just said that a machine is off.
+func (s *site) wantWord(node string, want bool) {
 	s.t.Helper()
-	if !slices.ContainsFunc(s.store.View().Events(s.index-1, 0), func(e *skerryv1.Event) bool {
+	events := s.store.View().Events(s.index-1, 0)
+	if got := slices.ContainsFunc(events, func(e *skerryv1.Event) bool {
 		return e.GetReason() == "NodeConfirmedOff" && e.GetName() == node
-	}) {
-		s.t.Errorf("no event tells that %s is said to be off", node)
+	}); got != want {
+		s.t.Errorf("an event tells that %s is said to be off: %t, of %v", node, got, events)
 	}
 }
 
@@ -131,7 +124,7 @@ func TestANodeThatIsHeardIsNotOff(t *testing.T) {
 	if p := s.store.View().Placement("default", "db-1"); p != nil {
 		t.Errorf("the machine is off, and %v is still bound to it", p)
 	}
-	s.wantWord("n2")
+	s.wantWord("n2", true)
 }
 
 func TestEvictionsThatAreRefused(t *testing.T) {
