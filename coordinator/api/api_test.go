@@ -125,8 +125,11 @@ func TestWritesAreForwardedInTheCallersName(t *testing.T) {
 	if to, who := s.carried[0].URL.Host, s.carried[0].Header.Values(onBehalfHeader); to != "n2:7600" || fmt.Sprint(who) != "[spiffe://reef/operator/mia]" {
 		t.Errorf("it went to %s in the name of %v", to, who)
 	}
+	if named := got.header.Get(client.CoordinatorHeader); named != "n2" {
+		t.Errorf("the answer names the coordinator %q", named)
+	}
 	// Reads are answered here.
-	if got := s.call(&mia, get, `{"kind":"Node","name":"n1","stale":true}`); got.code() != "" || len(s.carried) != 1 {
+	if got := s.call(&mia, get, `{"kind":"Node","name":"n1","stale":true}`); got.code() != "" || len(s.carried) != 1 || got.header.Get(client.CoordinatorHeader) != "" {
 		t.Errorf("a read gave %v, %d calls were forwarded", got.body, len(s.carried))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"skerry.dev/certs/mtls"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
+	"skerry.dev/shared/client"
 	"skerry.dev/shared/problem"
 )
 
@@ -110,6 +111,10 @@ func (s *Server) proxy(leader *skerryv1.Node) http.Handler {
 			r.SetURL(&url.URL{Scheme: "https", Host: leader.GetAddress()})
 			r.Out.Header.Set(fromHeader, hostFrom(r.In.Context()))
 			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()).ID)
+		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Set(client.CoordinatorHeader, leader.GetName())
+			return nil
 		},
 		Transport: s.Transport(leader.GetName()),
 		ErrorLog:  slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),

@@ -23,6 +23,10 @@ import (
 // looks for a node that knows better.
 const StaleHeader = "Skerry-Stale"
 
+// CoordinatorHeader names the coordinator in answers that a voter has from it, so that
+// the next request looks for it: a voter that only passes calls on may be the slow one.
+const CoordinatorHeader = "Skerry-Coordinator"
+
 // maxMessage bounds one answer: the lists of a large site.
 const maxMessage = 64 << 20
 
@@ -78,6 +82,9 @@ type Client struct {
 	// base is where requests go until it is forgotten, last where they went.
 	base, last string
 	settled    bool
+	// sought is the coordinator that a voter passes calls on to, and that was looked for and
+	// not found: it may be out of reach from here, and is looked for once.
+	sought string
 }
 
 // New returns a client that tries the nodes at the addresses, host:port, in
@@ -200,10 +207,13 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 		_ = response.Body.Close() // nothing in it matters
 		err = fmt.Errorf("it does not vote, and leaves the call to %s", redirectedTo(response))
 	}
-	if err != nil || response.StatusCode == http.StatusServiceUnavailable {
+	switch {
+	case err != nil || response.StatusCode == http.StatusServiceUnavailable:
 		c.forget(base, true)
-	} else if response.Header.Get(StaleHeader) != "" {
+	case response.Header.Get(StaleHeader) != "":
 		c.forget(base, false)
+	case response.Header.Get(CoordinatorHeader) != "":
+		c.seek(base, response.Header.Get(CoordinatorHeader))
 	}
 	if err != nil && request.Context().Err() == nil {
 		hint := "try again; another node will be asked"
@@ -240,6 +250,17 @@ func (c *Client) forget(base string, failed bool) {
 	}
 }
 
+// seek the coordinator with the next request: the voter at base passed one on to it.
+func (c *Client) seek(base, coordinator string) {
+	c.mu.Lock()
+	again := coordinator == c.sought
+	c.sought = coordinator
+	c.mu.Unlock()
+	if !again {
+		c.forget(base, false)
+	}
+}
+
 // locate returns the address to send requests to. It is kept for the next request if
 // it is that of a voter with quorum.
 func (c *Client) locate(ctx context.Context) (string, error) {
@@ -272,6 +293,9 @@ func (c *Client) search(ctx context.Context) (string, error) {
 	c.last = found.address
 	if found.answer.GetQuorum() {
 		c.base = found.address
+	}
+	if found.leads() {
+		c.sought = ""
 	}
 	return found.address, nil
 }

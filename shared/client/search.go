@@ -199,7 +199,7 @@ func (s *search) best() *candidate {
 
 func (c *candidate) rank() int {
 	switch answer := c.answer; {
-	case answer.GetQuorum() && c.coordinator() == c.address:
+	case c.leads():
 		return 5
 	case answer.GetQuorum():
 		return 4
@@ -212,6 +212,8 @@ func (c *candidate) rank() int {
 	}
 	return 0
 }
+
+func (c *candidate) leads() bool { return c.answer.GetQuorum() && c.coordinator() == c.address }
 
 // passesOn: a node that does not vote answers for itself only if it reaches no voter.
 func (c *candidate) passesOn() bool {

@@ -30,6 +30,8 @@ type node struct {
 	voter, quorum bool
 	silent, off   bool
 	after         time.Duration
+	// passesTo is the coordinator that it has its answers from.
+	passesTo string
 
 	name    string
 	located atomic.Int32
@@ -47,6 +49,9 @@ func (n *node) Status(context.Context, *connect.Request[skerryv1.StatusRequest])
 	response := connect.NewResponse(&skerryv1.StatusResponse{Coordinator: n.name})
 	if !n.quorum {
 		response.Header().Set(StaleHeader, "true")
+	}
+	if n.passesTo != "" {
+		response.Header().Set(CoordinatorHeader, n.passesTo)
 	}
 	return response, nil
 }
@@ -332,6 +337,56 @@ func TestWhenNobodyAnswersAllAreNamed(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("it does not say %q: %v", want, err)
 		}
+	}
+}
+
+// A voter that was the coordinator passes calls on, slowly perhaps. One that is out of
+// reach is not looked for again and again.
+func TestWhoIsPassedOnLooksForTheCoordinatorOnce(t *testing.T) {
+	first := &node{voter: true, quorum: true, voters: []string{"a:1", "b:1"}}
+	second := &node{voter: true, quorum: true, voters: []string{"a:1", "b:1"}}
+	_, http := serve(t, map[string]*node{"a:1": first, "b:1": second})
+	c := New(http, []string{"a:1", "b:1"})
+	asks := func(times int, want string) {
+		t.Helper()
+		for range times {
+			response, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answered := response.Msg.GetCoordinator(); answered != want {
+				t.Fatalf("%s answered, want %s", answered, want)
+			}
+		}
+	}
+	asks(2, "a:1")
+	office := func(former, next *node) {
+		former.passesTo, next.passesTo = next.name, ""
+		for _, n := range []*node{former, next} {
+			n.voters = []string{next.name, former.name}
+		}
+	}
+	office(first, second)
+	asks(1, "a:1")
+	asks(2, "b:1")
+	// Back, and nobody passed anything on.
+	office(second, first)
+	c.forget("b:1", true)
+	asks(1, "a:1")
+	office(first, second)
+	asks(1, "a:1")
+	asks(2, "b:1")
+	office(second, first)
+	asks(1, "b:1")
+	asks(2, "a:1")
+
+	// It cannot be reached from here.
+	first.passesTo, first.voters = "c", []string{"c:1", "a:1"}
+	asks(1, "a:1")
+	looked := first.located.Load()
+	asks(5, "a:1")
+	if again := first.located.Load() - looked; again != 1 {
+		t.Errorf("it looked %d times for a coordinator that is out of reach, want once", again)
 	}
 }
 
