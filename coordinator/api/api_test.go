@@ -125,7 +125,7 @@ func TestWritesAreForwardedInTheCallersName(t *testing.T) {
 	if to, who := s.carried[0].URL.Host, s.carried[0].Header.Values(onBehalfHeader); to != "n2:7600" || fmt.Sprint(who) != "[spiffe://reef/operator/mia]" {
 		t.Errorf("it went to %s in the name of %v", to, who)
 	}
-	if named := got.header.Get(client.CoordinatorHeader); named != "n2" {
+	if named := got.header.Get(client.CoordinatorHeader); named != "n2:7600" {
 		t.Errorf("the answer names the coordinator %q", named)
 	}
 	// Reads are answered here.

@@ -113,7 +113,7 @@ func (s *Server) proxy(leader *skerryv1.Node) http.Handler {
 			r.Out.Header.Set(onBehalfHeader, principalFrom(r.In.Context()).ID)
 		},
 		ModifyResponse: func(r *http.Response) error {
-			r.Header.Set(client.CoordinatorHeader, leader.GetName())
+			r.Header.Set(client.CoordinatorHeader, leader.GetAddress())
 			return nil
 		},
 		Transport: s.Transport(leader.GetName()),

@@ -23,9 +23,13 @@ import (
 // looks for a node that knows better.
 const StaleHeader = "Skerry-Stale"
 
-// CoordinatorHeader names the coordinator in answers that a voter has from it, so that
-// the next request looks for it: a voter that only passes calls on may be the slow one.
+// CoordinatorHeader is the address of the coordinator, in answers that another voter has
+// from it, so that the next request looks for it: a voter that passes calls on may be slow.
 const CoordinatorHeader = "Skerry-Coordinator"
+
+// lookAgain is how long after a search requests are left to a voter that passes them on to a
+// coordinator that was not found: it may be out of reach from here.
+const lookAgain = 10 * time.Second
 
 // maxMessage bounds one answer: the lists of a large site.
 const maxMessage = 64 << 20
@@ -82,15 +86,18 @@ type Client struct {
 	// base is where requests go until it is forgotten, last where they went.
 	base, last string
 	settled    bool
-	// sought is the coordinator that a voter passes calls on to, and that was looked for and
-	// not found: it may be out of reach from here, and is looked for once.
-	sought string
+	// seeking: the next request looks for the coordinator, and stays with base if that
+	// finds nobody. sought is the coordinator's address at the last search; it is looked for
+	// again after rest.
+	seeking bool
+	sought  string
+	rest    pause
 }
 
 // New returns a client that tries the nodes at the addresses, host:port, in
 // order.
 func New(httpClient *http.Client, addresses []string) *Client {
-	c := &Client{http: httpClient, addresses: addresses}
+	c := &Client{http: httpClient, addresses: addresses, rest: pauseFor(context.Background(), 0)}
 	c.resources = skerryv1connect.NewResourceServiceClient(c, placeholder, options...)
 	c.site = skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
 	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)
@@ -213,7 +220,7 @@ func (c *Client) Do(request *http.Request) (*http.Response, error) {
 	case response.Header.Get(StaleHeader) != "":
 		c.forget(base, false)
 	case response.Header.Get(CoordinatorHeader) != "":
-		c.seek(base, response.Header.Get(CoordinatorHeader))
+		c.passedOn(base, response.Header.Get(CoordinatorHeader))
 	}
 	if err != nil && request.Context().Err() == nil {
 		hint := "try again; another node will be asked"
@@ -238,7 +245,7 @@ func redirectedTo(response *http.Response) string {
 func (c *Client) Settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.base, c.settled = c.last, true
+	c.base, c.settled, c.seeking = c.last, true, false
 }
 
 // forget where requests went: the node there failed, or its answer is out of date.
@@ -250,14 +257,15 @@ func (c *Client) forget(base string, failed bool) {
 	}
 }
 
-// seek the coordinator with the next request: the voter at base passed one on to it.
-func (c *Client) seek(base, coordinator string) {
+// passedOn: the voter at base passed a request on to the coordinator.
+func (c *Client) passedOn(base, coordinator string) {
 	c.mu.Lock()
-	again := coordinator == c.sought
-	c.sought = coordinator
-	c.mu.Unlock()
-	if !again {
-		c.forget(base, false)
+	defer c.mu.Unlock()
+	if c.base != base || c.settled || c.Direct {
+		return
+	}
+	if coordinator != c.sought || c.rest.over() {
+		c.seeking, c.sought = true, coordinator
 	}
 }
 
@@ -266,10 +274,13 @@ func (c *Client) seek(base, coordinator string) {
 func (c *Client) locate(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.base != "" {
+	if c.base != "" && !c.seeking {
 		return c.base, nil
 	}
 	base, err := c.search(ctx)
+	if err != nil && c.base != "" && ctx.Err() == nil {
+		return c.base, nil
+	}
 	if err != nil && c.Refused != nil && ctx.Err() == nil && c.Refused(ctx) {
 		c.http.CloseIdleConnections()
 		return c.search(ctx)
@@ -281,6 +292,8 @@ func (c *Client) locate(ctx context.Context) (string, error) {
 func (c *Client) search(ctx context.Context) (string, error) {
 	search := newSearch(c)
 	found := search.run(ctx)
+	c.rest.end()
+	c.seeking, c.rest = false, pauseFor(context.Background(), lookAgain)
 	if found == nil {
 		return "", c.unreachable(ctx, search.failures())
 	}
@@ -290,12 +303,9 @@ func (c *Client) search(ctx context.Context) (string, error) {
 	if c.Told != nil && found.answer.GetSiteTime() != nil {
 		c.Told(found.answer.GetSiteTime().AsTime(), found.answer.GetTimeEra())
 	}
-	c.last = found.address
+	c.last, c.base, c.sought = found.address, "", found.coordinator()
 	if found.answer.GetQuorum() {
 		c.base = found.address
-	}
-	if found.leads() {
-		c.sought = ""
 	}
 	return found.address, nil
 }

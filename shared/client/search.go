@@ -33,8 +33,8 @@ const (
 //  3. a voter without, those first whose addresses were given,
 //  4. a node that answers for itself, likewise,
 //
-// and of equals the one that was to be asked first: the given addresses in their
-// order, after each of them the voters that it names. One that is silent for
+// and of equals the one that was to be asked first: where requests go, the given addresses in
+// their order, after each of them the voters that it names. One that is silent for
 // askNext has the next one asked beside it, one that fails at once. As soon as there
 // is an answer all others are asked beside each other, or the coordinator alone if
 // one with quorum names it, and what is better has waitBetter to come: anew when
@@ -63,6 +63,9 @@ type outcome struct {
 
 func newSearch(c *Client) *search {
 	s := &search{client: c}
+	if c.base != "" { // it was well a moment ago, and knows the coordinator
+		s.queue = append(s.queue, &candidate{address: c.base, given: slices.Contains(c.addresses, c.base)})
+	}
 	for _, address := range c.addresses {
 		if s.find(address) == nil {
 			s.queue = append(s.queue, &candidate{address: address, given: true})
@@ -199,7 +202,7 @@ func (s *search) best() *candidate {
 
 func (c *candidate) rank() int {
 	switch answer := c.answer; {
-	case c.leads():
+	case answer.GetQuorum() && c.coordinator() == c.address:
 		return 5
 	case answer.GetQuorum():
 		return 4
@@ -212,8 +215,6 @@ func (c *candidate) rank() int {
 	}
 	return 0
 }
-
-func (c *candidate) leads() bool { return c.answer.GetQuorum() && c.coordinator() == c.address }
 
 // passesOn: a node that does not vote answers for itself only if it reaches no voter.
 func (c *candidate) passesOn() bool {

@@ -30,8 +30,11 @@ type node struct {
 	voter, quorum bool
 	silent, off   bool
 	after         time.Duration
-	// passesTo is the coordinator that it has its answers from.
+	// passesTo is the coordinator that it has its answers from; mu guards it and voters.
 	passesTo string
+	mu       sync.Mutex
+	// mute: it does not say who else there is.
+	mute atomic.Bool
 
 	name    string
 	located atomic.Int32
@@ -42,6 +45,11 @@ func (n *node) Locate(ctx context.Context, _ *connect.Request[skerryv1.LocateReq
 	waited, cancel := context.WithTimeout(ctx, n.after)
 	defer cancel()
 	<-waited.Done()
+	if n.mute.Load() {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("too busy"))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return connect.NewResponse(&skerryv1.LocateResponse{Node: n.name, Voter: n.voter, Quorum: n.quorum, Voters: n.voters}), nil
 }
 
@@ -50,6 +58,8 @@ func (n *node) Status(context.Context, *connect.Request[skerryv1.StatusRequest])
 	if !n.quorum {
 		response.Header().Set(StaleHeader, "true")
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.passesTo != "" {
 		response.Header().Set(CoordinatorHeader, n.passesTo)
 	}
@@ -340,53 +350,84 @@ func TestWhenNobodyAnswersAllAreNamed(t *testing.T) {
 	}
 }
 
-// A voter that was the coordinator passes calls on, slowly perhaps. One that is out of
-// reach is not looked for again and again.
-func TestWhoIsPassedOnLooksForTheCoordinatorOnce(t *testing.T) {
-	first := &node{voter: true, quorum: true, voters: []string{"a:1", "b:1"}}
-	second := &node{voter: true, quorum: true, voters: []string{"a:1", "b:1"}}
-	_, http := serve(t, map[string]*node{"a:1": first, "b:1": second})
-	c := New(http, []string{"a:1", "b:1"})
-	asks := func(times int, want string) {
+// inOffice is told to each of the voters named, the coordinator first.
+func inOffice(coordinator *node, others ...*node) {
+	voters := []string{coordinator.name}
+	for _, n := range others {
+		voters = append(voters, n.name)
+	}
+	for _, n := range append(others, coordinator) {
+		n.mu.Lock()
+		n.voters, n.passesTo = voters, coordinator.name
+		if n == coordinator {
+			n.passesTo = ""
+		}
+		n.mu.Unlock()
+	}
+}
+
+// A voter that was the coordinator passes calls on, slowly perhaps.
+func TestWhoIsPassedOnLooksForTheCoordinator(t *testing.T) {
+	given := &node{voter: true, quorum: true, voters: []string{"a:1", "b:1"}}
+	first, second := &node{voter: true, quorum: true}, &node{voter: true, quorum: true}
+	reached, http := serve(t, map[string]*node{"n:1": given, "a:1": first, "b:1": second})
+	inOffice(first, second)
+	c := New(http, []string{"n:1"})
+	asks := func(times int, want *node) {
 		t.Helper()
 		for range times {
 			response, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if answered := response.Msg.GetCoordinator(); answered != want {
-				t.Fatalf("%s answered, want %s", answered, want)
+			if answered := response.Msg.GetCoordinator(); answered != want.name {
+				t.Fatalf("%s answered, want %s", answered, want.name)
 			}
 		}
 	}
-	asks(2, "a:1")
-	office := func(former, next *node) {
-		former.passesTo, next.passesTo = next.name, ""
-		for _, n := range []*node{former, next} {
-			n.voters = []string{next.name, former.name}
-		}
+	asks(2, first)
+	// The node that it began with is not needed any more.
+	http.CloseIdleConnections()
+	delete(reached.at, "n:1")
+	inOffice(second, first)
+	asks(1, first)
+	asks(2, second)
+	// What the former one answers late changes nothing.
+	looked := second.located.Load()
+	c.passedOn(first.name, "c:1")
+	asks(1, second)
+	if second.located.Load() != looked {
+		t.Error("an answer of who was left made it look for somebody else")
 	}
-	office(first, second)
-	asks(1, "a:1")
-	asks(2, "b:1")
-	// Back, and nobody passed anything on.
-	office(second, first)
-	c.forget("b:1", true)
-	asks(1, "a:1")
-	office(first, second)
-	asks(1, "a:1")
-	asks(2, "b:1")
-	office(second, first)
-	asks(1, "b:1")
-	asks(2, "a:1")
 
-	// It cannot be reached from here.
-	first.passesTo, first.voters = "c", []string{"c:1", "a:1"}
-	asks(1, "a:1")
-	looked := first.located.Load()
-	asks(5, "a:1")
-	if again := first.located.Load() - looked; again != 1 {
-		t.Errorf("it looked %d times for a coordinator that is out of reach, want once", again)
+	inOffice(first, second)
+	asks(1, second)
+	asks(2, first)
+}
+
+// A coordinator that is out of reach is looked for now and then, not with each request,
+// and the voter that passes them on is kept although nobody else is found.
+func TestACoordinatorOutOfReachIsLookedForNowAndThen(t *testing.T) {
+	voter := &node{voter: true, quorum: true, voters: []string{"c:1", "a:1"}, passesTo: "c:1"}
+	_, http := serve(t, map[string]*node{"a:1": voter})
+	c := New(http, []string{"a:1"})
+	for _, want := range []int32{1, 2} {
+		for range 5 {
+			if _, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if looked := voter.located.Load(); looked != want {
+			t.Errorf("it looked %d times, want %d", looked, want)
+		}
+		c.rest.end()
+	}
+	// It does not say any more who else there is.
+	voter.mute.Store(true)
+	for range 2 {
+		if _, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{})); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
