@@ -73,15 +73,12 @@ func (r *run) inject(ctx context.Context, n nemesis) injection {
 	r.number++
 	rng := rand.New(rand.NewPCG(r.seed, uint64(r.number)))
 	in := injection{Nemesis: n.name, Seed: r.seed, Number: r.number, Commit: r.commit}
-	if err := r.calm(ctx); err != nil {
-		in.At = time.Now()
+	before, epoch, err := r.calm(ctx)
+	in.At = time.Now()
+	if err != nil {
 		return r.broken(ctx, in, fmt.Errorf("before it: %w", err))
 	}
-	in.At, in.Rate = time.Now(), r.rate(ctx)
-	before, epoch, err := r.look(ctx)
-	if err != nil {
-		return r.broken(ctx, in, err)
-	}
+	in.Rate = r.rate(ctx)
 	f, err := r.strike(ctx, n, rng, &in)
 	in.On = f.on
 	if err != nil {
@@ -190,12 +187,24 @@ func late(stood time.Duration) []string {
 	return []string{fmt.Sprintf("no write was acknowledged for %.1f s, %s is promised", stood.Seconds(), writeTime)}
 }
 
-// calm waits until all is well and the load has new registers.
-func (r *run) calm(ctx context.Context) error {
-	if err := r.whole(ctx); err != nil {
-		return err
-	}
-	return hosts.Sleep(ctx, rateTime)
+// calm waits until all is well and the load has new registers, and looks at what runs
+// then. It must still be all that should: a node may be counted lost a moment after it was
+// back, and what took its place goes again during the next fault.
+func (r *run) calm(ctx context.Context) (before map[string]map[string]string, epoch string, err error) {
+	err = r.Until(ctx, "the site to stay whole", wholeTime, func(ctx context.Context) error {
+		if err := r.amiss(ctx); err != nil {
+			return err
+		}
+		if err := hosts.Sleep(ctx, rateTime); err != nil {
+			return err
+		}
+		var err error
+		if before, epoch, err = r.look(ctx); err != nil {
+			return err
+		}
+		return r.miscounted(before)
+	})
+	return before, epoch, err
 }
 
 // rate of the load now, operations a second.

@@ -202,28 +202,39 @@ func (s *site) others(not ...*hosts.Host) []*hosts.Host {
 // and what should run does, and nothing else. An agent may have ended long after the
 // fault: a bit that has flipped is found when it is read.
 func (s *site) whole(ctx context.Context) error {
-	return s.Until(ctx, "the site to be whole", wholeTime, func(ctx context.Context) error {
-		for _, h := range s.Hosts {
-			if _, err := revive(h); err != nil {
-				return err
-			}
-		}
-		if err := s.Unsettled(ctx); err != nil {
+	return s.Until(ctx, "the site to be whole", wholeTime, s.amiss)
+}
+
+// amiss is what is missing until the site is whole.
+func (s *site) amiss(ctx context.Context) error {
+	for _, h := range s.Hosts {
+		if _, err := revive(h); err != nil {
 			return err
 		}
-		all, err := s.containers()
-		if err != nil {
-			return err
-		}
-		running, wanted := 0, copies+len(s.Hosts)+1
-		for _, containers := range all {
-			running += len(containers)
-		}
-		if running != wanted {
-			return fmt.Errorf("%d containers run, it should be %d", running, wanted)
-		}
-		return s.answers(ctx)
-	})
+	}
+	if err := s.Unsettled(ctx); err != nil {
+		return err
+	}
+	all, err := s.containers()
+	if err != nil {
+		return err
+	}
+	if err := s.miscounted(all); err != nil {
+		return err
+	}
+	return s.answers(ctx)
+}
+
+// miscounted: more or fewer containers run than should.
+func (s *site) miscounted(all map[string]map[string]string) error {
+	running, wanted := 0, copies+len(s.Hosts)+1
+	for _, containers := range all {
+		running += len(containers)
+	}
+	if running != wanted {
+		return fmt.Errorf("%d containers run, it should be %d", running, wanted)
+	}
+	return nil
 }
 
 // answers: what every host says, or sends callers on to, is up to date.
