@@ -186,10 +186,12 @@ chaos-report: prerequisites build chaos-older ## every nemesis against real host
 	mkdir -p $(dir $(CHAOS_RESULTS)) && rm -f $(CHAOS_RESULTS)
 	$(PARTITION) -for 20m -report docs/partition-report.md
 
+# Its injections come beside those of the last chaos-report.
+CHAOS_NIGHT ?= 8h
 .PHONY: chaos-night
-chaos-night: prerequisites build chaos-older ## the same for hours, with pairs of nemeses at once (root)
+chaos-night: prerequisites build chaos-older ## the same for hours (CHAOS_NIGHT), with pairs of nemeses at once, into the same report (root)
 	mkdir -p $(dir $(CHAOS_RESULTS))
-	$(PARTITION) -for 8h -pairs
+	$(PARTITION) -for $(CHAOS_NIGHT) -pairs -report docs/partition-report.md
 
 # The binary that a node goes back to in the middle of an update.
 .PHONY: chaos-older

@@ -22,7 +22,7 @@ func report(all []injection, o options) string {
 		}
 		counted++
 	}
-	fmt.Fprintf(&b, "# What partitions did\n\nWritten by `make chaos-report`; not by hand.\n\n%s\n", conditions(all, o))
+	fmt.Fprintf(&b, "# What partitions did\n\nWritten by `make chaos-report`, pairs by `make chaos-night`; not by hand.\n\n%s\n", conditions(all, o))
 	fmt.Fprintf(&b, "**%d injections: %d passed, %d failed, %d void.**\n\n", counted, counted-bad-voided, bad, voided)
 	b.WriteString(promises)
 	b.WriteString("| nemesis | what is done | times | passed | failed | void | without a write: median, max (s) | whole: median, max (s) |\n|---|---|---|---|---|---|---|---|\n")
