@@ -126,6 +126,10 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, flip(replica, rng)
 }
 
+// sureBytes at the beginning of the newest file are read when the log is opened. It may
+// be written over an older one, of which the rest is then.
+const sureBytes = 4 << 10
+
 // flip one bit in each of a few files below a directory, one of which is the newest that
 // the log is written ahead to: it is read when the log is opened. Of the others much is
 // of entries that are no longer wanted.
@@ -153,7 +157,11 @@ func flip(dir string, rng *rand.Rand) error {
 		if err != nil {
 			return err
 		}
-		content[rng.IntN(len(content))] ^= 1 << rng.IntN(8)
+		length := len(content)
+		if i == newest {
+			length = min(length, sureBytes)
+		}
+		content[rng.IntN(length)] ^= 1 << rng.IntN(8)
 		if err := os.WriteFile(files[i], content, 0o600); err != nil {
 			return err
 		}
