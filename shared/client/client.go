@@ -297,6 +297,9 @@ func (c *Client) search(ctx context.Context) (string, error) {
 	if found == nil {
 		return "", c.unreachable(ctx, search.failures())
 	}
+	if c.base != "" && c.base != found.address && !found.answer.GetQuorum() {
+		return c.base, nil // that it was slow to answer makes nobody without quorum better
+	}
 	if c.Learned != nil && !c.Direct && len(found.answer.GetVoters()) > 0 {
 		c.Learned(found.answer.GetVoters())
 	}

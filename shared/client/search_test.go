@@ -431,6 +431,28 @@ func TestACoordinatorOutOfReachIsLookedForNowAndThen(t *testing.T) {
 	}
 }
 
+// A voter with quorum that does not say in time who else there is is not left for one
+// that is cut off.
+func TestNobodyIsLeftForOneWithoutQuorum(t *testing.T) {
+	voter := &node{voter: true, quorum: true, voters: []string{"c:1", "a:1"}, passesTo: "c:1"}
+	_, http := serve(t, map[string]*node{"cut:1": {voter: true, voters: []string{"cut:1"}}, "a:1": voter})
+	c := New(http, []string{"cut:1", "a:1"})
+	voter.mute.Store(true)
+	c.base = "a:1"
+	for range 3 {
+		status, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := status.Msg.GetCoordinator(); got != "a:1" {
+			t.Errorf("it asked %s", got)
+		}
+	}
+	if voter.located.Load() == 0 {
+		t.Error("it never looked for the coordinator")
+	}
+}
+
 // Who has heard that nobody knows better looks again only when asked to, or when
 // the node fails.
 func TestWhoSettlesLooksOnce(t *testing.T) {
