@@ -9,13 +9,16 @@ const (
 	// driftPart of the time that has passed is what the monotonic clocks, by which the
 	// slack is measured, may be wrong by: half a percent.
 	driftPart = 200
+	// wallPart of it is what right clocks of hosts gain or lose when nobody sets them:
+	// 500 ppm.
+	wallPart = 2000
 )
 
 // SiteTime follows the stamps of the log (SAFETY, rule 14).
 type SiteTime struct {
 	last time.Time
 	era  uint64
-	// begun is when the first stamp was made.
+	// begun is when the first stamp was made; clocks were right about then.
 	begun time.Time
 	// doubtful: a majority of the voters' clocks has been wrong once.
 	doubtful bool
@@ -43,11 +46,12 @@ func (s *SiteTime) Made(stamp, truth time.Time, most bool) *Violation {
 	if s.begun.IsZero() {
 		s.begun = truth
 	}
-	off := stamp.Sub(truth)
+	off, passed := stamp.Sub(truth), truth.Sub(s.begun)
+	tolerated := timeTolerated + passed/wallPart
 	switch {
-	case off > timeSlack+timeTolerated+truth.Sub(s.begun)/driftPart:
+	case off > timeSlack+timeTolerated+passed/driftPart:
 		return violated(TimeRuns, "it is %s ahead, of its own", off)
-	case !s.doubtful && (off > timeTolerated || most && off < -timeTolerated):
+	case !s.doubtful && (off > tolerated || most && off < -tolerated):
 		return violated(TimeRuns, "it is off by %s, though most clocks are right", off)
 	}
 	return nil

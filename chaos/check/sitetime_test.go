@@ -52,3 +52,15 @@ func TestSiteTimeOfALongRun(t *testing.T) {
 		}
 	}
 }
+
+// Right clocks that nobody sets take site time along, each second a little.
+func TestSiteTimeFollowsClocksThatNobodySets(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for off, want := range map[time.Duration]Rule{40 * time.Second: "", -40 * time.Second: "", time.Minute: TimeRuns, -time.Minute: TimeRuns} {
+		s := &SiteTime{}
+		later := noon.Add(24 * time.Hour)
+		if got := first(s.Made(noon, noon, true), s.Made(later.Add(off), later, true)); got != want {
+			t.Errorf("%s off after a day broke %q, want %q", off, got, want)
+		}
+	}
+}
