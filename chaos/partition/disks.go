@@ -126,8 +126,8 @@ func corrupt(ctx context.Context, s *site, rng *rand.Rand) (fault, error) {
 	return f, flip(replica, rng)
 }
 
-// sureBytes at the beginning of the newest file are read when the log is opened. It may
-// be written over an older one, of which the rest is then.
+// sureBytes at the beginning of the newest file are read when the log is opened: under load
+// they are written at once. It may be written over an older one, of which the rest is then.
 const sureBytes = 4 << 10
 
 // flip one bit in each of a few files below a directory, one of which is the newest that

@@ -50,7 +50,7 @@ func main() {
 	flag.StringVar(&o.keep, "keep", "", "folder for logs and histories of failures")
 	flag.StringVar(&o.only, "only", "", "nemeses, with commas between; default all")
 	flag.DurationVar(&o.length, "for", 20*time.Minute, "how long; 0 writes the report alone")
-	flag.IntVar(&o.count, "count", 1000, "at most so many injections")
+	flag.IntVar(&o.count, "count", 10_000, "at most so many injections")
 	flag.IntVar(&o.hosts, "hosts", 5, "hosts of the site")
 	flag.IntVar(&o.rate, "rate", 200, "operations a second that are tried")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "of all that is drawn")
@@ -106,7 +106,7 @@ func strikeAll(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { stop(); s.load.group.Wait() }()
-	r := &run{site: s, options: o, together: map[string]bool{}}
+	r := &run{site: s, options: o, together: map[string]bool{}, read: map[string]int64{}}
 	bad := 0
 	deadline := time.Now().Add(o.length)
 	broken := 0 // injections in a row that did not come to their end

@@ -40,10 +40,10 @@ const promises = `Promised with each of them: no acknowledged write is lost, the
 count as answers), what is exclusive never runs twice (an outside witness hears every process), no container is restarted and none is ended on a node
 that nothing happened to (what belongs to each node on no node that kept its power; what is exclusive as long as its coordinator stays and writes stand still for
 no more than 1.5 s), writes stand still for 30 s at most and the site is whole within 2 min: every node ready and answering, as many voters as there should
-be, every placement healthy.
+be, every placement healthy, and stays so for 2 s. No agent crashes. Nothing is left out between two injections: what ran when one was over is what the next is judged by.
 
 "Without a write" is the longest time in which none was acknowledged: from the beginning of the fault on where a majority of the voters is left throughout, from
-its end on (†) otherwise. "Whole" counts from its end. An injection before which fewer than 100 operations a second were done is void, and so is one that was not felt where that can be told: a disk that is full, an
+its end on (†) otherwise. "Whole" counts from its end to the beginning of those 2 s. An injection before which fewer than 100 operations a second were done is void, and so is one that was not felt where that can be told: a disk that is full, an
 older binary, bits that have flipped. It counts neither as passed nor as failed.
 
 `

@@ -66,6 +66,20 @@ type run struct {
 	number int
 	// together are the pairs of lives that were told of.
 	together map[string]bool
+	// read is how far the log of each host's agent was read for crashes.
+	read map[string]int64
+	// calm is what the last injection ended with, nil before the first one and after
+	// one that did not come to its end. The next is judged by it: nothing may happen
+	// between the two that is nobody's.
+	calm *calm
+}
+
+// calm is what the site was like once all had been well for rateTime.
+type calm struct {
+	since time.Duration // the beginning of the load
+	runs  map[string]map[string]string
+	epoch string
+	rate  float64
 }
 
 // inject one nemesis and judge what came of it.
@@ -73,23 +87,29 @@ func (r *run) inject(ctx context.Context, n nemesis) injection {
 	r.number++
 	rng := rand.New(rand.NewPCG(r.seed, uint64(r.number)))
 	in := injection{Nemesis: n.name, Seed: r.seed, Number: r.number, Commit: r.commit}
-	before, epoch, err := r.calm(ctx)
 	in.At = time.Now()
-	if err != nil {
-		return r.broken(ctx, in, fmt.Errorf("before it: %w", err))
+	if r.calm == nil {
+		calm, err := r.settle(ctx)
+		if err != nil {
+			return r.broken(ctx, in, fmt.Errorf("before it: %w", err))
+		}
+		r.calm = calm
 	}
-	in.Rate = r.rate(ctx)
-	f, err := r.strike(ctx, n, rng, &in)
+	before := r.calm
+	in.Rate = before.rate
+	f, after, err := r.strike(ctx, n, rng, &in)
 	in.On = f.on
 	if err != nil {
 		return r.broken(ctx, in, err)
 	}
-	after, last, err := r.look(ctx)
+	r.calm = after
+	in.Why = append(in.Why, harmed(forget(before.runs, f), after.runs, f.names(), leases(n, in, before.epoch == after.epoch))...)
+	in.Why = append(in.Why, r.twice()...)
+	crashes, err := r.crashes()
 	if err != nil {
 		return r.broken(ctx, in, err)
 	}
-	in.Why = append(in.Why, harmed(forget(before, f), after, f.names(), leases(n, in, epoch == last))...)
-	in.Why = append(in.Why, r.twice()...)
+	in.Why = append(in.Why, crashes...)
 	ops, err := r.load.next(ctx)
 	in.Ops = len(ops)
 	in.Why = append(in.Why, judge(ops)...)
@@ -115,21 +135,21 @@ func (in injection) unharmed(f fault) injection {
 	return in
 }
 
-// strike, wait, end it, and wait until all is well.
-func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injection) (fault, error) {
+// strike, wait, end it, and wait until all is well and stays so.
+func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injection) (fault, *calm, error) {
 	// Some strike for all of their time in here.
 	begun := r.load.now()
 	f, err := n.begin(ctx, r.site, rng)
 	if err != nil {
-		return f, err
+		return f, nil, err
 	}
 	felt := r.watch(ctx, f.sign)
 	defer func() { in.missed = !felt() }()
 	if err := hosts.Sleep(ctx, f.lasts); err != nil {
-		return f, err
+		return f, nil, err
 	}
 	if err := f.end(ctx); err != nil {
-		return f, err
+		return f, nil, err
 	}
 	ended := r.load.now()
 	in.Lasted = (ended - begun).Seconds()
@@ -143,7 +163,7 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 		return nil
 	})
 	if err != nil {
-		return f, err
+		return f, nil, err
 	}
 	since := ended
 	if n.serves {
@@ -152,11 +172,12 @@ func (r *run) strike(ctx context.Context, n nemesis, rng *rand.Rand, in *injecti
 	stood := r.load.past.standstill(since, again)
 	in.Write = stood.Seconds()
 	in.Why = append(in.Why, late(stood)...)
-	if err := r.whole(ctx); err != nil {
-		return f, err
+	after, err := r.settle(ctx)
+	if err != nil {
+		return f, nil, err
 	}
-	in.Whole = (r.load.now() - ended).Seconds()
-	return f, nil
+	in.Whole = (after.since - ended).Seconds()
+	return f, after, nil
 }
 
 // look at what runs, and at the epoch of the site.
@@ -187,24 +208,27 @@ func late(stood time.Duration) []string {
 	return []string{fmt.Sprintf("no write was acknowledged for %.1f s, %s is promised", stood.Seconds(), writeTime)}
 }
 
-// calm waits until all is well and the load has new registers, and looks at what runs
-// then. It must still be all that should: a node may be counted lost a moment after it was
-// back, and what took its place goes again during the next fault.
-func (r *run) calm(ctx context.Context) (before map[string]map[string]string, epoch string, err error) {
-	err = r.Until(ctx, "the site to stay whole", wholeTime, func(ctx context.Context) error {
+// settle waits until all has been well for rateTime: a node may be counted lost a moment
+// after it was back, and what took its place goes again.
+func (r *run) settle(ctx context.Context) (*calm, error) {
+	var now calm
+	err := r.Until(ctx, "the site to stay whole", wholeTime, func(ctx context.Context) error {
 		if err := r.amiss(ctx); err != nil {
 			return err
 		}
+		now.since = r.load.now()
 		if err := hosts.Sleep(ctx, rateTime); err != nil {
 			return err
 		}
-		var err error
-		if before, epoch, err = r.look(ctx); err != nil {
+		now.rate = r.rate(ctx)
+		if err := r.amiss(ctx); err != nil {
 			return err
 		}
-		return r.miscounted(before)
+		var err error
+		now.runs, now.epoch, err = r.look(ctx)
+		return err
 	})
-	return before, epoch, err
+	return &now, err
 }
 
 // rate of the load now, operations a second.
@@ -215,6 +239,7 @@ func (r *run) rate(context.Context) float64 {
 
 // broken judges the history as far as it goes, and keeps it.
 func (r *run) broken(ctx context.Context, in injection, err error) injection {
+	r.calm = nil
 	ops, failure := r.load.next(ctx)
 	in.Ops, in.Why = len(ops), append(in.Why, judge(ops)...)
 	in = r.kept(in, ops, errors.Join(err, failure))

@@ -219,14 +219,6 @@ func (s *site) amiss(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.miscounted(all); err != nil {
-		return err
-	}
-	return s.answers(ctx)
-}
-
-// miscounted: more or fewer containers run than should.
-func (s *site) miscounted(all map[string]map[string]string) error {
 	running, wanted := 0, copies+len(s.Hosts)+1
 	for _, containers := range all {
 		running += len(containers)
@@ -234,7 +226,7 @@ func (s *site) miscounted(all map[string]map[string]string) error {
 	if running != wanted {
 		return fmt.Errorf("%d containers run, it should be %d", running, wanted)
 	}
-	return nil
+	return s.answers(ctx)
 }
 
 // answers: what every host says, or sends callers on to, is up to date.
