@@ -145,9 +145,11 @@ sim-campaign: ## SEEDS (200) simulated sites for more than an hour each, ten day
 sim-core: ## the consensus core alone, 45 simulated days with one, three and five voters
 	$(GO) run ./chaos/campaign -pace core -last 45
 
+FIRST ?= 1
+LAST  ?= 365
 .PHONY: sim-night
-sim-night: ## a simulated year: 365 sites for a day each, some hours
-	$(GO) run ./chaos/campaign -pace night -last 365 -timeout 4h
+sim-night: ## a simulated year: 365 sites for a day each, some nine hours; in parts with FIRST=n LAST=n
+	$(GO) run ./chaos/campaign -pace night -first $(FIRST) -last $(LAST) -timeout 4h
 
 .PHONY: storage
 storage: ## a small log cut at every byte and with every bit flipped: some 70,000 cases

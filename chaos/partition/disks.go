@@ -137,7 +137,11 @@ func flip(dir string, rng *rand.Rand) error {
 	var files []string
 	newest := -1
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if info, infoErr := entry.Info(); err == nil && infoErr == nil && entry.Type().IsRegular() && info.Size() > 0 {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
 			if filepath.Ext(path) == ".log" {
 				newest = len(files) // they are numbered
 			}

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -76,8 +77,12 @@ func carryOut(ctx context.Context, o options) error {
 		return err
 	}
 	all, failure := readResults(o.results)
-	if failure == nil {
+	switch {
+	case failure != nil:
+	case slices.ContainsFunc(all, func(in injection) bool { return !ofPairs(in) }):
 		failure = os.WriteFile(o.report, []byte(report(all, o)), 0o644)
+	default: // what is published would be less than before
+		fmt.Printf("%s stays as it is: %s has pairs alone; make chaos-report first\n", o.report, o.results)
 	}
 	return errors.Join(err, failure)
 }

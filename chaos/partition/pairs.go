@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 )
 
 // lines are the nemeses of the network; any of them goes with any other one.
@@ -18,6 +19,8 @@ var asking = []string{"replace-voter", "expiry"}
 
 // pairs is their row in the report.
 var pairs = nemesis{name: "two at once", what: "one of the network and another one, with -pairs"}
+
+func ofPairs(in injection) bool { return strings.Contains(in.Nemesis, "+") }
 
 func ofLines(n nemesis) bool { return slices.Contains(lines, n.name) }
 

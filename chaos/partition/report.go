@@ -30,7 +30,7 @@ func report(all []injection, o options) string {
 		of := slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return in.Nemesis != n.name })
 		b.WriteString(row(n, of))
 	}
-	b.WriteString(row(pairs, slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return !strings.Contains(in.Nemesis, "+") })))
+	b.WriteString(row(pairs, slices.DeleteFunc(slices.Clone(all), func(in injection) bool { return !ofPairs(in) })))
 	b.WriteString(failures(all))
 	b.WriteString(notRun)
 	return b.String()

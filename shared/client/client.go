@@ -83,8 +83,10 @@ type Client struct {
 	queue      skerryv1connect.QueueServiceClient
 
 	mu sync.Mutex
-	// base is where requests go until it is forgotten, last where they went.
+	// base is where requests go until it is forgotten, last where they went; voters are
+	// those that it named, who are asked when the nodes that were given are gone.
 	base, last string
+	voters     []string
 	settled    bool
 	// seeking: the next request looks for the coordinator, and stays with base if that
 	// finds nobody. sought is the coordinator's address at the last search; it is looked for
@@ -300,8 +302,11 @@ func (c *Client) search(ctx context.Context) (string, error) {
 	if c.base != "" && c.base != found.address && !found.answer.GetQuorum() {
 		return c.base, nil // that it was slow to answer makes nobody without quorum better
 	}
-	if c.Learned != nil && !c.Direct && len(found.answer.GetVoters()) > 0 {
-		c.Learned(found.answer.GetVoters())
+	if voters := found.answer.GetVoters(); !c.Direct && len(voters) > 0 {
+		c.voters = voters
+		if c.Learned != nil {
+			c.Learned(voters)
+		}
 	}
 	if c.Told != nil && found.answer.GetSiteTime() != nil {
 		c.Told(found.answer.GetSiteTime().AsTime(), found.answer.GetTimeEra())

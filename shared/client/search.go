@@ -34,7 +34,7 @@ const (
 //  4. a node that answers for itself, likewise,
 //
 // and of equals the one that was to be asked first: where requests go, the given addresses in
-// their order, after each of them the voters that it names. One that is silent for
+// their order, after each of them the voters that it names, those that were named last time. One that is silent for
 // askNext has the next one asked beside it, one that fails at once. As soon as there
 // is an answer all others are asked beside each other, or the coordinator alone if
 // one with quorum names it, and what is better has waitBetter to come: anew when
@@ -69,6 +69,11 @@ func newSearch(c *Client) *search {
 	for _, address := range c.addresses {
 		if s.find(address) == nil {
 			s.queue = append(s.queue, &candidate{address: address, given: true})
+		}
+	}
+	for _, address := range c.voters {
+		if s.find(address) == nil {
+			s.queue = append(s.queue, &candidate{address: address})
 		}
 	}
 	return s

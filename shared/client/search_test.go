@@ -405,6 +405,70 @@ func TestWhoIsPassedOnLooksForTheCoordinator(t *testing.T) {
 	asks(2, first)
 }
 
+// Who asks a node for what it says itself, or has heard that nobody knows better, stays.
+func TestWhoStaysThoughAnotherCoordinates(t *testing.T) {
+	for name, begin := range map[string]func(*Client){
+		"directly": func(c *Client) { c.Direct = true },
+		"settled": func(c *Client) {
+			c.passedOn("a:1", "c:1") // whom it would have looked for
+			c.Settle()
+		},
+	} {
+		voter := &node{voter: true, quorum: true, voters: []string{"a:1"}}
+		coordinator := &node{voter: true, quorum: true}
+		_, http := serve(t, map[string]*node{"a:1": voter, "b:1": coordinator})
+		c := New(http, []string{"a:1"})
+		if _, err := c.locate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		looked := voter.located.Load()
+		inOffice(coordinator, voter)
+		begin(c)
+		for range 3 {
+			response, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answered := response.Msg.GetCoordinator(); answered != "a:1" {
+				t.Errorf("%s: %s answered", name, answered)
+			}
+		}
+		if again := voter.located.Load() - looked; again != 0 {
+			t.Errorf("%s: it looked for somebody else %d times", name, again)
+		}
+	}
+}
+
+// The node that was given is gone, and so is the voter that came of it: others were named.
+func TestWhoWasNamedIsAskedWhenTheGivenAreGone(t *testing.T) {
+	site := map[string]*node{"n:1": {}, "a:1": {}, "b:1": {}, "c:1": {}}
+	for _, n := range site {
+		n.voter, n.quorum = true, true
+	}
+	reached, http := serve(t, site)
+	inOffice(site["a:1"], site["b:1"], site["n:1"])
+	c := New(http, []string{"n:1"})
+	asks := func() (string, error) {
+		response, err := c.Site().Status(t.Context(), connect.NewRequest(&skerryv1.StatusRequest{}))
+		if err != nil {
+			return "", err
+		}
+		return response.Msg.GetCoordinator(), nil
+	}
+	for _, step := range []struct{ gone, next, further string }{{"n:1", "a:1", "b:1"}, {"a:1", "b:1", "c:1"}, {"b:1", "c:1", "c:1"}} {
+		if got, err := asks(); err != nil {
+			t.Fatal(got, err)
+		}
+		http.CloseIdleConnections()
+		delete(reached.at, step.gone)
+		inOffice(site[step.next], site[step.further])
+		_, _ = asks() // it may find out only now
+		if got, err := asks(); got != step.next || err != nil {
+			t.Errorf("without %s it asked %q, %v; want %s", step.gone, got, err, step.next)
+		}
+	}
+}
+
 // A coordinator that is out of reach is looked for now and then, not with each request,
 // and the voter that passes them on is kept although nobody else is found.
 func TestACoordinatorOutOfReachIsLookedForNowAndThen(t *testing.T) {
