@@ -121,7 +121,7 @@ test-package: package ## install the deb on a clean Debian root (root)
 
 .PHONY: lint
 lint: $(TOOLS)/staticcheck ## gofmt, vet, staticcheck, import direction and seams
-	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)" || { echo "run gofmt -w on the files above" >&2; exit 1; }
+	@files=$$(gofmt -l $$(git ls-files '*.go')) && test -z "$$files" || { echo "$$files"; echo "run gofmt -w on the files above"; exit 1; } >&2
 	$(GO) vet -tags integration ./...
 	$(TOOLS)/staticcheck -tags integration ./...
 	$(GO) run ./packaging/lint
