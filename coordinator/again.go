@@ -14,6 +14,7 @@ import (
 	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/sitetime"
 )
 
 const (
@@ -38,11 +39,10 @@ func (v *Voter) beginAgain(kept *keptLeaves) error {
 		}
 	}
 	view := v.store.View()
-	term := view.AuditTerm() + 1
+	term, stamp := view.AuditTerm()+1, recoveredAt(view.Stamp(), v.Env.Clock.Now()).Message()
 	outcome := v.store.Apply(view.Index()+1, &sitev1.Entry{
-		RequestId: v.newID(), Principal: v.Again.GetPrincipal(), Term: term, Time: v.Again.GetTime(), TimeEra: view.Stamp().Era,
-		Reference: view.Stamp().Message().GetReference(),
-		Change:    &sitev1.Entry_RecoverSite{RecoverSite: v.Again.GetRecover()},
+		RequestId: v.newID(), Principal: v.Again.GetPrincipal(), Term: term, Time: stamp.GetTime(), TimeEra: stamp.GetEra(), Reference: stamp.GetReference(),
+		Change: &sitev1.Entry_RecoverSite{RecoverSite: v.Again.GetRecover()},
 	})
 	if err := state.Refusal(outcome); err != nil {
 		return err
@@ -54,6 +54,13 @@ func (v *Voter) beginAgain(kept *keptLeaves) error {
 		return err
 	}
 	return consensus.BootstrapAt(v.log, v.RaftID, v.store, v.store.View().Index(), term)
+}
+
+// recoveredAt is site time when the epoch begins. The log has stood still for nobody knows how
+// long: it is what the clock of the only voter says, as far as site time may follow that.
+func recoveredAt(last sitetime.Stamp, wall time.Time) sitetime.Stamp {
+	clock := sitetime.Start(last, 0)
+	return clock.Advance([]time.Time{wall}, 1, 0)
 }
 
 // callAwaited tells nodes that were not heard since the site was recovered where

@@ -2,9 +2,6 @@ package identity
 
 import (
 	"slices"
-	"time"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -18,8 +15,6 @@ type RecoverOptions struct {
 	Trust  []*sitev1.TrustVersion
 	From   *skerryv1.Recovery
 	RaftID uint64
-	// Now is the newest site time in the state.
-	Now time.Time
 	// Keep stores it for the agent: from then on it is done.
 	Keep func(*sitev1.BeginAgain) error
 }
@@ -42,7 +37,7 @@ func (n *Node) Recover(options RecoverOptions) error {
 	}
 	options.From.SiteEpoch = bundle.SiteEpoch() + 1
 	err = options.Keep(&sitev1.BeginAgain{
-		State: options.State, Principal: "spiffe://" + n.Site() + "/node/" + n.Name(), Time: timestamppb.New(options.Now),
+		State: options.State, Principal: "spiffe://" + n.Site() + "/node/" + n.Name(),
 		Recover: &sitev1.RecoverSite{
 			Version: version, Node: &skerryv1.Node{Name: n.Name(), RaftId: options.RaftID}, From: options.From,
 		},

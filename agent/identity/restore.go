@@ -122,7 +122,7 @@ func (r *restoring) begin() (*sitev1.BeginAgain, error) {
 		return nil, err
 	}
 	again := &sitev1.BeginAgain{
-		State: r.Content.GetState(), Principal: "spiffe://" + r.bundle.Site() + "/node/" + node.GetName(), Time: r.State.GetTime(),
+		State: r.Content.GetState(), Principal: "spiffe://" + r.bundle.Site() + "/node/" + node.GetName(),
 		Recover: &sitev1.RecoverSite{Version: version, Node: node, Fresh: true, From: r.From, Wraps: wraps},
 	}
 	r.From.SiteEpoch = bundle.SiteEpoch()

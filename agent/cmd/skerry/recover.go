@@ -164,7 +164,7 @@ What others had acknowledged and did not get here is lost.
 		return err
 	}
 	err = s.node.Recover(identity.RecoverOptions{
-		State: s.found.State, Trust: view.Trust(), RaftID: view.RaftIDAfter(), Now: view.Time().AsTime(),
+		State: s.found.State, Trust: view.Trust(), RaftID: view.RaftIDAfter(),
 		From: &skerryv1.Recovery{How: "recover", Index: view.Index(), StateTime: view.Time()},
 		Keep: func(again *sitev1.BeginAgain) error {
 			if err := s.found.KeepAudit(filepath.Join(s.stateDir, "audit"), s.logger); err != nil {

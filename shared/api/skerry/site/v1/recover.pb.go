@@ -11,7 +11,6 @@ package sitev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "skerry.dev/shared/api/skerry/v1"
 	sync "sync"
@@ -32,9 +31,7 @@ type BeginAgain struct {
 	State   []byte       `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	Recover *RecoverSite `protobuf:"bytes,2,opt,name=recover,proto3" json:"recover,omitempty"`
 	// SPIFFE ID of the node on which it was done.
-	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
-	// Site time of the entry.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Principal     string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -88,13 +85,6 @@ func (x *BeginAgain) GetPrincipal() string {
 		return x.Principal
 	}
 	return ""
-}
-
-func (x *BeginAgain) GetTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Time
-	}
-	return nil
 }
 
 // RecoverSite begins a site epoch with one voter. What the other nodes run is
@@ -238,13 +228,12 @@ var File_skerry_site_v1_recover_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_recover_proto_rawDesc = "" +
 	"\n" +
-	"\x1cskerry/site/v1/recover.proto\x12\x0eskerry.site.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\"\xa7\x01\n" +
+	"\x1cskerry/site/v1/recover.proto\x12\x0eskerry.site.v1\x1a\x1bskerry/site/v1/secret.proto\x1a\x1askerry/site/v1/trust.proto\x1a\x18skerry/v1/recovery.proto\x1a\x18skerry/v1/resource.proto\"}\n" +
 	"\n" +
 	"BeginAgain\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\fR\x05state\x125\n" +
 	"\arecover\x18\x02 \x01(\v2\x1b.skerry.site.v1.RecoverSiteR\arecover\x12\x1c\n" +
-	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xde\x01\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipalJ\x04\b\x04\x10\x05\"\xde\x01\n" +
 	"\vRecoverSite\x126\n" +
 	"\aversion\x18\x01 \x01(\v2\x1c.skerry.site.v1.TrustVersionR\aversion\x12#\n" +
 	"\x04node\x18\x02 \x01(\v2\x0f.skerry.v1.NodeR\x04node\x12\x14\n" +
@@ -271,29 +260,27 @@ func file_skerry_site_v1_recover_proto_rawDescGZIP() []byte {
 
 var file_skerry_site_v1_recover_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_skerry_site_v1_recover_proto_goTypes = []any{
-	(*BeginAgain)(nil),            // 0: skerry.site.v1.BeginAgain
-	(*RecoverSite)(nil),           // 1: skerry.site.v1.RecoverSite
-	(*AdoptNode)(nil),             // 2: skerry.site.v1.AdoptNode
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*TrustVersion)(nil),          // 4: skerry.site.v1.TrustVersion
-	(*v1.Node)(nil),               // 5: skerry.v1.Node
-	(*v1.Recovery)(nil),           // 6: skerry.v1.Recovery
-	(*VersionedWrap)(nil),         // 7: skerry.site.v1.VersionedWrap
-	(*v1.Placement)(nil),          // 8: skerry.v1.Placement
+	(*BeginAgain)(nil),    // 0: skerry.site.v1.BeginAgain
+	(*RecoverSite)(nil),   // 1: skerry.site.v1.RecoverSite
+	(*AdoptNode)(nil),     // 2: skerry.site.v1.AdoptNode
+	(*TrustVersion)(nil),  // 3: skerry.site.v1.TrustVersion
+	(*v1.Node)(nil),       // 4: skerry.v1.Node
+	(*v1.Recovery)(nil),   // 5: skerry.v1.Recovery
+	(*VersionedWrap)(nil), // 6: skerry.site.v1.VersionedWrap
+	(*v1.Placement)(nil),  // 7: skerry.v1.Placement
 }
 var file_skerry_site_v1_recover_proto_depIdxs = []int32{
 	1, // 0: skerry.site.v1.BeginAgain.recover:type_name -> skerry.site.v1.RecoverSite
-	3, // 1: skerry.site.v1.BeginAgain.time:type_name -> google.protobuf.Timestamp
-	4, // 2: skerry.site.v1.RecoverSite.version:type_name -> skerry.site.v1.TrustVersion
-	5, // 3: skerry.site.v1.RecoverSite.node:type_name -> skerry.v1.Node
-	6, // 4: skerry.site.v1.RecoverSite.from:type_name -> skerry.v1.Recovery
-	7, // 5: skerry.site.v1.RecoverSite.wraps:type_name -> skerry.site.v1.VersionedWrap
-	8, // 6: skerry.site.v1.AdoptNode.placements:type_name -> skerry.v1.Placement
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3, // 1: skerry.site.v1.RecoverSite.version:type_name -> skerry.site.v1.TrustVersion
+	4, // 2: skerry.site.v1.RecoverSite.node:type_name -> skerry.v1.Node
+	5, // 3: skerry.site.v1.RecoverSite.from:type_name -> skerry.v1.Recovery
+	6, // 4: skerry.site.v1.RecoverSite.wraps:type_name -> skerry.site.v1.VersionedWrap
+	7, // 5: skerry.site.v1.AdoptNode.placements:type_name -> skerry.v1.Placement
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_skerry_site_v1_recover_proto_init() }
