@@ -13,6 +13,7 @@ import (
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/problem"
 )
 
@@ -330,5 +331,17 @@ func TestWithoutQuorumTheNodeTellsHowItsOwnPlacementsAre(t *testing.T) {
 	}
 	if s.store.View().Index() != index || s.store.View().Placement("shop", "till-1").GetStatus().GetMessage() != "" {
 		t.Error("the state itself has changed")
+	}
+}
+
+// What is exclusive and was stopped there is not out of sight until the log hears of it.
+func TestWithoutQuorumWhatALeaseStoppedIsStillShown(t *testing.T) {
+	s := newAPISite(t)
+	mia := operator("mia")
+	s.runsTillUnder("n1", &skerryv1.Partition{Mode: manifest.Exclusive, Lease: "10s"})
+	s.own = []*sitev1.PlacementReport{{Project: "shop", Placement: "till-1", Lapsed: true, Gone: true}}
+	s.away.Store(&consensus.Status{ID: 1, SinceContact: 3 * time.Second})
+	if told := fmt.Sprint(s.call(&mia, get, `{"kind":"Placement","name":"till-1","project":"shop"}`).body); !strings.Contains(told, "its lease has ended") {
+		t.Errorf("it tells %s", told)
 	}
 }

@@ -43,12 +43,27 @@ func (s *Server) withOwn(view *state.View) *state.View {
 	if s.Own == nil {
 		return view
 	}
-	own := &sitev1.NodeReport{Node: s.Node, Placements: s.Own()}
+	own := &sitev1.NodeReport{Node: s.Node}
+	for _, report := range s.Own() {
+		own.Placements = append(own.Placements, stillThere(view, report))
+	}
 	fork, now := s.Store.Fork(), s.SiteTime.Read().Message()
 	fork.Apply(view.Index()+1, &sitev1.Entry{
 		Time: now.GetTime(), Reference: now.GetReference(), TimeEra: now.GetEra(), Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{own}}},
 	})
 	return fork.View()
+}
+
+// stillThere shows a placement that its lease has ended. To the log it is gone with the report;
+// who asks here wants to know what became of it.
+func stillThere(view *state.View, report *sitev1.PlacementReport) *sitev1.PlacementReport {
+	if !report.GetLapsed() || !report.GetGone() {
+		return report
+	}
+	before := view.Placement(report.GetProject(), report.GetPlacement()).GetStatus()
+	return &sitev1.PlacementReport{Project: report.GetProject(), Placement: report.GetPlacement(), Lapsed: true, Status: &skerryv1.PlacementStatus{
+		Phase: skerryv1.Phase_PHASE_STOPPED, Revision: before.GetRevision(), Message: "it was stopped: its lease has ended, and no coordinator is in reach to renew it",
+	}}
 }
 
 func (s *Server) freshness(view *state.View, fresh bool) *skerryv1.Freshness {

@@ -69,9 +69,14 @@ func serve(t *testing.T, handler http.Handler) *httptest.Server {
 // runsTill binds the placement till-1, whose workload has the label tier, to a node.
 func (s *apiSite) runsTill(node string) {
 	s.t.Helper()
+	s.runsTillUnder(node, nil)
+}
+
+func (s *apiSite) runsTillUnder(node string, partition *skerryv1.Partition) {
+	s.t.Helper()
 	s.twoProjects()
 	till := func(labels map[string]string) *skerryv1.Workload {
-		return &skerryv1.Workload{Name: "till", Project: "shop", Container: &skerryv1.Container{Image: "site.local/web:1"}, Labels: labels}
+		return &skerryv1.Workload{Name: "till", Project: "shop", Container: &skerryv1.Container{Image: "site.local/web:1"}, Labels: labels, Partition: partition}
 	}
 	s.commit(&sitev1.Entry{Change: &sitev1.Entry_StatusBatch{StatusBatch: &sitev1.StatusBatch{Reports: []*sitev1.NodeReport{
 		{Node: node, Facts: &sitev1.NodeFacts{Address: node + ":7600", Capacity: &skerryv1.Capacity{CpuMilli: 4000, MemoryBytes: 1 << 32}}},

@@ -235,7 +235,8 @@ func (s site) Events(ctx context.Context, req *connect.Request[skerryv1.EventsRe
 	limit = min(limit, maxEvents)
 	after := req.Msg.GetAfter()
 	changed := s.Store.Changed()
-	view, freshness := s.read(ctx, false)
+	_, freshness := s.read(ctx, false)
+	view := s.Store.View() // what this node knows by itself is no event before the log has its time
 	call := guard.From(ctx)
 	for {
 		call.Renew()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"skerry.dev/certs"
@@ -26,6 +27,7 @@ import (
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/api/skerry/v1/skerryv1connect"
 	"skerry.dev/shared/env"
+	"skerry.dev/shared/manifest"
 	"skerry.dev/shared/sitetime"
 )
 
@@ -153,7 +155,7 @@ func TestPastEventsOfAVoterThatMayBeBehindAreMarked(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	stale := func() bool {
+	last := func() *skerryv1.EventsResponse {
 		t.Helper()
 		stream, err := skerryv1connect.NewSiteServiceClient(server.Client(), server.URL).
 			Events(t.Context(), connect.NewRequest(&skerryv1.EventsRequest{Limit: 1}))
@@ -164,8 +166,9 @@ func TestPastEventsOfAVoterThatMayBeBehindAreMarked(t *testing.T) {
 		if !stream.Receive() {
 			t.Fatal("there is no event: ", stream.Err())
 		}
-		return stream.Msg().GetFreshness().GetStale()
+		return stream.Msg()
 	}
+	stale := func() bool { return last().GetFreshness().GetStale() }
 	if stale() {
 		t.Error("what the coordinator says is marked stale")
 	}
@@ -173,5 +176,13 @@ func TestPastEventsOfAVoterThatMayBeBehindAreMarked(t *testing.T) {
 	s.away.Store(&consensus.Status{Term: 2, Leader: 7, HasQuorum: true})
 	if !stale() {
 		t.Error("what a voter says that may be behind is not marked stale")
+	}
+	// What the node would tell the log is no event yet: nobody has said when it was.
+	s.runsTillUnder("n1", &skerryv1.Partition{Mode: manifest.Exclusive, Lease: "10s"})
+	s.away.Store(&consensus.Status{ID: 1, SinceContact: 3 * time.Second})
+	before := last().GetEvent()
+	s.own = []*sitev1.PlacementReport{{Project: "shop", Placement: "till-1", Lapsed: true, Gone: true}}
+	if event := last().GetEvent(); !proto.Equal(event, before) {
+		t.Errorf("it tells of %v", event)
 	}
 }
