@@ -59,6 +59,19 @@ func settledWithout(t *testing.T, r *Rig, evicted *Host) {
 	})
 }
 
+// awaitGossipKeys waits until those who were evicted know no gossip key any
+// more: until then one of them may still be heard.
+func awaitGossipKeys(t *testing.T, r *Rig, rotated int) {
+	t.Helper()
+	await(t, r, "a gossip key that those evicted do not know", patience, func(ctx context.Context) error {
+		events, err := r.Skerry(ctx, nil, "events")
+		if err == nil && strings.Count(events, "GossipKeyRotated") < rotated {
+			err = errors.New("the old one is not gone")
+		}
+		return err
+	})
+}
+
 func TestEvictedNodesAreOutEverywhereWithinSeconds(t *testing.T) {
 	r := newSite(t, 4, 4)
 	leader, other, err := r.Coordinator(t.Context())
@@ -85,13 +98,7 @@ func TestEvictedNodesAreOutEverywhereWithinSeconds(t *testing.T) {
 		settledWithout(t, r, evicted)
 		awaitHealthyOff(t, r, "web", 4, evicted)
 		rotated++
-		await(t, r, "a gossip key that it does not know", patience, func(ctx context.Context) error {
-			events, err := r.Skerry(ctx, nil, "events")
-			if err == nil && strings.Count(events, "GossipKeyRotated") < rotated {
-				err = errors.New("the old one is not gone")
-			}
-			return err
-		})
+		awaitGossipKeys(t, r, rotated)
 		// Also after a restart it has no part in anything.
 		if err := evicted.StopAgent(); err != nil {
 			t.Fatal(err)
@@ -121,6 +128,7 @@ func TestNodeThatWasEvictedWhileItWasCutOffLearnsOfItBeforeItGossips(t *testing.
 	awaitHealthyOff(t, r, "web", 4, cut)
 	skerry(t, r, nil, "node", "evict", cut.Name, "--yes")
 	settledWithout(t, r, cut)
+	awaitGossipKeys(t, r, 1)
 	before := map[string]int{}
 	for _, h := range rest {
 		before[h.Name] = strings.Count(logOf(t, h), "pool: member joined\" node="+cut.Name)
