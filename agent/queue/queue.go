@@ -115,6 +115,10 @@ func (q *Queue) Add(signed *skerryv1.SignedChange) error {
 		}
 		return problem.New(problem.Conflict, "change", "its ID was used for another change").WithField("requestId")
 	}
+	shown := deferred.Shown(change, q.node)
+	if err := q.free(shown); err != nil {
+		return err
+	}
 	if len(q.waiting) >= maxWaiting || q.size+len(encoded) > maxBytes {
 		return problem.New(problem.Exhausted, "queue", "%d changes wait on %s, which is all that it keeps", len(q.waiting), q.node).
 			WithHint("withdraw some (skerry get queued, skerry delete queued ID), or bring it into reach of the coordinator")
@@ -122,8 +126,23 @@ func (q *Queue) Add(signed *skerryv1.SignedChange) error {
 	if err := q.seal.WriteFile(q.files, q.path(change.GetRequestId()), encoded); err != nil {
 		return problem.New(problem.Internal, "queue", "%s cannot keep it: %w", q.node, err).WithHint("is the disk full?")
 	}
-	q.waiting = append(q.waiting, &item{signed: signed, shown: deferred.Shown(change, q.node), size: len(encoded)})
+	q.waiting = append(q.waiting, &item{signed: signed, shown: shown, size: len(encoded)})
 	q.size += len(encoded)
+	return nil
+}
+
+// free refuses a second change of one thing: when the first is made, what the second
+// knew is old, and it would be refused after its operator has gone home. It needs mu.
+func (q *Queue) free(shown *skerryv1.QueuedChange) error {
+	for _, waiting := range q.waiting {
+		for _, resource := range waiting.shown.GetResources() {
+			if slices.Contains(shown.GetResources(), resource) {
+				return problem.New(problem.Conflict, resource, "a change of it waits on %s already, as %s: of two the older would be made and the newer refused",
+					q.node, waiting.shown.GetRequestId()).
+					WithHint("withdraw that one first (skerry delete queued %s), or wait until it is made", waiting.shown.GetRequestId())
+			}
+		}
+	}
 	return nil
 }
 

@@ -104,11 +104,31 @@ func TestADamagedChangeIsNamedAndNotMade(t *testing.T) {
 	}
 }
 
+func TestOneThingHasOneChangeThatWaits(t *testing.T) {
+	q, _ := open(t, t.TempDir())
+	if err := q.Add(deleting(t, 1, "web")); err != nil {
+		t.Fatal(err)
+	}
+	err := q.Add(deleting(t, 2, "web"))
+	if problem.KindOf(err) != problem.Conflict || !strings.Contains(fmt.Sprint(err), "Workload/default/web") || !strings.Contains(fmt.Sprint(err), "0001") || ids(q) != "0001" {
+		t.Errorf("a second change of it gave %v; %q wait", err, ids(q))
+	}
+	if err := q.Add(deleting(t, 3, "shop")); err != nil {
+		t.Error(err)
+	}
+	if err := q.Withdraw("0001"); err != nil {
+		t.Error(err)
+	}
+	if err := q.Add(deleting(t, 4, "web")); err != nil || ids(q) != "0003 0004" {
+		t.Errorf("after it was withdrawn: %v; %q wait", err, ids(q))
+	}
+}
+
 func TestWhatIsBeingSentCannotBeWithdrawn(t *testing.T) {
 	dir := t.TempDir()
 	q, _ := open(t, dir)
 	for at := range int64(3) {
-		if err := q.Add(deleting(t, at, "web")); err != nil {
+		if err := q.Add(deleting(t, at, fmt.Sprintf("web-%d", at))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +156,7 @@ func TestWhatIsBeingSentCannotBeWithdrawn(t *testing.T) {
 func TestTheQueueIsBounded(t *testing.T) {
 	q, _ := open(t, t.TempDir())
 	for at := range int64(maxWaiting) {
-		if err := q.Add(deleting(t, at, "web")); err != nil {
+		if err := q.Add(deleting(t, at, fmt.Sprintf("web-%d", at))); err != nil {
 			t.Fatal(err)
 		}
 	}
