@@ -63,9 +63,9 @@ func (l leaseService) leaseOf(view *state.View, granted Granted, p *skerryv1.Pla
 		found.ReplacedNext = false
 		found.Summary = fmt.Sprintf("%s may run it %s", p.GetNode(), untilReplaced(view, p))
 	case found.ReplacedNext && left > 0:
-		found.Summary = fmt.Sprintf("%s is lost and may run it for another %s; then another one takes its place", p.GetNode(), tenths(left))
+		found.Summary = fmt.Sprintf("%s is lost and may run it for another %s; %s", p.GetNode(), tenths(left), thenReplaced)
 	case found.ReplacedNext:
-		found.Summary = fmt.Sprintf("%s is lost, and its lease has ended: another one takes its place", p.GetNode())
+		found.Summary = fmt.Sprintf("%s is lost, and its lease has ended: another one takes its place when what was lost is replaced", p.GetNode())
 	case mine:
 		found.Summary = fmt.Sprintf("held by %s, ends in %s unless renewed", p.GetNode(), tenths(left))
 	case p.GetStatus().GetMessage() != "":
@@ -83,12 +83,16 @@ func isAwaited(view *state.View, p *skerryv1.Placement) bool {
 	return node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && !view.Adopted(node)
 }
 
+// thenReplaced says no time: replacing may be held back for longer than a lease
+// lasts, of which status tells once for all that wait.
+const thenReplaced = "another one takes its place when that is over and what was lost is replaced"
+
 // untilReplaced says until when what is exclusive may run on its node, which is lost.
 func untilReplaced(view *state.View, p *skerryv1.Placement) string {
 	if isAwaited(view, p) {
 		return fmt.Sprintf("until that node is heard, which it was not since the site was recovered, or somebody says that it is off: skerry node confirm-off %s", p.GetNode())
 	}
-	return fmt.Sprintf("until its lease of %s has ended; then another one takes its place", p.GetSpec().GetPartition().GetLease())
+	return fmt.Sprintf("until its lease of %s has ended at the latest; %s", p.GetSpec().GetPartition().GetLease(), thenReplaced)
 }
 
 func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }

@@ -55,7 +55,7 @@ func TestWhatIsExclusiveOnANodeThatWasNotHeardSinceARecovery(t *testing.T) {
 		nodeIsGone bool
 	}{
 		{heard: 1, want: "skerry node confirm-off n2", not: "another one takes its place"},
-		{heard: 2, want: "another one takes its place", not: "confirm-off", replaced: true},
+		{heard: 2, want: "is replaced", not: "confirm-off", replaced: true},
 		{heard: 1, nodeIsGone: true, want: "another one takes its place", not: "confirm-off", replaced: true},
 	} {
 		node := &skerryv1.Node{Name: "n2", State: skerryv1.NodeState_NODE_STATE_LOST, SiteEpoch: test.heard}
