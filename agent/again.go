@@ -13,6 +13,7 @@ import (
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/ledger"
 	"skerry.dev/agent/reconcile"
+	"skerry.dev/certs"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
@@ -99,7 +100,8 @@ func (r *replicas) setEpochAside(id uint64, init *sitev1.InitSite) error {
 }
 
 // fenced is the ledger for orders: those of a site epoch before the one that this
-// node has learned of are refused (SAFETY, rule 4).
+// node has learned of are refused, and those of one that began apart from it (SAFETY,
+// rule 4).
 type fenced struct {
 	*ledger.Ledger
 	identity *identity.Node
@@ -113,17 +115,21 @@ func (f fenced) Accept(orders *sitev1.Assignments) error {
 		return problem.New(problem.Conflict, "orders", "they are of site epoch %d, and the site was recovered: it is in %d",
 			orders.GetOrder().GetSiteEpoch(), epoch)
 	}
+	if err := f.identity.UpdateTrust(orders.GetTrust()); errors.Is(err, certs.ErrForked) {
+		return problem.New(problem.Conflict, "orders", "they are not of the site that this node belongs to: %w", err)
+	}
 	return f.Ledger.Accept(orders)
 }
 
 // Holdings implements session.Ledger: what this node runs by orders of an earlier
 // site epoch; nil when there was none since.
 func (f fenced) Holdings() *sitev1.Holdings {
-	orders, epoch := f.Current(), f.identity.Bundle().SiteEpoch()
+	orders, bundle := f.Current(), f.identity.Bundle()
+	epoch := bundle.SiteEpoch()
 	if orders.GetOrder().GetSiteEpoch() >= epoch || epoch <= 1 {
 		return nil
 	}
-	holdings := &sitev1.Holdings{SiteEpoch: epoch}
+	holdings := &sitev1.Holdings{SiteEpoch: epoch, Recovery: bundle.RecoverID()}
 	for _, p := range orders.GetPlacements() {
 		if p.GetMigration() == nil || f.isHere(reconcile.InstanceID(p.GetProject(), p.GetName())) {
 			holdings.Placements = append(holdings.Placements, p)
@@ -136,22 +142,28 @@ func (f fenced) Holdings() *sitev1.Holdings {
 type recoveries struct{ *Agent }
 
 // Recovered learns of a site epoch from the chain of trust, and turns to its
-// coordinator.
-func (r recoveries) Recovered(ctx context.Context, siteEpoch uint64, address string) {
-	if r.ledger.Current().GetOrder().GetSiteEpoch() >= siteEpoch {
-		return
-	}
-	if r.identity.Bundle().SiteEpoch() < siteEpoch {
+// coordinator. Those that began apart from each other may have the same number: what a
+// caller claims only its chain proves, and a fork that was proved is not fetched again.
+func (r recoveries) Recovered(ctx context.Context, siteEpoch uint64, recovery []byte, address string) {
+	if !r.follows(siteEpoch, recovery) && !r.identity.IsFork(recovery) {
 		r.askWhy(ctx, address)
 	}
-	if r.identity.Bundle().SiteEpoch() >= siteEpoch {
+	if r.follows(siteEpoch, recovery) && r.ledger.Current().GetOrder().GetSiteEpoch() < siteEpoch {
 		r.session.Try(address)
 	}
 }
 
+// follows tells whether this node believes a site epoch. Older versions tell its
+// number alone.
+func (r recoveries) follows(siteEpoch uint64, recovery []byte) bool {
+	bundle := r.identity.Bundle()
+	return bundle.SiteEpoch() >= siteEpoch && (len(recovery) == 0 || bundle.Recovered(recovery))
+}
+
 // Position of this node's replica.
 func (r recoveries) Position(ctx context.Context) *sitev1.PingResponse {
-	response := &sitev1.PingResponse{SiteEpoch: r.identity.Bundle().SiteEpoch()}
+	bundle := r.identity.Bundle()
+	response := &sitev1.PingResponse{SiteEpoch: bundle.SiteEpoch(), Recovery: bundle.RecoverID()}
 	if active := r.replicas.active(); active != nil {
 		response.LastTerm, response.LastIndex, response.Quorum = active.Position(ctx)
 	}

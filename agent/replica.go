@@ -82,7 +82,11 @@ type VoterOptions struct {
 	// Queue keeps changes while no coordinator is in reach.
 	Queue deferred.Queue
 	// Own are the placements of this node, as they are now.
-	Own    func() []*sitev1.PlacementReport
+	Own func() []*sitev1.PlacementReport
+	// Recovered tells this node of the site epoch that another one believes, by the
+	// ID of its recovery, and where that one answers.
+	Recovered func(ctx context.Context, siteEpoch uint64, recovery []byte, address string)
+
 	Env    env.System
 	Logger *slog.Logger
 }
@@ -292,7 +296,8 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		AuditDir: filepath.Join(r.Config.StateDir, auditDir), AuditKey: auditKey,
 		Peers:  func() []*sitev1.Peer { return r.ledger.Current().GetPeers() },
 		Dialer: r.dialer, Images: r.shelf, Authority: r.identity.Authority, JwtSigner: r.identity.JwtSigner, Recipient: r.recipient,
-		SiteTime: r.identity.SiteTime(), Queue: r.queue, Own: r.supervisor.Reports, Env: r.Env, Logger: r.Logger,
+		SiteTime: r.identity.SiteTime(), Queue: r.queue, Own: r.supervisor.Reports, Recovered: recoveries{r.Agent}.Recovered,
+		Env: r.Env, Logger: r.Logger,
 	})
 	if errors.Is(err, ErrUntrusted) {
 		return r.giveUp(ctx, id, dir, init, err)

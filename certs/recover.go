@@ -22,7 +22,17 @@ var ErrForked = errors.New("the site was recovered twice, apart from each other"
 func (b *Bundle) SiteEpoch() uint64 { return b.siteEpoch }
 
 // RecoverID tells the last recovery from others; nil when there was none.
-func (b *Bundle) RecoverID() []byte { return b.recovered }
+func (b *Bundle) RecoverID() []byte {
+	if len(b.recovered) == 0 {
+		return nil
+	}
+	return b.recovered[len(b.recovered)-1]
+}
+
+// Recovered tells whether the chain has the record of a recovery with this ID.
+func (b *Bundle) Recovered(id []byte) bool {
+	return slices.ContainsFunc(b.recovered, func(known []byte) bool { return bytes.Equal(known, id) })
+}
 
 // begin takes in what a version says of a recovery.
 func (b *Bundle) begin(before *Bundle, record *sitev1.RecoverRecord) error {
@@ -36,7 +46,7 @@ func (b *Bundle) begin(before *Bundle, record *sitev1.RecoverRecord) error {
 	if before == nil || record.GetSiteEpoch() != before.siteEpoch+1 || len(record.GetId()) != recoverIDSize {
 		return fmt.Errorf("its record of a recovery begins site epoch %d after %d", record.GetSiteEpoch(), b.siteEpoch)
 	}
-	b.siteEpoch, b.recovered = record.GetSiteEpoch(), record.GetId()
+	b.siteEpoch, b.recovered = record.GetSiteEpoch(), append(slices.Clip(b.recovered), record.GetId())
 	return nil
 }
 
@@ -47,7 +57,8 @@ func (b *Bundle) begin(before *Bundle, record *sitev1.RecoverRecord) error {
 // recovery left behind. Its signer must count by all that is known, so that
 // who was evicted meanwhile recovers nothing.
 //
-// What was recovered on both sides is a fork: nothing merges.
+// What was recovered on both sides is a fork: nothing merges. With ErrForked comes
+// the bundle of the other chain.
 func (b *Bundle) Continue(known, part []*sitev1.TrustVersion) ([]*sitev1.TrustVersion, *Bundle, error) {
 	if len(part) == 0 {
 		return known, b, nil
@@ -98,7 +109,7 @@ func (b *Bundle) branch(known, other []*sitev1.TrustVersion) ([]*sitev1.TrustVer
 	}
 	switch {
 	case ours != nil && theirs != nil:
-		return nil, nil, refuse("%w: site epoch %d is %x here and %x there", ErrForked, ours.GetSiteEpoch(), ours.GetId()[:4], theirs.GetId()[:4])
+		return nil, next, refuse("%w: site epoch %d is %x here and %x there", ErrForked, ours.GetSiteEpoch(), ours.GetId()[:4], theirs.GetId()[:4])
 	case theirs == nil && ours != nil:
 		return known, b, nil // what the recovery left behind
 	case theirs == nil || !beginsWith(other[same], theirs):

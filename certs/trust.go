@@ -34,10 +34,9 @@ type Bundle struct {
 	// revoked maps fingerprints of keys to the subjects that had them.
 	revoked map[string]string
 	timeEra uint64
-	// siteEpoch counts the recoveries of the site, from 1; recovered is the ID of
-	// the last one.
+	// siteEpoch counts the recoveries of the site, from 1; recovered are their IDs.
 	siteEpoch uint64
-	recovered []byte
+	recovered [][]byte
 	jwtKeys   []*sitev1.JwtKey
 	// jwtPublic maps IDs of jwtKeys to the keys.
 	jwtPublic map[string]*ecdsa.PublicKey

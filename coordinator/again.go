@@ -64,7 +64,8 @@ func recoveredAt(last sitetime.Stamp, wall time.Time) sitetime.Stamp {
 }
 
 // callAwaited tells nodes that were not heard since the site was recovered where
-// its coordinator answers. The node that began the site epoch does so too when it
+// its coordinator answers, and hears what they believe: they may have been recovered
+// apart from this one. The node that began the site epoch does so too when it
 // does not coordinate any more: its SVID hangs on a CA that they know.
 func (v *Voter) callAwaited(ctx context.Context) error {
 	for {
@@ -90,11 +91,15 @@ func (v *Voter) tellWhere(ctx context.Context, view *state.View, node *skerryv1.
 	defer cancel()
 	client := v.Dialer.HTTPClient(mtls.Peer, mtls.ExpectNode(node.GetName()))
 	defer client.CloseIdleConnections()
-	_, err := sitev1connect.NewPeerServiceClient(client, "https://"+node.GetAddress()).Ping(ctx, connect.NewRequest(&sitev1.PingRequest{
-		SiteEpoch: view.SiteEpoch(), Address: view.Node(v.Node).GetAddress(),
+	answer, err := sitev1connect.NewPeerServiceClient(client, "https://"+node.GetAddress()).Ping(ctx, connect.NewRequest(&sitev1.PingRequest{
+		SiteEpoch: view.SiteEpoch(), Address: view.Node(v.Node).GetAddress(), Recovery: view.RecoverID(),
 	}))
 	if err != nil {
 		v.Logger.Debug("a node was not told that the site was recovered", "node", node.GetName(), "error", err)
+		return
+	}
+	if theirs := answer.Msg.GetRecovery(); len(theirs) > 0 {
+		v.Recovered(ctx, answer.Msg.GetSiteEpoch(), theirs, node.GetAddress())
 	}
 }
 

@@ -94,6 +94,9 @@ type Config struct {
 	Queue deferred.Queue
 	// Own are the placements that this node holds, as they are now; nil for none.
 	Own func() []*sitev1.PlacementReport
+	// Recovered tells this node of the site epoch that another one believes, by the
+	// ID of its recovery, and where that one answers.
+	Recovered func(ctx context.Context, siteEpoch uint64, recovery []byte, address string)
 }
 
 // Voter is a replica of the log and, while it is elected, the coordinator.

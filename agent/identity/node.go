@@ -6,6 +6,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,10 @@ const (
 )
 
 const dirPerm, filePerm = 0o700, 0o600
+
+// maxForks are remembered, the newest: so many parts of a site that were recovered
+// apart from each other are told without being asked again.
+const maxForks = 16
 
 // ErrNone says that this machine belongs to no site yet.
 var ErrNone = errors.New("this machine belongs to no site yet")
@@ -75,8 +81,10 @@ type Node struct {
 	jwt        jwtKeys
 	records    func(certs.Peer) bool
 	changed    chan struct{}
-	// forked says that the site was recovered twice; empty when it was not.
+	// forked says that the site was recovered twice; empty when it was not. forks are
+	// the last recoveries of the chains that showed it.
 	forked string
+	forks  [][]byte
 }
 
 // Dir is where the identity of the agent with this state directory is.
@@ -223,9 +231,7 @@ func (n *Node) UpdateTrust(chain []*sitev1.TrustVersion) error {
 	known := n.Bundle()
 	chain, bundle, err := known.Continue(n.Trust(), chain)
 	if errors.Is(err, certs.ErrForked) {
-		n.mu.Lock()
-		n.forked = err.Error()
-		n.mu.Unlock()
+		n.metFork(bundle.RecoverID(), err)
 	}
 	if err != nil || bundle == known {
 		return err
@@ -248,6 +254,24 @@ func (n *Node) Forked() string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.forked
+}
+
+func (n *Node) metFork(recovery []byte, why error) {
+	known := n.IsFork(recovery)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forked = why.Error()
+	if !known {
+		n.forks = append(n.forks[max(0, len(n.forks)-maxForks+1):], recovery)
+	}
+}
+
+// IsFork tells whether a chain of trust whose last recovery has this ID was met, and
+// was recovered apart from what this node believes.
+func (n *Node) IsFork(recovery []byte) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.ContainsFunc(n.forks, func(known []byte) bool { return bytes.Equal(known, recovery) })
 }
 
 // TrustChanged is closed when the chain of trust has grown.

@@ -32,6 +32,16 @@ func TestANodeLearnsOfARecoveryFromWhoeverAnswers(t *testing.T) {
 			return chain
 		}, 2},
 		{"it knows of another recovery", func(n *Node) []*sitev1.TrustVersion { return recoveredBy(t, n, 7) }, 2},
+		{"it knows of two others", func(n *Node) []*sitev1.TrustVersion {
+			chain := recoveredBy(t, n, 7)
+			next, err := certs.ExtendTrust(chain[len(chain)-1], n.Authority(), certs.TrustChange{
+				Recover: &sitev1.RecoverRecord{SiteEpoch: 3, Id: bytes.Repeat([]byte{8}, 16)},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return append(chain, next)
+		}, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := begin(t, "reef")
@@ -47,8 +57,9 @@ func TestANodeLearnsOfARecoveryFromWhoeverAnswers(t *testing.T) {
 			if n.Bundle().SiteEpoch() != test.epoch {
 				t.Errorf("site epoch %d is believed: %v", n.Bundle().SiteEpoch(), err)
 			}
+			theirs := bytes.Repeat([]byte{1}, 16)
 			if wasRecovered := before.SiteEpoch() > 1; wasRecovered != (n.Forked() != "") || wasRecovered != (err != nil) ||
-				wasRecovered == bytes.Equal(n.Bundle().RecoverID(), bytes.Repeat([]byte{1}, 16)) {
+				wasRecovered != n.IsFork(theirs) || wasRecovered == bytes.Equal(n.Bundle().RecoverID(), theirs) {
 				t.Errorf("it says %q, %v, and believes %x", n.Forked(), err, n.Bundle().RecoverID())
 			}
 		})

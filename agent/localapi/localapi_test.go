@@ -111,7 +111,7 @@ func newServer(change ...func(*fake)) *Server {
 	})
 }
 
-func (f *fake) Recovered(context.Context, uint64, string) {}
+func (f *fake) Recovered(context.Context, uint64, []byte, string) {}
 
 func (f *fake) Position(context.Context) *sitev1.PingResponse { return &sitev1.PingResponse{} }
 

@@ -55,8 +55,9 @@ type Voters interface {
 
 // Recovery is what this node knows of recoveries of the site.
 type Recovery interface {
-	// Recovered tells of a coordinator of a site epoch, and where it answers.
-	Recovered(ctx context.Context, siteEpoch uint64, address string)
+	// Recovered tells of a coordinator of a site epoch, by the ID of the recovery with
+	// which that began, nil from older versions, and where it answers.
+	Recovered(ctx context.Context, siteEpoch uint64, recovery []byte, address string)
 	// Position of this node's replica, if it holds one.
 	Position(ctx context.Context) *sitev1.PingResponse
 }
@@ -239,7 +240,7 @@ type ping struct{ *Server }
 
 func (p ping) Ping(ctx context.Context, req *connect.Request[sitev1.PingRequest]) (*connect.Response[sitev1.PingResponse], error) {
 	if req.Msg.GetSiteEpoch() > 0 {
-		p.Recovery.Recovered(ctx, req.Msg.GetSiteEpoch(), req.Msg.GetAddress())
+		p.Recovery.Recovered(ctx, req.Msg.GetSiteEpoch(), req.Msg.GetRecovery(), req.Msg.GetAddress())
 	}
 	response := p.Recovery.Position(ctx)
 	response.Node = p.Node

@@ -1,7 +1,6 @@
 package mtls
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -60,10 +59,11 @@ func (j *Joiner) Trust(ctx context.Context, siteID string, known *certs.Bundle) 
 		return told.GetVersions(), told.GetMore(), nil
 	}
 	walked, bundle, err := certs.WalkTrust(siteID, known, ask)
-	if known == nil || told.GetSiteEpoch() < known.SiteEpoch() || bytes.Equal(told.GetRecovered(), reached(bundle, known).RecoverID()) {
+	if known == nil || len(told.GetRecovered()) == 0 || reached(bundle, known).Recovered(told.GetRecovered()) {
 		return walked, bundle, err
 	}
-	// The site was recovered at a version before the last one that is known here.
+	// The site was recovered at a version before the last one that is known here, or
+	// apart from what is known here.
 	return certs.WalkTrust(siteID, nil, ask)
 }
 

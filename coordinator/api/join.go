@@ -35,7 +35,7 @@ func (j Join) Trust(_ context.Context, req *connect.Request[sitev1.TrustRequest]
 	view := j.Store.View()
 	page, more := certs.TrustPage(view.Trust(), req.Msg.GetAfter())
 	return connect.NewResponse(&sitev1.TrustResponse{
-		Versions: page, More: more, SiteEpoch: view.SiteEpoch(), Recovered: recoverID(view),
+		Versions: page, More: more, SiteEpoch: view.SiteEpoch(), Recovered: view.RecoverID(),
 	}), nil
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -36,13 +35,4 @@ func recoveryProblems(view *state.View) []string {
 	}
 	return []string{fmt.Sprintf("the site was recovered at %s, and these nodes were not heard since: %s: bring them back; "+
 		"what stays on one that is off starts elsewhere after skerry node confirm-off NAME", view.Recovery().GetTime().AsTime().Format(stamp), named)}
-}
-
-// recoverID of the last recovery in the chain of trust; nil when there was none.
-func recoverID(view *state.View) []byte {
-	id, err := hex.DecodeString(view.Recovery().GetId())
-	if err != nil {
-		return nil // the state has written it
-	}
-	return id
 }

@@ -6,6 +6,7 @@
 package dispatcher
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -347,6 +348,10 @@ func (s *session) adopt(ctx context.Context, hello *sitev1.SyncHello) error {
 	if hello.GetHoldings().GetSiteEpoch() != view.SiteEpoch() {
 		return problem.New(problem.Conflict, "Node/"+s.node, "the site was recovered: it is in site epoch %d now", view.SiteEpoch()).
 			WithHint("the node learns of it from the chain of trust, and comes again")
+	}
+	if theirs := hello.GetHoldings().GetRecovery(); len(theirs) > 0 && !bytes.Equal(theirs, view.RecoverID()) {
+		return problem.New(problem.Conflict, "Node/"+s.node, "the site was recovered twice, apart from each other, and it belongs to the other part").
+			WithHint("nothing merges; docs/operations.md says how to choose one")
 	}
 	id := fmt.Sprintf("adopt-%d-%s-%x", view.SiteEpoch(), s.node, s.peer.KeyFingerprint)
 	outcome, err := s.dispatcher.log.Propose(ctx, &sitev1.Entry{

@@ -164,6 +164,16 @@ func (v *View) RaftIDAfter() uint64 { return v.meta.nextRaftID + nameGap }
 // Recovery is the last one; nil when there was none.
 func (v *View) Recovery() *skerryv1.Recovery { return v.meta.recovery }
 
+// RecoverID is the ID of the last recovery, as in the chain of trust; nil when there
+// was none.
+func (v *View) RecoverID() []byte {
+	id, err := hex.DecodeString(v.meta.recovery.GetId())
+	if err != nil {
+		return nil // the state has written it
+	}
+	return id
+}
+
 // Adopted tells whether a node was heard in the present site epoch.
 func (v *View) Adopted(node *skerryv1.Node) bool {
 	return max(1, node.GetSiteEpoch()) >= v.meta.siteEpoch

@@ -18,7 +18,7 @@ func newVoter(options agent.VoterOptions) (agent.Voter, error) {
 		Node: options.Node, Site: options.Site, RaftID: options.RaftID, Dir: options.Dir, Init: options.Init, Again: options.Again,
 		AuditDir: options.AuditDir, AuditKey: options.AuditKey,
 		Peers: options.Peers, Dialer: options.Dialer, Images: localImages{options.Images},
-		Authority: options.Authority, JwtSigner: options.JwtSigner, Recipient: options.Recipient, SiteTime: options.SiteTime, Queue: options.Queue, Own: options.Own, Env: options.Env, Logger: options.Logger,
+		Authority: options.Authority, JwtSigner: options.JwtSigner, Recipient: options.Recipient, SiteTime: options.SiteTime, Queue: options.Queue, Own: options.Own, Recovered: options.Recovered, Env: options.Env, Logger: options.Logger,
 	})
 	if errors.Is(err, pebblelog.ErrUntrusted) {
 		return nil, errors.Join(agent.ErrUntrusted, err)

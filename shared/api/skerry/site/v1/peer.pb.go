@@ -29,8 +29,11 @@ type PingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set by the coordinator of a site that was recovered: where it answers, for
 	// nodes that do not know of it yet.
-	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
-	Address       string `protobuf:"bytes,681,opt,name=address,proto3" json:"address,omitempty"`
+	SiteEpoch uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	Address   string `protobuf:"bytes,681,opt,name=address,proto3" json:"address,omitempty"`
+	// ID of the record with which that site epoch began: two that began apart from
+	// each other have the same number. Older versions send none.
+	Recovery      []byte `protobuf:"bytes,682,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,15 +82,25 @@ func (x *PingRequest) GetAddress() string {
 	return ""
 }
 
+func (x *PingRequest) GetRecovery() []byte {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
 type PingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Of the answering node's replica, if it holds one: the last entry of its log,
 	// and whether it knows of a quorum.
-	SiteEpoch     uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
-	LastTerm      uint64 `protobuf:"varint,681,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
-	LastIndex     uint64 `protobuf:"varint,682,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
-	Quorum        bool   `protobuf:"varint,683,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	SiteEpoch uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	LastTerm  uint64 `protobuf:"varint,681,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
+	LastIndex uint64 `protobuf:"varint,682,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Quorum    bool   `protobuf:"varint,683,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// ID of the record with which the site epoch began that the answering node
+	// believes; empty in the first one.
+	Recovery      []byte `protobuf:"bytes,684,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,15 +170,23 @@ func (x *PingResponse) GetQuorum() bool {
 	return false
 }
 
+func (x *PingResponse) GetRecovery() []byte {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
 var File_skerry_site_v1_peer_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"H\n" +
+	"\x19skerry/site/v1/peer.proto\x12\x0eskerry.site.v1\x1a\x16skerry/v1/access.proto\"e\n" +
 	"\vPingRequest\x12\x1e\n" +
 	"\n" +
 	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x19\n" +
-	"\aaddress\x18\xa9\x05 \x01(\tR\aaddress\"\x99\x01\n" +
+	"\aaddress\x18\xa9\x05 \x01(\tR\aaddress\x12\x1b\n" +
+	"\brecovery\x18\xaa\x05 \x01(\fR\brecovery\"\xb6\x01\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1e\n" +
 	"\n" +
@@ -173,7 +194,8 @@ const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\tlast_term\x18\xa9\x05 \x01(\x04R\blastTerm\x12\x1e\n" +
 	"\n" +
 	"last_index\x18\xaa\x05 \x01(\x04R\tlastIndex\x12\x17\n" +
-	"\x06quorum\x18\xab\x05 \x01(\bR\x06quorum2f\n" +
+	"\x06quorum\x18\xab\x05 \x01(\bR\x06quorum\x12\x1b\n" +
+	"\brecovery\x18\xac\x05 \x01(\fR\brecovery2f\n" +
 	"\vPeerService\x12W\n" +
 	"\x04Ping\x12\x1b.skerry.site.v1.PingRequest\x1a\x1c.skerry.site.v1.PingResponse\"\x14¼\x18\x10\n" +
 	"\x04ping\x12\x04Node:\x02\x03\x04B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"

@@ -224,8 +224,10 @@ func (x *SyncHello) GetHoldings() *Holdings {
 type Holdings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the site epoch that the node has learned of.
-	SiteEpoch     uint64          `protobuf:"varint,1,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
-	Placements    []*v1.Placement `protobuf:"bytes,2,rep,name=placements,proto3" json:"placements,omitempty"`
+	SiteEpoch  uint64          `protobuf:"varint,1,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
+	Placements []*v1.Placement `protobuf:"bytes,2,rep,name=placements,proto3" json:"placements,omitempty"`
+	// ID of the record with which it began. Older versions send none.
+	Recovery      []byte `protobuf:"bytes,3,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +272,13 @@ func (x *Holdings) GetSiteEpoch() uint64 {
 func (x *Holdings) GetPlacements() []*v1.Placement {
 	if x != nil {
 		return x.Placements
+	}
+	return nil
+}
+
+func (x *Holdings) GetRecovery() []byte {
+	if x != nil {
+		return x.Recovery
 	}
 	return nil
 }
@@ -1072,13 +1081,14 @@ const file_skerry_site_v1_sync_proto_rawDesc = "" +
 	"\tendpoints\x18\xb0\x04 \x01(\x06H\x00R\tendpoints\x88\x01\x01\x125\n" +
 	"\bholdings\x18\xa8\x05 \x01(\v2\x18.skerry.site.v1.HoldingsR\bholdingsB\f\n" +
 	"\n" +
-	"_endpoints\"_\n" +
+	"_endpoints\"{\n" +
 	"\bHoldings\x12\x1d\n" +
 	"\n" +
 	"site_epoch\x18\x01 \x01(\x04R\tsiteEpoch\x124\n" +
 	"\n" +
 	"placements\x18\x02 \x03(\v2\x14.skerry.v1.PlacementR\n" +
-	"placements\"A\n" +
+	"placements\x12\x1a\n" +
+	"\brecovery\x18\x03 \x01(\fR\brecovery\"A\n" +
 	"\rSyncHeartbeat\x120\n" +
 	"\x05clock\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\"\x82\x04\n" +
 	"\fSyncResponse\x12\"\n" +
