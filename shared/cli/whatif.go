@@ -163,6 +163,9 @@ func (a *app) printForesight(answer *skerryv1.WhatIfResponse, unable string) err
 	if !answer.GetQuorum() {
 		quorum = fmt.Sprintf("LOST, %d of %s left: nothing could be changed", answer.GetVotersLeft(), plural(int(answer.GetVoters()), "voter"))
 	}
+	if fresh := answer.GetFreshness(); fresh.GetStale() && !fresh.GetQuorum() {
+		quorum = "NO, nothing can be changed now; if all voters were back: " + quorum
+	}
 	f := &fields{}
 	f.add("Quorum", quorum)
 	if err := f.write(a.Out); err != nil {

@@ -52,6 +52,17 @@ Would not run:
 	}
 }
 
+func TestAQuorumThatIsNotThereDoesNotStand(t *testing.T) {
+	site := harbour()
+	site.freshness = &skerryv1.Freshness{Epoch: "1.7", Stale: true, Node: "node-2"}
+	site.foresight = &skerryv1.WhatIfResponse{Quorum: true, Voters: 3, VotersLeft: 2, Settled: true, Freshness: site.freshness}
+	expect(t, site, "whatif --lose node-1", 0, `
+Quorum:  NO, nothing can be changed now; if all voters were back: stands, 2 of 3 voters left
+
+Everything that runs now would run on.
+`, "! stale: answered by node-2 without quorum, state of unknown age (epoch 1.7)\n")
+}
+
 func TestWhatWaitsAlreadyIsNotBlamedOnTheLoss(t *testing.T) {
 	site := harbour()
 	site.foresight = &skerryv1.WhatIfResponse{
