@@ -64,8 +64,7 @@ func (r resources) Explain(ctx context.Context, req *connect.Request[skerryv1.Ex
 	if len(response.GetPlacements()) == 0 {
 		return nil, problem.ToConnect(r.unknown(cmp.Or(kind, "Workload"), name))
 	}
-	response.Summary = fmt.Sprintf("%s reaches no voter: what is known is what it runs from its own ledger, by orders that came %s ago",
-		r.Node, r.age().Round(time.Second))
+	response.Summary = fmt.Sprintf("%s reaches no voter: what is known is what it runs from its own ledger, by orders %s", r.Node, r.ordered())
 	return connect.NewResponse(response), nil
 }
 
@@ -140,7 +139,24 @@ func (s *Server) unknown(kind, name string) error {
 		WithHint("a node alone knows its own placements and the nodes of the site; ask another node for the rest")
 }
 
-func (s *Server) age() time.Duration { return s.Clock.Elapsed() - s.Voters.LastContact() }
+// age of what is known; nil when it is unknown, because the agent has heard no
+// coordinator since it began.
+func (s *Server) age() *durationpb.Duration {
+	last := s.Voters.LastContact()
+	if last == 0 {
+		return nil
+	}
+	return durationpb.New((s.Clock.Elapsed() - last).Round(time.Millisecond))
+}
+
+// ordered says when the orders came.
+func (s *Server) ordered() string {
+	age := s.age()
+	if age == nil {
+		return "from before it started"
+	}
+	return fmt.Sprintf("that came %s ago", age.AsDuration().Round(time.Second))
+}
 
 func (s *Server) epoch() string {
 	order := s.Ledger.Current().GetOrder()
@@ -151,7 +167,7 @@ func (s *Server) freshness() *skerryv1.Freshness {
 	return &skerryv1.Freshness{
 		Epoch: s.epoch(),
 		Stale: true,
-		Age:   durationpb.New(s.age().Round(time.Millisecond)),
+		Age:   s.age(),
 		Index: s.Ledger.Current().GetOrder().GetIndex(),
 		Node:  s.Node,
 	}

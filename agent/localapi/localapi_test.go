@@ -210,6 +210,18 @@ func TestNodeAloneAnswersReadsAndRefusesWrites(t *testing.T) {
 	}
 }
 
+func TestANodeThatHeardNobodySinceItBeganKnowsNoAge(t *testing.T) {
+	s := newServer(func(f *fake) { f.since = 0 })
+	got := call(t, s.Operators(), peer(certs.RoleOperator, "mia"), "v1.ResourceService/Get", `{"kind":"Placement","name":"web-1"}`)
+	freshness, _ := got.body["freshness"].(map[string]any)
+	if age, known := freshness["age"]; known || !got.stale() {
+		t.Errorf("it says that what it knows is %v old: %s", age, got.text)
+	}
+	if why := call(t, s.Operators(), peer(certs.RoleOperator, "mia"), "v1.ResourceService/Explain", `{"name":"web-1"}`); !strings.Contains(why.text, "by orders from before it started") {
+		t.Errorf("it explains %s", why.text)
+	}
+}
+
 func TestANodeAloneExplainsWhatItRuns(t *testing.T) {
 	s := newServer(func(f *fake) {
 		f.orders.Placements = append(f.orders.Placements, &skerryv1.Placement{Kind: "Placement", Project: "shop", Name: "web-1", Workload: "web", Node: "n3"})

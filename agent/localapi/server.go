@@ -49,7 +49,8 @@ type Voters interface {
 	// Reachable returns addresses, the coordinator's first if it is known. It
 	// takes at most half a second.
 	Reachable(ctx context.Context) []string
-	// LastContact is when the coordinator was last heard, on elapsed time.
+	// LastContact is when the coordinator was last heard, on elapsed time; 0 when it
+	// was not since the agent began.
 	LastContact() time.Duration
 }
 

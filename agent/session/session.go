@@ -121,7 +121,7 @@ type Session struct {
 	moves chan struct{}
 	// told is where a coordinator says that it is, to be tried next.
 	told        string
-	lastContact time.Duration
+	lastContact time.Duration // 0 before the first
 	pace        time.Duration
 }
 
@@ -129,7 +129,7 @@ type Session struct {
 func New(config Config) *Session {
 	return &Session{
 		Config: config, ordered: make(chan struct{}), asking: make(chan struct{}, 1), moves: make(chan struct{}),
-		lastContact: config.Env.Clock.Elapsed(), pace: heartbeatEvery,
+		pace: heartbeatEvery,
 	}
 }
 
@@ -151,8 +151,8 @@ func (s *Session) Contact() (address string, changed <-chan struct{}) {
 	return s.coordinator, s.moves
 }
 
-// LastContact is when the coordinator was last heard, on elapsed time; before
-// the first time, when the session began.
+// LastContact is when the coordinator was last heard, on elapsed time; 0 before
+// the first time.
 func (s *Session) LastContact() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -177,12 +177,14 @@ func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {
 		name, method, body string
 		away               *consensus.Status
 		stale              bool
+		age                any
 	}{
-		{"a read with a quorum", get, `{"kind":"Node","name":"n1"}`, nil, false},
-		{"a read that asks for a stale answer", get, `{"kind":"Node","name":"n1","stale":true}`, nil, true},
-		{"a read without a leader", get, `{"kind":"Node","name":"n1"}`, &consensus.Status{ID: 1, SinceContact: 3 * time.Second}, true},
-		{"the status without a leader", status, `{}`, &consensus.Status{ID: 1, SinceContact: 3 * time.Second}, true},
-		{"a read whose leader does not answer", get, `{"kind":"Node","name":"n1"}`, &consensus.Status{ID: 1, Leader: 2, HasQuorum: true}, true},
+		{"a read with a quorum", get, `{"kind":"Node","name":"n1"}`, nil, false, nil},
+		{"a read that asks for a stale answer", get, `{"kind":"Node","name":"n1","stale":true}`, nil, true, "0s"},
+		{"a read without a leader", get, `{"kind":"Node","name":"n1"}`, &consensus.Status{ID: 1, SinceContact: 3 * time.Second}, true, "3s"},
+		{"a read after a start without a leader", get, `{"kind":"Node","name":"n1"}`, &consensus.Status{ID: 1, SinceContact: consensus.NoContact}, true, nil},
+		{"the status without a leader", status, `{}`, &consensus.Status{ID: 1, SinceContact: 3 * time.Second}, true, "3s"},
+		{"a read whose leader does not answer", get, `{"kind":"Node","name":"n1"}`, &consensus.Status{ID: 1, Leader: 2, HasQuorum: true}, true, "0s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s.away.Store(test.away)
@@ -199,7 +201,7 @@ func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {
 			}
 			freshness, _ := got.body["freshness"].(map[string]any)
 			said, _ := freshness["stale"].(bool)
-			if got.code() != "" || said != test.stale || (got.header.Get(client.StaleHeader) == "true") != test.stale {
+			if got.code() != "" || said != test.stale || freshness["age"] != test.age || (got.header.Get(client.StaleHeader) == "true") != test.stale {
 				t.Errorf("it gave %d, header %q, %v", got.status, got.header.Get(client.StaleHeader), got.body)
 			}
 		})

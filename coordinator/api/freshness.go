@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -75,7 +76,7 @@ func (s *Server) freshness(view *state.View, fresh bool) *skerryv1.Freshness {
 		Index:  view.Index(),
 		Node:   s.Node,
 	}
-	if !fresh {
+	if !fresh && status.SinceContact != consensus.NoContact {
 		f.Age = durationpb.New(status.SinceContact.Round(time.Millisecond))
 	}
 	return f

@@ -231,7 +231,11 @@ func (s *Server) absent(asked bool, f *skerryv1.Freshness, kind, name, project s
 	if asked || !f.GetStale() {
 		return notFound(kind, name, project)
 	}
-	return problem.New(problem.Unavailable, kind+"/"+name, "%s knows of no such %s, but what it knows is %s old and may be out of date",
-		s.Node, strings.ToLower(kind), f.GetAge().AsDuration()).
+	old := "of unknown age"
+	if f.GetAge() != nil {
+		old = f.GetAge().AsDuration().String() + " old"
+	}
+	return problem.New(problem.Unavailable, kind+"/"+name, "%s knows of no such %s, but what it knows is %s and may be out of date",
+		s.Node, strings.ToLower(kind), old).
 		WithHint("try again, or ask a node that reaches a quorum (--address HOST:PORT)")
 }

@@ -218,3 +218,30 @@ func TestALeaderThatIsRemovedLeadsNoMore(t *testing.T) {
 		t.Error("nothing is committed")
 	}
 }
+
+// A voter that hears nobody campaigns, and knows of no leader then. One that learns never
+// does, and must not be taken for one that is in reach of the coordinator.
+func TestWhoDoesNotVoteForgetsALeaderThatItDoesNotHear(t *testing.T) {
+	p := newPool(t)
+	p.four()
+	p.run(60)
+	if status := p.replicas[4].Status(); !status.HasQuorum || status.Leader != 1 {
+		t.Fatalf("while the leader is there, who learns knows of %d, quorum %t", status.Leader, status.HasQuorum)
+	}
+	p.cut[1], p.cut[2], p.cut[3] = true, true, true
+	p.run(15)
+	if status := p.replicas[4].Status(); !status.HasQuorum {
+		t.Error("its leader is forgotten before a voter would forget it")
+	}
+	p.run(10)
+	for id, replica := range p.replicas {
+		if status := replica.Status(); status.HasQuorum || status.Leader != 0 {
+			t.Errorf("replica %d says that %d leads, quorum %t", id, status.Leader, status.HasQuorum)
+		}
+	}
+	p.cut[1], p.cut[2], p.cut[3] = false, false, false
+	p.run(30)
+	if status := p.replicas[4].Status(); !status.HasQuorum || status.Leader == 0 {
+		t.Errorf("when there is a leader again, who learns knows of %d, quorum %t", status.Leader, status.HasQuorum)
+	}
+}

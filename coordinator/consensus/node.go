@@ -54,7 +54,7 @@ type Node struct {
 
 	mu          sync.Mutex
 	changed     chan struct{}
-	lastContact time.Duration
+	lastContact time.Duration // 0 before the first
 
 	// Owned by the loop.
 	waiting map[string][]chan Completion
@@ -106,10 +106,9 @@ func NewNode(replica *Replica, clock env.Clock, logger *slog.Logger) *Node {
 		changed:   make(chan struct{}),
 		waiting:   map[string][]chan Completion{},
 	}
-	n.lastContact = clock.Elapsed()
 	// Not from 0: an answer to the process before this one, which comes late,
 	// must not be taken for one to this.
-	n.reads.id = uint64(n.lastContact)
+	n.reads.id = uint64(clock.Elapsed())
 	status := replica.Status()
 	n.status.Store(&status)
 	return n
@@ -341,7 +340,10 @@ func (n *Node) Status() Status {
 	status.Applied = n.applied.Load()
 	if !status.HasQuorum {
 		n.mu.Lock()
-		status.SinceContact = n.clock.Elapsed() - n.lastContact
+		status.SinceContact = NoContact
+		if n.lastContact != 0 {
+			status.SinceContact = n.clock.Elapsed() - n.lastContact
+		}
 		n.mu.Unlock()
 	}
 	return status

@@ -289,6 +289,27 @@ func TestLeaderWithoutQuorumStopsServing(t *testing.T) {
 	}
 }
 
+// What it holds may be as old as its last process, or older.
+func TestAReplicaThatHeardNobodySinceItBeganKnowsNoAge(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	for id := range dirs {
+		g.end(t, id)
+	}
+	alone := g.add(t, 2, dirs[2], false)
+	if got := alone.node.Status().SinceContact; got != consensus.NoContact {
+		t.Errorf("what it holds is %s old, it says", got)
+	}
+	g.add(t, 1, dirs[1], false)
+	eventually(t, "the two have a leader", func() bool { return alone.node.Status().HasQuorum })
+	g.end(t, 1)
+	eventually(t, "there is none any more", func() bool { return !alone.node.Status().HasQuorum })
+	if got := alone.node.Status().SinceContact; got < 0 || got > patience {
+		t.Errorf("what it holds is %s old, it says", got)
+	}
+	g.end(t, 2)
+}
+
 func TestOrderlyStopHandsLeadershipOver(t *testing.T) {
 	g := newGroup()
 	dirs := grow(t, g)

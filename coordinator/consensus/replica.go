@@ -21,6 +21,10 @@ import (
 const (
 	electionTicks  = 10
 	heartbeatTicks = 1
+	// longestElectionTicks is raft's bound of a voter's random election timeout. A voter
+	// that hears nobody for so long has forgotten its leader. One that does not vote never
+	// campaigns, and raft lets it keep its leader for ever.
+	longestElectionTicks = 2 * electionTicks
 )
 
 // Bounds of what raft holds in memory and in flight.
@@ -138,6 +142,8 @@ type Replica struct {
 	batch    []*raftpb.Entry
 	batchIDs []string
 	turns    turns
+	// unheard are the ticks since the leader that this one follows was heard.
+	unheard int
 	// led is since when this one leads, 0 while it does not, and pulses are those of the
 	// other replicas meanwhile.
 	led    time.Duration
@@ -193,6 +199,7 @@ func (r *Replica) Tick(now, used time.Duration) {
 	} else if r.led == 0 {
 		r.led = now
 	}
+	r.unheard++
 	r.raw.Tick()
 }
 
@@ -205,6 +212,10 @@ func (r *Replica) Campaign() error { return r.raw.Campaign() }
 func (r *Replica) Step(message *raftpb.Message, at time.Duration) {
 	if err := r.raw.Step(r.unmark(message, at)); err != nil {
 		r.config.Logger.Debug("raft refused a message", "from", message.GetFrom(), "type", message.GetType(), "error", err)
+		return
+	}
+	if basic := r.raw.BasicStatus(); message.GetFrom() == basic.Lead && message.GetTerm() == basic.HardState.GetTerm() {
+		r.unheard = 0
 	}
 }
 

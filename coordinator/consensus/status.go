@@ -15,7 +15,7 @@ import (
 type Status struct {
 	ID, Term uint64
 	// Leader is the raft ID of the leader that this replica follows; 0 when it
-	// knows of none.
+	// knows of none, or hears it no more.
 	Leader   uint64
 	IsLeader bool
 	// Serving: it leads, and has applied an entry of its own term, so that its
@@ -23,7 +23,8 @@ type Status struct {
 	Serving bool
 	// HasQuorum: it leads, or hears from one who does.
 	HasQuorum bool
-	// SinceContact is how long ago HasQuorum was last true; set by Node.
+	// SinceContact is how long ago HasQuorum was last true, NoContact when it never
+	// was in this process; set by Node.
 	SinceContact    time.Duration
 	Applied, Commit uint64
 	Voters          []uint64
@@ -36,6 +37,10 @@ type Status struct {
 	// Peers are the other replicas, when this one leads, sorted by ID.
 	Peers []Peer
 }
+
+// NoContact is the SinceContact of a replica that has heard no leader yet. What it
+// holds may be of any age.
+const NoContact time.Duration = -1
 
 // Peer is what a leader knows of another replica.
 type Peer struct {
@@ -66,11 +71,15 @@ func (r *Replica) Status() Status {
 // Brief is Status without Voters, Learners and Peers: it costs next to nothing.
 func (r *Replica) Brief() Status {
 	basic := r.raw.BasicStatus()
+	leads := basic.RaftState == raft.StateLeader
+	if !leads && r.unheard > longestElectionTicks {
+		basic.Lead = raft.None
+	}
 	return Status{
 		ID:        basic.ID,
 		Term:      basic.HardState.GetTerm(),
 		Leader:    basic.Lead,
-		IsLeader:  basic.RaftState == raft.StateLeader,
+		IsLeader:  leads,
 		Serving:   r.serving(),
 		HasQuorum: basic.Lead != 0,
 		Applied:   r.applied,

@@ -36,7 +36,8 @@ type Freshness struct {
 	Quorum bool `protobuf:"varint,2,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	// Whether the answer may be out of date.
 	Stale bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
-	// How old the answer may be, when stale.
+	// How old the answer may be, when stale; not set when that is unknown, because
+	// the node has heard no coordinator since it was started.
 	Age *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
 	// Applied log index of the answer.
 	Index uint64 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
