@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,11 +35,17 @@ func (b *Bundle) Recovered(id []byte) bool {
 	return slices.ContainsFunc(b.recovered, func(known []byte) bool { return bytes.Equal(known, id) })
 }
 
+// CountedBefore tells whether a CA counted already when the site was last recovered:
+// those who have not heard of that know it.
+func (b *Bundle) CountedBefore(authority *x509.Certificate) bool {
+	return slices.ContainsFunc(b.before, authority.Equal)
+}
+
 // begin takes in what a version says of a recovery.
 func (b *Bundle) begin(before *Bundle, record *sitev1.RecoverRecord) error {
 	b.siteEpoch = 1
 	if before != nil {
-		b.siteEpoch, b.recovered = before.siteEpoch, before.recovered
+		b.siteEpoch, b.recovered, b.before = before.siteEpoch, before.recovered, before.before
 	}
 	if record == nil {
 		return nil
@@ -47,6 +54,7 @@ func (b *Bundle) begin(before *Bundle, record *sitev1.RecoverRecord) error {
 		return fmt.Errorf("its record of a recovery begins site epoch %d after %d", record.GetSiteEpoch(), b.siteEpoch)
 	}
 	b.siteEpoch, b.recovered = record.GetSiteEpoch(), append(slices.Clip(b.recovered), record.GetId())
+	b.before = before.authorities
 	return nil
 }
 

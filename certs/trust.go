@@ -37,7 +37,9 @@ type Bundle struct {
 	// siteEpoch counts the recoveries of the site, from 1; recovered are their IDs.
 	siteEpoch uint64
 	recovered [][]byte
-	jwtKeys   []*sitev1.JwtKey
+	// before are the CAs that counted before the last one.
+	before  []*x509.Certificate
+	jwtKeys []*sitev1.JwtKey
 	// jwtPublic maps IDs of jwtKeys to the keys.
 	jwtPublic map[string]*ecdsa.PublicKey
 }

@@ -109,7 +109,11 @@ func (r *restoring) begin() (*sitev1.BeginAgain, error) {
 	if err != nil {
 		return nil, err
 	}
-	svid, err := r.signer.IssueNode(certs.NodeRequest{Name: node.GetName(), PublicKey: key.Public(), Addresses: []string{node.GetAddress()}}, r.now)
+	// The nodes know this CA, and no later one before they were heard: how long ago the
+	// backup was made, and when the last of them is heard, nobody knows.
+	svid, err := r.signer.IssueNode(certs.NodeRequest{
+		Name: node.GetName(), PublicKey: key.Public(), Addresses: []string{node.GetAddress()}, Lifetime: certs.AuthorityLifetime,
+	}, r.now)
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "node "+node.GetName(), "%w", err)
 	}

@@ -10,6 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
 )
 
 // TestASiteIsRestoredOnFreshHardwareAndNothingRestarts: all voters are gone for
@@ -101,6 +106,61 @@ func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
 	if after := containerPIDs(t, plain); !slices.Equal(before, after) {
 		t.Errorf("%s ran %v, now %v", plain.Name, before, after)
 	}
+}
+
+// TestARestoredSiteWhoseTimeIsSetIsStillFoundByItsNodes: its first machine would renew
+// its SVID then, and has a CA of its own that no node knows before it was heard.
+func TestARestoredSiteWhoseTimeIsSetIsStillFoundByItsNodes(t *testing.T) {
+	r := newSite(t, 2, 0)
+	key, file := filepath.Join(r.Dir, "safe.key"), filepath.Join(r.Dir, "harbour.skerry-backup")
+	skerry(t, r, nil, "secret", "recovery-key", "create", "safe", "--out", key)
+	skerry(t, r, nil, "backup", "create", "--to", file)
+	voter, left := r.Hosts[0], r.Hosts[1]
+	if err := voter.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	fresh := freshHost(t, r)
+	if out, err := fresh.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", fresh.Config()); err != nil {
+		t.Fatal(out, err)
+	}
+	if err := errors.Join(r.Cut(t.Context(), []*Host{fresh}, []*Host{left}), fresh.StartAgent()); err != nil {
+		t.Fatal(err)
+	}
+	awaitReport(t, r, fresh, "node-1,node-2\n")
+	const day = 24 * time.Hour
+	await(t, r, "a site that takes its time", patience, func(ctx context.Context) error {
+		_, err := r.Skerry(ctx, nil, "site", "time", "set", time.Now().Add(60*day).UTC().Format(time.RFC3339), "--address", fresh.API())
+		return err
+	})
+	if err := errors.Join(fresh.StopAgent(), fresh.StartAgent()); err != nil { // it looks at once whether a renewal is due
+		t.Fatal(err)
+	}
+	awaitSVID(t, r, fresh, func(left time.Duration) bool { return left > 100*day })
+	if err := r.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitReport(t, r, fresh, "node-1\n")
+	skerry(t, r, nil, "node", "evict", voter.Name, "--off", "--yes", "--address", fresh.API()) // nobody is awaited any more
+	awaitSVID(t, r, fresh, func(left time.Duration) bool { return left < 365*day })
+}
+
+// awaitSVID waits until the SVID of a node counts for as long as is wanted.
+func awaitSVID(t *testing.T, r *Rig, h *Host, wanted func(left time.Duration) bool) {
+	t.Helper()
+	await(t, r, "another SVID", patience, func(ctx context.Context) error {
+		service, err := r.Direct(h)
+		if err != nil {
+			return err
+		}
+		got, err := service.Get(ctx, connect.NewRequest(&skerryv1.GetRequest{Kind: "Node", Name: h.Name}))
+		if err != nil {
+			return err
+		}
+		if until := got.Msg.GetResource().GetNode().GetSvidExpires().AsTime(); !wanted(time.Until(until)) {
+			return fmt.Errorf("it counts until %s", until)
+		}
+		return nil
+	})
 }
 
 // TestABackupOfTheFirstVersionThatMadeThemIsRestored: its file is never made anew,

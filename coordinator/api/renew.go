@@ -3,8 +3,10 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -73,6 +75,10 @@ func (r Renew) renew(ctx context.Context, peer certs.Peer, req *sitev1.RenewRequ
 		return nil, problem.New(problem.Unavailable, peer.ID.String(), "the CA of this voter does not count, or not yet, or not any more").
 			WithHint("another voter may renew it; the site mends this by itself within seconds")
 	}
+	if mustKeep(view, peer, bundle, authority, now) {
+		return nil, problem.New(problem.Unavailable, peer.ID.String(), "nodes that were not heard since the site was recovered know it by its present SVID, and not the CA of this voter").
+			WithHint("it is renewed when they were heard, or evicted: skerry site report names them")
+	}
 	leaf, err := issueAgain(authority, view, peer, key, now)
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, peer.ID.String(), "the SVID could not be issued: %w", err)
@@ -131,6 +137,23 @@ func checkRecord(view *state.View, peer certs.Peer) error {
 // mustRenew: the CA of the caller's SVID is going to be retired.
 func mustRenew(view *state.View, peer certs.Peer) bool {
 	return peer.Role == certs.RoleNode && view.MustRenew(view.Node(peer.Name))
+}
+
+// mustKeep: the caller tells others that the site was recovered. They know the CAs from
+// before alone, and refuse it for good with an SVID of another one; so it keeps what it
+// has while that counts.
+func mustKeep(view *state.View, peer certs.Peer, bundle *certs.Bundle, authority *certs.Authority, now time.Time) bool {
+	if peer.Role != certs.RoleNode || peer.Name != view.Calls() || bundle.CountedBefore(authority.Certificate()) {
+		return false
+	}
+	node := view.Node(peer.Name)
+	if len(node.GetSvidIssuer()) == 0 {
+		return true // it has not said yet what it has
+	}
+	return now.Before(node.GetSvidExpires().AsTime()) && slices.ContainsFunc(bundle.Authorities(), func(ca *x509.Certificate) bool {
+		sum := sha256.Sum256(ca.Raw)
+		return bytes.Equal(sum[:], node.GetSvidIssuer())
+	})
 }
 
 // stillDoes tells whether the SVID that the caller has needs no other one.

@@ -20,8 +20,7 @@ type survey struct {
 	// ticketKeys are what tickets for each source are made with.
 	ticketKeys map[string][]byte
 	tickets    *tickets
-	// calls is the node that began the site epoch, while others were not heard in it:
-	// those verify it by the CA from before alone.
+	// calls is the node that keeps its SVID (state.View.Calls).
 	calls string
 	// ready nodes, sorted.
 	ready []*skerryv1.Node
@@ -32,13 +31,10 @@ type survey struct {
 func surveyOf(view *state.View, before *survey) *survey {
 	s := &survey{
 		issuers: view.Issuers(), kept: map[string][]*skerryv1.Image{}, sources: map[*skerryv1.Image][]string{},
-		ticketKeys: map[string][]byte{}, tickets: &tickets{},
+		ticketKeys: map[string][]byte{}, tickets: &tickets{}, calls: view.Calls(),
 	}
 	if before != nil {
 		s.tickets = before.tickets
-	}
-	if len(view.Awaited()) > 0 {
-		s.calls = view.Recovery().GetNode()
 	}
 	images := view.Images()
 	if len(images) == 0 {
@@ -65,7 +61,7 @@ func surveyOf(view *state.View, before *survey) *survey {
 	return s
 }
 
-// mustRenew tells whether the CA that issued a node's SVID issues no more.
+// mustRenew is state.View.MustRenew, without a look at every node for each.
 func (s *survey) mustRenew(node *skerryv1.Node) bool {
 	issuer := node.GetSvidIssuer()
 	if len(issuer) != sha256.Size || node.GetName() == s.calls {

@@ -81,10 +81,11 @@ func issuesWith(node *skerryv1.Node, sum [sha256.Size]byte) bool {
 	return hasReplica(node) && len(node.GetAuthority()) > 0 && sha256.Sum256(node.GetAuthority()) == sum
 }
 
-// MustRenew tells whether the CA that issued a node's SVID issues no more.
+// MustRenew tells whether the CA that issued a node's SVID issues no more, so that the
+// node takes another one. The one that Calls keeps it.
 func (v *View) MustRenew(node *skerryv1.Node) bool {
 	issuer := node.GetSvidIssuer()
-	if len(issuer) != sha256.Size {
+	if len(issuer) != sha256.Size || node.GetName() == v.Calls() {
 		return false
 	}
 	_, issues := v.Issuers()[[sha256.Size]byte(issuer)]

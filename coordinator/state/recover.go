@@ -179,6 +179,15 @@ func (v *View) Adopted(node *skerryv1.Node) bool {
 	return max(1, node.GetSiteEpoch()) >= v.meta.siteEpoch
 }
 
+// Calls is the node that began the site epoch, while others were not heard in it: it
+// tells them, and they know it by the CAs from before alone. Empty when all were.
+func (v *View) Calls() string {
+	if len(v.Awaited()) == 0 {
+		return ""
+	}
+	return v.meta.recovery.GetNode()
+}
+
 // Awaited are the nodes that were not heard in the present site epoch.
 func (v *View) Awaited() []string {
 	if v.meta.siteEpoch <= 1 {
