@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,9 +22,6 @@ const (
 	cgroupRoot = "/sys/fs/cgroup"
 	// maxDepth of groups that a workload makes below its own.
 	maxDepth = 8
-	// shortly is how long one attempt waits for the kernel.
-	shortly = 5 * time.Millisecond
-	tries   = 20
 )
 
 // cgroups kills all that is in a control group, and freezes it: whatever comes
@@ -52,45 +48,42 @@ func (c cgroups) dirOf(target string) (string, error) {
 	return filepath.Join(c.root, path), nil
 }
 
-// kill tells whether something was found, and whether nothing is left. thawed: what
-// is empty is not frozen.
-func (c cgroups) kill(target string, thawed bool) (found, gone bool, err error) {
+// strike freezes a group, kills what is in it, and tells whether something was.
+// thawed: what is empty is not frozen.
+func (c cgroups) strike(target string, thawed bool) (found bool, err error) {
 	dir, err := c.dirOf(target)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
-	if thawed {
-		if len(c.pids(dir, 0)) == 0 {
-			_ = c.freeze(dir, false) // there may be none any more
-			return false, true, nil
-		}
-		defer func() { _ = c.freeze(dir, false) }()
+	if thawed && len(c.pids(dir, 0)) == 0 {
+		_ = c.freeze(dir, false) // there may be none any more
+		return false, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return false, false, err
+		return false, err
 	}
 	if err := c.freeze(dir, true); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, false, err
+		return false, err
 	}
-	for range tries {
-		pids := c.pids(dir, 0)
-		if len(pids) == 0 {
-			return found, true, nil
-		}
-		found = true
-		for _, pid := range pids {
-			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone by now
-		}
-		if !c.unified {
-			// A frozen process dies when it is thawed, before it runs anything.
-			_ = c.freeze(dir, false)
-			pause(shortly)
-			_ = c.freeze(dir, true)
-		} else {
-			pause(shortly)
-		}
+	pids := c.pids(dir, 0)
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGKILL) // it may be gone by now
 	}
-	return found, len(c.pids(dir, 0)) == 0, nil
+	if !c.unified && len(pids) > 0 {
+		_ = c.freeze(dir, false) // a frozen process dies when it is thawed, before it runs anything
+	}
+	return len(pids) > 0, nil
+}
+
+// gone tells whether nothing is left of what was struck a moment ago. It leaves the
+// group frozen, unless it is thawed.
+func (c cgroups) gone(target string, thawed bool) bool {
+	dir, err := c.dirOf(target)
+	if err != nil {
+		return false
+	}
+	_ = c.freeze(dir, !thawed) // as it was a moment ago, or before the runtime wanted it
+	return len(c.pids(dir, 0)) == 0
 }
 
 // release thaws and removes the group of something that is gone for good.
@@ -142,10 +135,4 @@ func (c cgroups) pids(dir string, depth int) []int {
 		}
 	}
 	return pids
-}
-
-// pause without a timer of Go's: the guard has nothing else to do meanwhile.
-func pause(d time.Duration) {
-	ts := unix.NsecToTimespec(int64(d))
-	_ = unix.Nanosleep(&ts, nil) // a shorter pause is as good
 }

@@ -128,10 +128,12 @@ func (c *Core) Thaw(id string) {
 // Entries that are guarded. They must not be changed.
 func (c *Core) Entries() []Entry { return c.entries }
 
-// Step names those to kill now, and after how long to ask again at the latest; 0
-// for when something happens. reset: one that cannot be killed keeps the machine
-// from what was promised, and only its watchdog helps.
+// Step names those to kill now, those first that were not named before, and after
+// how long to ask again at the latest; 0 for when something happens. reset: one that
+// cannot be killed keeps the machine from what was promised, and only its watchdog
+// helps.
 func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Duration) {
+	var once []string
 	sooner := func(d time.Duration) {
 		if wake == 0 || d < wake {
 			wake = max(d, time.Millisecond)
@@ -143,18 +145,24 @@ func (c *Core) Step(now time.Duration) (kill []string, reset bool, wake time.Dur
 			sooner(e.Kill - now)
 			continue
 		}
-		pause := again
+		// Those that are tried again soon are due at the same moments: a step waits for
+		// the kernel, once for all of them.
+		pause, next := again, e.at.Truncate(again)+again
 		if e.gone && !e.Thawed {
 			pause = min(max(recheck, (now-e.Kill)/32), rare)
+			next = e.at + pause
 		}
-		if !e.Ended || now >= e.at+pause {
+		switch {
+		case !e.Ended:
 			e.Ended = true
 			kill = append(kill, e.ID)
+		case now >= next:
+			once = append(once, e.ID)
 		}
 		sooner(pause)
 		reset = reset || !e.gone && c.Watchdog > 0 && now >= e.Until-c.Watchdog
 	}
-	return kill, reset, wake
+	return append(kill, once...), reset, wake
 }
 
 // Killed tells whether something of a placement was found, and whether nothing of

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -194,5 +195,41 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		if answer, end, changed := c.answer(request, "run", 0); answer[:2] != "no" || end || changed {
 			t.Errorf("%q is answered %q", request, answer)
 		}
+	}
+}
+
+// TestWhatWasNotTriedYetComesFirst, and what was tried at different times is tried
+// again in one step.
+func TestWhatWasNotTriedYetComesFirst(t *testing.T) {
+	const lease = 10 * time.Second
+	c := &Core{}
+	kills := map[string]time.Duration{}
+	for i, id := range []string{"p.stuck-1", "p.stuck-2", "p.db-1"} {
+		kill, err := c.Arm(id, "cgroup:/a/b", lease+time.Duration(i)*7*time.Millisecond, lease, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kills[id] = kill
+	}
+	for _, id := range []string{"p.stuck-1", "p.stuck-2"} {
+		if ids, _, _ := c.Step(kills[id]); !slices.Equal(ids, []string{id}) {
+			t.Fatalf("it kills %v for %s", ids, id)
+		}
+		c.Killed(id, true, false, kills[id])
+	}
+	now := kills["p.stuck-2"].Truncate(again) + again
+	if ids, _, _ := c.Step(now - 1); !slices.Equal(ids, []string{"p.db-1"}) {
+		t.Fatalf("it kills %v", ids)
+	}
+	c.Killed("p.db-1", true, false, now-1)
+	if ids, _, _ := c.Step(now); !slices.Equal(ids, []string{"p.stuck-1", "p.stuck-2", "p.db-1"}) {
+		t.Errorf("it tries again with %v", ids)
+	}
+	c.Drop("p.db-1")
+	if _, err := c.Arm("p.db-2", "cgroup:/a/b", now+lease, lease, now); err != nil {
+		t.Fatal(err)
+	}
+	if ids, _, _ := c.Step(now + lease); !slices.Equal(ids, []string{"p.db-2", "p.stuck-1", "p.stuck-2"}) {
+		t.Errorf("it kills in the order %v", ids)
 	}
 }

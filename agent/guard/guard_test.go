@@ -112,10 +112,17 @@ func (b *bench) sleeper(group string) (alive func() bool) {
 	dead := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(dead) }()
 	b.t.Cleanup(func() {
-		_, _, _ = groups.kill(CgroupTarget("/"+group), false)
+		target := CgroupTarget("/" + group)
+		b.await("the end of "+group, func() error {
+			found, err := groups.strike(target, false)
+			if pause(shortly); found && !groups.gone(target, false) {
+				return errors.New("something is left")
+			}
+			return err
+		})
 		_ = cmd.Process.Kill()
 		<-dead
-		groups.release(CgroupTarget("/" + group))
+		groups.release(target)
 	})
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 		b.t.Skipf("no process can be put into a control group: %v", err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,64 +30,82 @@ const maxCommandLine = 64 << 10
 // the agent, after a look at the lease, lets it go.
 type machines struct {
 	proc string
-	// dying are those that were killed and have not ended yet, by target.
-	dying map[string][]int
+	// dying are those that were found and have not ended yet, by target.
+	dying map[string][]dying
 	line  []byte
 }
 
+// dying is a process that is killed until it has ended.
+type dying struct{ pid, fd int }
+
 func newMachines() *machines {
-	return &machines{proc: "/proc", dying: map[string][]int{}, line: make([]byte, maxCommandLine)}
+	return &machines{proc: "/proc", dying: map[string][]dying{}, line: make([]byte, maxCommandLine)}
 }
 
-// kill tells whether something was found, and whether nothing is left.
-func (m *machines) kill(target string) (found, gone bool, err error) {
-	uuid, is := strings.CutPrefix(target, machineScheme)
-	if !is || uuid == "" {
-		return false, false, errors.New("there is no way to kill " + strconv.Quote(target))
+// look for the processes of these machines, once for all of them: there may be many
+// processes.
+func (m *machines) look(targets []string) error {
+	if len(targets) == 0 {
+		return nil
 	}
 	entries, err := os.ReadDir(m.proc)
 	if err != nil {
-		return false, false, err
+		return err
+	}
+	for _, target := range targets {
+		m.gone(target) // the number of one that has ended may be another's by now
 	}
 	for _, entry := range entries {
-		if pid, err := strconv.Atoi(entry.Name()); err == nil && pid > 1 && m.runs(pid, uuid) {
-			m.add(target, pid, uuid)
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid <= 1 {
+			continue
+		}
+		for _, uuid := range m.uuids(pid) {
+			if target := MachineTarget(uuid); slices.Contains(targets, target) {
+				m.add(target, pid, uuid)
+			}
 		}
 	}
-	found = len(m.dying[target]) > 0
-	for range tries {
-		if m.end(target) {
-			return found, true, nil
-		}
-		pause(shortly)
-	}
-	return found, m.end(target), nil
+	return nil
 }
 
-// add a process, unless its number means another one by now.
+// strike kills what was found of a machine, and tells whether something was.
+func (m *machines) strike(target string) (found bool, err error) {
+	if uuid, is := strings.CutPrefix(target, machineScheme); !is || uuid == "" {
+		return false, errors.New("there is no way to kill " + strconv.Quote(target))
+	}
+	for _, p := range m.dying[target] {
+		_ = unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0) // it may have ended
+	}
+	return len(m.dying[target]) > 0, nil
+}
+
+// add a process that is not known yet, unless its number means another one by now.
 func (m *machines) add(target string, pid int, uuid string) {
+	if slices.ContainsFunc(m.dying[target], func(p dying) bool { return p.pid == pid }) {
+		return
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return // it has ended
 	}
-	if !m.runs(pid, uuid) {
+	if !slices.Contains(m.uuids(pid), uuid) {
 		_ = unix.Close(fd)
 		return
 	}
-	m.dying[target] = append(m.dying[target], fd)
+	m.dying[target] = append(m.dying[target], dying{pid: pid, fd: fd})
 }
 
-// end tells whether all have ended, after it has killed them.
-func (m *machines) end(target string) bool {
+// gone tells whether all that were found have ended.
+func (m *machines) gone(target string) bool {
 	left := m.dying[target][:0]
-	for _, fd := range m.dying[target] {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for _, p := range m.dying[target] {
+		poll := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
 		if n, err := unix.Poll(poll, 0); err == nil && n == 1 {
-			_ = unix.Close(fd)
+			_ = unix.Close(p.fd)
 			continue
 		}
-		left = append(left, fd)
+		left = append(left, p)
 	}
 	if m.dying[target] = left; len(left) == 0 {
 		delete(m.dying, target)
@@ -94,19 +113,20 @@ func (m *machines) end(target string) bool {
 	return len(left) == 0
 }
 
-// runs tells whether a process is the QEMU of a machine.
-func (m *machines) runs(pid int, uuid string) bool {
+// uuids of the machines whose QEMU a process is: one, or none.
+func (m *machines) uuids(pid int) []string {
 	file, err := os.Open(filepath.Join(m.proc, strconv.Itoa(pid), "cmdline"))
 	if err != nil {
-		return false
+		return nil
 	}
 	defer func() { _ = file.Close() }() // opened for reading only
 	n, _ := io.ReadFull(file, m.line)   // as much as there is
 	words := bytes.Split(m.line[:n], []byte{0})
+	var uuids []string
 	for i, word := range words[:len(words)-1] {
-		if string(word) == "-uuid" && string(words[i+1]) == uuid {
-			return true
+		if string(word) == "-uuid" && len(words[i+1]) > 0 {
+			uuids = append(uuids, string(words[i+1]))
 		}
 	}
-	return false
+	return uuids
 }

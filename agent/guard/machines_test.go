@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -71,11 +72,35 @@ func TestWhatRunsUnderAnotherNumberIsNotKilled(t *testing.T) {
 	m := newMachines()
 	for name, uuid := range map[string]string{"another": "6fd0e9a4-4a55-8c3e-9a7b-0123456789ac", "the beginning of one": testUUID[:8]} {
 		cmd, _ := pretender(t, testUUID)
-		if m.runs(cmd.Process.Pid, uuid) {
+		if slices.Contains(m.uuids(cmd.Process.Pid), uuid) {
 			t.Errorf("%s is taken for it", name)
 		}
 	}
-	if _, _, err := m.kill("machine:"); err == nil {
+	if _, err := m.strike("machine:"); err == nil {
 		t.Error("every machine could be killed")
+	}
+}
+
+// TestAMachineThatDoesNotEndIsHeldOnce, however often the guard looks: it must not
+// run out of files.
+func TestAMachineThatDoesNotEndIsHeldOnce(t *testing.T) {
+	_, alive := pretender(t, testUUID)
+	m, target := newMachines(), MachineTarget(testUUID)
+	for range 3 {
+		if err := m.look([]string{target}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := len(m.dying[target]); held != 1 || !alive() {
+		t.Errorf("it is held %d times, alive %v", held, alive())
+	}
+	if found, err := m.strike(target); !found || err != nil {
+		t.Errorf("it is found %v: %v", found, err)
+	}
+	for alive() || !m.gone(target) {
+		pause(shortly)
+	}
+	if len(m.dying) > 0 {
+		t.Errorf("what has ended is held: %v", m.dying)
 	}
 }

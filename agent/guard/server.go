@@ -27,6 +27,10 @@ const (
 	// longestPause of the loop, so that it notices when the machine was asleep, and
 	// the watchdog is fed.
 	longestPause = 500 * time.Millisecond
+	// shortly is how long the kernel is given to end what was killed, and patience
+	// after how long something is said to be left: the kernel may be at it.
+	shortly  = 5 * time.Millisecond
+	patience = 100 * time.Millisecond
 )
 
 // Config of a guard.
@@ -103,14 +107,15 @@ func Run(ctx context.Context, config Config) error {
 // needed: what it has touched stays in memory, and others go before it when
 // there is none.
 func (s *server) harden() {
-	probe := CgroupTarget("/skerry-guard")
-	if _, _, err := s.groups.kill(probe, false); err != nil { // also touches all that killing needs
-		s.Logger.Error("nothing could be killed here", "error", err)
+	probe := Entry{Target: CgroupTarget("/skerry-guard")}
+	none := Entry{Target: MachineTarget("none")}
+	blows := s.strike([]*Entry{&probe, &none}) // also touches all that killing needs
+	for i := range blows {
+		if s.gone(&blows[i]); blows[i].err != nil {
+			s.Logger.Error("nothing of this kind could be killed here", "target", blows[i].Target, "error", blows[i].err)
+		}
 	}
-	s.groups.release(probe)
-	if _, _, err := s.machines.kill(MachineTarget("none")); err != nil { // likewise
-		s.Logger.Error("no virtual machine could be killed here", "error", err)
-	}
+	s.groups.release(probe.Target)
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		s.Logger.Warn("the guard's memory is not locked", "error", err)
 	}
@@ -258,22 +263,31 @@ func (s *server) forget(before *Entry) {
 	}
 }
 
-// step kills what is due.
+// step kills what is due. It waits for the kernel once for all of them, and not for
+// long: what cannot be killed keeps neither others alive nor the agent waiting.
 func (s *server) step() time.Duration {
-	kill, reset, wake := s.core.Step(s.Env.Clock.Elapsed())
+	ids, reset, wake := s.core.Step(s.Env.Clock.Elapsed())
 	if !reset {
 		s.watchdog.feed()
 	}
+	due := make([]*Entry, len(ids))
+	for i, id := range ids {
+		due[i] = s.core.find(id)
+	}
+	blows := s.strike(due)
+	if slices.ContainsFunc(blows, func(b blow) bool { return b.found }) {
+		pause(shortly)
+	}
+	now := s.Env.Clock.Elapsed()
 	changed := false
-	for _, id := range kill {
-		e := s.core.find(id)
-		ran := e.Ran
-		found, gone, err := s.kill(e)
-		s.core.Killed(id, found, gone, s.Env.Clock.Elapsed())
-		changed = changed || e.Ran != ran
-		if gone == s.stuck[id] || !s.known(id) {
-			s.tell(id, gone, err)
-			changed = true
+	for i := range blows {
+		b := &blows[i]
+		first, ran := b.at == 0, b.Ran
+		gone := s.gone(b)
+		s.core.Killed(b.ID, b.found, gone, now)
+		changed = changed || first || b.Ran != ran
+		if stuck, told := s.stuck[b.ID]; told && gone == stuck || !told && (gone || now >= b.Kill+patience) {
+			s.tell(b.ID, gone, b.err)
 		}
 	}
 	if changed {
@@ -282,16 +296,55 @@ func (s *server) step() time.Duration {
 	return wake
 }
 
-// kill what an entry names.
-func (s *server) kill(e *Entry) (found, gone bool, err error) {
-	if strings.HasPrefix(e.Target, machineScheme) {
-		return s.machines.kill(e.Target)
-	}
-	return s.groups.kill(e.Target, e.Thawed)
+// blow is one attempt to kill what an entry names.
+type blow struct {
+	*Entry
+	// found: something of it was there.
+	found bool
+	err   error
 }
 
-// known: it has been told of before.
-func (s *server) known(id string) bool { _, known := s.stuck[id]; return known }
+// strike kills what these entries name, and does not wait for its end. Containers
+// come first: to look for machines among all processes takes longer.
+func (s *server) strike(due []*Entry) []blow {
+	blows := make([]blow, len(due))
+	var machines []string
+	for i, e := range due {
+		b := &blows[i]
+		if b.Entry = e; isMachine(e) {
+			machines = append(machines, e.Target)
+			continue
+		}
+		b.found, b.err = s.groups.strike(e.Target, e.Thawed)
+	}
+	unseen := s.machines.look(machines)
+	for i := range blows {
+		if b := &blows[i]; isMachine(b.Entry) {
+			b.found, b.err = s.machines.strike(b.Target)
+			b.err = errors.Join(b.err, unseen)
+		}
+	}
+	return blows
+}
+
+// gone tells whether an attempt has left nothing.
+func (s *server) gone(b *blow) bool {
+	gone := !b.found
+	if b.found && isMachine(b.Entry) {
+		gone = s.machines.gone(b.Target)
+	} else if b.found {
+		gone = s.groups.gone(b.Target, b.Thawed)
+	}
+	return gone && b.err == nil
+}
+
+func isMachine(e *Entry) bool { return strings.HasPrefix(e.Target, machineScheme) }
+
+// pause without a timer of Go's: it is too short for the loop to do anything else.
+func pause(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&ts, nil) // a shorter pause is as good
+}
 
 func (s *server) tell(id string, gone bool, err error) {
 	s.stuck[id] = !gone
