@@ -247,7 +247,9 @@ func (h *Holder) Begin(id string, now time.Duration) (end time.Duration, isNew, 
 // unbegin what could not be noted: it was not started.
 func (h *Holder) unbegin(id string) {
 	delete(h.begun, id)
-	h.held[id].begun = false
+	if hold := h.held[id]; hold != nil { // the orders may have changed meanwhile
+		hold.begun = false
+	}
 }
 
 // Begun are the placements to remember, sorted: those among the orders.

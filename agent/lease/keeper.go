@@ -76,6 +76,11 @@ type Config struct {
 type Keeper struct {
 	Config
 
+	// noting is held while what begins is noted on disk, from reading what is to be
+	// noted on. It is taken before mu, which is never held over the disk: leases are
+	// renewed without it.
+	noting sync.Mutex
+
 	mu      sync.Mutex
 	holder  *Holder
 	changed chan struct{}
@@ -125,23 +130,37 @@ func (k *Keeper) Permits() (map[string]reconcile.Permit, time.Duration) {
 
 // Begin implements supervisor.Leases.
 func (k *Keeper) Begin(id string) (time.Duration, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if !k.isExclusive(id) {
 		return 0, nil
 	}
+	k.mu.Lock()
 	end, isNew, may := k.holder.Begin(id, k.Env.Clock.Elapsed())
+	k.mu.Unlock()
 	if !may {
 		return 0, problem.New(problem.Conflict, id, "it is exclusive, and this node holds no lease for it")
 	}
-	if !isNew {
-		return end, nil
-	}
-	if err := k.Ledger.KeepBegun(k.holder.Begun()); err != nil {
-		k.holder.unbegin(id)
-		return 0, err
+	if isNew {
+		if err := k.note(id); err != nil {
+			return 0, err
+		}
 	}
 	return end, nil
+}
+
+// note on disk what has begun, id with it.
+func (k *Keeper) note(id string) error {
+	k.noting.Lock()
+	defer k.noting.Unlock()
+	k.mu.Lock()
+	begun := k.holder.Begun()
+	k.mu.Unlock()
+	err := k.Ledger.KeepBegun(begun)
+	if err != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.holder.unbegin(id)
+	}
+	return err
 }
 
 // Removing implements supervisor.Leases: what the guard has killed it holds frozen,

@@ -42,6 +42,8 @@ type rig struct {
 	starts, rounds int
 	// refuse arms one instance not.
 	refuse string
+	// noting is how long the disk takes to note what began.
+	noting time.Duration
 }
 
 func newRig(t *testing.T, names ...string) *rig {
@@ -82,8 +84,12 @@ func (r *rig) Changed() <-chan struct{} {
 	defer r.mu.Unlock()
 	return r.changed
 }
-func (r *rig) Begun() []string          { return nil }
-func (r *rig) KeepBegun([]string) error { return nil }
+func (r *rig) Begun() []string { return nil }
+
+func (r *rig) KeepBegun([]string) error {
+	time.Sleep(r.noting)
+	return nil
+}
 
 func (r *rig) grant(_ context.Context, asks []*sitev1.LeaseAsk) (*sitev1.RenewLeasesResponse, error) {
 	r.mu.Lock()
@@ -204,6 +210,29 @@ func TestWhatNeverBeganHoldsUpNoOther(t *testing.T) {
 			}
 			if r.Trouble() != "" || r.Refused() != "" {
 				t.Errorf("people read %q and %q", r.Trouble(), r.Refused())
+			}
+		})
+	})
+}
+
+// TestLeasesAreRenewedWhileTheDiskHangs under what is being started.
+func TestLeasesAreRenewedWhileTheDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "aa-1", "zz-1")
+		r.work(t, func() {
+			time.Sleep(time.Second)
+			if _, err := r.Begin("default.aa-1"); err != nil {
+				t.Fatal(err)
+			}
+			r.noting = 20 * time.Second
+			begun := make(chan error, 1)
+			go func() { _, err := r.Begin("default.zz-1"); begun <- err }()
+			time.Sleep(15 * time.Second)
+			if permits, _ := r.Permits(); !permits["default.aa-1"].Run || !permits["default.zz-1"].Run {
+				t.Errorf("they may run: %v", permits)
+			}
+			if err := <-begun; err != nil {
+				t.Error(err)
 			}
 		})
 	})

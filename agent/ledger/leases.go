@@ -22,11 +22,13 @@ func (l *Ledger) Begun() []string {
 
 // KeepBegun keeps them, durably.
 func (l *Ledger) KeepBegun(begun []string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	if err := write(l.files, filepath.Join(l.dir, leasesFile), &sitev1.LeasesBegun{Placements: begun}); err != nil {
 		return problem.New(problem.Internal, l.dir, "what runs under a lease could not be noted: %w", err).WithHint("is the disk full?")
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.begun = begun
 	return nil
 }

@@ -36,11 +36,17 @@ type Ledger struct {
 	files env.FS
 	dir   string
 
+	// writing is held by whoever changes what is on disk, from reading what is believed
+	// to believing something else. It is taken before mu.
+	writing sync.Mutex
+	book    *sitev1.Assignments // needs writing
+	names   *sitev1.EndpointCopy
+
+	// mu is never held over the disk: who runs by what is believed, leases first of all,
+	// must not wait for it.
 	mu      sync.RWMutex
 	current *sitev1.Assignments
-	book    *sitev1.Assignments
 	stamp   sitetime.Stamp
-	names   *sitev1.EndpointCopy
 	begun   []string
 	changed chan struct{}
 }
@@ -90,24 +96,27 @@ func (l *Ledger) Changed() <-chan struct{} {
 // returns. Orders lower than the newest ever seen are refused: they come from
 // a coordinator that has been replaced (SAFETY, rule 1).
 func (l *Ledger) Accept(orders *sitev1.Assignments) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if seen := l.current.GetOrder(); Lower(orders.GetOrder(), seen) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	current := l.Current()
+	if seen := current.GetOrder(); Lower(orders.GetOrder(), seen) {
 		return problem.New(problem.Conflict, "orders", "order %s is older than %s, which this node has seen",
 			text(orders.GetOrder()), text(seen))
 	}
-	orders = keepSecrets(orders, l.current)
+	orders = keepSecrets(orders, current)
 	if err := l.keep(orders); err != nil {
 		return problem.New(problem.Internal, l.dir, "the orders could not be kept: %w", err).
 			WithHint("is the disk full? the node goes on with its last orders")
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.current = orders
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return nil
 }
 
-// keep writes the book, if it has changed, and the orders.
+// keep writes the book, if it has changed, and the orders. It needs writing.
 func (l *Ledger) keep(orders *sitev1.Assignments) error {
 	book := &sitev1.Assignments{
 		Peers: orders.GetPeers(), Trust: orders.GetTrust(), GossipKey: orders.GetGossipKey(), Gossip: orders.GetGossip(),
@@ -144,14 +153,16 @@ func (l *Ledger) Time() sitetime.Stamp {
 // KeepTime keeps a stamp of site time, durably. One that is not newer changes
 // nothing.
 func (l *Ledger) KeepTime(stamp sitetime.Stamp) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !stamp.Newer(l.stamp) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if !stamp.Newer(l.Time()) {
 		return nil
 	}
 	if err := write(l.files, filepath.Join(l.dir, timeFile), stamp.Message()); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.stamp = stamp
 	return nil
 }
