@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -194,6 +195,10 @@ func (f *facts) conditions() {
 	if active := f.replicas.active(); active != nil {
 		if kind, trouble := active.AuditTrouble(); kind != "" {
 			conditions = append(conditions, &skerryv1.Condition{Type: kind, Message: trouble})
+		}
+		if active.Stuck() >= hangsAfter {
+			conditions = append(conditions, &skerryv1.Condition{Type: diskHangs, Message: fmt.Sprintf(
+				"the disk of %s does not answer, and the replica of the log with it: look at the disk, its cable and its path (dmesg)", f.Config.StateDir)})
 		}
 	}
 	if trouble := f.replicas.trouble(); trouble != "" {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,6 +48,8 @@ type Voter interface {
 	// AuditTrouble is a condition and its text, when the audit log is not what it
 	// should be.
 	AuditTrouble() (kind, message string)
+	// Stuck is for how long its disk does not answer; 0 while it does.
+	Stuck() time.Duration
 	// Position is the last entry of its log, and whether it knows of a quorum.
 	Position(ctx context.Context) (term, index uint64, quorum bool)
 	// Lead is the term and the address of the coordinator that it follows, or is;

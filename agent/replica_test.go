@@ -40,6 +40,7 @@ func (fakeVoter) Join() http.Handler                              { return nil }
 func (fakeVoter) Renewals() http.Handler                          { return nil }
 func (fakeVoter) ServeRaft(context.Context, net.Conn, certs.Peer) {}
 func (fakeVoter) AuditTrouble() (string, string)                  { return "", "" }
+func (fakeVoter) Stuck() time.Duration                            { return 0 }
 func (fakeVoter) Votes() bool                                     { return true }
 func (fakeVoter) Position(context.Context) (uint64, uint64, bool) { return 0, 0, false }
 func (fakeVoter) Lead() (uint64, string, <-chan struct{})         { return 0, "", nil }

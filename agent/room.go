@@ -41,6 +41,13 @@ const (
 	descriptorsGone = "DescriptorsGone"
 )
 
+// diskHangs is the condition of a node whose disk does not answer for so long. It is no
+// lack: a replica that waits for its disk cannot be ended.
+const (
+	diskHangs  = "DiskHangs"
+	hangsAfter = 3 * time.Second
+)
+
 // lack is what a replica needs and there is none of; the zero lack when nothing
 // is missing.
 type lack struct{ kind, why string }

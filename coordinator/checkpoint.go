@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -164,6 +165,9 @@ func (v *Voter) alarm(kind, message string) {
 		v.Logger.Error("the audit log is not what it should be", "condition", kind, "trouble", message)
 	}
 }
+
+// Stuck is for how long the replica waits for its disk; 0 while it does not.
+func (v *Voter) Stuck() time.Duration { return v.node.Stuck() }
 
 // AuditTrouble is a condition of the node and its text; empty when all is well.
 func (v *Voter) AuditTrouble() (kind, message string) {

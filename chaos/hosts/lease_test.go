@@ -60,7 +60,12 @@ func newHarness(t *testing.T) *harness {
 // lives.
 func beating(t *testing.T, nodes int) *harness {
 	t.Helper()
-	h := watched(t, newSite(t, nodes, 0))
+	r := newRig(t)
+	buildFaultDisk(t, r)
+	if err := r.Up(t.Context(), nodes); err != nil {
+		t.Fatal(err)
+	}
+	h := watched(t, r)
 	path, err := h.BuildBeater(t.Context())
 	h.must(err)
 	loadImage(t, h.Rig, "beater.tar", beaterImage, path)
@@ -330,6 +335,10 @@ func TestTheLossOfTheCoordinatorEndsNoLease(t *testing.T) {
 		h.loseCoordinator("its host is cut off", func(lost *Host) error {
 			return h.Cut(t.Context(), []*Host{lost}, h.others(lost))
 		}, func(*Host) error { return h.Heal(t.Context()) })
+		h.loseCoordinator("its disk hangs", func(lost *Host) error {
+			t.Cleanup(func() { h.must(lost.Disk("ok")) }) // nothing ends on a disk that hangs
+			return lost.Disk("slow 1h")
+		}, func(found *Host) error { return found.Disk("ok") })
 	}
 }
 

@@ -71,11 +71,16 @@ func sufferTrouble(t *testing.T, r *Rig, h *Host, condition string, begin, end f
 	t.Helper()
 	nurse(t, h)
 	before := allPIDs(t, r)
+	t.Cleanup(func() {
+		if err := end(); err != nil { // nothing ends on a disk that hangs
+			t.Error(err)
+		}
+	})
 	if err := begin(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, r, "a write", patience, func(ctx context.Context) error {
-		_, err := r.Skerry(ctx, strings.NewReader(strings.Replace(web(0), "name: web", "name: meanwhile", 1)), "apply", "-f", "-")
+		_, err := r.Skerry(ctx, strings.NewReader("{kind: Project, name: meanwhile}"), "apply", "-f", "-")
 		return err
 	})
 	awaitTold(t, r, h, condition)
@@ -116,14 +121,20 @@ func eachNode(t *testing.T, r *Rig) {
 	awaitHealthy(t, r, "web", len(r.Hosts))
 }
 
-func TestVotersWhoseDiskTakesNothingComeBack(t *testing.T) {
-	r := newRig(t)
+// buildFaultDisk gives each host that is added its state on a disk that fails as it is told.
+func buildFaultDisk(t *testing.T, r *Rig) {
+	t.Helper()
 	r.FaultDisk = filepath.Join(t.TempDir(), "faultdisk")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", r.FaultDisk, "./faultdisk")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+func TestVotersWhoseDiskTakesNothingComeBack(t *testing.T) {
+	r := newRig(t)
+	buildFaultDisk(t, r)
 	if err := r.Up(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +148,15 @@ func TestVotersWhoseDiskTakesNothingComeBack(t *testing.T) {
 			sufferTrouble(t, r, h, "DiskReadOnly", func() error { return h.Disk("readonly") }, func() error { return h.Disk("ok") })
 		})
 	}
+	// Where no orders come a node whose disk hangs is heard, and says why it does not vote.
+	// Of a coordinator tells TestTheLossOfTheCoordinatorEndsNoLease.
+	t.Run("the disk of another voter hangs", func(t *testing.T) {
+		_, h, err := r.Coordinator(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sufferTrouble(t, r, h, "DiskHangs", func() error { return h.Disk("slow 1h") }, func() error { return h.Disk("ok") })
+	})
 }
 
 func TestAVoterWithoutDescriptorsComesBack(t *testing.T) {

@@ -32,6 +32,9 @@ const (
 	// readRetryTicks after which an unanswered read point is asked for again:
 	// raft drops such requests silently.
 	readRetryTicks = 3
+	// stuckTicks that the loop does not take in: the others have elected somebody, or are
+	// held up themselves, as by a disk that all of them share.
+	stuckTicks = 3 * electionTicks
 	// transferTicks a leader that stops waits for its successor.
 	transferTime = 2 * time.Second
 )
@@ -51,6 +54,8 @@ type Node struct {
 
 	status  atomic.Pointer[Status]
 	applied atomic.Uint64
+	// stuck is since when the loop takes no ticks in, on elapsed time; 0 while it does.
+	stuck atomic.Int64
 
 	mu          sync.Mutex
 	changed     chan struct{}
@@ -141,16 +146,38 @@ func (n *Node) retire() {
 	n.announce(status)
 }
 
+// tick the loop. When it is held up for so long that the others have another leader by
+// now, as by a disk that does not answer, the status that it published last is not left
+// standing: streams, leases and readers would cling to a coordinator that is none.
 func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
+	missed := 0
 	for {
 		if err := env.Sleep(ctx, n.clock, TickEvery); err != nil {
 			return err
 		}
 		select {
 		case ticks <- struct{}{}:
+			if n.stuck.Swap(0) != 0 {
+				n.logger.Info("the replica of the log moves again")
+			}
+			missed = 0
 		default: // the loop was held up; that time does not count
+			if missed++; missed == stuckTicks {
+				n.stuck.Store(int64(n.clock.Elapsed()))
+				n.logger.Error("the replica of the log does not move: its disk does not answer; until it does, this node neither votes nor coordinates")
+				n.retire()
+			}
 		}
 	}
+}
+
+// Stuck is for how long the replica does not move; 0 while it does.
+func (n *Node) Stuck() time.Duration {
+	since := n.stuck.Load()
+	if since == 0 {
+		return 0
+	}
+	return n.clock.Elapsed() - time.Duration(since)
 }
 
 // processorTime that this process has used so far of each processor that it may use.

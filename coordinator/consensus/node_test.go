@@ -89,6 +89,19 @@ type member struct {
 	stop    context.CancelFunc
 	done    chan error
 	log     *pebblelog.Log
+	disk    *hanging
+}
+
+// hanging is a log whose disk does not answer while the gate is locked.
+type hanging struct {
+	*pebblelog.Log
+	gate sync.RWMutex
+}
+
+func (h *hanging) Append(snapshot *raftpb.Snapshot, entries []*raftpb.Entry, hard *raftpb.HardState, sync bool) error {
+	h.gate.RLock()
+	defer h.gate.RUnlock()
+	return h.Log.Append(snapshot, entries, hard, sync)
 }
 
 func newGroup() *group { return &group{nodes: map[uint64]*member{}, handovers: map[uint64]int{}} }
@@ -129,12 +142,13 @@ func (g *group) add(t testing.TB, id uint64, dir string, bootstrap bool) *member
 			t.Fatal(err)
 		}
 	}
-	replica, err := consensus.NewReplica(consensus.Config{ID: id, Log: log, Machine: machine, Send: g.send(id), Logger: logger, SnapshotEvery: 64})
+	disk := &hanging{Log: log}
+	replica, err := consensus.NewReplica(consensus.Config{ID: id, Log: disk, Machine: machine, Send: g.send(id), Logger: logger, SnapshotEvery: 64})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &member{node: consensus.NewNode(replica, env.NewSystem().Clock, logger), machine: machine, stop: stop, done: make(chan error, 1), log: log}
+	m := &member{node: consensus.NewNode(replica, env.NewSystem().Clock, logger), machine: machine, stop: stop, done: make(chan error, 1), log: log, disk: disk}
 	g.mu.Lock()
 	g.nodes[id] = m
 	g.mu.Unlock()
@@ -308,6 +322,35 @@ func TestAReplicaThatHeardNobodySinceItBeganKnowsNoAge(t *testing.T) {
 		t.Errorf("what it holds is %s old, it says", got)
 	}
 	g.end(t, 2)
+}
+
+// The status that it published last would stand: whoever asks would be told that it
+// coordinates, and who follows it would not look for the next one.
+func TestAReplicaWhoseDiskHangsLeadsAndFollowsNobody(t *testing.T) {
+	g := newGroup()
+	dirs := grow(t, g)
+	id, leader := g.leader(t)
+	changed := leader.node.Changed()
+	leader.disk.gate.Lock()
+	if err := propose(t, leader, "in vain"); err == nil {
+		t.Error("it acknowledged what is on no disk")
+	}
+	eventually(t, "it leads no more", func() bool {
+		status := leader.node.Status()
+		return !status.Serving && !status.IsLeader && !status.HasQuorum && status.Leader == 0 && leader.node.Stuck() > 0
+	})
+	<-changed
+	g.write(t, "by another one")
+	if next, _ := g.leader(t); next == id {
+		t.Error("it leads again")
+	}
+	leader.disk.gate.Unlock()
+	eventually(t, "it follows again", func() bool {
+		return leader.node.Status().HasQuorum && leader.node.Stuck() == 0 && leader.machine.has("by another one")
+	})
+	for id := range dirs {
+		g.end(t, id)
+	}
 }
 
 func TestOrderlyStopHandsLeadershipOver(t *testing.T) {

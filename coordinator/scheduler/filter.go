@@ -148,7 +148,7 @@ func (trustFilter) explain(nodes int) string { return nodesAre(nodes) + " not tr
 type conditionFilter struct{}
 
 // blocking conditions, as agents report them.
-var blocking = []string{"ContainerdDown", "DiskFull", "DiskReadOnly", "DescriptorsGone"}
+var blocking = []string{"ContainerdDown", "DiskFull", "DiskReadOnly", "DiskHangs", "DescriptorsGone"}
 
 func (conditionFilter) fits(n *node) bool {
 	return !slices.ContainsFunc(n.GetConditions(), isBlocking)

@@ -126,6 +126,16 @@ func TestTheDiskFailsAsItIsTold(t *testing.T) {
 	if took := time.Since(begun); took < 300*time.Millisecond {
 		t.Errorf("fsync took %s", took)
 	}
+	must(tell("slow 1h"))
+	synced := make(chan error)
+	go func() { synced <- f.Sync() }()
+	select {
+	case err := <-synced:
+		t.Errorf("a disk that hangs answered: %v", err)
+	case <-time.After(300 * time.Millisecond):
+		must(tell("ok"))
+		must(<-synced)
+	}
 	must(f.Close())
 	if tell("nonsense") == nil {
 		t.Error("nonsense was taken")

@@ -6,7 +6,7 @@
 //	eio            fsync fails, and what was not on the disk yet is gone
 //	full           there is no room
 //	readonly       it takes nothing, as after the kernel has found it damaged
-//	slow DURATION  each fsync takes so much longer
+//	slow DURATION  each fsync takes so much longer, or until the disk is told ok
 //	lose           what no fsync has brought to the disk is gone, as when the power goes
 package main
 
