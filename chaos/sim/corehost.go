@@ -32,7 +32,7 @@ type coreHost struct {
 	// slow: it is in the middle of a write.
 	slow    bool
 	due     []func()
-	waiting map[string][]func(consensus.Completion)
+	waiting map[string][]proposal
 	reads   map[uint64]func(uint64)
 	readID  uint64
 	ready   []readyRead
@@ -71,7 +71,7 @@ func (h *coreHost) start() {
 	}
 	h.life++
 	h.machine = &coreMachine{host: h}
-	h.waiting, h.reads, h.ready = map[string][]func(consensus.Completion){}, map[uint64]func(uint64){}, nil
+	h.waiting, h.reads, h.ready = map[string][]proposal{}, map[uint64]func(uint64){}, nil
 	h.readID, h.slow, h.due = h.life<<32, false, nil
 	replica, err := consensus.NewReplica(consensus.Config{
 		ID: h.id, Log: h.disk, Machine: h.machine, Send: h.send, Logger: h.core.logger(), SnapshotEvery: snapshotEvery,
@@ -120,11 +120,7 @@ func (h *coreHost) process() {
 	for h.replica != nil && h.replica.HasReady() {
 		effects, err := h.replica.Process()
 		for _, completion := range effects.Completions {
-			waiting := h.waiting[completion.RequestID]
-			delete(h.waiting, completion.RequestID)
-			for _, done := range waiting {
-				done(completion)
-			}
+			h.complete(completion)
 		}
 		for _, read := range effects.Reads {
 			if done := h.reads[read.ID]; done != nil {
@@ -137,6 +133,18 @@ func (h *coreHost) process() {
 			return
 		}
 		h.observe()
+	}
+}
+
+func (h *coreHost) complete(c consensus.Completion) {
+	waiting := h.waiting[c.RequestID]
+	delete(h.waiting, c.RequestID)
+	for i, p := range waiting {
+		if i == 0 {
+			p.done(c)
+			continue
+		}
+		h.take(p)
 	}
 }
 
@@ -223,15 +231,19 @@ func (h *coreHost) receive(id uint64, m *raftpb.Message) {
 
 // propose an entry; done is called once, unless the process dies.
 func (h *coreHost) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
-	id := entry.GetRequestId()
+	h.take(proposal{entry, done})
+	h.cycle()
+}
+
+func (h *coreHost) take(p proposal) {
+	id := p.entry.GetRequestId()
 	if len(h.waiting[id]) == 0 {
-		if err := h.replica.Propose(entry); err != nil {
-			done(consensus.Completion{RequestID: id, Err: err})
+		if err := h.replica.Propose(p.entry); err != nil {
+			p.done(consensus.Completion{RequestID: id, Err: err})
 			return
 		}
 	}
-	h.waiting[id] = append(h.waiting[id], done)
-	h.cycle()
+	h.waiting[id] = append(h.waiting[id], p)
 }
 
 // read calls done when what was acknowledged before is applied here, unless raft

@@ -33,6 +33,12 @@ const (
 	readRetry = 150 * time.Millisecond
 )
 
+// proposal by its request ID: the first is under way, others follow when it is done.
+type proposal struct {
+	entry *sitev1.Entry
+	done  func(consensus.Completion)
+}
+
 // voter is the shell of one replica: what consensus.Node is in production,
 // without goroutines.
 type voter struct {
@@ -44,7 +50,7 @@ type voter struct {
 	// due: a cycle is scheduled.
 	due     bool
 	halted  bool
-	waiting map[string][]func(consensus.Completion)
+	waiting map[string][]proposal
 	readID  uint64
 	reads   map[uint64]func(index uint64)
 	// ready reads wait until their index is applied.
@@ -73,7 +79,7 @@ type readyRead struct {
 func newVoter(p *process) *voter {
 	v := &voter{
 		process: p, host: p.host, world: p.world, store: state.New(),
-		waiting: map[string][]func(consensus.Completion){}, reads: map[uint64]func(uint64){},
+		waiting: map[string][]proposal{}, reads: map[uint64]func(uint64){},
 		heard: map[string]time.Duration{}, clocks: map[string]reading{},
 		// Another range after each start, so that late answers to questions
 		// of the process before are not taken for new ones.
@@ -284,7 +290,7 @@ func (v *voter) maySend(to int) bool {
 func (v *voter) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
 	id := entry.GetRequestId()
 	if len(v.waiting[id]) == 0 {
-		entry = proto.Clone(entry).(*sitev1.Entry)
+		entry := proto.CloneOf(entry)
 		made := v.stamp()
 		if v.last.Serving {
 			v.world.violate(v.world.time.Made(made.Time, simulationStart.Add(v.world.kernel.now), v.knowsMost()))
@@ -296,15 +302,19 @@ func (v *voter) propose(entry *sitev1.Entry, done func(consensus.Completion)) {
 			return
 		}
 	}
-	v.waiting[id] = append(v.waiting[id], done)
+	v.waiting[id] = append(v.waiting[id], proposal{entry, done})
 	v.wake()
 }
 
 func (v *voter) complete(c consensus.Completion) {
 	waiting := v.waiting[c.RequestID]
 	delete(v.waiting, c.RequestID)
-	for _, done := range waiting {
-		done(c)
+	for i, p := range waiting {
+		if i == 0 {
+			p.done(c)
+			continue
+		}
+		v.propose(p.entry, p.done)
 	}
 }
 

@@ -61,8 +61,10 @@ type Node struct {
 	changed     chan struct{}
 	lastContact time.Duration // 0 before the first
 
-	// Owned by the loop.
-	waiting map[string][]chan Completion
+	// Owned by the loop. waiting are proposals by request ID, of which the first is under
+	// way: what another of that ID asks for is judged when the outcome of the first is in
+	// the state.
+	waiting map[string][]proposal
 	reads   readBatch
 }
 
@@ -72,6 +74,7 @@ type arrival struct {
 }
 
 type proposal struct {
+	ctx   context.Context // of the caller, who may give up
 	entry *sitev1.Entry
 	done  chan Completion
 }
@@ -109,7 +112,7 @@ func NewNode(replica *Replica, clock env.Clock, logger *slog.Logger) *Node {
 		commands:  make(chan func()),
 		halted:    make(chan struct{}),
 		changed:   make(chan struct{}),
-		waiting:   map[string][]chan Completion{},
+		waiting:   map[string][]proposal{},
 	}
 	// Not from 0: an answer to the process before this one, which comes late,
 	// must not be taken for one to this.
@@ -263,23 +266,26 @@ func (n *Node) onTick() {
 
 func (n *Node) onProposal(p proposal) {
 	id := p.entry.GetRequestId()
-	if len(n.waiting[id]) > 0 {
-		// The same request once more: it gets the same outcome.
-		n.waiting[id] = append(n.waiting[id], p.done)
-		return
+	if len(n.waiting[id]) == 0 {
+		if err := n.replica.Propose(p.entry); err != nil {
+			p.done <- Completion{Err: err}
+			return
+		}
 	}
-	if err := n.replica.Propose(p.entry); err != nil {
-		p.done <- Completion{Err: err}
-		return
-	}
-	n.waiting[id] = append(n.waiting[id], p.done)
+	n.waiting[id] = append(n.waiting[id], p)
 }
 
 func (n *Node) complete(c Completion) {
-	for _, done := range n.waiting[c.RequestID] {
-		done <- c // has room for one
-	}
+	waiting := n.waiting[c.RequestID]
 	delete(n.waiting, c.RequestID)
+	for i, p := range waiting {
+		switch {
+		case i == 0:
+			p.done <- c // has room for one
+		case p.ctx.Err() == nil:
+			n.onProposal(p)
+		}
+	}
 }
 
 func (n *Node) startReads() {
@@ -397,7 +403,7 @@ func (n *Node) Receive(message *raftpb.Message) {
 // state made of it. An error of kind Unavailable or Timeout leaves open whether
 // it happened; the same request ID may be repeated.
 func (n *Node) Propose(ctx context.Context, entry *sitev1.Entry) (*sitev1.Outcome, error) {
-	p := proposal{entry: entry, done: make(chan Completion, 1)}
+	p := proposal{ctx: ctx, entry: entry, done: make(chan Completion, 1)}
 	select {
 	case n.proposals <- p:
 	case <-ctx.Done():

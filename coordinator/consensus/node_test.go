@@ -353,6 +353,30 @@ func TestAReplicaWhoseDiskHangsLeadsAndFollowsNobody(t *testing.T) {
 	}
 }
 
+// The second is judged by what the state remembers of the first: it is the same, or of
+// somebody else. The outcome of the first is not its own.
+func TestRequestsWithOneIDFollowEachOther(t *testing.T) {
+	g := newGroup()
+	leader := g.add(t, 1, t.TempDir(), true)
+	g.leader(t)
+	leader.disk.gate.Lock()
+	done := make(chan error)
+	for range 3 {
+		go func() { done <- propose(t, leader, "deploy-42") }()
+	}
+	time.Sleep(200 * time.Millisecond) // they are taken in
+	leader.disk.gate.Unlock()
+	for range 3 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	g.end(t, 1)
+	if len(leader.machine.applied) != 3 {
+		t.Errorf("the state saw %v", leader.machine.applied)
+	}
+}
+
 func TestOrderlyStopHandsLeadershipOver(t *testing.T) {
 	g := newGroup()
 	dirs := grow(t, g)
