@@ -160,12 +160,14 @@ func (r recoveries) follows(siteEpoch uint64, recovery []byte) bool {
 	return bundle.SiteEpoch() >= siteEpoch && (len(recovery) == 0 || bundle.Recovered(recovery))
 }
 
-// Position of this node's replica.
+// Position of this node's replica, and whether the node reaches a coordinator: one
+// without a replica may be the only one in reach that knows of it.
 func (r recoveries) Position(ctx context.Context) *sitev1.PingResponse {
 	bundle := r.identity.Bundle()
 	response := &sitev1.PingResponse{SiteEpoch: bundle.SiteEpoch(), Recovery: bundle.RecoverID()}
 	if active := r.replicas.active(); active != nil {
 		response.LastTerm, response.LastIndex, response.Quorum = active.Position(ctx)
 	}
+	response.Quorum = response.Quorum || r.session.Coordinator() != ""
 	return response
 }

@@ -258,11 +258,6 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	settled(t, r)
 	left := r.Hosts[2]
 	loadImage(t, r, "web.tar", webImage)
-	apply(t, r, onNode("here", left.Name, "")+"---"+onNode("there", plain.Name, "")+"---"+onNode("db", r.Hosts[0].Name, "partition: {mode: stay}\n"))
-	for _, name := range []string{"here", "there", "db"} {
-		awaitHealthy(t, r, name, 1)
-	}
-	before := [][]string{containerPIDs(t, left), containerPIDs(t, plain)}
 	recoverSite := func(args ...string) (string, error) {
 		out, err := left.Skerry(t.Context(), append([]string{"site", "recover", "--config", left.Config()}, args...)...)
 		return fmt.Sprint(out, err), err
@@ -276,10 +271,24 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, "nothing was changed") {
 		t.Errorf("while the others have a quorum it said %s", out)
 	}
+	if err := r.Cut(t.Context(), []*Host{left}, r.Hosts[:2]); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, plain.Name+" reaches a coordinator") {
+		t.Errorf("while it reaches nobody but a node without a replica, which has a coordinator, it said %s", out)
+	}
+	if err := r.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := left.StartAgent(); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, r)
+	apply(t, r, onNode("here", left.Name, "")+"---"+onNode("there", plain.Name, "")+"---"+onNode("db", r.Hosts[0].Name, "partition: {mode: stay}\n"))
+	for _, name := range []string{"here", "there", "db"} {
+		awaitHealthy(t, r, name, 1)
+	}
+	before := [][]string{containerPIDs(t, left), containerPIDs(t, plain)}
 	for _, h := range r.Hosts[:2] {
 		if err := h.PowerOff(); err != nil {
 			t.Fatal(err)
