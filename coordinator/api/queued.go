@@ -49,6 +49,9 @@ func (s *Server) Deferred(ctx context.Context, node, from string, signed *skerry
 	if err != nil {
 		return nil, err
 	}
+	if _, err := s.Log.ReadIndex(ctx); err != nil {
+		return nil, err // one that was replaced may not know an operator who came since
+	}
 	mark := &sitev1.QueuedMark{Queued: deferred.Shown(change, node), SiteEpoch: change.GetSiteEpoch(), Index: change.GetIndex()}
 	ctx = context.WithValue(withCaller(ctx, change.GetPrincipal(), from), queuedKey{}, mark)
 	switch err := s.signedBy(change, key); {

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"skerry.dev/coordinator/consensus"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/deferred"
@@ -106,6 +109,27 @@ func TestAQueuedChangeIsMadeAsThatOfWhoSignedIt(t *testing.T) {
 				t.Errorf("sent again it gave %v, %v", again, err)
 			}
 		})
+	}
+}
+
+// One that coordinates no more may not know who came since: nothing is dropped on its word.
+func TestOneThatWasReplacedDecidesNoQueuedChange(t *testing.T) {
+	s := newAPISite(t)
+	s.voter("n2")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := s.wanted(key, "kim", "0a", nil)
+	s.away.Store(&consensus.Status{ID: 1, Leader: 2, HasQuorum: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.server.Deferred(ctx, "n3", "10.0.0.3", signed); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it gave %v", err)
+	}
+	s.away.Store(nil)
+	if _, err := s.server.Deferred(t.Context(), "n3", "10.0.0.3", signed); problem.KindOf(err) != problem.Unauthenticated {
+		t.Errorf("the coordinator gave %v", err)
 	}
 }
 
