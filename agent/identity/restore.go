@@ -54,7 +54,19 @@ func Restore(system env.System, options RestoreOptions) (*sitev1.BeginAgain, err
 		return nil, problem.New(problem.Conflict, dir, "this machine belongs to a site already").
 			WithHint("a site is restored on a machine that belongs to none; on a voter that is left: skerry site recover")
 	}
-	r := &restoring{RestoreOptions: options, system: system, dir: dir, now: options.State.GetTime().AsTime()}
+	r, err := openRestoring(system, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := system.FS.MkdirAll(dir, dirPerm); err != nil {
+		return nil, err
+	}
+	return r.begin()
+}
+
+// openRestoring changes nothing yet.
+func openRestoring(system env.System, options RestoreOptions) (*restoring, error) {
+	r := &restoring{RestoreOptions: options, system: system, dir: Dir(options.StateDir), now: options.State.GetTime().AsTime()}
 	var err error
 	if r.bundle, err = certs.VerifyTrust(options.State.GetSiteId(), options.State.GetTrust()); err != nil {
 		return nil, err
@@ -65,10 +77,7 @@ func Restore(system env.System, options RestoreOptions) (*sitev1.BeginAgain, err
 	if !r.bundle.Has(r.signer.Certificate()) {
 		return nil, problem.New(problem.Conflict, "backup", "the CA in it does not count by the chain of trust in it")
 	}
-	if err := system.FS.MkdirAll(dir, dirPerm); err != nil {
-		return nil, err
-	}
-	return r.begin()
+	return r, nil
 }
 
 func loadSigner(rand env.Rand, content *sitev1.BackupContent) (*certs.Authority, error) {
@@ -109,13 +118,9 @@ func (r *restoring) begin() (*sitev1.BeginAgain, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The nodes know this CA, and no later one before they were heard: how long ago the
-	// backup was made, and when the last of them is heard, nobody knows.
-	svid, err := r.signer.IssueNode(certs.NodeRequest{
-		Name: node.GetName(), PublicKey: key.Public(), Addresses: []string{node.GetAddress()}, Lifetime: certs.AuthorityLifetime,
-	}, r.now)
+	svid, err := r.issue(key)
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "node "+node.GetName(), "%w", err)
+		return nil, err
 	}
 	chain := append(slices.Clone(r.State.GetTrust()), version)
 	bundle, err := r.bundle.Extend([]*sitev1.TrustVersion{version})
@@ -134,6 +139,19 @@ func (r *restoring) begin() (*sitev1.BeginAgain, error) {
 		return nil, err
 	}
 	return again, store(r.system.FS, r.dir, key, [][]byte{svid}, chain, bundle, r.State.GetGossipKey(), node)
+}
+
+// issue this machine's SVID. The nodes know the CA of the backup, and no later one
+// before they were heard: how long ago the backup was made, and when the last of them
+// is heard, nobody knows.
+func (r *restoring) issue(key *ecdsa.PrivateKey) ([]byte, error) {
+	svid, err := r.signer.IssueNode(certs.NodeRequest{
+		Name: r.Node.GetName(), PublicKey: key.Public(), Addresses: []string{r.Node.GetAddress()}, Lifetime: certs.AuthorityLifetime,
+	}, r.now)
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "node "+r.Node.GetName(), "%w", err)
+	}
+	return svid, nil
 }
 
 // RecoverVersion is the version of the chain of trust that begins the next site

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,8 +19,8 @@ import (
 )
 
 // TestASiteIsRestoredOnFreshHardwareAndNothingRestarts: all voters are gone for
-// good; on a node that does not vote the containers run on, also those that the
-// backup does not know.
+// good, and not before is it restored; on a node that does not vote the containers run
+// on, also those that the backup does not know.
 func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
 	r := newSite(t, 3, 0)
 	plain, err := r.Add(t.Context(), "--may-vote=false")
@@ -46,18 +47,46 @@ func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
 	if len(before) != 2 {
 		t.Fatalf("%s runs %v", plain.Name, before)
 	}
-	for _, h := range r.Hosts[:3] {
+	fresh := freshHost(t, r)
+	restore := []string{"site", "restore", file, "--key", key, "--yes", "--config", fresh.Config()}
+	if out, err := fresh.Skerry(t.Context(), restore...); err == nil || !strings.Contains(fmt.Sprint(out, err), "reaches a coordinator") {
+		t.Errorf("while the site lives it said %s %v", out, err)
+	}
+	if err := r.Cut(t.Context(), []*Host{fresh}, r.Hosts[:3]); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := fresh.Skerry(t.Context(), restore...); err == nil || !strings.Contains(fmt.Sprint(out, err), plain.Name) {
+		t.Errorf("while a node reaches the voters, which it does not, it said %s %v", out, err)
+	}
+	if err := r.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range r.Hosts[:2] {
 		if err := h.PowerOff(); err != nil {
 			t.Fatal(err)
 		}
 	}
-
-	fresh := freshHost(t, r)
+	await(t, r, "the newer log of node-3", patience, func(ctx context.Context) error {
+		out, err := fresh.Skerry(ctx, restore...)
+		if err == nil {
+			t.Fatalf("while a voter is left it said %s", out)
+		}
+		if said := fmt.Sprint(out, err); !strings.Contains(said, "node-3") || !strings.Contains(said, "has a newer log") {
+			return errors.New(said)
+		}
+		return nil
+	})
+	if _, err := os.Stat(filepath.Join(fresh.StateDir(), "identity")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of what was refused something is on the disk: %v", err)
+	}
+	if err := r.Hosts[2].PowerOff(); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := plain.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", plain.Config()); err == nil || !strings.Contains(err.Error()+out, "belongs to a site") {
 		t.Errorf("a node of the site took a backup: %s %v", out, err)
 	}
-	out, err := fresh.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", fresh.Config())
-	if err != nil {
+	out, err := fresh.Skerry(t.Context(), restore...)
+	if err != nil || !strings.Contains(out, "Not reached: node-1 (voter, ") || strings.Contains(out, plain.Name) {
 		t.Fatal(out, err)
 	}
 	if err := fresh.StartAgent(); err != nil {
@@ -120,9 +149,10 @@ func TestARestoredSiteWhoseTimeIsSetIsStillFoundByItsNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := freshHost(t, r)
-	if out, err := fresh.Skerry(t.Context(), "site", "restore", file, "--key", key, "--yes", "--config", fresh.Config()); err != nil {
-		t.Fatal(out, err)
-	}
+	await(t, r, "a site that nobody hears of", patience, func(ctx context.Context) error {
+		_, err := fresh.Skerry(ctx, "site", "restore", file, "--key", key, "--yes", "--config", fresh.Config())
+		return err
+	})
 	if err := errors.Join(r.Cut(t.Context(), []*Host{fresh}, []*Host{left}), fresh.StartAgent()); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +304,7 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	if err := r.Cut(t.Context(), []*Host{left}, r.Hosts[:2]); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, plain.Name+" reaches a coordinator") {
+	if out, err := recoverSite("--yes"); err == nil || !strings.Contains(out, plain.Name+" (") || !strings.Contains(out, "reaches a coordinator") {
 		t.Errorf("while it reaches nobody but a node without a replica, which has a coordinator, it said %s", out)
 	}
 	if err := r.Heal(t.Context()); err != nil {
@@ -297,9 +327,16 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	if err := left.StopAgent(); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := recoverSite(); err == nil || !strings.Contains(out, "was not typed") {
-		t.Errorf("without an answer it said %s", out)
-	}
+	await(t, r, "a question", patience, func(context.Context) error { // the plain node takes a while to miss its coordinator
+		out, err := recoverSite()
+		if err == nil {
+			t.Fatalf("without an answer it said %s", out)
+		}
+		if !strings.Contains(out, "was not typed") {
+			return errors.New(out)
+		}
+		return nil
+	})
 	out, err := recoverSite("--yes")
 	if err != nil || !strings.Contains(out, "node-1 (voter") || !strings.Contains(out, "is lost") {
 		t.Fatal(out)

@@ -1,38 +1,26 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"skerry.dev/agent"
 	"skerry.dev/agent/identity"
 	"skerry.dev/agent/ledger"
-	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator"
-	"skerry.dev/coordinator/consensus"
-	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
-	"skerry.dev/shared/api/skerry/site/v1/sitev1connect"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/cli"
 	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 	"skerry.dev/shared/sitetime"
 )
-
-// askTime bounds the question to one node.
-const askTime = 2 * time.Second
 
 func siteRecoverCommand(system env.System) *cobra.Command {
 	var path string
@@ -144,10 +132,20 @@ func (s *survivor) open() error {
 	return nil
 }
 
+// survey of those that this voter has lost.
+func (s *survivor) survey() *survey {
+	return &survey{
+		net: s.system.Net, as: s.node, view: s.found.View, self: s.node.Record(), survives: true, last: s.found.Last, here: "the one here",
+		instead: instead{
+			led: "start the agent: this machine finds it", recovered: "start the agent: this machine joins it",
+			newer: "recover there", majority: "start the agent",
+		},
+	}
+}
+
 func (s *survivor) run(cmd *cobra.Command, yes bool) error {
 	view := s.found.View
-	answers := s.ask(cmd.Context(), view)
-	silent, err := s.judge(view, answers)
+	unheard, err := s.survey().look(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -156,10 +154,7 @@ func (s *survivor) run(cmd *cobra.Command, yes bool) error {
 It goes on with all that is in the log of this machine: index %d, of %s.
 What others had acknowledged and did not get here is lost.
 `, view.Site(), view.SiteID(), view.SiteEpoch()+1, s.node.Name(), view.Index(), view.Time().AsTime().Format(time.RFC3339))
-	if len(silent) > 0 {
-		cmd.Printf("Not reached: %s.\nThey are fenced when they learn of it, not before: be sure that those of them that voted are off.\n"+
-			"What stays on them, or is exclusive there, is left alone until each is heard or confirmed off.\n", strings.Join(silent, ", "))
-	}
+	cmd.Print(unheard)
 	if err := confirm(cmd, yes, view.Site()); err != nil {
 		return err
 	}
@@ -178,79 +173,4 @@ What others had acknowledged and did not get here is lost.
 	}
 	cmd.Println("done. next: start the agent, with systemctl start skerry, then: skerry site report")
 	return nil
-}
-
-// ask all other nodes of the site where their logs end; nil for one that is not
-// reached.
-func (s *survivor) ask(ctx context.Context, view *state.View) map[string]*sitev1.PingResponse {
-	dialer := &mtls.Dialer{Net: s.system.Net, Source: s.node}
-	answers := map[string]*sitev1.PingResponse{}
-	var mu sync.Mutex
-	var calls sync.WaitGroup
-	slots := make(chan struct{}, 32)
-	for _, node := range view.Nodes() {
-		if node.GetName() == s.node.Name() || node.GetState() == skerryv1.NodeState_NODE_STATE_REMOVED {
-			continue
-		}
-		slots <- struct{}{}
-		calls.Go(func() {
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, askTime)
-			defer cancel()
-			client := dialer.HTTPClient(mtls.Peer, mtls.ExpectNode(node.GetName()))
-			defer client.CloseIdleConnections()
-			answer, err := sitev1connect.NewPeerServiceClient(client, "https://"+node.GetAddress()).Ping(ctx, connect.NewRequest(&sitev1.PingRequest{}))
-			mu.Lock()
-			defer mu.Unlock()
-			answers[node.GetName()] = nil
-			if err == nil {
-				answers[node.GetName()] = answer.Msg
-			}
-		})
-	}
-	calls.Wait()
-	return answers
-}
-
-// judge refuses when somebody knows better; it returns who was not reached.
-func (s *survivor) judge(view *state.View, answers map[string]*sitev1.PingResponse) (silent []string, err error) {
-	refuse := func(hint, format string, args ...any) ([]string, error) {
-		return nil, problem.New(problem.Conflict, "site "+view.Site(), format, args...).WithHint("nothing was changed; %s", hint)
-	}
-	voters, reached := 0, 1
-	for _, node := range view.Nodes() {
-		votes := node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER && node.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED
-		if votes {
-			voters++
-		}
-		answer, asked := answers[node.GetName()]
-		if !asked {
-			continue
-		}
-		theirs := consensus.Last{Term: answer.GetLastTerm(), Index: answer.GetLastIndex()}
-		switch {
-		case answer == nil:
-			silent = append(silent, nodeWords(node))
-		case answer.GetSiteEpoch() > view.SiteEpoch():
-			return refuse("start the agent: this machine joins it", "it was recovered already: %s is in site epoch %d", node.GetName(), answer.GetSiteEpoch())
-		case answer.GetQuorum():
-			return refuse("start the agent: this machine finds it", "%s reaches a coordinator", node.GetName())
-		case theirs.Newer(s.found.Last):
-			return refuse("recover there", "%s has a newer log: it ends at %d.%d, the one here at %d.%d", node.GetName(),
-				theirs.Term, theirs.Index, s.found.Last.Term, s.found.Last.Index)
-		case votes:
-			reached++
-		}
-	}
-	if 2*reached > voters {
-		return refuse("start the agent", "%d of %d voters are in reach: that is a majority, and the quorum comes back by itself", reached, voters)
-	}
-	return silent, nil
-}
-
-func nodeWords(node *skerryv1.Node) string {
-	if node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_VOTER {
-		return fmt.Sprintf("%s (voter, %s)", node.GetName(), node.GetAddress())
-	}
-	return node.GetName()
 }

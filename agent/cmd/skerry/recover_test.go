@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"skerry.dev/coordinator"
 	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
@@ -39,26 +38,32 @@ func viewOf(t *testing.T, voters int) *state.View {
 }
 
 func TestWhoKnowsBetterIsAskedFirst(t *testing.T) {
-	behind := &sitev1.PingResponse{SiteEpoch: 1, LastTerm: 4, LastIndex: 90}
+	silent, behind := answer{}, answer{PingResponse: &sitev1.PingResponse{SiteEpoch: 1, LastTerm: 4, LastIndex: 90}}
+	says := func(p *sitev1.PingResponse) answer { return answer{PingResponse: p} }
+	refuses := answer{refused: true}
+	type answers map[string]answer
 	for _, test := range []struct {
 		name    string
 		voters  int
-		answers map[string]*sitev1.PingResponse
+		answers answers
 		refused string
 		silent  string
 	}{
-		{"nobody is reached", 3, map[string]*sitev1.PingResponse{"n2": nil, "n3": nil, "n9": nil}, "", "n2 (voter, ), n3 (voter, ), n9"},
-		{"a node that does not vote is", 3, map[string]*sitev1.PingResponse{"n2": nil, "n3": nil, "n9": {SiteEpoch: 1}}, "", "n2 (voter, ), n3 (voter, )"},
-		{"one of five is, and is behind", 5, map[string]*sitev1.PingResponse{"n2": behind, "n3": nil, "n4": nil, "n5": nil}, "", "n3 (voter, ), n4 (voter, ), n5 (voter, )"},
-		{"one of five is, and is ahead", 5, map[string]*sitev1.PingResponse{"n2": {SiteEpoch: 1, LastTerm: 4, LastIndex: 101}, "n3": nil}, "n2 has a newer log", ""},
-		{"one of five is, of a later term", 5, map[string]*sitev1.PingResponse{"n2": {SiteEpoch: 1, LastTerm: 5, LastIndex: 7}, "n3": nil}, "n2 has a newer log", ""},
-		{"a majority is", 3, map[string]*sitev1.PingResponse{"n2": behind, "n3": nil}, "2 of 3 voters are in reach", ""},
-		{"one reaches a coordinator", 3, map[string]*sitev1.PingResponse{"n2": nil, "n9": {SiteEpoch: 1, Quorum: true}}, "n9 reaches a coordinator", ""},
-		{"it was recovered elsewhere", 3, map[string]*sitev1.PingResponse{"n2": nil, "n9": {SiteEpoch: 2}}, "recovered already", ""},
+		{"nobody is reached", 3, answers{"n2": silent, "n3": silent, "n9": silent}, "", "n2 (voter, ), n3 (voter, ), n9"},
+		{"a node that does not vote is", 3, answers{"n2": silent, "n3": silent, "n9": says(&sitev1.PingResponse{SiteEpoch: 1})}, "", "n2 (voter, ), n3 (voter, )"},
+		{"one refuses the survivor", 3, answers{"n2": silent, "n3": refuses, "n9": refuses}, "", "n2 (voter, ), n3 (voter, , it refuses this machine), n9 (it refuses this machine)"},
+		{"one of five is, and is behind", 5, answers{"n2": behind, "n3": silent, "n4": silent, "n5": silent}, "", "n3 (voter, ), n4 (voter, ), n5 (voter, )"},
+		{"one of five is, and is ahead", 5, answers{"n2": says(&sitev1.PingResponse{SiteEpoch: 1, LastTerm: 4, LastIndex: 101}), "n3": silent}, "n2 () has a newer log", ""},
+		{"one of five is, of a later term", 5, answers{"n2": says(&sitev1.PingResponse{SiteEpoch: 1, LastTerm: 5, LastIndex: 7}), "n3": silent}, "n2 () has a newer log", ""},
+		{"one of five is, that an earlier recovery left behind", 5, answers{"n2": says(&sitev1.PingResponse{LastTerm: 5, LastIndex: 700}), "n3": silent}, "", "n3 (voter, )"},
+		{"a majority is", 3, answers{"n2": behind, "n3": silent}, "2 of 3 voters are in reach", ""},
+		{"a majority is, and has halted", 3, answers{"n2": says(&sitev1.PingResponse{SiteEpoch: 1}), "n3": silent}, "", "n3 (voter, )"},
+		{"one reaches a coordinator", 3, answers{"n2": silent, "n9": says(&sitev1.PingResponse{SiteEpoch: 1, Quorum: true})}, "n9 () reaches a coordinator", ""},
+		{"it was recovered elsewhere", 3, answers{"n2": silent, "n9": says(&sitev1.PingResponse{SiteEpoch: 2})}, "recovered already", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := &survivor{found: &coordinator.Salvaged{Last: consensus.Last{Term: 4, Index: 100}}}
-			silent, err := s.judge(viewOf(t, test.voters), test.answers)
+			s := &survey{view: viewOf(t, test.voters), survives: true, last: consensus.Last{Term: 4, Index: 100}}
+			silent, err := s.judge(test.answers)
 			if test.refused != "" {
 				if problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), test.refused) {
 					t.Errorf("it gave %v", err)

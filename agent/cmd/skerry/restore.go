@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"skerry.dev/agent/config"
 	"skerry.dev/agent/identity"
 	"skerry.dev/coordinator/backup"
+	"skerry.dev/coordinator/consensus"
 	"skerry.dev/coordinator/state"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
@@ -46,9 +46,11 @@ the backup says. skerry site report tells what differed. What stays on a node th
 is not heard, or is exclusive there, starts nowhere else before you say that the
 machine is off: skerry node confirm-off NAME.
 
-A former voter that is still there and has not heard of it goes on by itself until
-it does: use this only when they are gone for good. While one voter is left, use
-skerry site recover there; it loses less.
+It looks for the nodes that the backup knows, at the addresses they had, and refuses
+when one of them reaches a coordinator or has a newer log: while one voter is left,
+use skerry site recover there; it loses less. It names those that it does not reach. A
+former voter among them that is still there goes on by itself until it hears of it:
+use this only when they are gone for good.
 
 What was evicted or revoked after the backup must be evicted or revoked again, and
 machines that joined after it must join again. Unused tokens do not count any more.`,
@@ -86,7 +88,15 @@ func (o *restoreOptions) run(cmd *cobra.Command, name string) error {
 	if err := checkMade(name, file.Header.GetVersion(), version); err != nil {
 		return err
 	}
-	snapshot, err := o.look(name, file, node)
+	snapshot, view, err := o.look(name, file, node)
+	if err != nil {
+		return err
+	}
+	survey, err := o.survey(file, snapshot, view, node)
+	if err != nil {
+		return err
+	}
+	unheard, err := survey.look(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -95,10 +105,11 @@ func (o *restoreOptions) run(cmd *cobra.Command, name string) error {
 %d nodes, %d workloads. All that was acknowledged after the backup is lost.
 Site epoch %d begins on this machine, %s at %s.
 `, len(snapshot.GetNodes()), len(snapshot.GetWorkloads()), snapshot.GetSiteEpoch()+1, node.GetName(), node.GetAddress())
+	cmd.Print(unheard)
 	if err := confirm(cmd, o.yes, snapshot.GetSite()); err != nil {
 		return err
 	}
-	if err := o.restore(cmd.Context(), settings, file, snapshot, node); err != nil {
+	if err := o.restore(settings, file, snapshot, view, node); err != nil {
 		return err
 	}
 	cmd.Printf("site %s begins anew, ID %s\n", snapshot.GetSite(), snapshot.GetSiteId())
@@ -112,24 +123,43 @@ Site epoch %d begins on this machine, %s at %s.
 }
 
 // look at what is in the backup before anything is done.
-func (o *restoreOptions) look(name string, file *backup.File, node *skerryv1.Node) (*sitev1.Snapshot, error) {
-	snapshot := &sitev1.Snapshot{}
+func (o *restoreOptions) look(name string, file *backup.File, node *skerryv1.Node) (*sitev1.Snapshot, *state.View, error) {
+	snapshot, restored := &sitev1.Snapshot{}, state.New()
 	if err := proto.Unmarshal(file.Content.GetState(), snapshot); err != nil {
-		return nil, problem.New(problem.Conflict, name, "what is in it does not parse: %w", err)
+		return nil, nil, problem.New(problem.Conflict, name, "what is in it does not parse: %w", err)
 	}
-	if err := state.New().RestoreOlder(file.Content.GetState()); err != nil {
-		return nil, problem.New(problem.Conflict, name, "the state in it cannot be restored: %w", err)
+	if err := restored.RestoreOlder(file.Content.GetState()); err != nil {
+		return nil, nil, problem.New(problem.Conflict, name, "the state in it cannot be restored: %w", err)
 	}
 	for _, known := range snapshot.GetNodes() {
 		if known.GetName() == node.GetName() && known.GetState() != skerryv1.NodeState_NODE_STATE_REMOVED && !o.replace {
-			return nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "the backup knows another machine of this name, at %s", known.GetAddress()).
+			return nil, nil, problem.New(problem.Conflict, "Node/"+node.GetName(), "the backup knows another machine of this name, at %s", known.GetAddress()).
 				WithHint("if that one is off for good, and this one takes its place: --replace; else give this one another name in %s", o.config)
 		}
 	}
-	return snapshot, nil
+	return snapshot, restored.View(), nil
 }
 
-func (o *restoreOptions) restore(ctx context.Context, settings config.Config, file *backup.File, snapshot *sitev1.Snapshot, node *skerryv1.Node) error {
+// survey of the nodes that the backup knows, as the one that this machine will be to them.
+func (o *restoreOptions) survey(file *backup.File, snapshot *sitev1.Snapshot, view *state.View, node *skerryv1.Node) (*survey, error) {
+	visitor, err := identity.NewVisitor(o.system, identity.RestoreOptions{State: snapshot, Content: file.Content, Node: node})
+	if err != nil {
+		return nil, err
+	}
+	const off = "; if the site is lost all the same, power that machine off first"
+	return &survey{
+		net: o.system.Net, as: visitor, view: view, self: node, last: consensus.Last{Term: view.AuditTerm(), Index: view.Index()}, here: "the backup",
+		instead: instead{
+			led:       "the site lives: let this machine join it, with skerry join" + off,
+			recovered: "restore a backup that was made since, or let this machine join the site" + off,
+			newer:     "recover there, which loses less: skerry site recover" + off,
+			majority:  "wait for it" + off,
+			refused:   "restore a newer backup: nodes that have learned that the CA in this one counts no more never follow it" + off,
+		},
+	}, nil
+}
+
+func (o *restoreOptions) restore(settings config.Config, file *backup.File, snapshot *sitev1.Snapshot, view *state.View, node *skerryv1.Node) error {
 	recipient, err := readRecoveryKey(o.key)
 	if err != nil {
 		return err
@@ -138,12 +168,8 @@ func (o *restoreOptions) restore(ctx context.Context, settings config.Config, fi
 	if err != nil {
 		return err
 	}
-	restored := state.New()
-	if err := restored.RestoreOlder(file.Content.GetState()); err != nil {
-		return err
-	}
-	node.Id, node.RaftId = id.String(), restored.View().RaftIDAfter()
-	stamp := restored.View().Stamp()
+	node.Id, node.RaftId = id.String(), view.RaftIDAfter()
+	stamp := view.Stamp()
 	_, err = identity.Restore(o.system, identity.RestoreOptions{
 		State: snapshot, Content: file.Content, Recovery: recipient, RecoveryName: file.OpenedWith, Node: node, StateDir: settings.StateDir,
 		From: &skerryv1.Recovery{How: "restore", Index: snapshot.GetIndex(), StateTime: snapshot.GetTime()},

@@ -92,8 +92,8 @@ func (x *PingRequest) GetRecovery() []byte {
 type PingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// Of the answering node's replica, if it holds one: the last entry of its log,
-	// and whether it knows of a quorum.
+	// The last entry of the log of the answering node's replica, if it holds one; and
+	// whether that knows of a quorum, or the node hears a coordinator.
 	SiteEpoch uint64 `protobuf:"varint,680,opt,name=site_epoch,json=siteEpoch,proto3" json:"site_epoch,omitempty"`
 	LastTerm  uint64 `protobuf:"varint,681,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
 	LastIndex uint64 `protobuf:"varint,682,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
