@@ -98,6 +98,10 @@ type VoterOptions struct {
 // log must never be used again.
 type NewVoter func(VoterOptions) (Voter, error)
 
+// ErrBeside says that what a replica keeps beside its log is damaged: it is to be opened
+// again, which sets that aside.
+var ErrBeside = errors.New("what is kept beside the replica's log is damaged")
+
 // ErrUntrusted says that a replica's log is damaged.
 var ErrUntrusted = errors.New("the replica's log cannot be trusted")
 
@@ -110,6 +114,10 @@ const (
 	// begunFile, beside the ledger, holds the ID of the last replica that took
 	// part: without its log it must not take part again.
 	begunFile = "replica-begun"
+	// A replica that cannot be opened is tried again after openAgainAfter; the node says
+	// VoterHalted after the mostUnopened-th time, so that the site puts another in its place.
+	openAgainAfter = 2 * time.Second
+	mostUnopened   = 3
 )
 
 // replicas runs the replica that the orders give this node, one at a time.
@@ -125,6 +133,8 @@ type replicas struct {
 	// halted says why the replica with the ID of the orders does not run.
 	halted  string
 	changed chan struct{}
+	// unopened is how often in a row a replica could not be opened. It belongs to run.
+	unopened int
 	// auditKey is the public key with which this node signs the audit log.
 	auditKey ed25519.PublicKey
 }
@@ -306,8 +316,10 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		return r.giveUp(ctx, id, dir, init, err)
 	}
 	if err != nil {
-		return fmt.Errorf("replica %d could not be opened: %w", id, err)
+		r.openLater(ctx, id, err)
+		return nil
 	}
+	r.unopened = 0
 	if err := r.Env.FS.WriteFile(r.begunPath(), []byte(strconv.FormatUint(id, 10)), 0o600); err != nil {
 		return fmt.Errorf("replica %d could not be begun: %w", id, err)
 	}
@@ -333,18 +345,35 @@ func (r *replicas) runOne(ctx context.Context, id uint64, init *sitev1.InitSite)
 		if told && errors.Is(err, context.Canceled) {
 			return nil
 		}
+		if errors.Is(err, ErrBeside) {
+			r.openLater(ctx, id, err)
+			return nil
+		}
 		return r.halt(dir, err)
 	case <-other:
 		stop()
 		r.set(nil, 0, "") // nobody is sent there while it ends
 		err := <-ended
-		if !errors.Is(err, context.Canceled) {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrBeside) {
 			return r.halt(dir, err) // it failed before it had ended
 		}
 		// It was told to end, and loses nothing that it acknowledged.
 		r.Logger.Debug("the replica ended", "replica", id, "error", err)
 		return nil
 	}
+}
+
+// openLater leaves a replica be for a while that could not be opened. The agent goes on:
+// what it runs, and who asks why, need it more than the site needs this replica.
+func (r *replicas) openLater(ctx context.Context, id uint64, reason error) {
+	r.unopened++
+	why := ""
+	if r.unopened >= mostUnopened {
+		why = "it cannot be opened: " + reason.Error()
+	}
+	r.Logger.Error("this node's replica of the log is opened again in a moment", "replica", id, "error", reason)
+	r.set(nil, id, why)
+	_ = env.Sleep(ctx, r.Env.Clock, openAgainAfter) // the caller looks whether it was told to end
 }
 
 // untilOther waits until the orders name another replica, or ctx ends.

@@ -168,6 +168,42 @@ func TestAReplicaThatMustHaltNeverRunsAgain(t *testing.T) {
 	m.wantHalted()
 }
 
+// The log itself is in order, and what the node runs needs the agent.
+func TestAReplicaBesideWhichSomethingIsDamagedIsOpenedAgain(t *testing.T) {
+	m := newMachine(t)
+	m.fails = fmt.Errorf("%w: a bit has flipped", ErrBeside)
+	r, stop := m.start()
+	m.fails = nil
+	for begun := time.Now(); r.active() == nil || r.trouble() != ""; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("it does not run again: %s", r.trouble())
+		}
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the process ended: %v", err)
+	}
+	m.wantRunning() // no note was taken that it has halted
+}
+
+func TestAReplicaThatCannotBeOpenedIsTriedAgainAndToldOf(t *testing.T) {
+	m := newMachine(t)
+	m.spoiled = errors.New("the disk answers with errors")
+	r, stop := m.start()
+	for begun := time.Now(); !strings.Contains(r.trouble(), "the disk answers with errors"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("what is said is %q", r.trouble())
+		}
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the process ended: %v", err)
+	}
+	if m.opened != mostUnopened {
+		t.Errorf("it was opened %d times", m.opened)
+	}
+	m.spoiled = nil
+	m.wantRunning()
+}
+
 // Without a note of it the next process would use it again.
 func TestAReplicaThatIsGivenUpWithoutANoteStaysAwayInThisProcess(t *testing.T) {
 	m := newMachine(t)

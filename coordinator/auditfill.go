@@ -18,6 +18,9 @@ const maxBatches = 200
 // checkLeaves compares what is on the disk with the tree of the restored state,
 // when the replica opens.
 func (v *Voter) checkLeaves() {
+	if aside := v.leaves.Aside(); aside != "" {
+		v.alarm(auditDamaged, "the audit log on this disk was damaged, and is set aside in "+aside+": its entries come back from the other voters, if there are any")
+	}
 	frontier := v.store.Frontier()
 	first, through := v.leaves.Range()
 	if through < frontier.Size() || first > frontier.Size() {

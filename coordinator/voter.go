@@ -332,7 +332,7 @@ func (v *Voter) Lead() (term uint64, address string, changed <-chan struct{}) {
 }
 
 // Run takes part until ctx ends. Any other end is an error: this replica must
-// halt.
+// halt, but for leafstore.ErrDamaged, after which it is to be opened again.
 func (v *Voter) Run(ctx context.Context) error {
 	defer v.end()
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -357,12 +357,16 @@ func (v *Voter) Run(ctx context.Context) error {
 	group.Go(func() error { return v.keepAudit(groupCtx) })
 	group.Go(func() error { return v.keepBackups(groupCtx) })
 	group.Go(func() error { return v.operators.Run(groupCtx) })
+	group.Go(func() error { return v.leaves.Watch(groupCtx) })
 	group.Go(func() error { return v.callAwaited(groupCtx) })
 	err := group.Wait()
 	stopTransport()
 	v.clients.closeIdle()
 	if failure != nil {
 		err = failure // also when it came while the others stopped
+	}
+	if errors.Is(err, leafstore.ErrDamaged) {
+		err = errors.Join(err, v.leaves.Condemn())
 	}
 	return errors.Join(err, v.leaves.Close(), v.log.Close())
 }

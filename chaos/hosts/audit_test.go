@@ -54,18 +54,37 @@ func TestTheAuditLogOutlivesItsCoordinator(t *testing.T) {
 	forge(t, r, whole, id)
 
 	// The victim comes back without its leaves, and gets them from the others.
-	if err := os.RemoveAll(filepath.Join(victim.StateDir(), "audit")); err != nil {
+	leaves := filepath.Join(victim.StateDir(), "audit")
+	if err := os.RemoveAll(leaves); err != nil {
 		t.Fatal(err)
 	}
-	if err := victim.StartAgent(); err != nil {
+	awaitLeaves(t, r, victim)
+
+	// So it does when they cannot be read. Its replica of the log is in order, and stays.
+	settled(t, r)
+	before := replicaOf(t, r, victim)
+	if err := victim.StopAgent(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, r, "leaves of the voter that lost them", auditTime, func(ctx context.Context) error {
-		_, err := victim.Skerry(ctx, "version")
-		if err != nil {
-			return err
+	manifests, err := filepath.Glob(filepath.Join(leaves, "MANIFEST-*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatalf("%v %v", manifests, err)
+	}
+	for _, name := range manifests {
+		if err := os.WriteFile(name, []byte("something else"), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		_, err = r.Skerry(ctx, nil, "audit", "show", "0", "--address", victim.API())
+	}
+	awaitLeaves(t, r, victim)
+	settled(t, r)
+	if after := replicaOf(t, r, victim); after != before {
+		t.Errorf("replica %d was given up for %d", before, after)
+	}
+	await(t, r, "a condition that names what was set aside", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "status")
+		if err == nil && (!strings.Contains(out, "AuditDamaged") || !strings.Contains(out, leaves+"-damaged-1")) {
+			err = fmt.Errorf("it says\n%s", out)
+		}
 		return err
 	})
 
@@ -112,6 +131,34 @@ func verifyLater(t *testing.T, r *Rig, file, id string, flags ...string) {
 	if out, err := offline(t, r, append([]string{"audit", "verify", file, "--site-id", id}, flags...)...); err != nil {
 		t.Fatalf("the export is not believed: %v\n%s", err, out)
 	}
+}
+
+// awaitLeaves starts an agent and waits until its node gives out the first leaf.
+func awaitLeaves(t *testing.T, r *Rig, h *Host) {
+	t.Helper()
+	if err := h.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "leaves of the voter that lost them", auditTime, func(ctx context.Context) error {
+		_, err := r.Skerry(ctx, nil, "audit", "show", "0", "--address", h.API())
+		return err
+	})
+}
+
+// replicaOf is the raft ID of a node's replica.
+func replicaOf(t *testing.T, r *Rig, h *Host) uint64 {
+	t.Helper()
+	status, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range status.GetNodes() {
+		if node.GetName() == h.Name {
+			return node.GetRaftId()
+		}
+	}
+	t.Fatalf("the site does not know %s", h.Name)
+	return 0
 }
 
 // forge changes one byte and expects that it is found.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
 	"time"
 
+	"skerry.dev/agent"
 	"skerry.dev/coordinator"
+	"skerry.dev/coordinator/audit/leafstore"
 )
 
 // What a voter's heap may grow by before it is collected: to three times what is
@@ -32,6 +35,9 @@ func (c collected) Run(ctx context.Context) error {
 	err := c.Voter.Run(ctx)
 	stop()
 	limiting.Wait()
+	if errors.Is(err, leafstore.ErrDamaged) {
+		return errors.Join(agent.ErrBeside, err)
+	}
 	return err
 }
 

@@ -41,7 +41,12 @@ var (
 // Store holds the leaves from first up to, not including, through without gap;
 // beyond that there may be more, after leaves that this voter never had.
 type Store struct {
-	db *pebble.DB
+	db    *pebble.DB
+	fs    vfs.FS
+	dir   string
+	aside string
+	// found holds the damage that the engine came upon by itself.
+	found chan pebble.DataCorruptionInfo
 
 	mu             sync.RWMutex
 	first, through uint64
@@ -52,22 +57,27 @@ type Store struct {
 	differed string
 }
 
-// Open opens the store in dir, or begins an empty one. fatal is told why the engine
-// cannot go on, before the process ends.
-func Open(fs vfs.FS, dir string, logger *slog.Logger, fatal func(why string)) (*Store, error) {
+// openStore refuses one that is damaged.
+func openStore(fs vfs.FS, dir string, logger *slog.Logger, fatal func(why string)) (*Store, error) {
 	if err := pebblelog.MakeDir(fs, dir); err != nil {
 		return nil, err
 	}
+	if isCondemned(fs, dir) {
+		return nil, ErrDamaged
+	}
+	s := &Store{fs: fs, dir: dir, found: make(chan pebble.DataCorruptionInfo, 1)}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: pebblelog.Quiet(logger, fatal)})
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS: fs, Cache: cache, MemTableSize: memtableBytes, Logger: pebblelog.Quiet(logger, fatal), EventListener: s.listener(),
+	})
 	if err != nil {
-		return nil, problem.New(problem.Internal, dir, "the audit log's leaves cannot be opened: %w", err).
-			WithHint("move the directory away: the leaves come back from the other voters")
+		return nil, problem.New(problem.Internal, dir, "the audit log's leaves cannot be opened: %w", judged(err)).
+			WithHint("is the disk in order? dmesg tells")
 	}
-	s := &Store{db: db}
+	s.db = db
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(judged(err), db.Close())
 	}
 	return s, nil
 }
@@ -89,7 +99,7 @@ func (s *Store) load() error {
 		hashes = append(hashes, edge[:tlog.HashSize])
 	}
 	if s.edge, err = audit.FrontierOf(s.first, hashes); err != nil {
-		return fmt.Errorf("the archived part of the audit log: %w", err)
+		return fmt.Errorf("%w: the archived part: %w", ErrDamaged, err)
 	}
 	s.newest = s.through
 	return s.advance()
@@ -111,7 +121,7 @@ func (s *Store) advance() error {
 			break // beyond a gap, and the end is known
 		}
 	}
-	return errors.Join(iterator.Error(), iterator.Close())
+	return judged(errors.Join(iterator.Error(), iterator.Close()))
 }
 
 // Append stores leaves, again if they are there. It is not durable yet.
@@ -256,7 +266,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, judged(err)
 	}
 	return bytes.Clone(value), closer.Close()
 }

@@ -18,11 +18,17 @@ var ErrUntrusted = errors.New("log untrusted")
 // openError tells damage from all else: a disk that is full or cannot be read
 // at the moment, a log of a newer version, a log that is in use.
 func openError(err error) error {
-	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, pebble.ErrDBNotPristine)
-	if missing || isUnmarked(err.Error()) || pebble.IsCorruptionError(err) {
+	if IsDamage(err) {
 		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return err
+}
+
+// IsDamage tells whether an error of Pebble's says that what it had stored is missing or
+// changed.
+func IsDamage(err error) bool {
+	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, pebble.ErrDBNotPristine)
+	return missing || isUnmarked(err.Error()) || pebble.IsCorruptionError(err)
 }
 
 // isUnmarked tells damage for which Pebble has no mark: a table that was cut off,
