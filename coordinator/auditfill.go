@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -12,8 +14,21 @@ import (
 	"skerry.dev/shared/problem"
 )
 
-// maxBatches of leaves are fetched in one go.
-const maxBatches = 200
+const (
+	// maxBatches of leaves are fetched in one go.
+	maxBatches = 200
+	// fillAgain is the longest time after which leaves are asked for again that nobody
+	// gave. Mostly those who have them are a moment behind, or down.
+	fillAgain = 30 * time.Second
+)
+
+// filling is an attempt to get leaves that failed.
+type filling struct {
+	// said is why, as it was logged.
+	said string
+	// pause comes before the next one, at elapsed time next.
+	pause, next time.Duration
+}
 
 // checkLeaves compares what is on the disk with the tree of the restored state,
 // when the replica opens.
@@ -47,20 +62,41 @@ func (v *Voter) fillLeaves(ctx context.Context) {
 	behind := through < frontier.Size() && through == v.lastThrough
 	v.lastThrough = through
 	if !behind && !v.refetch {
+		v.failedFill = filling{}
+		return
+	}
+	if v.Env.Clock.Elapsed() < v.failedFill.next {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*auditTime)
 	defer cancel()
+	var failures []string
 	for node := range v.store.View().AllNodes() {
 		if node.GetName() == v.Node || node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
 			continue
 		}
-		if err := v.fillFrom(ctx, node, frontier); err != nil {
-			v.Logger.Warn("the audit log could not be completed", "from", node.GetName(), "error", err)
-			continue
+		err := v.fillFrom(ctx, node, frontier)
+		if err == nil {
+			v.failedFill = filling{}
+			return
 		}
-		return
+		failures = append(failures, node.GetName()+": "+err.Error())
 	}
+	if ctx.Err() == nil {
+		v.fillFailed(failures)
+	}
+}
+
+// fillFailed tells why, once, and waits longer and longer.
+func (v *Voter) fillFailed(failures []string) {
+	_, through := v.leaves.Range()
+	said := strings.Join(failures, "; ")
+	if said != v.failedFill.said {
+		v.Logger.Warn("entries of the audit log are missing on this disk, and no other voter gave them: it is asked for them again and again",
+			"firstMissing", through, "error", said)
+	}
+	pause := min(max(2*v.failedFill.pause, auditEvery), fillAgain)
+	v.failedFill = filling{said: said, pause: pause, next: v.Env.Clock.Elapsed() + pause}
 }
 
 func (v *Voter) fillFrom(ctx context.Context, node *skerryv1.Node, target audit.Frontier) error {

@@ -1,12 +1,23 @@
 package coordinator
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/protobuf/proto"
 
+	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/audit"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	skerryv1 "skerry.dev/shared/api/skerry/v1"
+	"skerry.dev/shared/env"
 )
 
 // What a voter keeps in place of archived leaves proves all that come after: a
@@ -48,5 +59,61 @@ func TestArchivedLeavesGoOnlyWhenWhatStaysIsRight(t *testing.T) {
 		if kind, _ := v.AuditTrouble(); (kind == auditDamaged) != damaged || v.refetch != damaged {
 			t.Errorf("%s: the condition is %q", name, kind)
 		}
+	}
+}
+
+// stopped is a clock that somebody moves.
+type stopped struct {
+	env.Clock
+	elapsed time.Duration
+}
+
+func (s *stopped) Elapsed() time.Duration { return s.elapsed }
+
+// gone is a network on which nobody answers.
+type gone struct {
+	env.Net
+	dials int
+	says  string
+}
+
+func (g *gone) Dial(context.Context, string, string) (net.Conn, error) {
+	g.dials++
+	return nil, errors.New(g.says)
+}
+
+// Whoever has them may be down for long, or for good.
+func TestLeavesThatNobodyGivesAreToldOnce(t *testing.T) {
+	var log bytes.Buffer
+	clock, network := &stopped{Clock: env.NewSystem().Clock}, &gone{Net: env.NewSystem().Net, says: "it is off"}
+	v := openVoter(t, func(c *Config) {
+		c.Logger, c.Env.Clock, c.Dialer = slog.New(slog.NewTextHandler(&log, nil)), clock, &mtls.Dialer{Net: network}
+	})
+	t.Cleanup(func() { _ = v.log.Close() })
+	hash := make([]byte, tlog.HashSize)
+	snapshot, err := proto.Marshal(&sitev1.Snapshot{
+		Index: 900, SiteEpoch: 2, Site: "harbour", Audit: &sitev1.AuditState{Size: 200, Edge: [][]byte{hash, hash, hash}},
+		Nodes: []*skerryv1.Node{{Name: "n1"}, {Name: "n2", Address: "n2:7600", Voter: skerryv1.VoterRole_VOTER_ROLE_VOTER}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.store.RestoreOlder(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	look := func(long time.Duration) {
+		for end := clock.elapsed + long; clock.elapsed < end; clock.elapsed += auditEvery {
+			v.fillLeaves(t.Context())
+		}
+	}
+	told := func() int { return strings.Count(log.String(), "level=WARN") }
+	look(10 * time.Minute)
+	if told() != 1 || !strings.Contains(log.String(), "n2: ") || network.dials < 10 || network.dials > 60 {
+		t.Errorf("in ten minutes it asked %d times, and said %d times\n%.1000s", network.dials, told(), log.String())
+	}
+	network.says = "it is elsewhere"
+	look(time.Minute)
+	if told() != 2 {
+		t.Errorf("of something else it said\n%s", log.String())
 	}
 }

@@ -128,10 +128,11 @@ type Voter struct {
 	// spool holds execs that could not be brought into the log yet.
 	spool *spool.Spool
 	// signed are the newest checkpoints of each voter that this one ever saw.
-	// They, lastThrough and refetch belong to keepAudit.
+	// They, lastThrough, refetch and failedFill belong to keepAudit.
 	signed      map[string]*sitev1.AuditCheckpoint
 	lastThrough uint64
 	refetch     bool
+	failedFill  filling
 	alarmed     atomic.Pointer[auditAlarm]
 	// auditKnown are the keys of the first auditAt versions of the chain of
 	// trust, guarded by trustMu.

@@ -125,6 +125,24 @@ func TestASiteIsRestoredOnFreshHardwareAndNothingRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitReport(t, r, fresh, "node-1,node-3")
+	third := r.Hosts[0]
+	if err := errors.Join(third.Boot(t.Context()), third.StartAgent()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, back.Name+" as a voter again", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "get", "node", back.Name, "-o", "json", "--address", fresh.API())
+		if err == nil && !strings.Contains(out, "VOTER_ROLE_VOTER") {
+			err = fmt.Errorf("it is %s", out)
+		}
+		return err
+	})
+	await(t, r, "its audit log", patience, func(ctx context.Context) error {
+		out, err := r.Skerry(ctx, nil, "audit", "list", "--verb", "restore", "--address", back.API())
+		if err == nil && !strings.Contains(out, "Node/"+fresh.Name) {
+			err = fmt.Errorf("it is\n%s", out)
+		}
+		return err
+	})
 	await(t, r, "gone-1 on "+back.Name, patience, func(ctx context.Context) error {
 		out, err := r.Skerry(ctx, nil, "get", "placements", "--address", fresh.API())
 		if err == nil && !strings.Contains(out, "gone-1 ") {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
+	"skerry.dev/shared/problem"
 )
 
 // CheckFetched checks leaves that another replica sent against a tree that is
@@ -16,8 +17,12 @@ import (
 // leaves.
 func CheckFetched(answer *sitev1.FetchLeavesResponse, before Frontier, archived, target uint64, root tlog.Hash) (Frontier, []Leaf, error) {
 	if answer.GetFirst() != before.Size() {
-		if answer.GetFirst() < before.Size() || answer.GetFirst() > archived {
+		if answer.GetFirst() < before.Size() {
 			return Frontier{}, nil, fmt.Errorf("the answer begins with leaf %d, not with %d", answer.GetFirst(), before.Size())
+		}
+		if answer.GetFirst() > archived {
+			return Frontier{}, nil, problem.New(problem.NotFound, "audit log", "it has no entries before %d, and those from %d on are wanted", answer.GetFirst(), before.Size()).
+				WithHint("when no voter that is down has them they are lost: skerry audit archive FILE, with the --address of this one, lets the others go on from there")
 		}
 		var err error
 		if before, err = FrontierOf(answer.GetFirst(), answer.GetEdge()); err != nil {

@@ -335,7 +335,8 @@ func became(outcome *sitev1.Outcome) string {
 
 // auditMeta is what views show of the audit log.
 type auditMeta struct {
-	// size of the tree; archived leaves are not kept by anybody here any more.
+	// size of the tree; archived leaves, and those from before a restore, are not kept
+	// by anybody here any more.
 	size, archived uint64
 	// term is the newest of the log.
 	term uint64
@@ -375,7 +376,7 @@ func (s *Store) restoreAudit(x *tx, kept *sitev1.AuditState) error {
 
 // Audit is the audit log at the moment of a view.
 type Audit struct {
-	// Size of the tree, and the first leaf that was not archived.
+	// Size of the tree, and the first leaf that was not archived, nor lost by a restore.
 	Size, First uint64
 	// Checkpoints are the newest of each voter, sorted by name.
 	Checkpoints []*sitev1.AuditCheckpoint

@@ -25,6 +25,11 @@ func (x *tx) recoverSite(change *sitev1.RecoverSite) (*sitev1.Outcome, error) {
 		return nil, err
 	}
 	x.siteEpoch = record.GetSiteEpoch()
+	if change.GetFresh() {
+		// The new machine has none of the leaves from before, nor will another one in this epoch:
+		// voters that join must not wait for them. Nobody else ever applies this entry.
+		x.audit.archived = x.audit.size
+	}
 	x.leaveVotersBehind(change.GetNode().GetName())
 	if err := x.firstOfEpoch(change); err != nil {
 		return nil, err

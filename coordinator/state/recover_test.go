@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -91,6 +92,28 @@ func TestARecoveryLeavesTheFormerVotersBehind(t *testing.T) {
 	}
 	if view.Node("n2").GetRaftId() <= before.RaftIDAfter()-nameGap {
 		t.Error("the replica's ID may have been there already")
+	}
+}
+
+// Leaves from before are on no machine of the new epoch, unless it began on one that had them.
+func TestVotersOfARestoredSiteDoNotWaitForLeavesFromBefore(t *testing.T) {
+	for _, fresh := range []bool{true, false} {
+		s := newSite(t, 3)
+		before, node := s.store.View().Audit().Size, &skerryv1.Node{Name: "n2", RaftId: s.store.View().RaftIDAfter()}
+		if fresh {
+			node.Name, node.Address, node.KeyFingerprint = "n9", "n9:7600", bytes.Repeat([]byte{9}, sha256.Size)
+		}
+		s.ok(&sitev1.Entry{Principal: "spiffe://harbour/node/" + node.GetName(), Change: &sitev1.Entry_RecoverSite{RecoverSite: &sitev1.RecoverSite{
+			Version: s.recoverVersion(2), Node: node, Fresh: fresh, From: &skerryv1.Recovery{Index: s.index},
+		}}})
+		s.restart()
+		first := uint64(0)
+		if fresh {
+			first = before
+		}
+		if got := s.store.View().Audit(); got.First != first || got.Size != before+1 || before == 0 {
+			t.Errorf("fresh %t: of %d leaves those from %d on are kept, before there were %d", fresh, got.Size, got.First, before)
+		}
 	}
 }
 

@@ -62,8 +62,8 @@ func (s *Store) missing(number uint64) error {
 	first, through := s.Range()
 	switch {
 	case number < first:
-		return problem.New(problem.NotFound, subject, "it was archived: the site keeps entries from %d on", first).
-			WithHint("look into the archive: skerry audit verify FILE")
+		return problem.New(problem.NotFound, subject, "the site keeps entries from %d on: those before were archived, or lost before it was restored", first).
+			WithHint("look into an archive or an export: skerry audit verify FILE")
 	case number >= through:
 		return problem.New(problem.NotFound, subject, "there is no such entry: the last one is %d", int64(through)-1)
 	default:
