@@ -68,14 +68,14 @@ func (v *Voter) fillLeaves(ctx context.Context) {
 	if v.Env.Clock.Elapsed() < v.failedFill.next {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*auditTime)
+	asking, cancel := context.WithTimeout(ctx, 4*auditTime)
 	defer cancel()
 	var failures []string
 	for node := range v.store.View().AllNodes() {
 		if node.GetName() == v.Node || node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
 			continue
 		}
-		err := v.fillFrom(ctx, node, frontier)
+		err := v.fillFrom(asking, node, frontier)
 		if err == nil {
 			v.failedFill = filling{}
 			return
