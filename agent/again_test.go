@@ -208,3 +208,23 @@ func TestOrdersOfAForkAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who asks must not take the log of a replica that has not answered for an empty one.
+func TestANodeTellsOfAReplicaThatDoesNotAnswerYet(t *testing.T) {
+	c := newCalled(t)
+	c.replicas = newReplicas(c.Agent)
+	for _, test := range []struct {
+		raftID  uint64
+		halted  string
+		opening bool
+	}{{0, "", false}, {7, "", true}, {7, "a bit has flipped", false}} {
+		orders := &sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 1, Index: test.raftID}, RaftId: test.raftID}
+		if err := c.ledger.Accept(orders); err != nil {
+			t.Fatal(err)
+		}
+		c.replicas.set(nil, test.raftID, test.halted)
+		if got := c.Position(t.Context()).GetOpening(); got != test.opening {
+			t.Errorf("%+v: it opens: %t", test, got)
+		}
+	}
+}

@@ -58,6 +58,7 @@ func TestWhoKnowsBetterIsAskedFirst(t *testing.T) {
 		{"one of five is, that an earlier recovery left behind", 5, answers{"n2": says(&sitev1.PingResponse{LastTerm: 5, LastIndex: 700}), "n3": silent}, "", "n3 (voter, )"},
 		{"a majority is", 3, answers{"n2": behind, "n3": silent}, "2 of 3 voters are in reach", ""},
 		{"a majority is, and has halted", 3, answers{"n2": says(&sitev1.PingResponse{SiteEpoch: 1}), "n3": silent}, "", "n3 (voter, )"},
+		{"a majority is, and only begins", 3, answers{"n2": says(&sitev1.PingResponse{SiteEpoch: 1, Opening: true}), "n3": silent}, "does not answer yet", ""},
 		{"one reaches a coordinator", 3, answers{"n2": silent, "n9": says(&sitev1.PingResponse{SiteEpoch: 1, Quorum: true})}, "n9 () reaches a coordinator", ""},
 		{"it was recovered elsewhere", 3, answers{"n2": silent, "n9": says(&sitev1.PingResponse{SiteEpoch: 2})}, "recovered already", ""},
 	} {

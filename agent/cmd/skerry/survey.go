@@ -163,6 +163,8 @@ func (s *survey) judge(answers map[string]answer) (silent []string, err error) {
 				hint = "a witness cannot recover the site: to go on without what it alone holds, stop its agent meanwhile: systemctl stop skerry"
 			}
 			return refuse(hint, "%s has a newer log: it ends at %d.%d, %s at %d.%d", where(node), theirs.Term, theirs.Index, s.here, s.last.Term, s.last.Index)
+		case same && got.GetOpening():
+			return refuse("try again in a moment; if it stays so, stop its agent meanwhile", "the replica of the log on %s does not answer yet: what it holds may be newer", where(node))
 		case votes && same && theirs.Index > 0:
 			reached++
 		}

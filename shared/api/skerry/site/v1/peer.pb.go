@@ -100,7 +100,9 @@ type PingResponse struct {
 	Quorum    bool   `protobuf:"varint,683,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	// ID of the record with which the site epoch began that the answering node
 	// believes; empty in the first one.
-	Recovery      []byte `protobuf:"bytes,684,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	Recovery []byte `protobuf:"bytes,684,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	// It is to hold a replica, which has not halted, and does not answer at the moment.
+	Opening       bool `protobuf:"varint,685,opt,name=opening,proto3" json:"opening,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +179,13 @@ func (x *PingResponse) GetRecovery() []byte {
 	return nil
 }
 
+func (x *PingResponse) GetOpening() bool {
+	if x != nil {
+		return x.Opening
+	}
+	return false
+}
+
 var File_skerry_site_v1_peer_proto protoreflect.FileDescriptor
 
 const file_skerry_site_v1_peer_proto_rawDesc = "" +
@@ -186,7 +195,7 @@ const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"site_epoch\x18\xa8\x05 \x01(\x04R\tsiteEpoch\x12\x19\n" +
 	"\aaddress\x18\xa9\x05 \x01(\tR\aaddress\x12\x1b\n" +
-	"\brecovery\x18\xaa\x05 \x01(\fR\brecovery\"\xb6\x01\n" +
+	"\brecovery\x18\xaa\x05 \x01(\fR\brecovery\"\xd1\x01\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1e\n" +
 	"\n" +
@@ -195,7 +204,8 @@ const file_skerry_site_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"last_index\x18\xaa\x05 \x01(\x04R\tlastIndex\x12\x17\n" +
 	"\x06quorum\x18\xab\x05 \x01(\bR\x06quorum\x12\x1b\n" +
-	"\brecovery\x18\xac\x05 \x01(\fR\brecovery2f\n" +
+	"\brecovery\x18\xac\x05 \x01(\fR\brecovery\x12\x19\n" +
+	"\aopening\x18\xad\x05 \x01(\bR\aopening2f\n" +
 	"\vPeerService\x12W\n" +
 	"\x04Ping\x12\x1b.skerry.site.v1.PingRequest\x1a\x1c.skerry.site.v1.PingResponse\"\x14¼\x18\x10\n" +
 	"\x04ping\x12\x04Node:\x02\x03\x04B-Z+skerry.dev/shared/api/skerry/site/v1;sitev1b\x06proto3"
