@@ -204,6 +204,10 @@ func TestWithoutQuorumWritesAreRefusedAndReadsAreStale(t *testing.T) {
 			if got.code() != "" || said != test.stale || freshness["age"] != test.age || (got.header.Get(client.StaleHeader) == "true") != test.stale {
 				t.Errorf("it gave %d, header %q, %v", got.status, got.header.Get(client.StaleHeader), got.body)
 			}
+			changed, _ := freshness["asOf"].(string)
+			if at, err := time.Parse(time.RFC3339, changed); err != nil || !at.Equal(s.store.View().Time().AsTime()) {
+				t.Errorf("what it holds changed last at %q: %v", changed, err)
+			}
 		})
 	}
 }

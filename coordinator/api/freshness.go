@@ -76,6 +76,9 @@ func (s *Server) freshness(view *state.View, fresh bool) *skerryv1.Freshness {
 		Index:  view.Index(),
 		Node:   s.Node,
 	}
+	if view.Stamp().Known() {
+		f.AsOf = view.Time()
+	}
 	if !fresh && status.SinceContact != consensus.NoContact {
 		f.Age = durationpb.New(status.SinceContact.Round(time.Millisecond))
 	}

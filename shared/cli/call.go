@@ -102,8 +102,11 @@ func worth(f *skerryv1.Freshness) string {
 		manner = "without quorum"
 	}
 	state := "state of unknown age"
-	if f.GetAge() != nil {
+	switch {
+	case f.GetAge() != nil:
 		state = fmt.Sprintf("state as of %s ago", age(f.GetAge().AsDuration()))
+	case f.GetAsOf() != nil:
+		state += ", last changed " + utc(f.GetAsOf().AsTime()) + " by site time"
 	}
 	return oneLine(fmt.Sprintf("answered by %s %s, %s (epoch %s)", f.GetNode(), manner, state, f.GetEpoch()))
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/problem"
@@ -54,13 +56,13 @@ Would not run:
 
 func TestAQuorumThatIsNotThereDoesNotStand(t *testing.T) {
 	site := harbour()
-	site.freshness = &skerryv1.Freshness{Epoch: "1.7", Stale: true, Node: "node-2"}
+	site.freshness = &skerryv1.Freshness{Epoch: "1.7", Stale: true, Node: "node-2", AsOf: timestamppb.New(time.Date(2026, 11, 23, 13, 46, 29, 0, time.UTC))}
 	site.foresight = &skerryv1.WhatIfResponse{Quorum: true, Voters: 3, VotersLeft: 2, Settled: true, Freshness: site.freshness}
 	expect(t, site, "whatif --lose node-1", 0, `
 Quorum:  NO, nothing can be changed now; if all voters were back: stands, 2 of 3 voters left
 
 Everything that runs now would run on.
-`, "! stale: answered by node-2 without quorum, state of unknown age (epoch 1.7)\n")
+`, "! stale: answered by node-2 without quorum, state of unknown age, last changed 2026-11-23 13:46:29Z by site time (epoch 1.7)\n")
 }
 
 func TestWhatWaitsAlreadyIsNotBlamedOnTheLoss(t *testing.T) {

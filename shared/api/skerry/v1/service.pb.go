@@ -42,7 +42,10 @@ type Freshness struct {
 	// Applied log index of the answer.
 	Index uint64 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
 	// Node that answered.
-	Node          string `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	// Site time of the newest change that the answer holds; not set when the node does
+	// not know it.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +120,13 @@ func (x *Freshness) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *Freshness) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type ApplyRequest struct {
@@ -2467,14 +2477,15 @@ var File_skerry_v1_service_proto protoreflect.FileDescriptor
 
 const file_skerry_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/stop.proto\"\xa6\x01\n" +
+	"\x17skerry/v1/service.proto\x12\tskerry.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16skerry/v1/access.proto\x1a\x16skerry/v1/policy.proto\x1a\x19skerry/v1/rebalance.proto\x1a\x18skerry/v1/resource.proto\x1a\x14skerry/v1/stop.proto\"\xd7\x01\n" +
 	"\tFreshness\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\bR\x06quorum\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\bR\x05stale\x12+\n" +
 	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04node\x18\x06 \x01(\tR\x04node\"y\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12/\n" +
+	"\x05as_of\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"y\n" +
 	"\fApplyRequest\x121\n" +
 	"\tresources\x18\x01 \x03(\v2\x13.skerry.v1.ResourceR\tresources\x12\x1d\n" +
 	"\n" +
@@ -2733,11 +2744,11 @@ var file_skerry_v1_service_proto_goTypes = []any{
 	nil,                           // 34: skerry.v1.ListRequest.LabelsEntry
 	nil,                           // 35: skerry.v1.CreateTokenRequest.LabelsEntry
 	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
-	(*Resource)(nil),              // 37: skerry.v1.Resource
-	(*Placement)(nil),             // 38: skerry.v1.Placement
-	(*Event)(nil),                 // 39: skerry.v1.Event
-	(*Node)(nil),                  // 40: skerry.v1.Node
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*Resource)(nil),              // 38: skerry.v1.Resource
+	(*Placement)(nil),             // 39: skerry.v1.Placement
+	(*Event)(nil),                 // 40: skerry.v1.Event
+	(*Node)(nil),                  // 41: skerry.v1.Node
 	(*SiteStop)(nil),              // 42: skerry.v1.SiteStop
 	(*Rebalance)(nil),             // 43: skerry.v1.Rebalance
 	(*Grant)(nil),                 // 44: skerry.v1.Grant
@@ -2745,73 +2756,74 @@ var file_skerry_v1_service_proto_goTypes = []any{
 }
 var file_skerry_v1_service_proto_depIdxs = []int32{
 	36, // 0: skerry.v1.Freshness.age:type_name -> google.protobuf.Duration
-	37, // 1: skerry.v1.ApplyRequest.resources:type_name -> skerry.v1.Resource
-	3,  // 2: skerry.v1.ApplyResponse.results:type_name -> skerry.v1.AppliedResource
-	0,  // 3: skerry.v1.ApplyResponse.freshness:type_name -> skerry.v1.Freshness
-	37, // 4: skerry.v1.AppliedResource.resource:type_name -> skerry.v1.Resource
-	37, // 5: skerry.v1.GetResponse.resource:type_name -> skerry.v1.Resource
-	0,  // 6: skerry.v1.GetResponse.freshness:type_name -> skerry.v1.Freshness
-	34, // 7: skerry.v1.ListRequest.labels:type_name -> skerry.v1.ListRequest.LabelsEntry
-	37, // 8: skerry.v1.ListResponse.resources:type_name -> skerry.v1.Resource
-	0,  // 9: skerry.v1.ListResponse.freshness:type_name -> skerry.v1.Freshness
-	0,  // 10: skerry.v1.DeleteResponse.freshness:type_name -> skerry.v1.Freshness
-	38, // 11: skerry.v1.ExplainResponse.placements:type_name -> skerry.v1.Placement
-	39, // 12: skerry.v1.ExplainResponse.events:type_name -> skerry.v1.Event
-	0,  // 13: skerry.v1.ExplainResponse.freshness:type_name -> skerry.v1.Freshness
-	0,  // 14: skerry.v1.StatusResponse.freshness:type_name -> skerry.v1.Freshness
-	40, // 15: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
-	41, // 16: skerry.v1.StatusResponse.site_time:type_name -> google.protobuf.Timestamp
-	14, // 17: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
-	42, // 18: skerry.v1.StatusResponse.stop:type_name -> skerry.v1.SiteStop
-	43, // 19: skerry.v1.StatusResponse.rebalance:type_name -> skerry.v1.Rebalance
-	36, // 20: skerry.v1.StatusResponse.foreseen_age:type_name -> google.protobuf.Duration
-	41, // 21: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
-	36, // 22: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 23: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
-	44, // 24: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
-	41, // 25: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	21, // 26: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
-	0,  // 27: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
-	41, // 28: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
-	41, // 29: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	39, // 30: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
-	0,  // 31: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
-	27, // 32: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
-	28, // 33: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
-	28, // 34: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
-	31, // 35: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
-	45, // 36: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
-	1,  // 37: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
-	4,  // 38: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
-	6,  // 39: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
-	8,  // 40: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
-	10, // 41: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
-	12, // 42: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
-	15, // 43: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
-	17, // 44: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
-	19, // 45: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
-	22, // 46: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
-	24, // 47: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
-	26, // 48: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
-	30, // 49: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
-	2,  // 50: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
-	5,  // 51: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
-	7,  // 52: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
-	9,  // 53: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
-	11, // 54: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
-	13, // 55: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
-	16, // 56: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
-	18, // 57: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
-	20, // 58: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
-	23, // 59: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
-	25, // 60: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
-	29, // 61: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
-	32, // 62: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
-	50, // [50:63] is the sub-list for method output_type
-	37, // [37:50] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	37, // 1: skerry.v1.Freshness.as_of:type_name -> google.protobuf.Timestamp
+	38, // 2: skerry.v1.ApplyRequest.resources:type_name -> skerry.v1.Resource
+	3,  // 3: skerry.v1.ApplyResponse.results:type_name -> skerry.v1.AppliedResource
+	0,  // 4: skerry.v1.ApplyResponse.freshness:type_name -> skerry.v1.Freshness
+	38, // 5: skerry.v1.AppliedResource.resource:type_name -> skerry.v1.Resource
+	38, // 6: skerry.v1.GetResponse.resource:type_name -> skerry.v1.Resource
+	0,  // 7: skerry.v1.GetResponse.freshness:type_name -> skerry.v1.Freshness
+	34, // 8: skerry.v1.ListRequest.labels:type_name -> skerry.v1.ListRequest.LabelsEntry
+	38, // 9: skerry.v1.ListResponse.resources:type_name -> skerry.v1.Resource
+	0,  // 10: skerry.v1.ListResponse.freshness:type_name -> skerry.v1.Freshness
+	0,  // 11: skerry.v1.DeleteResponse.freshness:type_name -> skerry.v1.Freshness
+	39, // 12: skerry.v1.ExplainResponse.placements:type_name -> skerry.v1.Placement
+	40, // 13: skerry.v1.ExplainResponse.events:type_name -> skerry.v1.Event
+	0,  // 14: skerry.v1.ExplainResponse.freshness:type_name -> skerry.v1.Freshness
+	0,  // 15: skerry.v1.StatusResponse.freshness:type_name -> skerry.v1.Freshness
+	41, // 16: skerry.v1.StatusResponse.nodes:type_name -> skerry.v1.Node
+	37, // 17: skerry.v1.StatusResponse.site_time:type_name -> google.protobuf.Timestamp
+	14, // 18: skerry.v1.StatusResponse.weaknesses:type_name -> skerry.v1.Weakness
+	42, // 19: skerry.v1.StatusResponse.stop:type_name -> skerry.v1.SiteStop
+	43, // 20: skerry.v1.StatusResponse.rebalance:type_name -> skerry.v1.Rebalance
+	36, // 21: skerry.v1.StatusResponse.foreseen_age:type_name -> google.protobuf.Duration
+	37, // 22: skerry.v1.LocateResponse.site_time:type_name -> google.protobuf.Timestamp
+	36, // 23: skerry.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 24: skerry.v1.CreateTokenRequest.labels:type_name -> skerry.v1.CreateTokenRequest.LabelsEntry
+	44, // 25: skerry.v1.CreateTokenRequest.grants:type_name -> skerry.v1.Grant
+	37, // 26: skerry.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	21, // 27: skerry.v1.ListTokensResponse.tokens:type_name -> skerry.v1.Token
+	0,  // 28: skerry.v1.ListTokensResponse.freshness:type_name -> skerry.v1.Freshness
+	37, // 29: skerry.v1.Token.created:type_name -> google.protobuf.Timestamp
+	37, // 30: skerry.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	40, // 31: skerry.v1.EventsResponse.event:type_name -> skerry.v1.Event
+	0,  // 32: skerry.v1.EventsResponse.freshness:type_name -> skerry.v1.Freshness
+	27, // 33: skerry.v1.ExecRequest.start:type_name -> skerry.v1.ExecStart
+	28, // 34: skerry.v1.ExecRequest.resize:type_name -> skerry.v1.TerminalSize
+	28, // 35: skerry.v1.ExecStart.size:type_name -> skerry.v1.TerminalSize
+	31, // 36: skerry.v1.LoadImageRequest.header:type_name -> skerry.v1.LoadImageHeader
+	45, // 37: skerry.v1.LoadImageResponse.images:type_name -> skerry.v1.Image
+	1,  // 38: skerry.v1.ResourceService.Apply:input_type -> skerry.v1.ApplyRequest
+	4,  // 39: skerry.v1.ResourceService.Get:input_type -> skerry.v1.GetRequest
+	6,  // 40: skerry.v1.ResourceService.List:input_type -> skerry.v1.ListRequest
+	8,  // 41: skerry.v1.ResourceService.Delete:input_type -> skerry.v1.DeleteRequest
+	10, // 42: skerry.v1.ResourceService.Explain:input_type -> skerry.v1.ExplainRequest
+	12, // 43: skerry.v1.SiteService.Status:input_type -> skerry.v1.StatusRequest
+	15, // 44: skerry.v1.SiteService.Locate:input_type -> skerry.v1.LocateRequest
+	17, // 45: skerry.v1.SiteService.CreateToken:input_type -> skerry.v1.CreateTokenRequest
+	19, // 46: skerry.v1.SiteService.ListTokens:input_type -> skerry.v1.ListTokensRequest
+	22, // 47: skerry.v1.SiteService.Events:input_type -> skerry.v1.EventsRequest
+	24, // 48: skerry.v1.PlacementService.Logs:input_type -> skerry.v1.LogsRequest
+	26, // 49: skerry.v1.PlacementService.Exec:input_type -> skerry.v1.ExecRequest
+	30, // 50: skerry.v1.ImageService.LoadImage:input_type -> skerry.v1.LoadImageRequest
+	2,  // 51: skerry.v1.ResourceService.Apply:output_type -> skerry.v1.ApplyResponse
+	5,  // 52: skerry.v1.ResourceService.Get:output_type -> skerry.v1.GetResponse
+	7,  // 53: skerry.v1.ResourceService.List:output_type -> skerry.v1.ListResponse
+	9,  // 54: skerry.v1.ResourceService.Delete:output_type -> skerry.v1.DeleteResponse
+	11, // 55: skerry.v1.ResourceService.Explain:output_type -> skerry.v1.ExplainResponse
+	13, // 56: skerry.v1.SiteService.Status:output_type -> skerry.v1.StatusResponse
+	16, // 57: skerry.v1.SiteService.Locate:output_type -> skerry.v1.LocateResponse
+	18, // 58: skerry.v1.SiteService.CreateToken:output_type -> skerry.v1.CreateTokenResponse
+	20, // 59: skerry.v1.SiteService.ListTokens:output_type -> skerry.v1.ListTokensResponse
+	23, // 60: skerry.v1.SiteService.Events:output_type -> skerry.v1.EventsResponse
+	25, // 61: skerry.v1.PlacementService.Logs:output_type -> skerry.v1.LogsResponse
+	29, // 62: skerry.v1.PlacementService.Exec:output_type -> skerry.v1.ExecResponse
+	32, // 63: skerry.v1.ImageService.LoadImage:output_type -> skerry.v1.LoadImageResponse
+	51, // [51:64] is the sub-list for method output_type
+	38, // [38:51] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_skerry_v1_service_proto_init() }
