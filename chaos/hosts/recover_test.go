@@ -393,6 +393,39 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 	}
 }
 
+// TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering: nobody leads it any more, and it
+// stays up.
+func TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering(t *testing.T) {
+	r := newSite(t, 3, 0)
+	learner, err := r.Add(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	await(t, r, "a node that learns", patience, func(context.Context) error {
+		_, err := os.Stat(filepath.Join(learner.StateDir(), "raft", "4"))
+		return err
+	})
+	loadImage(t, r, "web.tar", webImage)
+	apply(t, r, onNode("there", learner.Name, ""))
+	awaitHealthy(t, r, "there", 1) // by now its replica has heard who leads
+	left := r.Hosts[2]
+	if err := errors.Join(r.Hosts[0].PowerOff(), r.Hosts[1].PowerOff(), left.StopAgent()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, "a survivor that may recover", 10*time.Second, func(ctx context.Context) error {
+		out, err := left.Skerry(ctx, "site", "recover", "--yes", "--config", left.Config())
+		if err != nil {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		return nil
+	})
+	if err := left.StartAgent(); err != nil {
+		t.Fatal(err)
+	}
+	awaitReport(t, r, left, "node-1,node-2\n")
+}
+
 func containsAll(all, some []string) bool {
 	for _, one := range some {
 		if !slices.Contains(all, one) {
