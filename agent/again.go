@@ -168,7 +168,7 @@ func (r recoveries) Position(ctx context.Context) *sitev1.PingResponse {
 	if active := r.replicas.active(); active != nil {
 		response.LastTerm, response.LastIndex, response.Quorum = active.Position(ctx)
 	}
-	response.Opening = r.ledger.Current().GetRaftId() != 0 && response.GetLastIndex() == 0 && r.replicas.trouble() == ""
+	response.Opening = r.ledger.Current().GetRaftId() != 0 && response.GetLastIndex() == 0 && !r.replicas.gone()
 	response.Quorum = response.Quorum || r.session.Coordinator() != ""
 	return response
 }

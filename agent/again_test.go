@@ -216,13 +216,14 @@ func TestANodeTellsOfAReplicaThatDoesNotAnswerYet(t *testing.T) {
 	for _, test := range []struct {
 		raftID  uint64
 		halted  string
+		shut    string
 		opening bool
-	}{{0, "", false}, {7, "", true}, {7, "a bit has flipped", false}} {
+	}{{0, "", "", false}, {7, "", "", true}, {7, "a bit has flipped", "", false}, {7, "", "too many open files", true}} {
 		orders := &sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 1, Index: test.raftID}, RaftId: test.raftID}
 		if err := c.ledger.Accept(orders); err != nil {
 			t.Fatal(err)
 		}
-		c.replicas.set(nil, test.raftID, test.halted)
+		c.replicas.tell(nil, test.raftID, test.halted, test.shut)
 		if got := c.Position(t.Context()).GetOpening(); got != test.opening {
 			t.Errorf("%+v: it opens: %t", test, got)
 		}

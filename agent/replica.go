@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -130,9 +131,10 @@ type replicas struct {
 	id      uint64
 	// again is how this node begins a site epoch; nil when it does not.
 	again *sitev1.BeginAgain
-	// halted says why the replica with the ID of the orders does not run.
-	halted  string
-	changed chan struct{}
+	// halted says why the replica with the ID of the orders does not run any more, shut why
+	// it cannot be opened at the moment.
+	halted, shut string
+	changed      chan struct{}
 	// unopened is how often in a row a replica could not be opened. It belongs to run.
 	unopened int
 	// auditKey is the public key with which this node signs the audit log.
@@ -175,7 +177,15 @@ func (r *replicas) lead() (session.Lead, <-chan struct{}) {
 func (r *replicas) trouble() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.halted
+	return cmp.Or(r.halted, r.shut)
+}
+
+// gone tells that the replica here will not run again: nobody need wait for what its log
+// holds.
+func (r *replicas) gone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.halted != ""
 }
 
 func (r *replicas) setAuditKey(key ed25519.PublicKey) {
@@ -184,10 +194,12 @@ func (r *replicas) setAuditKey(key ed25519.PublicKey) {
 	r.auditKey = key
 }
 
-func (r *replicas) set(current Voter, id uint64, halted string) {
+func (r *replicas) set(current Voter, id uint64, halted string) { r.tell(current, id, halted, "") }
+
+func (r *replicas) tell(current Voter, id uint64, halted, shut string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.current, r.id, r.halted = current, id, halted
+	r.current, r.id, r.halted, r.shut = current, id, halted, shut
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -372,7 +384,7 @@ func (r *replicas) openLater(ctx context.Context, id uint64, reason error) {
 		why = "it cannot be opened: " + reason.Error()
 	}
 	r.Logger.Error("this node's replica of the log is opened again in a moment", "replica", id, "error", reason)
-	r.set(nil, id, why)
+	r.tell(nil, id, "", why)
 	_ = env.Sleep(ctx, r.Env.Clock, openAgainAfter) // the caller looks whether it was told to end
 }
 

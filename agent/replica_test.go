@@ -197,8 +197,8 @@ func TestAReplicaThatCannotBeOpenedIsTriedAgainAndToldOf(t *testing.T) {
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		t.Errorf("the process ended: %v", err)
 	}
-	if m.opened != mostUnopened {
-		t.Errorf("it was opened %d times", m.opened)
+	if m.opened != mostUnopened || r.gone() {
+		t.Errorf("it was opened %d times, and is gone: %t", m.opened, r.gone())
 	}
 	m.spoiled = nil
 	m.wantRunning()

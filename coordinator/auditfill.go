@@ -53,6 +53,22 @@ func (v *Voter) checkLeaves() {
 	v.refetch = true
 }
 
+// beginLeaves begins the leaves where the restored state does, when none are left here, as
+// after those that were damaged were set aside, and nobody else holds a log. Those that
+// follow would be beyond a gap for ever, out of sight and of exports.
+func (v *Voter) beginLeaves() error {
+	for node := range v.store.View().AllNodes() {
+		if node.GetName() != v.Node && node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
+			return nil
+		}
+	}
+	frontier := v.store.Frontier()
+	if _, through := v.leaves.Range(); through != 0 || frontier.Size() == 0 {
+		return nil
+	}
+	return v.leaves.Begin(frontier)
+}
+
 // fillLeaves fetches the leaves that this replica lacks from the others: those
 // from before the snapshot with which it began, and those that were damaged.
 // Each batch is proved to belong to the tree of the state before it is kept.

@@ -117,3 +117,44 @@ func TestLeavesThatNobodyGivesAreToldOnce(t *testing.T) {
 		t.Errorf("of something else it said\n%s", log.String())
 	}
 }
+
+// On the only voter nobody can give what is gone: what is done from now on must not lie
+// beyond a gap for ever.
+func TestWithoutAnyOtherTheAuditLogGoesOnFromTheState(t *testing.T) {
+	for _, test := range []struct {
+		other   skerryv1.VoterRole
+		through uint64
+	}{
+		{skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED, 201},
+		{skerryv1.VoterRole_VOTER_ROLE_LEARNER, 0},
+		{skerryv1.VoterRole_VOTER_ROLE_VOTER, 0},
+	} {
+		v := openVoter(t, nil)
+		t.Cleanup(func() { _ = v.log.Close() })
+		hash := make([]byte, tlog.HashSize)
+		snapshot, err := proto.Marshal(&sitev1.Snapshot{
+			Index: 900, SiteEpoch: 1, Site: "harbour", Audit: &sitev1.AuditState{Size: 200, Edge: [][]byte{hash, hash, hash}},
+			Nodes: []*skerryv1.Node{{Name: "n1", Voter: skerryv1.VoterRole_VOTER_ROLE_VOTER}, {Name: "n2", Voter: test.other}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := &keptLeaves{store: v.leaves}
+		v.store.OnLeaf(kept.take)
+		if err := v.store.RestoreOlder(snapshot); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the next start changes nothing
+			if err := v.beginLeaves(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v.store.Apply(901, &sitev1.Entry{Change: &sitev1.Entry_RecordRefusals{RecordRefusals: &sitev1.RecordRefusals{Principal: "p"}}})
+		if err := kept.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, through := v.leaves.Range(); through != test.through {
+			t.Errorf("beside %v entries up to %d are shown", test.other, through)
+		}
+	}
+}

@@ -40,11 +40,11 @@ func Salvage(dir string, id uint64, logger *slog.Logger) (salvaged *Salvaged, er
 }
 
 // KeepAudit completes the audit log on this disk with the entries that were
-// salvaged.
-func (s *Salvaged) KeepAudit(dir string, logger *slog.Logger) error {
+// salvaged. What was there and is damaged is set aside, and aside tells where.
+func (s *Salvaged) KeepAudit(dir string, logger *slog.Logger) (aside string, err error) {
 	leaves, err := leafstore.Open(vfs.Default, dir, logger, func(string) {})
 	if err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(leaves.Append(s.leaves), leaves.Sync(), leaves.Close())
+	return leaves.Aside(), errors.Join(leaves.Append(s.leaves), leaves.Sync(), leaves.Close())
 }

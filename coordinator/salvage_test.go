@@ -3,6 +3,8 @@ package coordinator
 import (
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -55,9 +57,25 @@ func TestASurvivorGoesOnWithAllThatItsLogHolds(t *testing.T) {
 		if s.View.Index() != 4 || s.Last != (consensus.Last{Term: 2, Index: 4}) || s.View.Audit().Size != 2 {
 			t.Errorf("index %d, last %+v, %d entries in the audit log", s.View.Index(), s.Last, s.View.Audit().Size)
 		}
-		if err := s.KeepAudit(auditDir, quiet); err != nil {
-			t.Error(err)
+		if aside, err := s.KeepAudit(auditDir, quiet); err != nil || aside != "" {
+			t.Errorf("set aside in %q: %v", aside, err)
 		}
+	}
+	manifests, err := filepath.Glob(filepath.Join(auditDir, "MANIFEST-*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatalf("manifests %q: %v", manifests, err)
+	}
+	for _, manifest := range manifests {
+		if err := os.Remove(manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Salvage(dir, 1, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if aside, err := s.KeepAudit(auditDir, quiet); err != nil || aside != auditDir+"-damaged-1" {
+		t.Errorf("what was damaged is in %q: %v", aside, err)
 	}
 	leaves, err := leafstore.Open(vfs.Default, auditDir, quiet, func(string) {})
 	if err != nil {

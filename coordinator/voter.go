@@ -228,6 +228,9 @@ func (v *Voter) openReplica() error {
 	if err != nil {
 		return err
 	}
+	if err := v.beginLeaves(); err != nil {
+		return err
+	}
 	if v.Init != nil || v.Again != nil {
 		// The only voter there is need not wait for a timeout.
 		if status := replica.Status(); len(status.Voters) == 1 && status.Voters[0] == v.RaftID {

@@ -165,10 +165,13 @@ func (n *Node) tick(ctx context.Context, ticks chan<- struct{}) error {
 			}
 			missed = 0
 		default: // the loop was held up; that time does not count
-			if missed++; missed == stuckTicks {
+			missed++
+			if missed == stuckTicks {
 				n.stuck.Store(int64(n.clock.Elapsed()))
 				n.logger.Error("the replica of the log does not move: its disk does not answer; until it does, this node neither votes nor coordinates")
-				n.retire()
+			}
+			if missed >= stuckTicks {
+				n.retire() // again, too: the loop may have published between two writes that hang
 			}
 		}
 	}

@@ -353,6 +353,28 @@ func TestAReplicaWhoseDiskHangsLeadsAndFollowsNobody(t *testing.T) {
 	}
 }
 
+// Between the two it looks as if it led.
+func TestAReplicaWhoseDiskHangsTwiceLeadsNobody(t *testing.T) {
+	g := newGroup()
+	alone := g.add(t, 1, t.TempDir(), true)
+	g.leader(t)
+	alone.disk.gate.Lock()
+	if err := propose(t, alone, "in vain"); err == nil {
+		t.Error("it acknowledged what is on no disk")
+	}
+	leadsNot := func() bool { return !alone.node.Status().Serving }
+	eventually(t, "it leads no more", leadsNot)
+	alone.disk.gate.Unlock()
+	alone.disk.gate.Lock() // one write is let through
+	time.Sleep(3 * time.Second)
+	if !leadsNot() || alone.node.Stuck() == 0 {
+		t.Errorf("it says %+v", alone.node.Status())
+	}
+	alone.disk.gate.Unlock()
+	eventually(t, "it leads again", func() bool { return alone.node.Status().Serving && alone.node.Stuck() == 0 })
+	g.end(t, 1)
+}
+
 // The second is judged by what the state remembers of the first: it is the same, or of
 // somebody else. The outcome of the first is not its own.
 func TestRequestsWithOneIDFollowEachOther(t *testing.T) {

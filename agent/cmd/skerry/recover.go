@@ -162,8 +162,12 @@ What others had acknowledged and did not get here is lost.
 		State: s.found.State, Trust: view.Trust(), RaftID: view.RaftIDAfter(),
 		From: &skerryv1.Recovery{How: "recover", Index: view.Index(), StateTime: view.Time()},
 		Keep: func(again *sitev1.BeginAgain) error {
-			if err := s.found.KeepAudit(filepath.Join(s.stateDir, "audit"), s.logger); err != nil {
+			aside, err := s.found.KeepAudit(filepath.Join(s.stateDir, "audit"), s.logger)
+			if err != nil {
 				return err
+			}
+			if aside != "" {
+				cmd.Printf("! The audit log on this disk was damaged, and is set aside in %s: what was done before now is in it, and in exports. Check the disk.\n", aside)
 			}
 			return agent.KeepAgain(s.system.FS, s.stateDir, again, nil, sitetime.Stamp{})
 		},
