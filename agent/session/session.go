@@ -41,6 +41,8 @@ const (
 	// doubtPaces of silence are the time after which other voters are asked whether
 	// there is another coordinator, one at each pace.
 	doubtPaces = 3
+	// slowestDisk is how long orders may take to be kept: one that takes longer hangs.
+	slowestDisk = 10 * time.Second
 	// lookTimeout bounds the question to one of them.
 	lookTimeout = 500 * time.Millisecond
 )
@@ -463,10 +465,7 @@ func (s *Session) receive(stream *mtls.Messages, address string, heard chan<- st
 			return errMoved
 		}
 		s.setPace(message.GetPace().AsDuration())
-		select {
-		case heard <- struct{}{}:
-		default:
-		}
+		signal(heard)
 		if message.GetClock() != nil { // before the orders: they may ask for a new CA
 			s.SiteTime.Observe(sitetime.FromMessage(message.GetClock()))
 		}
@@ -486,13 +485,40 @@ func (s *Session) receive(stream *mtls.Messages, address string, heard chan<- st
 			if err != nil {
 				return err
 			}
-			if err := s.Ledger.Accept(whole); err != nil {
+			if err := s.accept(whole, heard); err != nil {
 				return err
 			}
 			s.once.Do(func() { close(s.ordered) })
 		}
 		s.targets.Worked(address)
 		s.contact(address)
+	}
+}
+
+// accept keeps orders. While a slow disk takes them it is not the coordinator that is
+// silent; of a disk that hangs it learns, for this node does not follow it any more.
+func (s *Session) accept(whole *sitev1.Assignments, heard chan<- struct{}) error {
+	kept := make(chan error, 1)
+	go func() { kept <- s.Ledger.Accept(whole) }()
+	timer := s.Env.Clock.NewTimer(s.getPace())
+	defer timer.Stop()
+	for begun := s.Env.Clock.Elapsed(); ; {
+		select {
+		case err := <-kept:
+			return err
+		case <-timer.C():
+			if s.Env.Clock.Elapsed()-begun < slowestDisk {
+				signal(heard)
+				timer.Reset(s.getPace())
+			}
+		}
+	}
+}
+
+func signal(heard chan<- struct{}) {
+	select {
+	case heard <- struct{}{}:
+	default:
 	}
 }
 
