@@ -394,7 +394,7 @@ func TestASurvivorOfALostQuorumGoesOnAndNothingRestarts(t *testing.T) {
 }
 
 // TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering: nobody leads it any more, and it
-// stays up.
+// stays up. Nor does an audit log that is damaged.
 func TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering(t *testing.T) {
 	r := newSite(t, 3, 0)
 	learner, err := r.Add(t.Context())
@@ -413,10 +413,22 @@ func TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering(t *testing.T) {
 	if err := errors.Join(r.Hosts[0].PowerOff(), r.Hosts[1].PowerOff(), left.StopAgent()); err != nil {
 		t.Fatal(err)
 	}
+	manifests, err := filepath.Glob(filepath.Join(left.StateDir(), "audit", "MANIFEST-*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatalf("manifests of the audit log %q: %v", manifests, err)
+	}
+	for _, manifest := range manifests {
+		if err := os.Remove(manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
 	await(t, r, "a survivor that may recover", 10*time.Second, func(ctx context.Context) error {
 		out, err := left.Skerry(ctx, "site", "recover", "--yes", "--config", left.Config())
 		if err != nil {
 			return fmt.Errorf("%s %w", out, err)
+		}
+		if !strings.Contains(out, "audit-damaged-1") {
+			t.Errorf("of its damaged audit log it says nothing:\n%s", out)
 		}
 		return nil
 	})
