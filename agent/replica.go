@@ -135,7 +135,9 @@ type replicas struct {
 	// it cannot be opened at the moment.
 	halted, shut string
 	changed      chan struct{}
-	// unopened is how often in a row a replica could not be opened. It belongs to run.
+	// unopened is how often in a row the replica with the ID tried could not be opened. Both
+	// belong to run.
+	tried    uint64
 	unopened int
 	// auditKey is the public key with which this node signs the audit log.
 	auditKey ed25519.PublicKey
@@ -217,6 +219,7 @@ func (r *replicas) run(ctx context.Context) error {
 	for {
 		changed, trusted := r.ledger.Changed(), r.identity.TrustChanged()
 		id := r.wanted(init)
+		r.turnTo(id)
 		if id == 0 {
 			select {
 			case <-changed:
@@ -241,6 +244,17 @@ func (r *replicas) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+	}
+}
+
+// turnTo a replica, or none: that another one could not be opened counts no more.
+func (r *replicas) turnTo(id uint64) {
+	if id == r.tried {
+		return
+	}
+	r.tried, r.unopened = id, 0
+	if r.trouble() != "" && !r.gone() {
+		r.set(nil, 0, "")
 	}
 }
 

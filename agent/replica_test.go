@@ -200,6 +200,26 @@ func TestAReplicaThatCannotBeOpenedIsTriedAgainAndToldOf(t *testing.T) {
 	if m.opened != mostUnopened || r.gone() {
 		t.Errorf("it was opened %d times, and is gone: %t", m.opened, r.gone())
 	}
+	r, stop = m.start()
+	for begun := time.Now(); r.trouble() == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("nothing is said the next time")
+		}
+	}
+	if err := r.ledger.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); r.trouble() != ""; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("of a replica that it is not to have any more it says %q", r.trouble())
+		}
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the process ended: %v", err)
+	}
+	if err := r.ledger.Accept(&sitev1.Assignments{Order: &sitev1.Order{SiteEpoch: 1, Term: 3}, RaftId: 1}); err != nil {
+		t.Fatal(err)
+	}
 	m.spoiled = nil
 	m.wantRunning()
 }

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +19,7 @@ import (
 
 	"skerry.dev/certs/mtls"
 	"skerry.dev/coordinator/audit"
+	"skerry.dev/coordinator/audit/leafstore"
 	sitev1 "skerry.dev/shared/api/skerry/site/v1"
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/env"
@@ -156,5 +161,59 @@ func TestWithoutAnyOtherTheAuditLogGoesOnFromTheState(t *testing.T) {
 		if _, through := v.leaves.Range(); through != test.through {
 			t.Errorf("beside %v entries up to %d are shown", test.other, through)
 		}
+	}
+}
+
+// Whoever opens the leaves does not read all that is beside them.
+func TestADamagedCheckpointIsSetAsideWhenTheReplicaOpensAgain(t *testing.T) {
+	var config Config
+	v := openVoter(t, func(c *Config) { config = *c })
+	random := rand.NewChaCha8([32]byte{})
+	var encoded []byte
+	for n := range 30 {
+		checkpoint := &sitev1.AuditCheckpoint{Root: make([]byte, 300)}
+		_, _ = random.Read(checkpoint.GetRoot())
+		var err error
+		if encoded, err = proto.Marshal(checkpoint); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.leaves.KeepCheckpoint(fmt.Sprintf("n%d", n), encoded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(v.leaves.Close(), v.log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again := func() error {
+		v, err := New(config)
+		if err != nil {
+			return err
+		}
+		return errors.Join(v.leaves.Close(), v.log.Close())
+	}
+	if err := again(); err != nil { // what was in the write-ahead log is in a table now
+		t.Fatal(err)
+	}
+	tables, err := filepath.Glob(filepath.Join(config.AuditDir, "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("tables %q: %v", tables, err)
+	}
+	table, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(table, encoded)
+	if at < 0 {
+		t.Fatal("the checkpoint is not in the table")
+	}
+	table[at+100] ^= 1
+	if err := os.WriteFile(tables[0], table, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := again(); !errors.Is(err, leafstore.ErrDamaged) {
+		t.Errorf("it opened: %v", err)
+	}
+	if err := again(); err != nil {
+		t.Errorf("the next time it does not open: %v", err)
 	}
 }

@@ -182,7 +182,7 @@ func New(config Config) (*Voter, error) {
 		return nil, errors.Join(err, opened.Close())
 	}
 	if err := errors.Join(v.openSpool(), v.openCounts(), v.loadCheckpoints(), v.openReplica()); err != nil {
-		return nil, errors.Join(err, v.leaves.Close(), opened.Close())
+		return nil, errors.Join(err, v.condemnLeaves(err), v.leaves.Close(), opened.Close())
 	}
 	v.checkLeaves()
 	v.dispatcher = dispatcher.New(proposer{v}, v.store, v.secrets, config.Env.Clock, config.Logger)
@@ -369,10 +369,16 @@ func (v *Voter) Run(ctx context.Context) error {
 	if failure != nil {
 		err = failure // also when it came while the others stopped
 	}
-	if errors.Is(err, leafstore.ErrDamaged) {
-		err = errors.Join(err, v.leaves.Condemn())
+	return errors.Join(err, v.condemnLeaves(err), v.leaves.Close(), v.log.Close())
+}
+
+// condemnLeaves has the leaves set aside when they are opened the next time, if it is they
+// that are damaged.
+func (v *Voter) condemnLeaves(err error) error {
+	if !errors.Is(err, leafstore.ErrDamaged) {
+		return nil
 	}
-	return errors.Join(err, v.leaves.Close(), v.log.Close())
+	return v.leaves.Condemn()
 }
 
 // ServeRaft receives what another replica sends, for as long as this one runs.

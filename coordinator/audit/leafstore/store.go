@@ -294,5 +294,5 @@ func (s *Store) Checkpoints(f func(node string, encoded []byte) error) error {
 			return errors.Join(err, iterator.Close())
 		}
 	}
-	return errors.Join(iterator.Error(), iterator.Close())
+	return judged(errors.Join(iterator.Error(), iterator.Close()))
 }
