@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -57,16 +58,25 @@ func (v *Voter) checkLeaves() {
 // after those that were damaged were set aside, and nobody else holds a log. Those that
 // follow would be beyond a gap for ever, out of sight and of exports.
 func (v *Voter) beginLeaves() error {
-	for node := range v.store.View().AllNodes() {
-		if node.GetName() != v.Node && node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
-			return nil
-		}
+	for range v.others() {
+		return nil
 	}
 	frontier := v.store.Frontier()
 	if _, through := v.leaves.Range(); through != 0 || frontier.Size() == 0 {
 		return nil
 	}
 	return v.leaves.Begin(frontier)
+}
+
+// others are the nodes that hold a replica beside this one, and the leaves with it.
+func (v *Voter) others() iter.Seq[*skerryv1.Node] {
+	return func(yield func(*skerryv1.Node) bool) {
+		for node := range v.store.View().AllNodes() {
+			if node.GetName() != v.Node && node.GetVoter() != skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED && !yield(node) {
+				return
+			}
+		}
+	}
 }
 
 // fillLeaves fetches the leaves that this replica lacks from the others: those
@@ -87,10 +97,7 @@ func (v *Voter) fillLeaves(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, 4*auditTime)
 	defer cancel()
 	var failures []string
-	for node := range v.store.View().AllNodes() {
-		if node.GetName() == v.Node || node.GetVoter() == skerryv1.VoterRole_VOTER_ROLE_UNSPECIFIED {
-			continue
-		}
+	for node := range v.others() {
 		err := v.fillFrom(asking, node, frontier)
 		if err == nil {
 			v.failedFill = filling{}
