@@ -12,6 +12,7 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
@@ -39,10 +40,28 @@ func (a *app) unbounded(ctx context.Context, run func(ctx context.Context, c *cl
 	return run(ctx, c)
 }
 
+// A write that meets no coordinator is repeated for electing, in which another one is
+// elected or takes over, after a pause of askAgain.
+const (
+	electing = 2 * time.Second
+	askAgain = 200 * time.Millisecond
+)
+
 // call makes one call and says on standard error when the answer may be old.
 func call[Q, A any](ctx context.Context, a *app,
 	method func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), question *Q) (*A, error) {
+	begun := a.Clock.Elapsed()
 	response, err := method(ctx, connect.NewRequest(question))
+	for repeatable(question) && passing(fromCall(err)) && a.Clock.Elapsed()-begun < electing {
+		if env.Sleep(ctx, a.Clock, askAgain) != nil {
+			break
+		}
+		again, refused := method(ctx, connect.NewRequest(question))
+		if refused != nil && ctx.Err() != nil {
+			break // why it was refused before says more than that the time is up
+		}
+		response, err = again, refused
+	}
 	if err != nil {
 		return nil, fromCall(err)
 	}
@@ -50,6 +69,18 @@ func call[Q, A any](ctx context.Context, a *app,
 		a.warnStale(answer.GetFreshness())
 	}
 	return response.Msg, nil
+}
+
+// repeatable tells whether a write is made once however often it is asked for.
+func repeatable(question any) bool {
+	write, ok := question.(interface{ GetRequestId() string })
+	return ok && write.GetRequestId() != ""
+}
+
+// passing tells whether an error may be gone with the next coordinator.
+func passing(err error) bool {
+	kind := problem.KindOf(err)
+	return kind == problem.Unavailable || kind == problem.Timeout
 }
 
 // fromCall turns the error of a call into a problem; nil stays nil.

@@ -215,12 +215,6 @@ func (w *drainWatch) watch(ctx context.Context, c *client.Client) error {
 	}
 }
 
-// passing tells whether an error may be gone with the next coordinator.
-func passing(err error) bool {
-	kind := problem.KindOf(err)
-	return kind == problem.Unavailable || kind == problem.Timeout
-}
-
 // look at the node and what is on it.
 func (w *drainWatch) look(ctx context.Context, c *client.Client) (*skerryv1.Node, []*skerryv1.Placement, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)

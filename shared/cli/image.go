@@ -8,17 +8,25 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
+	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
-// uploadChunk is how much of a tar goes into one message.
-const uploadChunk = 256 << 10
+const (
+	// uploadChunk is how much of a tar goes into one message.
+	uploadChunk = 256 << 10
+	// uploads is how often a tar is sent at most: a coordinator that changes in the
+	// middle of it takes it from its beginning. The pause before the next one is uploadAgain.
+	uploads     = 3
+	uploadAgain = time.Second
+)
 
 func imageCommand(a *app) *cobra.Command {
 	group := Group(&cobra.Command{
@@ -83,9 +91,14 @@ func (o *imageLoad) run(cmd *cobra.Command, args []string) error {
 	}
 	defer func() { _ = file.Close() }() // opened for reading only
 	return o.unbounded(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-		show := newProgress(o.Err, o.Clock, filepath.Base(args[0]), bytes)
-		answer, err := o.upload(ctx, c, io.LimitReader(file, bytes), bytes, show)
-		show.end()
+		answer, err := o.send(ctx, c, file, bytes)
+		for try := 1; passing(err) && try < uploads; try++ {
+			if env.Sleep(ctx, o.Clock, uploadAgain) != nil {
+				break
+			}
+			fmt.Fprintf(o.Err, "%s is sent again: %s\n", oneLine(filepath.Base(file.Name())), oneLine(err.Error()))
+			answer, err = o.send(ctx, c, file, bytes)
+		}
 		if err != nil {
 			return err
 		}
@@ -122,6 +135,13 @@ func openTar(name string) (*os.File, int64, error) {
 		return file, info.Size(), nil
 	}
 	return nil, 0, errors.Join(err, file.Close())
+}
+
+// send the whole file.
+func (o *imageLoad) send(ctx context.Context, c *client.Client, file *os.File, bytes int64) (*skerryv1.LoadImageResponse, error) {
+	show := newProgress(o.Err, o.Clock, filepath.Base(file.Name()), bytes)
+	defer show.end()
+	return o.upload(ctx, c, io.NewSectionReader(file, 0, bytes), bytes, show)
 }
 
 func (o *imageLoad) upload(ctx context.Context, c *client.Client, tar io.Reader, bytes int64, show *progress) (*skerryv1.LoadImageResponse, error) {

@@ -30,7 +30,7 @@ func (w *whenConnected) add(cmd *cobra.Command) {
 // later queues a change that failed with refused because there is no coordinator, if
 // the flag asks for that; if not, it offers to. Any other refusal it returns.
 func (a *app) later(ctx context.Context, c *client.Client, wait whenConnected, change *skerryv1.DeferredChange, refused error) error {
-	if kind := problem.KindOf(refused); kind != problem.Unavailable && kind != problem.Timeout {
+	if !passing(refused) {
 		return refused
 	}
 	if wait {

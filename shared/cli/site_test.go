@@ -84,6 +84,8 @@ type fakeSite struct {
 	voters    []string
 	// refuse, when set, answers every call but Locate, refuseLists every List.
 	refuse, refuseLists error
+	// passing are the answers to the first calls but Locate.
+	passing []error
 	// events, logs and exec serve the streams.
 	events func(*skerryv1.EventsRequest, func(*skerryv1.EventsResponse) error) error
 	logs   func(*skerryv1.LogsRequest, func(string) error) error
@@ -105,6 +107,11 @@ func (s *fakeSite) note(request proto.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = request
+	if len(s.passing) > 0 {
+		refused := s.passing[0]
+		s.passing = s.passing[1:]
+		return problem.ToConnect(refused)
+	}
 	if s.refuse != nil {
 		return problem.ToConnect(s.refuse)
 	}
@@ -221,7 +228,8 @@ func (s *fakeSite) LoadImage(_ context.Context, stream *connect.ClientStream[ske
 		}
 		image.Size += int64(len(stream.Msg().GetData()))
 	}
-	return connect.NewResponse(&skerryv1.LoadImageResponse{Images: []*skerryv1.Image{image}}), stream.Err()
+	answer := &skerryv1.LoadImageResponse{Images: []*skerryv1.Image{image}}
+	return connect.NewResponse(answer), errors.Join(stream.Err(), s.note(&skerryv1.LoadImageRequest{}))
 }
 
 // of are the resources of a kind, with a name unless it is empty.
