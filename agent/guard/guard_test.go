@@ -30,11 +30,7 @@ type bench struct {
 
 func newBench(t *testing.T, watchdog string) *bench {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "guard") // socket paths are short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := inMemory(t)
 	system := env.NewSystem()
 	b := &bench{
 		t: t, Client: &Client{Dir: dir, Run: "run-1", Net: system.Net, Now: system.Clock.Now},

@@ -116,6 +116,11 @@ func (s *server) harden() {
 		}
 	}
 	s.groups.release(probe.Target)
+	var under unix.Statfs_t
+	if err := unix.Statfs(s.Dir, &under); err != nil || under.Type != unix.TMPFS_MAGIC && under.Type != unix.RAMFS_MAGIC {
+		s.Logger.Warn("the run directory is not in memory: while its disk is slow or hangs, what holds a lease may be ended too late; mount a tmpfs there",
+			"runDir", s.Dir, "error", err)
+	}
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		s.Logger.Warn("the guard's memory is not locked", "error", err)
 	}

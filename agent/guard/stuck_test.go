@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,11 +30,27 @@ func newStuckBench(t *testing.T) *stuckBench {
 	t.Helper()
 	system := env.NewSystem()
 	s := &server{
-		Config: Config{Dir: t.TempDir(), Run: "run-1", Env: system, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
-		groups: cgroups{root: t.TempDir(), unified: true}, machines: newMachines(), requests: make(chan request), stuck: map[string]bool{},
+		Config: Config{Dir: inMemory(t), Run: "run-1", Env: system, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+		groups: cgroups{root: inMemory(t), unified: true}, machines: newMachines(), requests: make(chan request), stuck: map[string]bool{},
 	}
-	s.machines.proc = t.TempDir()
+	s.machines.proc = inMemory(t)
 	return &stuckBench{server: s, t: t}
+}
+
+// inMemory is a directory as /run, /proc and the control groups are: whoever writes to a
+// disk may wait for what others write to it. Its path is short, for sockets.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "skerry-guard-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // run the loop until the test ends.
@@ -81,6 +99,20 @@ func (b *stuckBench) arm(id, target string, after time.Duration) (kill time.Dura
 		b.t.Fatal(err)
 	}
 	return kill
+}
+
+func TestTheGuardTellsThatItsDirectoryIsNotInMemory(t *testing.T) {
+	for dir, want := range map[string]bool{inMemory(t): false, "/proc": true} {
+		var said bytes.Buffer
+		s := &server{
+			Config: Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&said, nil))},
+			groups: cgroups{root: t.TempDir(), unified: true}, machines: newMachines(),
+		}
+		s.harden()
+		if told := strings.Contains(said.String(), "the run directory is not in memory"); told != want {
+			t.Errorf("%s: told: %t: %s", dir, told, said.String())
+		}
+	}
 }
 
 // TestWhatCannotBeKilledKeepsNothingElseAlive: beside twelve containers and twelve
