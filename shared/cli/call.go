@@ -50,25 +50,35 @@ const (
 // call makes one call and says on standard error when the answer may be old.
 func call[Q, A any](ctx context.Context, a *app,
 	method func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), question *Q) (*A, error) {
-	begun := a.Clock.Elapsed()
-	response, err := method(ctx, connect.NewRequest(question))
-	for repeatable(question) && passing(fromCall(err)) && a.Clock.Elapsed()-begun < electing {
-		if env.Sleep(ctx, a.Clock, askAgain) != nil {
-			break
-		}
-		again, refused := method(ctx, connect.NewRequest(question))
-		if refused != nil && ctx.Err() != nil {
-			break // why it was refused before says more than that the time is up
-		}
-		response, err = again, refused
-	}
+	var response *connect.Response[A]
+	err := a.repeated(ctx, question, func() (err error) {
+		response, err = method(ctx, connect.NewRequest(question))
+		return fromCall(err)
+	})
 	if err != nil {
-		return nil, fromCall(err)
+		return nil, err
 	}
 	if answer, ok := any(response.Msg).(interface{ GetFreshness() *skerryv1.Freshness }); ok {
 		a.warnStale(answer.GetFreshness())
 	}
 	return response.Msg, nil
+}
+
+// repeated asks again while a coordinator may be about to come.
+func (a *app) repeated(ctx context.Context, question any, ask func() error) error {
+	begun := a.Clock.Elapsed()
+	err := ask()
+	for repeatable(question) && passing(err) && a.Clock.Elapsed()-begun < electing {
+		if env.Sleep(ctx, a.Clock, askAgain) != nil {
+			break
+		}
+		refused := ask()
+		if refused != nil && ctx.Err() != nil {
+			break // why it was refused before says more than that the time is up
+		}
+		err = refused
+	}
+	return err
 }
 
 // repeatable tells whether a write is made once however often it is asked for.
