@@ -12,7 +12,6 @@ import (
 
 	skerryv1 "skerry.dev/shared/api/skerry/v1"
 	"skerry.dev/shared/client"
-	"skerry.dev/shared/env"
 	"skerry.dev/shared/problem"
 )
 
@@ -40,51 +39,17 @@ func (a *app) unbounded(ctx context.Context, run func(ctx context.Context, c *cl
 	return run(ctx, c)
 }
 
-// A write that meets no coordinator is repeated for electing, in which another one is
-// elected or takes over, after a pause of askAgain.
-const (
-	electing = 2 * time.Second
-	askAgain = 200 * time.Millisecond
-)
-
 // call makes one call and says on standard error when the answer may be old.
 func call[Q, A any](ctx context.Context, a *app,
 	method func(context.Context, *connect.Request[Q]) (*connect.Response[A], error), question *Q) (*A, error) {
-	var response *connect.Response[A]
-	err := a.repeated(ctx, question, func() (err error) {
-		response, err = method(ctx, connect.NewRequest(question))
-		return fromCall(err)
-	})
+	response, err := method(ctx, connect.NewRequest(question))
 	if err != nil {
-		return nil, err
+		return nil, fromCall(err)
 	}
 	if answer, ok := any(response.Msg).(interface{ GetFreshness() *skerryv1.Freshness }); ok {
 		a.warnStale(answer.GetFreshness())
 	}
 	return response.Msg, nil
-}
-
-// repeated asks again while a coordinator may be about to come.
-func (a *app) repeated(ctx context.Context, question any, ask func() error) error {
-	begun := a.Clock.Elapsed()
-	err := ask()
-	for repeatable(question) && passing(err) && a.Clock.Elapsed()-begun < electing {
-		if env.Sleep(ctx, a.Clock, askAgain) != nil {
-			break
-		}
-		refused := ask()
-		if refused != nil && ctx.Err() != nil {
-			break // why it was refused before says more than that the time is up
-		}
-		err = refused
-	}
-	return err
-}
-
-// repeatable tells whether a write is made once however often it is asked for.
-func repeatable(question any) bool {
-	write, ok := question.(interface{ GetRequestId() string })
-	return ok && write.GetRequestId() != ""
 }
 
 // passing tells whether an error may be gone with the next coordinator.

@@ -51,6 +51,9 @@ type Client struct {
 	// Patience, if set, bounds the question to one node in place of a second. Set
 	// it before the first call.
 	Patience time.Duration
+	// Insist, if set, is for how long a write is asked for again that meets no
+	// coordinator: another one may be about to take over. Set it before the first call.
+	Insist time.Duration
 	// Told, if set, is told the site's time by each node that is chosen to send
 	// requests to. Set it before the first call.
 	Told func(now time.Time, era uint64)
@@ -100,6 +103,7 @@ type Client struct {
 // order.
 func New(httpClient *http.Client, addresses []string) *Client {
 	c := &Client{http: httpClient, addresses: addresses, rest: pauseFor(context.Background(), 0)}
+	options := slices.Concat(options, []connect.ClientOption{connect.WithInterceptors(connect.UnaryInterceptorFunc(c.insist))})
 	c.resources = skerryv1connect.NewResourceServiceClient(c, placeholder, options...)
 	c.site = skerryv1connect.NewSiteServiceClient(c, placeholder, options...)
 	c.siteTime = skerryv1connect.NewSiteTimeServiceClient(c, placeholder, options...)

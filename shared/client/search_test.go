@@ -33,6 +33,9 @@ type node struct {
 	// passesTo is the coordinator that it has its answers from; mu guards it and voters.
 	passesTo string
 	mu       sync.Mutex
+	// refusals answer the first writes; asked are the IDs of all. mu guards them, too.
+	refusals []error
+	asked    []string
 	// mute: it does not say who else there is.
 	mute atomic.Bool
 

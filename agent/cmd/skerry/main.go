@@ -80,8 +80,13 @@ func newRoot(system env.System) *cobra.Command {
 	return root
 }
 
-// renewTime bounds the renewal of an operator's SVID before a command.
-const renewTime = 3 * time.Second
+const (
+	// renewTime bounds the renewal of an operator's SVID before a command.
+	renewTime = 3 * time.Second
+	// electing is for how long a command insists on a write: another coordinator is elected,
+	// or takes over, within that.
+	electing = 2 * time.Second
+)
 
 // dialSite returns a client under the operator's credentials, which it renews
 // when they have run for half of their life.
@@ -114,6 +119,7 @@ func dialSite(ctx context.Context, system env.System, target cli.Target) (*clien
 	dialer := &mtls.Dialer{Net: system.Net, Source: operator}
 	c := client.New(dialer.HTTPClient(mtls.API2, mtls.ExpectNode("")), addresses)
 	c.Direct = len(target.Addresses) > 0
+	c.Insist = electing
 	c.Learned = func(voters []string) {
 		// It is for the next time; this command does not fail because of it.
 		_ = operator.Remember(voters)
