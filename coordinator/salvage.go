@@ -39,6 +39,16 @@ func Salvage(dir string, id uint64, logger *slog.Logger) (salvaged *Salvaged, er
 	return s, err
 }
 
+// CheckAudit tells whether KeepAudit will set the audit log on this disk aside. What
+// else keeps it from being read is an error.
+func CheckAudit(dir string, logger *slog.Logger) (damaged bool, err error) {
+	err = leafstore.Check(vfs.Default, dir, logger)
+	if errors.Is(err, leafstore.ErrDamaged) {
+		return true, nil
+	}
+	return false, err
+}
+
 // KeepAudit completes the audit log on this disk with the entries that were
 // salvaged. What was there and is damaged is set aside, and aside tells where.
 func (s *Salvaged) KeepAudit(dir string, logger *slog.Logger) (aside string, err error) {

@@ -57,6 +57,9 @@ func TestASurvivorGoesOnWithAllThatItsLogHolds(t *testing.T) {
 		if s.View.Index() != 4 || s.Last != (consensus.Last{Term: 2, Index: 4}) || s.View.Audit().Size != 2 {
 			t.Errorf("index %d, last %+v, %d entries in the audit log", s.View.Index(), s.Last, s.View.Audit().Size)
 		}
+		if damaged, err := CheckAudit(auditDir, quiet); err != nil || damaged {
+			t.Errorf("damaged: %t, %v", damaged, err)
+		}
 		if aside, err := s.KeepAudit(auditDir, quiet); err != nil || aside != "" {
 			t.Errorf("set aside in %q: %v", aside, err)
 		}
@@ -73,6 +76,9 @@ func TestASurvivorGoesOnWithAllThatItsLogHolds(t *testing.T) {
 	s, err := Salvage(dir, 1, quiet)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if damaged, err := CheckAudit(auditDir, quiet); err != nil || !damaged {
+		t.Errorf("damaged: %t, %v", damaged, err)
 	}
 	if aside, err := s.KeepAudit(auditDir, quiet); err != nil || aside != auditDir+"-damaged-1" {
 		t.Errorf("what was damaged is in %q: %v", aside, err)

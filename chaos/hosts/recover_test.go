@@ -423,12 +423,20 @@ func TestANodeThatLearnsDoesNotKeepASurvivorFromRecovering(t *testing.T) {
 		}
 	}
 	await(t, r, "a survivor that may recover", 10*time.Second, func(ctx context.Context) error {
-		out, err := left.Skerry(ctx, "site", "recover", "--yes", "--config", left.Config())
+		out, err := left.Skerry(ctx, "site", "recover", "--config", left.Config())
+		if !strings.Contains(out, "Type the site's name") {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		before, _, _ := strings.Cut(out, "Type the site's name")
+		if err == nil || !strings.Contains(before, "audit log on this disk is damaged") {
+			t.Errorf("before it asks it says nothing of its damaged audit log: %v\n%s", err, out)
+		}
+		out, err = left.Skerry(ctx, "site", "recover", "--yes", "--config", left.Config())
 		if err != nil {
 			return fmt.Errorf("%s %w", out, err)
 		}
 		if !strings.Contains(out, "audit-damaged-1") {
-			t.Errorf("of its damaged audit log it says nothing:\n%s", out)
+			t.Errorf("where its damaged audit log is it does not say:\n%s", out)
 		}
 		return nil
 	})

@@ -149,12 +149,20 @@ func (s *survivor) run(cmd *cobra.Command, yes bool) error {
 	if err != nil {
 		return err
 	}
+	audit := filepath.Join(s.stateDir, "audit")
+	damaged, err := coordinator.CheckAudit(audit, s.logger)
+	if err != nil {
+		return err
+	}
 	cmd.Printf(`Site %s, ID %s: site epoch %d begins on %s.
 
 It goes on with all that is in the log of this machine: index %d, of %s.
 What others had acknowledged and did not get here is lost.
 `, view.Site(), view.SiteID(), view.SiteEpoch()+1, s.node.Name(), view.Index(), view.Time().AsTime().Format(time.RFC3339))
 	cmd.Print(unheard)
+	if damaged {
+		cmd.Print("! The audit log on this disk is damaged, and will be set aside: what was done before now is in exports alone, and in what can be read of it. Check the disk.\n")
+	}
 	if err := confirm(cmd, yes, view.Site()); err != nil {
 		return err
 	}
@@ -162,12 +170,12 @@ What others had acknowledged and did not get here is lost.
 		State: s.found.State, Trust: view.Trust(), RaftID: view.RaftIDAfter(),
 		From: &skerryv1.Recovery{How: "recover", Index: view.Index(), StateTime: view.Time()},
 		Keep: func(again *sitev1.BeginAgain) error {
-			aside, err := s.found.KeepAudit(filepath.Join(s.stateDir, "audit"), s.logger)
+			aside, err := s.found.KeepAudit(audit, s.logger)
 			if err != nil {
 				return err
 			}
 			if aside != "" {
-				cmd.Printf("! The audit log on this disk was damaged, and is set aside in %s: what was done before now is in it, and in exports. Check the disk.\n", aside)
+				cmd.Printf("the damaged audit log is in %s\n", aside)
 			}
 			return agent.KeepAgain(s.system.FS, s.stateDir, again, nil, sitetime.Stamp{})
 		},

@@ -46,6 +46,16 @@ func Open(fs vfs.FS, dir string, logger *slog.Logger, fatal func(why string)) (*
 	return s, nil
 }
 
+// Check tells what keeps Open from opening the store in dir as it is: an error that is
+// ErrDamaged, if the leaves would be set aside. They are not.
+func Check(fs vfs.FS, dir string, logger *slog.Logger) error {
+	s, err := openStore(fs, dir, logger, func(string) {})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
 // setAside moves the store away and tells where it is.
 func setAside(fs vfs.FS, dir string) (aside string, err error) {
 	for n := 1; n <= maxAside; n++ {

@@ -64,6 +64,11 @@ func TestLeavesThatAreDamagedAreSetAsideWhenTheStoreOpens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := written(t)
 			damage(dir)
+			for range 2 {
+				if err := Check(vfs.Default, dir, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrDamaged) {
+					t.Errorf("the check tells %v", err)
+				}
+			}
 			s := openDisk(t, dir)
 			if first, through := s.Range(); s.Aside() != dir+"-damaged-1" || first != 0 || through != 0 {
 				t.Errorf("leaves %d to %d are here, and the damaged ones in %q", first, through, s.Aside())
@@ -75,6 +80,7 @@ func TestLeavesThatAreDamagedAreSetAsideWhenTheStoreOpens(t *testing.T) {
 			must(t, s.Append(leaves)) // they come back
 			must(t, s.Sync())
 			must(t, s.Close())
+			must(t, Check(vfs.Default, dir, slog.New(slog.DiscardHandler)))
 			s = openDisk(t, dir)
 			if _, through := s.Range(); s.Aside() != "" || through != 2000 {
 				t.Errorf("the next time leaves up to %d are here, and others in %q", through, s.Aside())
