@@ -96,7 +96,7 @@ func (o *imageLoad) run(cmd *cobra.Command, args []string) error {
 			if env.Sleep(ctx, o.Clock, uploadAgain) != nil {
 				break
 			}
-			fmt.Fprintf(o.Err, "%s is sent again: %s\n", oneLine(filepath.Base(file.Name())), oneLine(err.Error()))
+			fmt.Fprintf(o.Err, "%s is sent again: %s\n", oneLine(filepath.Base(file.Name())), oneLine(withoutHint(err)))
 			answer, err = o.send(ctx, c, file, bytes)
 		}
 		if err != nil {
