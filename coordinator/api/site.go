@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -106,13 +107,14 @@ func (s site) CreateToken(ctx context.Context, req *connect.Request[skerryv1.Cre
 			Witness:    msg.GetWitness(),
 		}},
 	})
+	var p *problem.Error
+	if errors.As(err, &p) && p.Kind == problem.Conflict && p.Field == "requestId" {
+		// A token that is asked for again is another one: the first is known by its hash alone.
+		return nil, problem.New(problem.Conflict, "token", "a request with this ID was carried out already: if it made a token, that cannot be shown again").
+			WithHint("make another one: skerry token create; skerry token list shows what there is")
+	}
 	if err != nil {
 		return nil, err
-	}
-	if s.Store.View().Token(token.GetId()) == nil {
-		// A retry: the token of the first call is known by its hash alone.
-		return nil, problem.New(problem.Conflict, "token", "this request has made a token already, which cannot be shown again").
-			WithHint("make another one: skerry token create")
 	}
 	text := certs.Token{Site: s.Site, SiteID: s.Store.View().SiteID(), Role: msg.GetRole(), Secret: secret}.String()
 	return connect.NewResponse(&skerryv1.CreateTokenResponse{Token: text, Expires: token.GetExpires(), Id: token.GetId()}), nil

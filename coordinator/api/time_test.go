@@ -84,6 +84,21 @@ func TestTokensAndIdentitiesAreMadeAtSiteTime(t *testing.T) {
 	}
 }
 
+// A token that was made, and whose text never arrived, is not made again.
+func TestATokenThatIsAskedForAgainCannotBeShown(t *testing.T) {
+	s := newAPISite(t)
+	mia := operator("mia")
+	body := `{"role":"node","requestId":"t1"}`
+	before := len(s.store.View().Tokens())
+	if got := s.call(&mia, "SiteService/CreateToken", body); got.status != http.StatusOK {
+		t.Fatal(got.body)
+	}
+	s.refused("SiteService/CreateToken", body, "failed_precondition", "cannot be shown again")
+	if tokens := s.store.View().Tokens(); len(tokens) != before+1 {
+		t.Errorf("tokens %v", tokens)
+	}
+}
+
 func TestSiteTimeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	years := 10 * 365 * 24 * time.Hour
